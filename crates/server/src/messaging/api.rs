@@ -17,6 +17,7 @@ mod keys;
 mod message_json;
 mod messages;
 mod openapi;
+mod provisioning;
 mod push;
 mod registration;
 
@@ -31,10 +32,11 @@ use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-pub(super) use app::{AppCredentials, AppProof};
+pub(super) use app::AppProof;
 pub(super) use auth::{Authenticated, Credentials, Current, Principal};
 pub(super) use error::ApiError;
 pub(super) use messages::Fetching;
+pub(super) use provisioning::MAX_PROVISIONING_MESSAGE;
 
 use hyper::header::{ALLOW, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{StatusCode, Uri};
@@ -61,6 +63,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(directory::routes())
         .merge(keys::routes())
         .merge(messages::routes())
+        .merge(provisioning::routes())
         .merge(push::routes())
         .merge(registration::routes())
         .route("/v1/keepalive", get(keepalive))

@@ -1,34 +1,7 @@
-//! Secrets of clients: passwords, app tokens and verification codes. Of passwords and tokens, only hashes are stored.
-//!
-//! Passwords and tokens are random and have at least 128 bits, so a slow hash would not protect them better; it would
-//! only make each request expensive. Hashes are compared in constant time.
+//! Random values: ids, codes and the bytes of secrets.
 
 use rand_core::{OsRng, RngCore};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
 use wormhole_chat::AccountId;
-
-use super::store::{TokenHash, VerificationCode};
-
-impl TokenHash {
-    /// The hash of a secret with a salt, which is empty for random tokens.
-    pub(super) fn of(salt: &[u8], secret: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(salt).chain_update(secret).finalize().into())
-    }
-
-    /// Compares in constant time.
-    pub(super) fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl VerificationCode {
-    /// Compares in constant time.
-    pub(super) fn matches(self, other: Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
 
 /// Random bytes.
 pub(super) fn random<const N: usize>() -> [u8; N] {

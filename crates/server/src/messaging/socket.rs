@@ -6,6 +6,7 @@
 //! client does not read, so a slow client costs little memory.
 
 mod io;
+mod provisioning;
 mod queue;
 mod request;
 
@@ -17,16 +18,20 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
-use super::api::{ApiError, Principal};
+use super::api::{ApiError, MAX_PROVISIONING_MESSAGE, Principal};
 use super::memory::{OutOfMemory, RequestMemory};
+use super::secrets;
 use super::server::{Front, Opener};
-use super::sockets::{Registration, Socket};
-use super::store::{Acknowledgement, Delivery, Found, StoreError, Which};
+use super::sockets::{ProvisioningRegistration, Registration, Socket};
+use super::store::{
+    Acknowledgement, Delivery, Found, ProvisioningAddress, Rows, StoreError, Which,
+};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
 use crate::memory::Share;
 use io::{Event, FrameIo};
+use provisioning::Provisioning;
 use queue::DeviceQueue;
 
 /// A WebSocket whose client is known.
@@ -39,6 +44,8 @@ pub(super) struct DeviceSocket {
     io: FrameIo,
     /// What waits for the device; `None` for a socket without credentials.
     queue: Option<DeviceQueue>,
+    /// The address of a device that waits to be linked.
+    provisioning: Option<Provisioning>,
     /// Work that has begun.
     tasks: FuturesUnordered<Task>,
     /// Requests of the client among the tasks.
@@ -59,6 +66,10 @@ enum Done {
     Acknowledged(Result<(), StoreError>),
     /// The device and its app have been read again.
     Checked(Result<Arc<Found>, ApiError>),
+    /// The address of a device that waits to be linked is stored.
+    Listening(Result<(), StoreError>),
+    /// The message for a device that waits to be linked has been read.
+    Provisioned(Result<Option<Vec<u8>>, StoreError>),
     /// More of the queue has been read.
     Page(Result<Option<Delivery>, StoreError>),
     /// A request of the client is answered; without an id, there is no answer.
@@ -93,6 +104,10 @@ impl DeviceSocket {
             }
             Principal::Nobody => None,
         };
+        let provisioning = opener.is_provisioning.then(|| {
+            let address = ProvisioningAddress(secrets::random());
+            Provisioning::new(front.service.sockets.register_address(address))
+        });
         let share = Share::new(Arc::clone(&front.budget), Arc::clone(permit.usage()));
         Self {
             front,
@@ -100,6 +115,7 @@ impl DeviceSocket {
             permit,
             io: FrameIo::new(upgraded, share),
             queue,
+            provisioning,
             tasks: FuturesUnordered::new(),
             requests: 0,
             page_bytes: 0,
@@ -110,10 +126,20 @@ impl DeviceSocket {
 
     /// Serves the client until one end closes the connection.
     pub(super) async fn serve(mut self) {
-        let socket = self.queue.as_ref().map(DeviceQueue::socket).unwrap_or_default();
+        self.run().await;
+        if let Some(provisioning) = self.provisioning {
+            provisioning.forget(&self.front.service.storage).await;
+        }
+    }
+
+    async fn run(&mut self) {
+        let queue = self.queue.as_ref().map(DeviceQueue::socket);
+        let socket = queue.or_else(|| self.provisioning.as_ref().map(Provisioning::socket));
+        let socket = socket.unwrap_or_default();
         let draining = self.front.service.host.draining.clone();
         let mut timer = pin!(tokio::time::sleep(TICK));
         self.read_queue();
+        self.listen();
         loop {
             let can_read = !self.is_ending && self.requests < MAX_REQUESTS;
             let woken = tokio::select! {
@@ -141,7 +167,11 @@ impl DeviceSocket {
                 if let Some(queue) = &mut self.queue {
                     queue.may_have_more();
                 }
+                if let Some(provisioning) = &mut self.provisioning {
+                    provisioning.may_have_message();
+                }
                 self.read_queue();
+                self.read_message();
             }
             Woken::Displaced => self.end(CLOSE_DISPLACED),
             Woken::Done(done) => self.finish(done),
@@ -156,7 +186,11 @@ impl DeviceSocket {
             Woken::Tick => {
                 // There may have been no memory for it.
                 self.read_queue();
+                self.read_message();
                 self.check_again(now());
+                if self.provisioning.as_ref().is_some_and(|it| it.has_expired(now())) {
+                    self.end(websocket::CLOSE_NORMAL);
+                }
                 return !self.io.is_stuck(now());
             }
         }
@@ -197,6 +231,9 @@ impl DeviceSocket {
 
     /// The client has stored a message, or refuses it for now.
     fn confirm(&mut self, response: &WebSocketResponse) {
+        if self.provisioning.as_ref().is_some_and(|it| it.is_confirmed(response)) {
+            self.end(websocket::CLOSE_GOING_AWAY);
+        }
         let Some(queue) = &mut self.queue else { return };
         let Some(position) = queue.confirmed(response) else { return };
         let acknowledgement =
@@ -229,10 +266,26 @@ impl DeviceSocket {
                 }
                 self.read_queue();
             }
+            Done::Listening(Ok(())) => {
+                if let Some(provisioning) = &mut self.provisioning {
+                    provisioning.announce(&mut self.io);
+                }
+                self.read_message();
+            }
+            Done::Provisioned(Ok(message)) => {
+                self.io.release(MAX_PROVISIONING_MESSAGE);
+                if let Some(provisioning) = &mut self.provisioning {
+                    provisioning.deliver(message, &mut self.io);
+                }
+                self.read_message();
+            }
             // The device was removed before its socket was registered.
             Done::Page(Ok(None)) => self.end(CLOSE_DISPLACED),
             // The client connects again and gets everything that is still in the queue.
-            Done::Acknowledged(Err(_)) | Done::Page(Err(_)) => self.end(CLOSE_FAILED),
+            Done::Acknowledged(Err(_))
+            | Done::Listening(Err(_))
+            | Done::Page(Err(_))
+            | Done::Provisioned(Err(_)) => self.end(CLOSE_FAILED),
         }
     }
 
@@ -250,6 +303,31 @@ impl DeviceSocket {
         let front = Arc::clone(&self.front);
         self.tasks
             .push(Box::pin(async move { Done::Page(front.service.storage.messages(page).await) }));
+    }
+
+    /// Stores the address of a device that waits to be linked.
+    fn listen(&mut self) {
+        let Some(address) = self.provisioning.as_ref().map(Provisioning::address) else { return };
+        let front = Arc::clone(&self.front);
+        self.tasks.push(Box::pin(async move {
+            let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
+            Done::Listening(front.service.storage.execute(insert).await)
+        }));
+    }
+
+    /// Reads the message for a device that waits to be linked, if there may be one.
+    fn read_message(&mut self) {
+        let waiting = self.provisioning.as_mut().filter(|it| !self.is_ending && it.can_read());
+        let Some(provisioning) = waiting else { return };
+        if !self.io.reserve(MAX_PROVISIONING_MESSAGE) {
+            return;
+        }
+        provisioning.begin_reading();
+        let (front, address) = (Arc::clone(&self.front), provisioning.address());
+        self.tasks.push(Box::pin(async move {
+            let take = move |rows: &mut dyn Rows, _| rows.take_provisioning_message(address);
+            Done::Provisioned(front.service.storage.execute(take).await)
+        }));
     }
 
     /// Now and then, reads the device and its app again: a token may have been revoked.

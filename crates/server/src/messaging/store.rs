@@ -4,13 +4,13 @@
 //! durable and clients may be answered; when it fails, nothing has changed. What many clients do all the time
 //! (authenticate, send, receive, acknowledge, fetch keys) waits in lists, so that a back end can execute a whole list with
 //! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`], or only
-//! reads them through [`ReadRows`]. So the rules are written once, and a back end contains only statements.
+//! reads them through [`ReadRows`]. So the rules are written once, in [`rules`], and a back end contains only statements.
 
 #[cfg(test)]
 mod conformance;
 mod postgres;
 mod rows;
-mod rules;
+pub(super) mod rules;
 mod sqlite;
 mod tables;
 mod turn;
@@ -25,8 +25,8 @@ use crate::ServerError;
 pub(super) use postgres::PostgresStore;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
-    NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, ReadRows, Rows, SignedKey, TokenHash,
-    VerificationCode,
+    NewAccount, NewDevice, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows, Rows,
+    SignedKey, TokenHash, VerificationCode,
 };
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
@@ -78,7 +78,7 @@ pub(super) struct Expiry {
     pub(super) messages: Duration,
     /// The memory of which messages were sent, for senders that repeat a request.
     pub(super) sent: Duration,
-    /// Verification codes.
+    /// Verification codes, and addresses where devices wait to be linked.
     pub(super) codes: Duration,
 }
 
@@ -106,3 +106,27 @@ const SILENCE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("database: {0}")]
 pub(super) struct StoreError(pub(super) String);
+
+/// Why [`Work`] has no result.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum WorkError<R> {
+    /// The rules do not allow it. What the work has written until then is stored.
+    Refused(R),
+    Store(StoreError),
+}
+
+impl<R> From<StoreError> for WorkError<R> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<R> WorkError<R> {
+    /// The same with another type of refusal.
+    pub(super) fn into<S: From<R>>(self) -> WorkError<S> {
+        match self {
+            Self::Refused(refusal) => WorkError::Refused(refusal.into()),
+            Self::Store(error) => WorkError::Store(error),
+        }
+    }
+}

@@ -18,9 +18,11 @@ fn expect_refused(answer: &Answer, what: &str) {
 }
 
 /// Requests with a JSON body.
-const WITH_BODY: [&str; 10] = [
+const WITH_BODY: [&str; 12] = [
     "/v1/accounts/code/123456",
     "/v1/accounts/attributes",
+    "/v1/devices/123456",
+    "/v1/provisioning/AAAAAAAAAAAAAAAAAAAAAA",
     "/v1/accounts/name",
     "/v1/accounts/apn",
     "/v1/accounts/gcm",
@@ -144,6 +146,8 @@ fn malformed_paths_are_refused() {
             format!("/v1/messages/{value}"),
             format!("/v1/accounts/code/{value}"),
             format!("/v1/accounts/{value}"),
+            format!("/v1/devices/{value}"),
+            format!("/v1/provisioning/{value}"),
             format!("/attachments/{value}?expires={value}&owner={value}&signature={value}"),
         ] {
             expect_refused(&alice.put(&path, "{}"), &path);

@@ -6,6 +6,7 @@ mod delivery;
 mod frames;
 mod limits;
 mod nodes;
+mod provisioning;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::attributes::{AccountAttributes, DeviceName, Registered, check_name};
 use super::json::{Json, Nothing};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::service::Service;
+use crate::messaging::store::rules::registration;
 use crate::messaging::store::{Device, Found, NewDevice, Rows};
 
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -42,12 +43,13 @@ pub(super) async fn set_attributes(
 ) -> Answer<Nothing> {
     let attributes = attributes.check()?;
     let work = move |rows: &mut dyn Rows, current: Current| {
-        let Current { mut account, device: Device { key, mut device, .. } } = current;
-        if device.number == DeviceId::PRIMARY && attributes.apply_to_account(&mut account) {
+        let Current { mut account, device: Device { key, mut device, .. }, .. } = current;
+        if device.number == DeviceId::PRIMARY && attributes.directory.apply_to(&mut account) {
             rows.update_account(&account)?;
         }
         attributes.apply_to_device(&mut device);
-        rows.update_device(key, &device).map(|()| Ok(Json(Nothing {})))
+        rows.update_device(key, &device)?;
+        Ok(Json(Nothing {}))
     };
     service.write_for(&found, work).await
 }
@@ -103,14 +105,8 @@ pub(super) async fn delete_account(
         return Err(ApiError::first_device_only());
     }
     let work = move |rows: &mut dyn Rows, Current { account, .. }| {
-        rows.delete_account(account.key)?;
-        // Another account of the number receives what is sent to the bare number.
-        let mut others = rows.accounts_of(&account.number)?;
-        if let (true, Some(next)) = (account.is_default, others.first_mut()) {
-            next.is_default = true;
-            rows.update_account(next)?;
-        }
-        Ok(Ok(Json(Nothing {})))
+        registration::delete_account(rows, &account)?;
+        Ok(Json(Nothing {}))
     };
     service.execute_for(&found, work).await
 }
@@ -125,7 +121,8 @@ impl Service {
         let work = move |rows: &mut dyn Rows, Current { device, .. }| {
             let Device { key, mut device, .. } = device;
             change(&mut device);
-            rows.update_device(key, &device).map(|()| Ok(Json(Nothing {})))
+            rows.update_device(key, &device)?;
+            Ok(Json(Nothing {}))
         };
         self.write_for(found, work).await
     }

@@ -5,14 +5,8 @@ use wormhole_chat::service::AppName;
 
 use super::ApiError;
 use crate::messaging::service::Service;
+use crate::messaging::store::rules::apps::{AppCredentials, ClaimedApp};
 use crate::messaging::store::{App, TokenHash};
-
-/// An app's name and token, as headers have them.
-#[derive(Debug)]
-pub(in crate::messaging) struct AppCredentials {
-    pub(in crate::messaging) name: AppName,
-    token: TokenHash,
-}
 
 impl AppCredentials {
     /// Reads the headers of 2014, or those of the Platform API with the same meaning. `None` if there are none.
@@ -40,13 +34,6 @@ impl AppCredentials {
             }
             _ => Err(ApiError::bad_package()),
         }
-    }
-
-    /// Whether the token is one of the app's.
-    pub(in crate::messaging) fn match_app(&self, app: &App) -> bool {
-        let matches = app.tokens.iter().map(|token| token.matches(&self.token));
-        // All tokens are compared, so that the time does not depend on which one matches.
-        self.name == app.name && matches.fold(false, |any, one| any | one)
     }
 }
 
@@ -87,5 +74,14 @@ impl Service {
             AppProof::Default => is_default,
             AppProof::NotNeeded => is_default || !app.tokens.is_empty(),
         }
+    }
+
+    /// The app in which a client without an account wants one.
+    ///
+    /// # Errors
+    /// The headers are incomplete, malformed or sent twice.
+    pub(super) fn claimed_app(&self, headers: &HeaderMap) -> Result<ClaimedApp, ApiError> {
+        let credentials = AppCredentials::from_headers(headers)?;
+        Ok(ClaimedApp { credentials, default: self.settings.default_app.clone() })
     }
 }

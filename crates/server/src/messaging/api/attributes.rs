@@ -10,6 +10,7 @@ use wormhole_chat::{DeviceId, Timestamp};
 use super::ApiError;
 use super::json::{Base64, Number};
 use crate::messaging::secrets;
+use crate::messaging::store::rules::registration::DirectoryChoice;
 use crate::messaging::store::{Account, NewDevice, TokenHash};
 
 /// What a client says about its device. Unknown fields are ignored.
@@ -45,8 +46,7 @@ pub(super) struct Attributes {
     fetches_messages: Option<bool>,
     /// What other clients see, as a JSON object.
     shown: String,
-    pub(super) is_discoverable: Option<bool>,
-    pub(super) shows_app: Option<bool>,
+    pub(super) directory: DirectoryChoice,
 }
 
 /// The name of a device.
@@ -108,8 +108,10 @@ impl AccountAttributes {
             name: self.name.clone().map(check_name).transpose()?,
             fetches_messages: self.fetches_messages,
             shown: self.shown()?,
-            is_discoverable: self.discoverable_by_phone_number,
-            shows_app: self.show_app_in_directory,
+            directory: DirectoryChoice {
+                is_discoverable: self.discoverable_by_phone_number,
+                shows_app: self.show_app_in_directory,
+            },
         })
     }
 
@@ -162,14 +164,6 @@ impl Attributes {
         device.name = attributes.name.or_else(|| device.name.take());
         device.fetches_messages = attributes.fetches_messages.unwrap_or(device.fetches_messages);
     }
-
-    /// Changes an account; returns whether anything is different.
-    pub(super) fn apply_to_account(&self, account: &mut Account) -> bool {
-        let before = (account.is_discoverable, account.shows_app);
-        account.is_discoverable = self.is_discoverable.unwrap_or(account.is_discoverable);
-        account.shows_app = self.shows_app.unwrap_or(account.shows_app);
-        before != (account.is_discoverable, account.shows_app)
-    }
 }
 
 impl Registered {
@@ -219,14 +213,6 @@ pub(super) fn check_push_id(id: Option<String>) -> Result<String, ApiError> {
         _ => Err(ApiError::invalid("the registration id is missing or too long")),
     }
 }
-
-/// The day of a time: when a device was seen is recorded no more precisely.
-pub(super) const fn day(time: Timestamp) -> Timestamp {
-    Timestamp(time.0 - time.0 % DAY)
-}
-
-/// Milliseconds of a day.
-const DAY: u64 = 24 * 60 * 60 * 1000;
 
 const CODE_DIGITS: usize = 6;
 
@@ -307,10 +293,5 @@ mod tests {
             (device.name.as_deref(), &device.signaling_key),
             (Some("m"), &before.signaling_key)
         );
-    }
-
-    #[test]
-    fn the_time_of_the_last_visit_is_rounded_to_a_day() {
-        assert_eq!(day(Timestamp(DAY * 3 + 5)), Timestamp(DAY * 3));
     }
 }

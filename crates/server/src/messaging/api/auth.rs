@@ -11,14 +11,14 @@ use wormhole_chat::{DeviceId, Timestamp};
 use wormhole_kit::network;
 use zeroize::Zeroizing;
 
-use super::attributes::day;
 use super::{ApiError, AppProof, ClientAddress};
 use crate::messaging::base64;
 use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
 use crate::messaging::storage::unix_now;
+use crate::messaging::store::rules::day;
 use crate::messaging::store::{
-    Account, Device, Found, Login, LoginName, ReadRows, Rows, StoreError, TokenHash,
+    Account, Device, Found, Login, LoginName, ReadRows, Rows, StoreError, TokenHash, WorkError,
 };
 
 /// The device that sent a request.
@@ -167,7 +167,12 @@ impl Service {
 pub(in crate::messaging) struct Current {
     pub(in crate::messaging) account: Account,
     pub(in crate::messaging) device: Device,
+    /// The time of the transaction.
+    pub(in crate::messaging) now: Timestamp,
 }
+
+/// The result of work for a device that has sent a request.
+pub(in crate::messaging) type Worked<T> = Result<T, WorkError<ApiError>>;
 
 impl Service {
     /// Reads and writes rows for a device that has sent a request.
@@ -178,27 +183,27 @@ impl Service {
     pub(in crate::messaging) async fn execute_for<T: Send + 'static>(
         &self,
         found: &Arc<Found>,
-        mut work: impl FnMut(&mut dyn Rows, Current) -> Result<Result<T, ApiError>, StoreError>
-        + Send
-        + 'static,
+        mut work: impl FnMut(&mut dyn Rows, Current) -> Worked<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         let found = Arc::clone(found);
-        let work = move |rows: &mut dyn Rows, _: Timestamp| match found.current(rows)? {
-            Some((account, device)) => work(rows, Current { account, device }),
-            None => Ok(Err(ApiError::bad_credentials())),
+        let work = move |rows: &mut dyn Rows, now: Timestamp| match found.current(rows)? {
+            Some((account, device)) => work(rows, Current { account, device, now }),
+            None => Err(WorkError::Refused(ApiError::bad_credentials())),
         };
-        self.storage.execute(work).await?
+        Ok(self.storage.decide(work).await?)
     }
 
     /// The same for a request that only reads.
     pub(in crate::messaging) async fn read_for<T: Send + 'static>(
         &self,
         found: &Arc<Found>,
-        mut read: impl FnMut(&mut dyn ReadRows, Current) -> Result<T, StoreError> + Send + 'static,
+        mut read: impl FnMut(&mut dyn ReadRows, Account, Device) -> Result<T, StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, ApiError> {
         let found = Arc::clone(found);
         let read = move |rows: &mut dyn ReadRows| match found.current(rows)? {
-            Some((account, device)) => read(rows, Current { account, device }).map(Some),
+            Some((account, device)) => read(rows, account, device).map(Some),
             None => Ok(None),
         };
         self.storage.read(read).await?.ok_or_else(ApiError::bad_credentials)
@@ -208,9 +213,7 @@ impl Service {
     pub(in crate::messaging) async fn write_for<T: Send + 'static>(
         &self,
         found: &Arc<Found>,
-        work: impl FnMut(&mut dyn Rows, Current) -> Result<Result<T, ApiError>, StoreError>
-        + Send
-        + 'static,
+        work: impl FnMut(&mut dyn Rows, Current) -> Worked<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         let limit = self.limits.spend(Action::Write, found.device.key, 1, Instant::now());
         limit.map_err(ApiError::too_many)?;

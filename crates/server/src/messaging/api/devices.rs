@@ -1,24 +1,35 @@
-//! The devices of an account.
+//! The devices of an account, and codes with which others are linked to it.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
-use axum::routing::{Router, delete, get};
+use axum::routing::{Router, get, put};
+use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
-use wormhole_chat::DeviceId;
+use wormhole_chat::{DeviceId, Timestamp};
 
+use super::attributes::{AccountAttributes, parse_code};
 use super::auth::parse_device;
 use super::json::{Json, Nothing};
-use super::{ApiError, Authenticated, Current};
+use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
+use crate::messaging::limits::Action;
+use crate::messaging::secrets;
 use crate::messaging::service::Service;
-use crate::messaging::store::{Device, ReadRows, Rows};
+use crate::messaging::store::rules::codes::Guesses;
+use crate::messaging::store::rules::linking::{self, Link, LinkRefusal};
+use crate::messaging::store::{Account, Device, ReadRows, Rows, VerificationCode, WorkError};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
-    Router::new().route("/v1/devices", get(list)).route("/v1/devices/{device}", delete(remove))
+    Router::new()
+        .route("/v1/devices", get(list))
+        .route("/v1/devices/provisioning/code", get(request_code))
+        // A code for `PUT`, a number for `DELETE`.
+        .route("/v1/devices/{device}", put(link).delete(remove))
 }
 
 /// The devices of an account.
@@ -38,6 +49,22 @@ struct ListedDevice {
     created: u64,
     /// The day, in milliseconds since 1970.
     last_seen: u64,
+}
+
+/// A code for another device.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeviceCode {
+    verification_code: String,
+}
+
+/// A device that was linked.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Linked {
+    device_id: u8,
+    /// The id of the account.
+    uuid: String,
 }
 
 impl From<Device> for ListedDevice {
@@ -60,9 +87,81 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<Devices> {
-    let read = |rows: &mut dyn ReadRows, Current { account, .. }| rows.devices(account.key);
+    let read = |rows: &mut dyn ReadRows, account: Account, _: Device| rows.devices(account.key);
     let devices = service.read_for(&found, read).await?;
     Ok(Json(Devices { devices: devices.into_iter().map(ListedDevice::from).collect() }))
+}
+
+/// Requests a code with which another device can be linked to the account. It replaces an earlier one. Only the first device
+/// may do that.
+#[utoipa::path(
+    get, path = "/v1/devices/provisioning/code", tag = "devices", security(("device" = [])),
+    responses(
+        (status = 200, description = "the code, which is valid once and for 10 minutes", body = DeviceCode),
+        (status = 401, description = "wrong credentials, or not the first device"),
+        (status = 411, description = "the account has as many devices as it may have"),
+        (status = 413, description = "too many codes"),
+    )
+)]
+pub(super) async fn request_code(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<DeviceCode> {
+    if found.device.device.number != DeviceId::PRIMARY {
+        return Err(ApiError::first_device_only());
+    }
+    let limit = service.budget().spend(Action::AllocateDevice, found.account.id, 1);
+    limit.map_err(ApiError::too_many)?;
+    let code = secrets::verification_code();
+    let work = move |rows: &mut dyn Rows, Current { account, now, .. }| {
+        let put = linking::put_code(rows, &account, VerificationCode(code), now);
+        put.map_err(WorkError::into)
+    };
+    service.execute_for(&found, work).await?;
+    Ok(Json(DeviceCode { verification_code: code.to_string() }))
+}
+
+/// Links the device that sends this to an account, with the code that the first device has got. The credentials are those of
+/// the new device: the number or the account id without `.DEVICE`, and a new password.
+#[utoipa::path(
+    put, path = "/v1/devices/{device}", tag = "devices",
+    params(("device" = String, Path, description = "the code, six digits with or without a hyphen")),
+    request_body = AccountAttributes,
+    security(("device" = []), ("device" = [], "app" = [])),
+    responses(
+        (status = 200, description = "the device is linked", body = Linked),
+        (status = 401, description = "the credentials or the app's token are missing or malformed"),
+        (status = 403, description = "the code is wrong, expired or used, or there is no such account"),
+        (status = 411, description = "the account has as many devices as it may have"),
+        (status = 413, description = "too many attempts"),
+        (status = 415, description = "the body is malformed"),
+        (status = 422, description = "an attribute has a value that is not allowed"),
+    )
+)]
+pub(super) async fn link(
+    State(service): State<Arc<Service>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Path(code): Path<String>,
+    headers: HeaderMap,
+    Json(attributes): Json<AccountAttributes>,
+) -> Answer<Linked> {
+    let credentials = Credentials::from_headers(&headers).ok_or_else(ApiError::bad_credentials)?;
+    let Credentials { name, device: DeviceId::PRIMARY, password } = credentials else {
+        return Err(ApiError::bad_credentials());
+    };
+    let guesses = Guesses { budget: service.budget(), address };
+    guesses.spend(Action::LinkDevice, &name).map_err(ApiError::too_many)?;
+    let attributes = attributes.check()?;
+    let link = Link {
+        code: parse_code(&code).map(VerificationCode),
+        guesses,
+        name,
+        app: service.claimed_app(&headers)?,
+        device: attributes.new_device(DeviceId::PRIMARY, &password),
+    };
+    let work = move |rows: &mut dyn Rows, now: Timestamp| link.link(rows, now);
+    let linked = service.storage.decide(work).await?;
+    Ok(Json(Linked { device_id: linked.number.number(), uuid: linked.account.to_string() }))
 }
 
 /// Removes a device with its keys and messages. The first device may remove any other one, and each device itself. The
@@ -90,14 +189,26 @@ pub(super) async fn remove(
     }
     if number == DeviceId::PRIMARY {
         let message = "the first device is removed together with the account";
-        return Err(ApiError::new(hyper::StatusCode::FORBIDDEN, "first_device", message));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "first_device", message));
     }
     let work = move |rows: &mut dyn Rows, Current { account, .. }| {
-        let devices = rows.devices(account.key)?;
-        let Some(device) = devices.iter().find(|it| it.device.number == number) else {
-            return Ok(Err(not_found()));
-        };
-        rows.delete_device(device.key).map(|()| Ok(Json(Nothing {})))
+        linking::remove_device(rows, &account, number).map_err(WorkError::into)?;
+        Ok(Json(Nothing {}))
     };
     service.execute_for(&found, work).await
+}
+
+impl From<LinkRefusal> for ApiError {
+    fn from(refusal: LinkRefusal) -> Self {
+        match refusal {
+            LinkRefusal::Limited(pause) => Self::too_many(pause),
+            LinkRefusal::NoSuchDevice => Self::not_found("no such device"),
+            LinkRefusal::TooManyDevices => {
+                let message = "the account has as many devices as it may have";
+                Self::new(StatusCode::LENGTH_REQUIRED, "too_many_devices", message)
+            }
+            LinkRefusal::WrongApp => Self::bad_package(),
+            LinkRefusal::WrongCode => Self::wrong_code(),
+        }
+    }
 }

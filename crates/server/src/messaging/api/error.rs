@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use super::JSON;
-use crate::messaging::store::StoreError;
+use crate::messaging::store::{StoreError, WorkError};
 use wormhole_http::Response;
 
 /// A request that is not executed.
@@ -54,16 +54,16 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "first_device", message)
     }
 
+    /// A code is wrong.
+    pub(in crate::messaging) fn wrong_code() -> Self {
+        let message = "the verification code is wrong, expired or already used";
+        Self::new(StatusCode::FORBIDDEN, "bad_code", message)
+    }
+
     /// A verification code could not be sent.
     pub(in crate::messaging) fn not_sent() -> Self {
         let message = "the code could not be sent; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-
-    /// Its status code.
-    #[cfg(test)]
-    pub(in crate::messaging) const fn status(&self) -> StatusCode {
-        self.status
     }
 
     /// A value has the right type, but is not allowed.
@@ -103,6 +103,15 @@ impl From<StoreError> for ApiError {
     fn from(_: StoreError) -> Self {
         let message = "the database is not available; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+}
+
+impl<R: Into<Self>> From<WorkError<R>> for ApiError {
+    fn from(error: WorkError<R>) -> Self {
+        match error {
+            WorkError::Refused(refusal) => refusal.into(),
+            WorkError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -16,7 +16,10 @@ use super::json::{Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::service::Service;
-use crate::messaging::store::{Account, Asker, BundleRequest, KeySet, ReadRows, Rows, Taken};
+use crate::messaging::store::rules::keys::{self as rules, KeysRefusal};
+use crate::messaging::store::{
+    Account, Asker, BundleRequest, Device, KeySet, ReadRows, Rows, Taken, WorkError,
+};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -47,21 +50,9 @@ pub(super) async fn publish(
     let identity = published.identity()?;
     let keys = published.check(&identity)?;
     let identity = identity.encode().to_vec();
-    let work = move |rows: &mut dyn Rows, Current { account, device }| {
-        if account.identity.as_ref() != Some(&identity) {
-            // All devices of an account have the same identity key, which the first one chooses.
-            if device.device.number != DeviceId::PRIMARY {
-                return Ok(Err(ApiError::invalid("the identity key is not that of the account")));
-            }
-            // What was signed with the previous identity key is useless, on all devices.
-            if account.identity.is_some() {
-                for device in rows.devices(account.key)? {
-                    rows.delete_keys(device.key)?;
-                }
-            }
-            rows.update_account(&Account { identity: Some(identity.clone()), ..account })?;
-        }
-        rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
+    let work = move |rows: &mut dyn Rows, Current { account, device, .. }| {
+        rules::publish(rows, account, &device, &identity, &keys).map_err(WorkError::into)?;
+        Ok(Json(Nothing {}))
     };
     service.write_for(&found, work).await
 }
@@ -75,7 +66,7 @@ pub(super) async fn count(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<KeyCount> {
-    let read = |rows: &mut dyn ReadRows, Current { device, .. }| rows.count_keys(device.key);
+    let read = |rows: &mut dyn ReadRows, _: Account, device: Device| rows.count_keys(device.key);
     let [count, pq_count] = service.read_for(&found, read).await?;
     Ok(Json(KeyCount { count, pq_count }))
 }
@@ -94,16 +85,15 @@ pub(super) async fn publish_signed(
     Json(key): Json<SignedKeyJson>,
 ) -> Answer<Nothing> {
     // A WebSocket may be older than the identity key.
-    let read = |_: &mut dyn ReadRows, Current { account, .. }| Ok(account.identity);
+    let read = |_: &mut dyn ReadRows, account: Account, _: Device| Ok(account.identity);
     let encoded = service.read_for(&found, read).await?;
     let identity = encoded.as_deref().and_then(identity_of);
     let identity = identity.ok_or_else(|| ApiError::invalid("publish an identity key first"))?;
     let keys = KeySet { signed: Some(key.check_curve(&identity)?), ..KeySet::default() };
-    let work = move |rows: &mut dyn Rows, Current { account, device }| {
-        if account.identity != encoded {
-            return Ok(Err(ApiError::invalid("the identity key has just changed")));
-        }
-        rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
+    let work = move |rows: &mut dyn Rows, Current { account, device, .. }| {
+        let published = rules::publish_checked(rows, &account, &device, encoded.as_deref(), &keys);
+        published.map_err(WorkError::into)?;
+        Ok(Json(Nothing {}))
     };
     service.write_for(&found, work).await
 }
@@ -117,7 +107,7 @@ pub(super) async fn signed(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<SignedKeyJson> {
-    let read = |rows: &mut dyn ReadRows, Current { device, .. }| rows.signed_key(device.key);
+    let read = |rows: &mut dyn ReadRows, _: Account, device: Device| rows.signed_key(device.key);
     let key = service.read_for(&found, read).await?;
     let key = key.ok_or_else(|| ApiError::not_found("no signed prekey is published"))?;
     Ok(Json(SignedKeyJson::from(&key)))
@@ -167,5 +157,14 @@ pub(super) async fn take(
         Taken::Limited(pause) => Err(ApiError::too_many(pause)),
         Taken::NotFound => Err(service.count_stranger(&found, not_found())),
         Taken::UnknownAsker => Err(ApiError::bad_credentials()),
+    }
+}
+
+impl From<KeysRefusal> for ApiError {
+    fn from(refusal: KeysRefusal) -> Self {
+        Self::invalid(match refusal {
+            KeysRefusal::IdentityChanged => "the identity key has just changed",
+            KeysRefusal::OtherIdentity => "the identity key is not that of the account",
+        })
     }
 }

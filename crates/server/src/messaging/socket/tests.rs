@@ -31,6 +31,11 @@ impl Drop for Folder {
 
 /// Starts a service, and opens a WebSocket without credentials.
 async fn open(name: &str) -> (Folder, TcpStream) {
+    open_at(name, "/v1/websocket/").await
+}
+
+/// The same at this path.
+async fn open_at(name: &str, path: &str) -> (Folder, TcpStream) {
     let unique = format!("wormhole-socket-{}-{name}", std::process::id());
     let folder = Folder(std::env::temp_dir().join(unique));
     std::fs::create_dir(&folder.0).unwrap();
@@ -41,13 +46,15 @@ async fn open(name: &str) -> (Folder, TcpStream) {
     let address = listener.local_addr().unwrap();
     let messaging = Messaging::start(&config, testing::host(None)).unwrap();
     tokio::spawn(messaging.run(listener));
-    (folder, connect(address).await)
+    (folder, connect(address, path).await)
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+async fn connect(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = "GET /v1/websocket/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -121,4 +128,34 @@ async fn a_message_on_a_slow_line_is_read_and_one_that_never_ends_is_not() {
     }
     let seconds = begun.elapsed().as_secs();
     assert!((30..=120).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn a_device_waits_ten_minutes_to_be_linked() {
+    let (_folder, mut stream) = open_at("waiting", "/v1/websocket/provisioning/").await;
+    // The address comes from the thread of the database, which has a clock of its own.
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut address = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut address).await.unwrap();
+    tokio::time::pause();
+    let begun = Instant::now();
+    let (mut reader, mut writer) = stream.split();
+    let pings = async {
+        loop {
+            sleep(Duration::from_secs(20)).await;
+            if writer.write_all(&PING).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut received = Vec::new();
+    tokio::select! {
+        _ended = reader.read_to_end(&mut received) => {}
+        () = pings => {}
+    }
+    let close = [&[0x88, 2][..], &1000_u16.to_be_bytes()].concat();
+    assert!(received.ends_with(&close), "{received:?}");
+    let seconds = begun.elapsed().as_secs();
+    assert!((600..=620).contains(&seconds), "{seconds}");
 }

@@ -4,6 +4,7 @@ mod durability;
 mod fixture;
 mod keys;
 mod limits;
+mod linking;
 mod logins;
 mod nodes;
 mod receiving;
@@ -115,6 +116,7 @@ cases! {
     rows {
         apps_are_created_once_and_updated,
         a_verification_code_is_replaced_and_removed,
+        a_code_for_another_device_is_replaced_and_removed,
         accounts_are_found_by_id_and_by_number,
         one_account_of_each_number_is_its_default,
         what_may_change_in_an_account_is_written,
@@ -129,6 +131,12 @@ cases! {
         a_device_that_withdraws_its_keys_gets_no_messages,
         only_the_parts_of_a_key_set_that_are_given_are_replaced,
         keys_of_a_device_that_does_not_exist_are_ignored,
+    }
+    linking {
+        a_message_for_a_waiting_device_is_taken_once,
+        an_address_that_is_old_or_unknown_gets_no_message,
+        an_address_is_removed_with_its_message,
+        old_addresses_and_codes_for_devices_are_removed,
     }
     logins {
         a_login_by_number_finds_the_device_in_each_app,

@@ -19,6 +19,7 @@
 
 mod cache;
 mod columns;
+mod linking;
 mod prune;
 mod queues;
 mod rows;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
@@ -53,6 +56,41 @@ pub(in crate::messaging) trait Rows: ReadRows {
         code: Option<&PendingCode>,
     ) -> Result<(), StoreError>;
 
+    /// The code with which another device can be linked to an account.
+    fn device_code(&mut self, account: AccountKey) -> Result<Option<PendingCode>, StoreError>;
+
+    /// Writes the code of an account for another device; `None` removes it.
+    fn put_device_code(
+        &mut self,
+        account: AccountKey,
+        code: Option<&PendingCode>,
+    ) -> Result<(), StoreError>;
+
+    /// A device that is not linked yet waits for a message at this new address.
+    fn insert_provisioning(
+        &mut self,
+        address: ProvisioningAddress,
+        opened: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Stores the message for a device that waits at this address since `oldest` or later. False if there is none, or if
+    /// it has a message.
+    fn put_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+        oldest: Timestamp,
+        message: &[u8],
+    ) -> Result<bool, StoreError>;
+
+    /// Removes the message at an address together with the address; `None` if there is no message yet.
+    fn take_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Nobody waits at this address any more.
+    fn delete_provisioning(&mut self, address: ProvisioningAddress) -> Result<(), StoreError>;
+
     /// Creates an account. Its number is not registered in its app yet. If it becomes the default of its number,
     /// no other account is the default any more.
     fn insert_account(&mut self, account: &NewAccount) -> Result<Account, StoreError>;
@@ -61,7 +99,7 @@ pub(in crate::messaging) trait Rows: ReadRows {
     /// verified. If the account becomes the default of its number, no other account is the default any more.
     fn update_account(&mut self, account: &Account) -> Result<(), StoreError>;
 
-    /// Removes an account with its devices, keys and messages. If it was the default of its number, the number has
+    /// Removes an account with its devices, keys, messages and code for another device. If it was the default of its number, the number has
     /// no default.
     fn delete_account(&mut self, account: AccountKey) -> Result<(), StoreError>;
 
@@ -135,9 +173,22 @@ pub(in crate::messaging) enum IntraApp {
     Refused,
 }
 
-/// SHA-256 of a secret. The secrets are random and long, so no salt and no slow hash is needed.
+/// SHA-256 of a password or of the token of an app. These are random and have at least 128 bits, so a slow hash would not
+/// protect them better; it would only make each request expensive.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(in crate::messaging) struct TokenHash(pub(in crate::messaging) [u8; 32]);
+
+impl TokenHash {
+    /// The hash of a secret with a salt, which is empty for random tokens.
+    pub(in crate::messaging) fn of(salt: &[u8], secret: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(salt).chain_update(secret).finalize().into())
+    }
+
+    /// Compares in constant time.
+    pub(in crate::messaging) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
 
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,13 +200,49 @@ impl fmt::Debug for TokenHash {
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(in crate::messaging) struct VerificationCode(pub(in crate::messaging) u32);
 
+impl VerificationCode {
+    /// Compares in constant time.
+    pub(in crate::messaging) fn matches(self, other: Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
 impl fmt::Debug for VerificationCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerificationCode(…)")
     }
 }
 
-/// A verification code that was sent to a number.
+/// Where a device waits for the message with which it is linked to an account. Whoever knows the address can send it one.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(in crate::messaging) struct ProvisioningAddress(pub(in crate::messaging) [u8; 16]);
+
+impl ProvisioningAddress {
+    /// The first 8 bytes. They do not suffice to send a message.
+    pub(in crate::messaging) fn start(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// As clients see it.
+    pub(in crate::messaging) fn to_text(self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written.
+    pub(in crate::messaging) fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for ProvisioningAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProvisioningAddress(…)")
+    }
+}
+
+/// A verification code that was sent to a number, or shown to the owner of an account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct PendingCode {
     /// Not hashed: whoever reads the hash of one of 900,000 codes knows the code.

@@ -3,10 +3,15 @@
 //! Each kind of request is executed for all waiting clients at once, so that a back end needs few statements. Requests
 //! of one kind see the effects of those before them.
 
+pub(in crate::messaging) mod apps;
 mod bundles;
+pub(in crate::messaging) mod codes;
 mod envelope;
+pub(in crate::messaging) mod keys;
+pub(in crate::messaging) mod linking;
 mod lookup;
 mod receipts;
+pub(in crate::messaging) mod registration;
 mod submissions;
 
 use std::collections::HashMap;
@@ -82,4 +87,22 @@ fn answer<Q, A>(jobs: &mut [Job<Q, A>], answers: impl IntoIterator<Item = A>) {
 pub(super) fn before(now: Timestamp, duration: Duration) -> Timestamp {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Timestamp(now.0.saturating_sub(milliseconds))
+}
+
+/// The day of a time: when a device was seen is recorded no more precisely.
+pub(in crate::messaging) const fn day(time: Timestamp) -> Timestamp {
+    Timestamp(time.0 - time.0 % DAY)
+}
+
+/// Milliseconds of a day.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_last_visit_is_rounded_to_a_day() {
+        assert_eq!(day(Timestamp(DAY * 3 + 5)), Timestamp(DAY * 3));
+    }
 }

@@ -7,6 +7,7 @@ mod cache;
 mod counters;
 mod devices;
 mod keys;
+mod linking;
 mod migrations;
 mod prune;
 mod queues;

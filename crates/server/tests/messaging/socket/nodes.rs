@@ -6,6 +6,7 @@ use serde_json::json;
 use wormhole_testbed::{Durability, Nats, Postgres, installed_or_skip};
 
 use super::crash::kill_while_clients_send;
+use super::provisioning::{expect_message, wait};
 use super::{ALICE, Arrival, BOB, Socket};
 use crate::client::Client;
 use crate::messages::{message, with_keys};
@@ -65,6 +66,21 @@ async fn send_through_another_node(nodes: &Nodes) {
         assert!(start.elapsed() < Duration::from_secs(60), "no receipts");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_waits_at_another_node_gets_its_message() {
+    let Some(nodes) = Nodes::start() else { return };
+    let [first, second] = &nodes.nodes;
+    let alice = Client::register(first, ALICE, None);
+    let (mut socket, address) = wait(second).await;
+    let start = Instant::now();
+    let path = format!("/v1/provisioning/{address}");
+    alice.put(&path, r#"{"body":"aGVsbG8="}"#).expect(200);
+    expect_message(&mut socket, b"hello").await;
+    // Without the notification, it would come with the next check of all sockets.
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    alice.put(&path, r#"{"body":"aGVsbG8="}"#).expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

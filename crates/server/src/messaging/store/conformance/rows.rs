@@ -44,6 +44,24 @@ pub(super) fn a_verification_code_is_replaced_and_removed(fixture: &mut Fixture<
     }
 }
 
+pub(super) fn a_code_for_another_device_is_replaced_and_removed(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    let (alice, bob) = (alice.account.key, bob.account.key);
+    let code = |attempts| {
+        let code = VerificationCode(100_000);
+        PendingCode { code, sent: Timestamp(9), attempts }
+    };
+    for stored in [Some(code(0)), Some(code(1)), None] {
+        let written = stored.clone();
+        fixture.rows(move |rows| rows.put_device_code(alice, written.as_ref()));
+        assert_eq!(fixture.rows(move |rows| rows.device_code(alice)), stored);
+        assert_eq!(fixture.rows(move |rows| rows.device_code(bob)), None);
+    }
+    fixture.rows(move |rows| rows.put_device_code(alice, Some(&code(0))));
+    fixture.rows(move |rows| rows.delete_account(alice));
+    assert_eq!(fixture.rows(move |rows| rows.device_code(alice)), None);
+}
+
 pub(super) fn accounts_are_found_by_id_and_by_number(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
     let elsewhere = fixture.person(&bob.app, ALICE);

@@ -8,8 +8,8 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, NewDevice, PushId, SignedKey,
-    TokenHash,
+    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, NewDevice, PendingCode, PushId,
+    SignedKey, TokenHash, VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -132,6 +132,12 @@ impl<'a> Columns<'a> {
             (Some(id), _) => Some(PushId::Apn { id, voip }),
             (None, gcm) => gcm.map(PushId::Gcm),
         })
+    }
+
+    /// A code, when it was sent, and wrong attempts.
+    pub(super) fn pending_code(&mut self) -> Read<PendingCode> {
+        let (code, sent) = (VerificationCode(self.number()?), self.time()?);
+        Ok(PendingCode { code, sent, attempts: self.number()? })
     }
 
     /// Id, key and signature, if there is a key.

@@ -13,6 +13,8 @@ impl PostgresTables<'_> {
     pub(super) fn prune(&mut self, expiry: Expiry, now: Timestamp) -> Stored<bool> {
         let (codes, sent) = (stored(before(now, expiry.codes)), stored(before(now, expiry.sent)));
         let mut has_more = self.expire(|it| &it.expire_codes, codes)?;
+        has_more |= self.expire(|it| &it.expire_device_codes, codes)?;
+        has_more |= self.expire(|it| &it.expire_provisioning, codes)?;
         has_more |= self.expire(|it| &it.expire_sent, sent)?;
         let old = stored(before(now, expiry.messages));
         has_more |= self.expire_messages(|it| &it.expire_messages, old)?;

@@ -11,8 +11,8 @@ use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::rules::before;
 use crate::messaging::store::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, NewAccount,
-    NewDevice, OneTimeKey, PendingCode, PushId, ReadRows, Rows, SignedKey, StoreError,
-    VerificationCode,
+    NewDevice, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows, Rows, SignedKey,
+    StoreError,
 };
 
 impl ReadRows for PostgresTables<'_> {
@@ -69,11 +69,7 @@ impl Rows for PostgresTables<'_> {
     }
 
     fn pending_code(&mut self, number: &PhoneNumber) -> Stored<Option<PendingCode>> {
-        let read = |columns: &mut Columns<'_>| {
-            let (code, sent) = (VerificationCode(columns.number()?), columns.time()?);
-            Ok(PendingCode { code, sent, attempts: columns.number()? })
-        };
-        Ok(self.read(|it| &it.code, &[&number.as_str()], read)?.pop())
+        Ok(self.read(|it| &it.code, &[&number.as_str()], |it| it.pending_code())?.pop())
     }
 
     fn put_pending_code(&mut self, number: &PhoneNumber, code: Option<&PendingCode>) -> Stored<()> {
@@ -84,6 +80,42 @@ impl Rows for PostgresTables<'_> {
         let (digits, attempts) = (i64::from(code.code.0), i64::from(code.attempts));
         let row: [&(dyn ToSql + Sync); 4] = [&number, &digits, &stored(code.sent), &attempts];
         self.query(|it| &it.put_code, &row).map(drop)
+    }
+
+    fn device_code(&mut self, account: AccountKey) -> Stored<Option<PendingCode>> {
+        self.read_device_code(account)
+    }
+
+    fn put_device_code(&mut self, account: AccountKey, code: Option<&PendingCode>) -> Stored<()> {
+        self.write_device_code(account, code)
+    }
+
+    fn insert_provisioning(
+        &mut self,
+        address: ProvisioningAddress,
+        opened: Timestamp,
+    ) -> Stored<()> {
+        self.insert_address(address, opened)
+    }
+
+    fn put_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+        oldest: Timestamp,
+        message: &[u8],
+    ) -> Stored<bool> {
+        self.put_message(address, oldest, message)
+    }
+
+    fn take_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+    ) -> Stored<Option<Vec<u8>>> {
+        self.take_message(address)
+    }
+
+    fn delete_provisioning(&mut self, address: ProvisioningAddress) -> Stored<()> {
+        self.delete_address(address)
     }
 
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
@@ -131,6 +163,7 @@ impl Rows for PostgresTables<'_> {
         self.change_accounts();
         let devices = self.devices(account)?;
         self.delete_devices(&devices.iter().map(|device| device.key.0).collect::<Vec<_>>())?;
+        self.write_device_code(account, None)?;
         self.query(|it| &it.delete_account, &[&account.0]).map(drop)
     }
 

@@ -4,7 +4,8 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(super) const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = [
+    "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
         version INTEGER NOT NULL,
@@ -115,4 +116,20 @@ pub(super) const STEPS: [&str; 1] = ["
         PRIMARY KEY (timestamp, device, account, content)
     );
     CREATE INDEX messaging_sent_accepted ON messaging_sent (accepted);
-"];
+",
+    "
+    CREATE TABLE messaging_device_codes (
+        account BIGINT PRIMARY KEY,
+        code BIGINT NOT NULL,
+        sent BIGINT NOT NULL,
+        attempts BIGINT NOT NULL
+    );
+    CREATE INDEX messaging_device_codes_sent ON messaging_device_codes (sent);
+    CREATE TABLE messaging_provisioning (
+        address BYTEA PRIMARY KEY, -- where a device waits to be linked
+        opened BIGINT NOT NULL,
+        message BYTEA
+    );
+    CREATE INDEX messaging_provisioning_opened ON messaging_provisioning (opened);
+",
+];

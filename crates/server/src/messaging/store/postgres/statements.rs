@@ -134,6 +134,19 @@ statements! {
             attempts = excluded.attempts",
     delete_code: "DELETE FROM messaging_codes WHERE number = $1",
 
+    device_code: "SELECT code, sent, attempts FROM messaging_device_codes WHERE account = $1",
+    put_device_code: "INSERT INTO messaging_device_codes (account, code, sent, attempts)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account) DO UPDATE SET code = excluded.code, sent = excluded.sent,
+            attempts = excluded.attempts",
+    delete_device_code: "DELETE FROM messaging_device_codes WHERE account = $1",
+    insert_provisioning: "INSERT INTO messaging_provisioning (address, opened) VALUES ($1, $2)",
+    put_provisioning_message: "UPDATE messaging_provisioning SET message = $3
+        WHERE address = $1 AND opened >= $2 AND message IS NULL",
+    take_provisioning_message: "DELETE FROM messaging_provisioning
+        WHERE address = $1 AND message IS NOT NULL RETURNING message",
+    delete_provisioning: "DELETE FROM messaging_provisioning WHERE address = $1",
+
     account: select_accounts!("WHERE a.id = $1"),
     account_at: select_accounts!("WHERE a.key = $1"),
     accounts_of: select_accounts!("WHERE a.number = $1 ORDER BY a.key"),
@@ -319,6 +332,12 @@ statements! {
         (SELECT coalesce(sum(messages), 0)::bigint FROM messaging_queues)",
     expire_codes: "DELETE FROM messaging_codes WHERE number IN (
         SELECT number FROM messaging_codes WHERE sent < $1 ORDER BY sent LIMIT $2::bigint)",
+    expire_device_codes: "DELETE FROM messaging_device_codes WHERE account IN (
+        SELECT account FROM messaging_device_codes WHERE sent < $1 ORDER BY sent LIMIT $2::bigint
+        FOR UPDATE SKIP LOCKED)",
+    expire_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
+        SELECT address FROM messaging_provisioning WHERE opened < $1
+        ORDER BY opened LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",
     expire_sent: "DELETE FROM messaging_sent WHERE (timestamp, device, account, content) IN (
         SELECT timestamp, device, account, content FROM messaging_sent WHERE accepted < $1
         ORDER BY accepted LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",

@@ -81,11 +81,13 @@ pub(super) fn pending_code(
     number: &PhoneNumber,
 ) -> Result<Option<PendingCode>> {
     let sql = "SELECT code, sent, attempts FROM pending_codes WHERE number = ?";
-    let read = |row: &Row<'_>| {
-        let code = VerificationCode(row.get(0)?);
-        Ok(PendingCode { code, sent: time(row, 1)?, attempts: row.get(2)? })
-    };
-    database.prepare_cached(sql)?.query_row([number.as_str()], read).optional()
+    database.prepare_cached(sql)?.query_row([number.as_str()], read_code).optional()
+}
+
+/// Reads a code from the first three columns.
+pub(super) fn read_code(row: &Row<'_>) -> Result<PendingCode> {
+    let code = VerificationCode(row.get(0)?);
+    Ok(PendingCode { code, sent: time(row, 1)?, attempts: row.get(2)? })
 }
 
 pub(super) fn put_pending_code(

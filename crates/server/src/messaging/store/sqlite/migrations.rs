@@ -14,7 +14,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// What creates each version from the one before. Times are milliseconds since 1970.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
         position INTEGER NOT NULL, -- of the newest message that was ever stored
@@ -117,4 +118,20 @@ const STEPS: [&str; 1] = ["
         -- Clients send the current time, so most rows are added at the end.
         UNIQUE (timestamp, device, account, content)
     );
-"];
+",
+    "
+    CREATE TABLE device_codes (
+        account INTEGER PRIMARY KEY,
+        code INTEGER NOT NULL,
+        sent INTEGER NOT NULL,
+        attempts INTEGER NOT NULL
+    );
+    CREATE INDEX device_codes_sent ON device_codes (sent);
+    CREATE TABLE provisioning (
+        address BLOB PRIMARY KEY, -- where a device waits to be linked
+        opened INTEGER NOT NULL,
+        message BLOB
+    );
+    CREATE INDEX provisioning_opened ON provisioning (opened);
+",
+];

@@ -17,11 +17,13 @@ impl SqliteTables<'_> {
         now: Timestamp,
         after: Option<DeviceKey>,
     ) -> std::result::Result<(Option<DeviceKey>, bool), StoreError> {
-        let codes = delete_codes(self.database, before(now, expiry.codes))?;
-        let sent = delete_sent(self.database, before(now, expiry.sent))?;
-        let ephemeral = self.prune_ephemeral(before(now, EPHEMERAL_LIFE))?;
+        let old = before(now, expiry.codes);
+        let codes = CODES.iter().map(|sql| delete_old(self.database, sql, old));
+        let mut removed = codes.collect::<Result<Vec<_>>>()?;
+        removed.push(delete_sent(self.database, before(now, expiry.sent))?);
+        removed.push(self.prune_ephemeral(before(now, EPHEMERAL_LIFE))?);
         let next = self.prune_queues(before(now, expiry.messages), after)?;
-        Ok((next, next.is_some() || [codes, sent, ephemeral].contains(&MAX_ROWS)))
+        Ok((next, next.is_some() || removed.contains(&MAX_ROWS)))
     }
 
     /// Removes ephemeral messages that nobody has read in time.
@@ -100,9 +102,7 @@ fn delete_messages(
     database.prepare_cached(sql)?.execute(params![device.0, last])
 }
 
-fn delete_codes(database: &Connection, oldest: Timestamp) -> Result<usize> {
-    let sql = "DELETE FROM pending_codes WHERE number IN (
-        SELECT number FROM pending_codes WHERE sent < ? ORDER BY sent LIMIT ?)";
+fn delete_old(database: &Connection, sql: &str, oldest: Timestamp) -> Result<usize> {
     database.prepare_cached(sql)?.execute(params![stored(oldest), MAX_ROWS])
 }
 
@@ -121,6 +121,16 @@ fn delete_sent(database: &Connection, oldest: Timestamp) -> Result<usize> {
     }
     database.prepare_cached("DELETE FROM sent WHERE key <= ?")?.execute([last])
 }
+
+/// Remove what is only valid for some minutes.
+const CODES: [&str; 3] = [
+    "DELETE FROM pending_codes WHERE number IN (
+        SELECT number FROM pending_codes WHERE sent < ? ORDER BY sent LIMIT ?)",
+    "DELETE FROM device_codes WHERE account IN (
+        SELECT account FROM device_codes WHERE sent < ? ORDER BY sent LIMIT ?)",
+    "DELETE FROM provisioning WHERE address IN (
+        SELECT address FROM provisioning WHERE opened < ? ORDER BY opened LIMIT ?)",
+];
 
 /// Finds old ephemeral messages.
 pub(super) const FIND_EPHEMERAL: &str = "SELECT device, position FROM messages

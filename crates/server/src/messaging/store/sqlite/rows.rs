@@ -6,15 +6,15 @@ use wormhole_chat::{AccountId, Timestamp};
 
 use super::cache::Cache;
 use super::counters::{Counters, QueueSizes};
-use super::{accounts, devices, keys, queues};
+use super::{accounts, devices, keys, linking, queues};
 use crate::messaging::store::tables::{
     Owner, PublishedKeys, QueueSize, Reader, RecipientDevice, SenderQueue, StoredMessage,
     SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
     Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceKey, Found, IntraApp, KeySet,
-    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, ReadRows, Rows,
-    SignedKey, StoreError,
+    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, ProvisioningAddress,
+    ReadRows, Rows, SignedKey, StoreError,
 };
 
 type Stored<T> = Result<T, StoreError>;
@@ -85,6 +85,42 @@ impl Rows for SqliteTables<'_> {
         Ok(accounts::put_pending_code(self.database, number, code)?)
     }
 
+    fn device_code(&mut self, account: AccountKey) -> Stored<Option<PendingCode>> {
+        Ok(linking::code(self.database, account)?)
+    }
+
+    fn put_device_code(&mut self, account: AccountKey, code: Option<&PendingCode>) -> Stored<()> {
+        Ok(linking::put_code(self.database, account, code)?)
+    }
+
+    fn insert_provisioning(
+        &mut self,
+        address: ProvisioningAddress,
+        opened: Timestamp,
+    ) -> Stored<()> {
+        Ok(linking::insert_address(self.database, address, opened)?)
+    }
+
+    fn put_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+        oldest: Timestamp,
+        message: &[u8],
+    ) -> Stored<bool> {
+        Ok(linking::put_message(self.database, address, oldest, message)?)
+    }
+
+    fn take_provisioning_message(
+        &mut self,
+        address: ProvisioningAddress,
+    ) -> Stored<Option<Vec<u8>>> {
+        Ok(linking::take_message(self.database, address)?)
+    }
+
+    fn delete_provisioning(&mut self, address: ProvisioningAddress) -> Stored<()> {
+        Ok(linking::delete_address(self.database, address)?)
+    }
+
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
         self.cache.clear();
         let key = accounts::insert_account(self.database, account)?;
@@ -102,6 +138,7 @@ impl Rows for SqliteTables<'_> {
             self.delete_device(device.key)?;
         }
         self.cache.clear();
+        linking::put_code(self.database, account, None)?;
         Ok(accounts::delete_account(self.database, account)?)
     }
 

@@ -14,6 +14,7 @@ use wormhole_http::handshake;
 use wormhole_http::{Request, Requests, Response, Routes, Settings, WriteTimeout};
 
 use super::api::{self, ApiError, AppProof, BaseUrl, ClientAddress, Credentials, Principal};
+use super::limits::Action;
 use super::memory::RequestMemory;
 use super::service::Service;
 use super::socket::DeviceSocket;
@@ -61,6 +62,8 @@ enum Counted {
 #[derive(Debug)]
 pub(super) struct Opener {
     pub(super) principal: Principal,
+    /// Whether the client is a device that waits to be linked to an account.
+    pub(super) is_provisioning: bool,
     /// How the client has proven that it may use its app.
     pub(super) app: Arc<AppProof>,
     pub(super) address: ClientAddress,
@@ -129,11 +132,11 @@ impl Front {
         api::remove_trailing_slash(request.uri_mut());
         match handshake::check(&request) {
             Err(bad) => api::with_json_error(bad.into_response()).await,
-            Ok(Some(accept)) if request.uri().path() == "/v1/websocket" => {
-                match self.principal(&request, address).await {
-                    Ok((principal, app)) => {
+            Ok(Some(accept)) if request.uri().path().starts_with("/v1/websocket") => {
+                match self.opener(&request, address, base).await {
+                    Ok(opener) => {
                         // The connection carries no request after this one, so nothing else sets it.
-                        let _first = arrival.socket.set(Opener { principal, app, address, base });
+                        let _first = arrival.socket.set(opener);
                         accept.into_response()
                     }
                     Err(error) => error.into_response(),
@@ -160,6 +163,31 @@ impl Front {
             !host.is_empty() && host.bytes().all(is_allowed)
         });
         BaseUrl(format!("{scheme}://{}", host.unwrap_or("localhost")).into())
+    }
+
+    /// The client that opens a WebSocket.
+    async fn opener(
+        &self,
+        request: &Request,
+        address: ClientAddress,
+        base: BaseUrl,
+    ) -> Result<Opener, ApiError> {
+        match request.uri().path() {
+            "/v1/websocket" => {
+                let (principal, app) = self.principal(request, address).await?;
+                Ok(Opener { principal, is_provisioning: false, app, address, base })
+            }
+            "/v1/websocket/provisioning" => {
+                if let Some(network) = self.service.limits.network(address.0) {
+                    let budget = self.service.budget();
+                    let limit = budget.spend(Action::ProvisioningAddress, network, 1);
+                    limit.map_err(ApiError::too_many)?;
+                }
+                let (principal, app) = (Principal::Nobody, Arc::new(AppProof::NotNeeded));
+                Ok(Opener { principal, is_provisioning: true, app, address, base })
+            }
+            _ => Err(ApiError::not_found("no such path")),
+        }
     }
 
     /// Who opens a WebSocket: credentials are in the address or in a header. Without credentials: [`Principal::Nobody`].

@@ -18,6 +18,8 @@ use wormhole_kit::network;
 /// An action with a limit. The comments say whose bucket it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Action {
+    /// An account: a code for another device is requested.
+    AllocateDevice,
     /// An account: an attachment is allocated or fetched.
     Attachment,
     /// An account: bytes of attachments are uploaded, in KiB.
@@ -36,10 +38,16 @@ pub(super) enum Action {
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
     InboundKibFromSender,
+    /// A name and a network: an attempt to link a device.
+    LinkDevice,
     /// An account and another one: a message is sent.
     Message,
     /// An account and a device of another one: keys are fetched.
     PreKeys,
+    /// An account: a message for a device that waits to be linked.
+    Provisioning,
+    /// A network: a device begins to wait to be linked.
+    ProvisioningAddress,
     /// A number: a code by SMS.
     SmsCode,
     /// A number: a code by SMS, within a day.
@@ -69,6 +77,7 @@ impl Action {
     /// The limits of deployed servers, and some of our own. (docs/chat-service.md "Limits")
     const fn rate(self) -> Rate {
         let (burst, per_minute) = match self {
+            Self::AllocateDevice | Self::LinkDevice => (6.0, 0.5),
             Self::Attachment => (50.0, 50.0),
             // A GiB, and another one in an hour.
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
@@ -79,7 +88,7 @@ impl Action {
             Self::FailedLogin => (20.0, 6.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
-            Self::Message => (60.0, 60.0),
+            Self::Message | Self::Provisioning | Self::ProvisioningAddress => (60.0, 60.0),
             Self::PreKeys => (6.0, 0.1),
             Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
             Self::VoiceCode => (2.0, 0.5),

@@ -3,20 +3,23 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use wormhole_chat::DeviceId;
+
 use super::*;
-use crate::messaging::limits::RateLimits;
-use crate::messaging::store::{IntraApp, SqliteStore};
+use crate::messaging::limits::{Budget, RateLimits};
+use crate::messaging::secrets;
+use crate::messaging::store::{IntraApp, SqliteStore, TokenHash};
 
 /// A database with two apps, in a folder that is removed at the end of the test.
-struct Fixture {
+pub(in super::super) struct Fixture {
     folder: PathBuf,
     store: SqliteStore,
     budget: Budget,
-    now: Timestamp,
+    pub(in super::super) now: Timestamp,
 }
 
 impl Fixture {
-    fn new(name: &str) -> Self {
+    pub(in super::super) fn new(name: &str) -> Self {
         let name = format!("wormhole-registration-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -31,43 +34,62 @@ impl Fixture {
     }
 
     /// Asks for a code. If there is none, `new` is sent.
-    fn ask(&mut self, new: u32) -> u32 {
+    pub(in super::super) fn ask(&mut self, new: u32) -> u32 {
         let now = self.now;
-        let choose = |rows: &mut dyn Rows| choose(rows, &number(), VerificationCode(new), now);
+        let choose = |rows: &mut dyn Rows| choose_code(rows, &number(), VerificationCode(new), now);
         self.store.edit(choose).unwrap().0
     }
 
     /// Enters a code in a network; returns the status of a refusal.
     fn enter(&mut self, code: u32, network: &str) -> Result<Account, u16> {
-        self.register(code, network, "com.a", "{}")
+        self.register(code, network, "com.a", DirectoryChoice::default())
     }
 
-    fn register(
+    pub(in super::super) fn register(
         &mut self,
         code: u32,
         network: &str,
         app: &str,
-        json: &str,
+        directory: DirectoryChoice,
     ) -> Result<Account, u16> {
-        let attributes: AccountAttributes = serde_json::from_str(json).unwrap();
-        let attributes = attributes.check().unwrap();
         let registration = Registration {
             code: Some(VerificationCode(code)),
-            guesses: Guesses { budget: self.budget.clone(), address: network.parse().unwrap() },
+            guesses: self.guesses(network),
             number: number(),
-            app: None,
-            default_app: Some(app.parse().unwrap()),
+            app: ClaimedApp { credentials: None, default: Some(app.parse().unwrap()) },
             rejects_registered: false,
             id: secrets::account_id(),
-            device: attributes.new_device(DeviceId::PRIMARY, "password"),
-            attributes,
+            device: new_device(),
+            directory,
         };
         let now = self.now;
-        let result = self.store.edit(|rows| registration.register(rows, now)).unwrap();
-        result.map_err(|error| error.status().as_u16())
+        let result = self.decide(|rows| registration.register(rows, now));
+        result.map_err(|refusal| match refusal {
+            RegistrationRefusal::Limited(_) => 413,
+            RegistrationRefusal::WrongCode => 403,
+            other => panic!("{other:?}"),
+        })
     }
 
-    fn wait(&mut self, duration: Duration) {
+    /// Executes work that may be refused. What was written before is stored.
+    pub(in super::super) fn decide<T, R>(
+        &mut self,
+        mut work: impl FnMut(&mut dyn Rows) -> Result<T, WorkError<R>>,
+    ) -> Result<T, R> {
+        let result = self.store.edit(|rows| match work(rows) {
+            Ok(value) => Ok(Ok(value)),
+            Err(WorkError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(WorkError::Store(error)) => Err(error),
+        });
+        result.unwrap()
+    }
+
+    /// The limits of a client in a network.
+    pub(in super::super) fn guesses(&self, network: &str) -> Guesses {
+        Guesses { budget: self.budget.clone(), address: network.parse().unwrap() }
+    }
+
+    pub(in super::super) fn wait(&mut self, duration: Duration) {
         self.now.0 += u64::try_from(duration.as_millis()).unwrap();
         self.budget.now += duration;
     }
@@ -79,19 +101,35 @@ impl Drop for Fixture {
     }
 }
 
-fn number() -> PhoneNumber {
+pub(in super::super) fn new_device() -> NewDevice {
+    NewDevice {
+        number: DeviceId::PRIMARY,
+        password: TokenHash([0; 32]),
+        salt: [0; 16],
+        registration_id: 1,
+        signaling_key: None,
+        name: None,
+        fetches_messages: true,
+        push: None,
+        attributes: "{}".into(),
+        created: Timestamp(0),
+        last_seen: Timestamp(0),
+    }
+}
+
+pub(in super::super) fn number() -> PhoneNumber {
     "+14155550101".parse().unwrap()
 }
 
 /// One of many networks.
-fn other(number: usize) -> String {
+pub(in super::super) fn other(number: usize) -> String {
     format!("198.51.100.{number}")
 }
 
-const HOME: &str = "192.0.2.1";
+pub(in super::super) const HOME: &str = "192.0.2.1";
 const RIGHT: u32 = 123_456;
 const WRONG: u32 = 654_321;
-const MINUTE: Duration = Duration::from_secs(60);
+pub(in super::super) const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[test]
@@ -159,7 +197,7 @@ fn a_bare_number_means_the_first_app_unless_it_was_verified_long_ago() {
     let mut fixture = Fixture::new("default");
     let register = |fixture: &mut Fixture, app: &str| {
         fixture.ask(RIGHT);
-        fixture.register(RIGHT, HOME, app, "{}").unwrap()
+        fixture.register(RIGHT, HOME, app, DirectoryChoice::default()).unwrap()
     };
     let first = register(&mut fixture, "com.a");
     assert!(first.is_default);
@@ -177,14 +215,14 @@ fn a_bare_number_means_the_first_app_unless_it_was_verified_long_ago() {
 #[test]
 fn a_second_registration_keeps_what_the_owner_decided_about_the_directory() {
     let mut fixture = Fixture::new("directory");
-    let mut register = |json: &str| {
+    let mut register = |is_discoverable, shows_app| {
         fixture.ask(RIGHT);
-        let account = fixture.register(RIGHT, HOME, "com.a", json).unwrap();
+        let choice = DirectoryChoice { is_discoverable, shows_app };
+        let account = fixture.register(RIGHT, HOME, "com.a", choice).unwrap();
         (account.is_discoverable, account.shows_app)
     };
-    assert_eq!(register("{}"), (true, false));
-    let hidden = r#"{"discoverableByPhoneNumber":false,"showAppInDirectory":true}"#;
-    assert_eq!(register(hidden), (false, true));
-    assert_eq!(register("{}"), (false, true));
-    assert_eq!(register(r#"{"discoverableByPhoneNumber":true}"#), (true, true));
+    assert_eq!(register(None, None), (true, false));
+    assert_eq!(register(Some(false), Some(true)), (false, true));
+    assert_eq!(register(None, None), (false, true));
+    assert_eq!(register(Some(true), None), (true, true));
 }

@@ -17,6 +17,7 @@ use super::limits::{Budget, RateLimits};
 use super::store::{
     Acknowledged, Acknowledgement, BundleRequest, Delivery, DeviceKey, Expiry, Found, Job, Login,
     PageRequest, ReadRows, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
+    WorkError,
 };
 use crate::ServerError;
 
@@ -128,6 +129,19 @@ impl Storage {
         work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.execute_in(work, |turn| &mut turn.work).await
+    }
+
+    /// The same for work that the rules may refuse. What it has written before it is refused is stored.
+    pub(super) async fn decide<T: Send + 'static, R: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, WorkError<R>> + Send + 'static,
+    ) -> Result<T, WorkError<R>> {
+        let work = move |rows: &mut dyn Rows, now: Timestamp| match work(rows, now) {
+            Ok(value) => Ok(Ok(value)),
+            Err(WorkError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(WorkError::Store(error)) => Err(error),
+        };
+        self.execute(work).await?.map_err(WorkError::Refused)
     }
 
     /// Reads rows in a transaction that other nodes need not wait for. It may be called more than once, and only the last

@@ -2,18 +2,20 @@
 //! database are notified of the same events, for the devices that are connected to them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::store::DeviceKey;
+use super::store::{DeviceKey, ProvisioningAddress};
 use crate::database::notifications::{Publisher, Receiver};
 
 /// The open sockets, by device.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     open: Mutex<HashMap<DeviceKey, Arc<Socket>>>,
+    /// Sockets of devices that wait to be linked.
+    provisioning: Mutex<HashMap<ProvisioningAddress, Arc<Socket>>>,
     /// Notifies other nodes, if there can be any.
     publisher: Option<Publisher>,
 }
@@ -25,6 +27,14 @@ pub(super) struct Socket {
     pub(super) changed: Notify,
     /// Is cancelled when the same device opens another socket, or does not exist any more.
     pub(super) displaced: CancellationToken,
+}
+
+/// The socket of a device that waits to be linked. Removes it when it is dropped.
+#[derive(Debug)]
+pub(super) struct ProvisioningRegistration {
+    sockets: Arc<Sockets>,
+    address: ProvisioningAddress,
+    socket: Arc<Socket>,
 }
 
 /// Removes the socket when it is dropped.
@@ -53,6 +63,25 @@ impl Sockets {
         Registration { sockets: Arc::clone(self), device, socket }
     }
 
+    /// Adds the socket of a device that waits to be linked.
+    pub(super) fn register_address(
+        self: &Arc<Self>,
+        address: ProvisioningAddress,
+    ) -> ProvisioningRegistration {
+        let socket = Arc::new(Socket::default());
+        self.provisioning().insert(address, Arc::clone(&socket));
+        ProvisioningRegistration { sockets: Arc::clone(self), address, socket }
+    }
+
+    /// Wakes the socket of the device that waits at this address, on all nodes.
+    pub(super) fn notify_address(&self, address: ProvisioningAddress) {
+        let start = address.start();
+        self.wake_addresses(&[start]);
+        if let Some(publisher) = &self.publisher {
+            publisher.publish([format!("{PROVISIONED}{start:016x}")].into_iter());
+        }
+    }
+
     /// Wakes the sockets of these devices, on all nodes.
     pub(super) fn notify(&self, devices: &[DeviceKey]) {
         if !devices.is_empty() {
@@ -79,6 +108,19 @@ impl Sockets {
         devices.iter().filter_map(|device| open.get(device)).for_each(|it| it.changed.notify_one());
     }
 
+    /// Wakes the sockets at the addresses that start so.
+    fn wake_addresses(&self, starts: &[u64]) {
+        if !starts.is_empty() {
+            let open = self.provisioning();
+            let woken = open.iter().filter(|(address, _)| starts.contains(&address.start()));
+            woken.for_each(|(_, socket)| socket.changed.notify_one());
+        }
+    }
+
+    fn provisioning(&self) -> MutexGuard<'_, HashMap<ProvisioningAddress, Arc<Socket>>> {
+        self.provisioning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn displace(&self, devices: &[DeviceKey]) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         devices.iter().filter_map(|device| open.get(device)).for_each(|it| it.displaced.cancel());
@@ -101,11 +143,16 @@ impl Receiver for Arc<Sockets> {
         };
         self.wake(&devices(NEW_MESSAGES));
         self.displace(&devices(CLOSED));
+        let starts = entries.iter().filter_map(|entry| entry.strip_prefix(PROVISIONED));
+        let starts = starts.filter_map(|start| u64::from_str_radix(start, 16).ok());
+        self.wake_addresses(&starts.collect::<Vec<_>>());
     }
 
     fn check_all(&self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.values().for_each(|socket| socket.changed.notify_one());
+        drop(open);
+        self.provisioning().values().for_each(|socket| socket.changed.notify_one());
     }
 }
 
@@ -126,6 +173,23 @@ impl Drop for Registration {
     }
 }
 
+impl ProvisioningRegistration {
+    pub(super) const fn address(&self) -> ProvisioningAddress {
+        self.address
+    }
+
+    /// The registered socket.
+    pub(super) const fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+}
+
+impl Drop for ProvisioningRegistration {
+    fn drop(&mut self) {
+        self.sockets.provisioning().remove(&self.address);
+    }
+}
+
 /// The channel of the notifications.
 pub(super) const CHANNEL: &str = "wormhole_messaging";
 
@@ -134,6 +198,10 @@ const NEW_MESSAGES: char = '+';
 
 /// The first character of a notification about a device that does not exist any more, or has connected to another node.
 const CLOSED: char = '-';
+
+/// The first character of a notification about a device that waits to be linked. The first 8 bytes of its address follow, so
+/// the notification does not contain the secret.
+const PROVISIONED: char = '=';
 
 #[cfg(test)]
 mod tests {
@@ -156,5 +224,24 @@ mod tests {
         assert_eq!([is_woken(0), is_woken(1), is_woken(2)], [true, false, false]);
         sockets.check_all();
         assert_eq!([is_woken(0), is_woken(1), is_woken(2)], [true, true, true]);
+    }
+
+    #[test]
+    fn a_notification_of_another_node_wakes_the_device_that_waits_at_an_address() {
+        let sockets = Arc::new(Sockets::default());
+        let [one, two] = [[1; 16], [2; 16]].map(ProvisioningAddress);
+        let registrations = [one, two].map(|address| sockets.register_address(address));
+        let is_woken = |number: usize| {
+            let mut woken = std::pin::pin!(registrations[number].socket().changed.notified());
+            woken.as_mut().enable()
+        };
+        sockets.receive(&["=0202020202020202", "=", "=x", "0101010101010101"]);
+        assert_eq!([is_woken(0), is_woken(1)], [false, true]);
+        sockets.notify_address(one);
+        assert_eq!([is_woken(0), is_woken(1)], [true, false]);
+        sockets.check_all();
+        assert_eq!([is_woken(0), is_woken(1)], [true, true]);
+        drop(registrations);
+        assert!(sockets.provisioning().is_empty());
     }
 }

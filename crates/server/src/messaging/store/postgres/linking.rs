@@ -1,0 +1,56 @@
+//! What links another device to an account: codes, and messages at addresses.
+
+use tokio_postgres::types::ToSql;
+use wormhole_chat::Timestamp;
+
+use super::columns::stored;
+use super::transaction::{PostgresTables, Stored};
+use crate::messaging::store::{AccountKey, PendingCode, ProvisioningAddress};
+
+impl PostgresTables<'_> {
+    pub(super) fn read_device_code(&mut self, account: AccountKey) -> Stored<Option<PendingCode>> {
+        Ok(self.read(|it| &it.device_code, &[&account.0], |it| it.pending_code())?.pop())
+    }
+
+    pub(super) fn write_device_code(
+        &mut self,
+        account: AccountKey,
+        code: Option<&PendingCode>,
+    ) -> Stored<()> {
+        let Some(code) = code else {
+            return self.query(|it| &it.delete_device_code, &[&account.0]).map(drop);
+        };
+        let (digits, attempts) = (i64::from(code.code.0), i64::from(code.attempts));
+        let row: [&(dyn ToSql + Sync); 4] = [&account.0, &digits, &stored(code.sent), &attempts];
+        self.query(|it| &it.put_device_code, &row).map(drop)
+    }
+
+    pub(super) fn insert_address(
+        &mut self,
+        address: ProvisioningAddress,
+        opened: Timestamp,
+    ) -> Stored<()> {
+        let row: [&(dyn ToSql + Sync); 2] = [&address.0.as_slice(), &stored(opened)];
+        self.query(|it| &it.insert_provisioning, &row).map(drop)
+    }
+
+    pub(super) fn put_message(
+        &mut self,
+        address: ProvisioningAddress,
+        oldest: Timestamp,
+        message: &[u8],
+    ) -> Stored<bool> {
+        let row: [&(dyn ToSql + Sync); 3] = [&address.0.as_slice(), &stored(oldest), &message];
+        Ok(self.execute(|it| &it.put_provisioning_message, &row)? > 0)
+    }
+
+    pub(super) fn take_message(&mut self, address: ProvisioningAddress) -> Stored<Option<Vec<u8>>> {
+        let address = address.0.as_slice();
+        Ok(self.read(|it| &it.take_provisioning_message, &[&address], |it| it.value())?.pop())
+    }
+
+    pub(super) fn delete_address(&mut self, address: ProvisioningAddress) -> Stored<()> {
+        let address = address.0.as_slice();
+        self.query(|it| &it.delete_provisioning, &[&address]).map(drop)
+    }
+}
