@@ -11,17 +11,17 @@ mod apps;
 mod base64;
 mod blobs;
 mod codes;
+mod context;
 mod gauges;
-mod limits;
-mod memory;
+mod listener;
+mod presence;
+mod rate_limits;
+mod request_memory;
 mod secrets;
-mod server;
-mod service;
 mod signed_url;
 mod socket;
-mod sockets;
-mod storage;
 mod store;
+mod store_thread;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,13 +46,13 @@ use blobs::Blobs;
 #[cfg(feature = "testing")]
 pub(crate) use codes::sent_code;
 use codes::{CodeProvider, CodeSender};
+use context::{Api, Service, Settings};
 use gauges::Gauges;
-use limits::RateLimits;
-use server::Front;
-use service::{Service, Settings};
-use sockets::{CHANNEL, Sockets};
-use storage::{Failed, Parts, Storage};
+use listener::Front;
+use presence::{CHANNEL, Sockets};
+use rate_limits::RateLimits;
 use store::{Expiry, PostgresStore, SqliteStore, Store};
+use store_thread::{Failed, Storage, StoreThread};
 
 /// The configuration of the messaging service.
 #[derive(Clone, Debug, clap::Args)]
@@ -211,7 +211,7 @@ impl Messaging {
         let system = |error: std::io::Error| ServerError::System(error.to_string());
         let limits = Arc::new(RateLimits::new(config.limit_loopback));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
-        let parts = Parts {
+        let parts = StoreThread {
             store,
             expiry: config.expiry(),
             notify: Box::new(move |changes| {
@@ -245,13 +245,13 @@ impl Messaging {
             },
             host,
         });
-        let front = Arc::new(Front {
+        let api = Arc::new(Api {
             routes: Routes::new(api::router(Arc::clone(&service))),
-            admission: Admission::new(config.limits(), config.trust_proxy, refused),
             budget: Arc::new(config.budget()),
-            tls,
             service,
         });
+        let admission = Admission::new(config.limits(), config.trust_proxy, refused);
+        let front = Arc::new(Front { api, admission, tls });
         let blob_age = Duration::from_secs(config.blob_days * 24 * 60 * 60);
         Ok(Self { front, storage: thread, failed, listener, blob_age })
     }
@@ -259,9 +259,9 @@ impl Messaging {
     /// Serves until drained.
     async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
         let Self { front, storage, failed, listener: other_nodes, blob_age } = self;
-        let sockets = Arc::clone(&front.service.sockets);
-        let handle = front.service.storage.clone();
-        let blobs = Arc::clone(&front.service.blobs);
+        let sockets = Arc::clone(&front.api.service.sockets);
+        let handle = front.api.service.storage.clone();
+        let blobs = Arc::clone(&front.api.service.blobs);
         tokio::select! {
             () = front.run(listener) => {}
             failed = failed => {

@@ -43,7 +43,7 @@ use hyper::{StatusCode, Uri};
 
 use json::{Json, Nothing};
 
-use super::service::Service;
+use super::context::Service;
 use wormhole_http::Response;
 
 /// The address of the client, or its proxy's report of it.

@@ -24,11 +24,11 @@ pub(crate) struct AppCommand {
     db: Database,
 
     #[command(subcommand)]
-    what: What,
+    action: AppAction,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
-enum What {
+enum AppAction {
     /// Add an app; prints its name and its token, which is shown only once
     Add {
         name: AppName,
@@ -68,7 +68,7 @@ pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
     };
     let failed = |reason: String| ServerError::Database { path: path.clone(), reason };
     command.db.check().map_err(|reason| failed(reason.to_owned()))?;
-    let execute = |rows: &mut dyn Rows| command.what.execute(rows);
+    let execute = |rows: &mut dyn Rows| command.action.execute(rows);
     let result = match &command.db {
         Database::File(path) => SqliteStore::open_shared(path)?.edit(execute),
         Database::Postgres(url) => PostgresStore::open(url)?.edit(execute),
@@ -76,14 +76,14 @@ pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
     result.map_err(|StoreError(reason)| failed(reason))?.map_err(failed)
 }
 
-impl What {
+impl AppAction {
     /// Returns what to print, or why it cannot be done.
     fn execute(&self, rows: &mut dyn Rows) -> Result<Result<String, String>, StoreError> {
         let missing = |name: &AppName| Err(format!("there is no app '{name}'"));
         match self {
             Self::Add { name, policy } => {
                 let intra = match policy {
-                    Policy::All => IntraApp::Carried,
+                    Policy::All => IntraApp::Delivered,
                     Policy::InterOnly => IntraApp::Refused,
                 };
                 let Some(key) = rows.insert_app(name, intra)? else {
@@ -127,7 +127,7 @@ fn add_token(rows: &mut dyn Rows, mut app: App) -> Result<Result<String, String>
 
 fn line(app: &App) -> String {
     let policy = match app.intra {
-        IntraApp::Carried => "all",
+        IntraApp::Delivered => "all",
         IntraApp::Refused => "inter-only",
     };
     format!("{} {policy} {}\n", app.name, app.tokens.len())

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wormhole_chat::service::AppName;
+use wormhole_http::Routes;
 
 use super::api::Fetching;
 use super::blobs::Blobs;
 use super::codes::CodeSender;
-use super::limits::{Budget, RateLimits};
-use super::sockets::Sockets;
-use super::storage::Storage;
+use super::presence::Sockets;
+use super::rate_limits::{Budget, RateLimits};
+use super::store_thread::Storage;
 use crate::host::Host;
+use crate::memory::MemoryBudget;
 
 /// The running service.
 #[derive(Debug)]
@@ -33,6 +35,16 @@ impl Service {
     pub(super) fn budget(&self) -> Budget {
         Budget { limits: Arc::clone(&self.limits), now: Instant::now() }
     }
+}
+
+/// The service with the paths of its API, for connections of any kind.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) service: Arc<Service>,
+    /// Every path.
+    pub(super) routes: Routes,
+    /// Limits the memory of clients.
+    pub(super) budget: Arc<MemoryBudget>,
 }
 
 /// What the operator has configured.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::sockets::Sockets;
+use super::presence::Sockets;
 use super::store::Counts;
 use crate::metrics::Reading;
 

@@ -11,28 +11,24 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use wormhole_http::handshake;
-use wormhole_http::{Request, Requests, Response, Routes, Settings, WriteTimeout};
+use wormhole_http::{Request, Requests, Response, Settings, WriteTimeout};
 
 use super::api::{self, ApiError, AppProof, BaseUrl, ClientAddress, Credentials, Principal};
-use super::limits::Action;
-use super::memory::RequestMemory;
-use super::service::Service;
-use super::socket::DeviceSocket;
+use super::context::Api;
+use super::rate_limits::Action;
+use super::request_memory::RequestMemory;
+use super::socket::{DeviceSocket, Opener};
 use crate::host::{Admission, Candidate, accept};
 use crate::http::Upgraded;
 use crate::limits::{AddressUsage, LinkPermit};
-use crate::memory::{MemoryBudget, Share};
+use crate::memory::Share;
 use crate::net::{Stream, Tls};
 
 /// The service behind its listener.
 #[derive(Debug)]
 pub(super) struct Front {
-    pub(super) service: Arc<Service>,
-    /// Every path of the API.
-    pub(super) routes: Routes,
+    pub(super) api: Arc<Api>,
     pub(super) admission: Admission,
-    /// Limits the memory of clients.
-    pub(super) budget: Arc<MemoryBudget>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -58,18 +54,6 @@ enum Counted {
     Unknown(Candidate),
 }
 
-/// The client that opens a WebSocket.
-#[derive(Debug)]
-pub(super) struct Opener {
-    pub(super) principal: Principal,
-    /// Whether the client is a device that waits to be linked to an account.
-    pub(super) is_provisioning: bool,
-    /// How the client has proven that it may use its app.
-    pub(super) app: Arc<AppProof>,
-    pub(super) address: ClientAddress,
-    pub(super) base: BaseUrl,
-}
-
 /// Credentials in the address of a WebSocket. Clients write the plus sign of a number as it is, which means a space.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -81,7 +65,7 @@ struct SocketQuery {
 impl Front {
     /// Accepts connections until draining begins, then waits until all of them have ended.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
-        let (draining, tasks) = (self.service.host.draining.clone(), TaskTracker::new());
+        let (draining, tasks) = (self.api.service.host.draining.clone(), TaskTracker::new());
         let serve = |stream, peer| {
             let candidate = self.admission.accept(peer, Instant::now())?;
             let front = Arc::clone(&self);
@@ -111,7 +95,7 @@ impl Front {
         let counted = Mutex::new(Counted::Unknown(candidate));
         let arrival = Arrival { peer, counted, socket: OnceLock::new() };
         let answer = |request| self.answer(request, &arrival);
-        let stop = self.service.host.draining.cancelled();
+        let stop = self.api.service.host.draining.cancelled();
         let stream = WriteTimeout::new(stream, WRITE_TIME);
         let upgraded = wormhole_http::serve(stream, &SETTINGS, stop, answer).await?;
         let opener = arrival.socket.into_inner()?;
@@ -119,7 +103,7 @@ impl Front {
         let Counted::Client(_, permit) = counted else { return None };
         // A WebSocket has limits of its own.
         let upgraded = Upgraded { stream: upgraded.stream.into_inner(), early: upgraded.early };
-        Some(DeviceSocket::new(Arc::clone(self), opener, permit, upgraded))
+        Some(DeviceSocket::new(Arc::clone(&self.api), opener, permit, upgraded))
     }
 
     async fn answer(&self, mut request: Request, arrival: &Arrival) -> Response {
@@ -145,9 +129,9 @@ impl Front {
             Ok(_) => {
                 request.extensions_mut().insert(address);
                 request.extensions_mut().insert(base);
-                let memory = RequestMemory::new(Share::new(Arc::clone(&self.budget), usage));
+                let memory = RequestMemory::new(Share::new(Arc::clone(&self.api.budget), usage));
                 request.extensions_mut().insert(memory.clone());
-                memory.count_answer(self.routes.answer(request).await)
+                memory.count_answer(self.api.routes.answer(request).await)
             }
         }
     }
@@ -178,8 +162,8 @@ impl Front {
                 Ok(Opener { principal, is_provisioning: false, app, address, base })
             }
             "/v1/websocket/provisioning" => {
-                if let Some(network) = self.service.limits.network(address.0) {
-                    let budget = self.service.budget();
+                if let Some(network) = self.api.service.limits.network(address.0) {
+                    let budget = self.api.service.budget();
                     let limit = budget.spend(Action::ProvisioningAddress, network, 1);
                     limit.map_err(ApiError::too_many)?;
                 }
@@ -213,7 +197,7 @@ impl Front {
             _ => None,
         };
         let credentials = credentials.ok_or_else(ApiError::bad_credentials)?;
-        let found = self.service.authenticate(credentials, &app, client).await?;
+        let found = self.api.service.authenticate(credentials, &app, client).await?;
         Ok((Principal::Device(found), app))
     }
 }

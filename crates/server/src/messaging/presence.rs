@@ -39,7 +39,7 @@ pub(super) struct ProvisioningRegistration {
 
 /// Removes the socket when it is dropped.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(super) struct SocketRegistration {
     sockets: Arc<Sockets>,
     device: DeviceKey,
     socket: Arc<Socket>,
@@ -52,7 +52,7 @@ impl Sockets {
     }
 
     /// Adds the socket of a device, and displaces an earlier one, on this node or another one.
-    pub(super) fn register(self: &Arc<Self>, device: DeviceKey) -> Registration {
+    pub(super) fn register(self: &Arc<Self>, device: DeviceKey) -> SocketRegistration {
         let socket = Arc::new(Socket::default());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = open.insert(device, Arc::clone(&socket)) {
@@ -60,7 +60,7 @@ impl Sockets {
         }
         drop(open);
         self.publish(CLOSED, &[device]);
-        Registration { sockets: Arc::clone(self), device, socket }
+        SocketRegistration { sockets: Arc::clone(self), device, socket }
     }
 
     /// Adds the socket of a device that waits to be linked.
@@ -156,14 +156,14 @@ impl Receiver for Arc<Sockets> {
     }
 }
 
-impl Registration {
+impl SocketRegistration {
     /// The registered socket.
     pub(super) fn socket(&self) -> &Arc<Socket> {
         &self.socket
     }
 }
 
-impl Drop for Registration {
+impl Drop for SocketRegistration {
     fn drop(&mut self) {
         let mut open = self.sockets.open.lock().unwrap_or_else(PoisonError::into_inner);
         // A later socket of the same device stays.

@@ -18,13 +18,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
-use super::api::{ApiError, MAX_PROVISIONING_MESSAGE, Principal};
-use super::memory::{OutOfMemory, RequestMemory};
+use super::api::{ApiError, AppProof, BaseUrl, ClientAddress, MAX_PROVISIONING_MESSAGE, Principal};
+use super::context::Api;
+use super::presence::{ProvisioningRegistration, Socket, SocketRegistration};
+use super::request_memory::{OutOfMemory, RequestMemory};
 use super::secrets;
-use super::server::{Front, Opener};
-use super::sockets::{ProvisioningRegistration, Registration, Socket};
 use super::store::{
-    Acknowledgement, Delivery, Found, ProvisioningAddress, Rows, StoreError, Which,
+    Acknowledgement, Found, MessageName, ProvisioningAddress, QueueDelivery, Rows, StoreError,
 };
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
@@ -34,10 +34,22 @@ use io::{Event, FrameIo};
 use provisioning::Provisioning;
 use queue::DeviceQueue;
 
+/// The client that opens a WebSocket.
+#[derive(Debug)]
+pub(super) struct Opener {
+    pub(super) principal: Principal,
+    /// Whether the client is a device that waits to be linked to an account.
+    pub(super) is_provisioning: bool,
+    /// How the client has proven that it may use its app.
+    pub(super) app: Arc<AppProof>,
+    pub(super) address: ClientAddress,
+    pub(super) base: BaseUrl,
+}
+
 /// A WebSocket whose client is known.
 #[derive(Debug)]
 pub(super) struct DeviceSocket {
-    front: Arc<Front>,
+    api: Arc<Api>,
     opener: Opener,
     #[expect(dead_code, reason = "one of the client's connections until it is dropped")]
     permit: LinkPermit,
@@ -71,7 +83,7 @@ enum Done {
     /// The message for a device that waits to be linked has been read.
     Provisioned(Result<Option<Vec<u8>>, StoreError>),
     /// More of the queue has been read.
-    Page(Result<Option<Delivery>, StoreError>),
+    Page(Result<Option<QueueDelivery>, StoreError>),
     /// A request of the client is answered; without an id, there is no answer.
     Request(Option<WebSocketResponse>),
 }
@@ -92,25 +104,25 @@ enum Woken {
 impl DeviceSocket {
     /// A socket of a device, or of a client without credentials.
     pub(super) fn new(
-        front: Arc<Front>,
+        api: Arc<Api>,
         opener: Opener,
         permit: LinkPermit,
         upgraded: Upgraded,
     ) -> Self {
         let queue = match &opener.principal {
             Principal::Device(found) => {
-                let registration = front.service.sockets.register(found.device.key);
+                let registration = api.service.sockets.register(found.device.key);
                 Some(DeviceQueue::new(registration, found.device.key))
             }
             Principal::Nobody => None,
         };
         let provisioning = opener.is_provisioning.then(|| {
             let address = ProvisioningAddress(secrets::random());
-            Provisioning::new(front.service.sockets.register_address(address))
+            Provisioning::new(api.service.sockets.register_address(address))
         });
-        let share = Share::new(Arc::clone(&front.budget), Arc::clone(permit.usage()));
+        let share = Share::new(Arc::clone(&api.budget), Arc::clone(permit.usage()));
         Self {
-            front,
+            api,
             opener,
             permit,
             io: FrameIo::new(upgraded, share),
@@ -127,8 +139,10 @@ impl DeviceSocket {
     /// Serves the client until one end closes the connection.
     pub(super) async fn serve(mut self) {
         self.run().await;
-        if let Some(provisioning) = self.provisioning {
-            provisioning.forget(&self.front.service.storage).await;
+        let Self { api, provisioning, io, .. } = self;
+        drop(io);
+        if let Some(provisioning) = provisioning {
+            provisioning.forget(&api.service.storage).await;
         }
     }
 
@@ -136,7 +150,7 @@ impl DeviceSocket {
         let queue = self.queue.as_ref().map(DeviceQueue::socket);
         let socket = queue.or_else(|| self.provisioning.as_ref().map(Provisioning::socket));
         let socket = socket.unwrap_or_default();
-        let draining = self.front.service.host.draining.clone();
+        let draining = self.api.service.host.draining.clone();
         let mut timer = pin!(tokio::time::sleep(TICK));
         self.read_queue();
         self.listen();
@@ -224,7 +238,7 @@ impl DeviceSocket {
         }
         let body = request.body.as_ref().map_or(0, Vec::len);
         let memory = RequestMemory::new(self.io.share(body));
-        let task = request::answer(&self.front, &self.opener, memory, request);
+        let task = request::answer(&self.api, &self.opener, memory, request);
         self.requests += 1;
         self.tasks.push(Box::pin(async { Done::Request(task.await) }));
     }
@@ -237,10 +251,10 @@ impl DeviceSocket {
         let Some(queue) = &mut self.queue else { return };
         let Some(position) = queue.confirmed(response) else { return };
         let acknowledgement =
-            Acknowledgement { device: queue.device(), message: Which::Position(position) };
-        let front = Arc::clone(&self.front);
+            Acknowledgement { device: queue.device(), message: MessageName::Position(position) };
+        let api = Arc::clone(&self.api);
         self.tasks.push(Box::pin(async move {
-            let acknowledged = front.service.storage.acknowledge(acknowledgement).await;
+            let acknowledged = api.service.storage.acknowledge(acknowledgement).await;
             Done::Acknowledged(acknowledged.map(drop))
         }));
     }
@@ -300,18 +314,18 @@ impl DeviceSocket {
         let Some(bytes) = sizes.find(|bytes| self.io.reserve(*bytes)) else { return };
         self.page_bytes = bytes;
         let page = queue.next_page(bytes);
-        let front = Arc::clone(&self.front);
+        let api = Arc::clone(&self.api);
         self.tasks
-            .push(Box::pin(async move { Done::Page(front.service.storage.messages(page).await) }));
+            .push(Box::pin(async move { Done::Page(api.service.storage.messages(page).await) }));
     }
 
     /// Stores the address of a device that waits to be linked.
     fn listen(&mut self) {
         let Some(address) = self.provisioning.as_ref().map(Provisioning::address) else { return };
-        let front = Arc::clone(&self.front);
+        let api = Arc::clone(&self.api);
         self.tasks.push(Box::pin(async move {
             let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
-            Done::Listening(front.service.storage.execute(insert).await)
+            Done::Listening(api.service.storage.execute(insert).await)
         }));
     }
 
@@ -323,10 +337,10 @@ impl DeviceSocket {
             return;
         }
         provisioning.begin_reading();
-        let (front, address) = (Arc::clone(&self.front), provisioning.address());
+        let (api, address) = (Arc::clone(&self.api), provisioning.address());
         self.tasks.push(Box::pin(async move {
             let take = move |rows: &mut dyn Rows, _| rows.take_provisioning_message(address);
-            Done::Provisioned(front.service.storage.execute(take).await)
+            Done::Provisioned(api.service.storage.execute(take).await)
         }));
     }
 
@@ -337,10 +351,10 @@ impl DeviceSocket {
             return;
         }
         self.checked = now;
-        let (front, found) = (Arc::clone(&self.front), Arc::clone(found));
+        let (api, found) = (Arc::clone(&self.api), Arc::clone(found));
         let app = Arc::clone(&self.opener.app);
         self.tasks.push(Box::pin(async move {
-            Done::Checked(front.service.check_again(&found, &app).await)
+            Done::Checked(api.service.check_again(&found, &app).await)
         }));
     }
 

@@ -6,6 +6,8 @@
 //! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`], or only
 //! reads them through [`ReadRows`]. So the rules are written once, in [`rules`], and a back end contains only statements.
 
+mod cache;
+mod columns;
 #[cfg(test)]
 mod conformance;
 mod postgres;
@@ -24,15 +26,15 @@ use wormhole_chat::Timestamp;
 use crate::ServerError;
 pub(super) use postgres::PostgresStore;
 pub(super) use rows::{
-    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
-    NewAccount, NewDevice, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows, Rows,
-    SignedKey, TokenHash, VerificationCode,
+    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
+    LastResortKey, NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows,
+    Rows, SignedKey, TokenHash, VerificationCode,
 };
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
-    Acknowledged, Acknowledgement, Asker, Bundle, BundleRequest, Delivery, DeviceBundle, Found,
-    Job, Login, LoginName, NewMessage, Page, PageRequest, Reply, Sender, Sent, Submission, Taken,
-    Turn, Which, Work,
+    Acknowledged, Acknowledgement, Bundle, BundleReply, BundleRequest, DeviceBundle, Found, Job,
+    Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery, Reply, Requester,
+    Sender, Sent, Submission, Turn, Work,
 };
 
 /// A back end.

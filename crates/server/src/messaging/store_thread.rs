@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use super::gauges::Gauges;
-use super::limits::{Budget, RateLimits};
+use super::rate_limits::{Budget, RateLimits};
 use super::store::{
-    Acknowledged, Acknowledgement, BundleRequest, Delivery, DeviceKey, Expiry, Found, Job, Login,
-    PageRequest, ReadRows, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
-    WorkError,
+    Acknowledged, Acknowledgement, BundleReply, BundleRequest, DeviceKey, Expiry, Found, Job,
+    Login, PageRequest, QueueDelivery, ReadRows, Reply, Rows, Sent, Store, StoreError, Submission,
+    Turn, Work, WorkError,
 };
 use crate::ServerError;
 
@@ -30,7 +30,7 @@ pub(super) struct Storage {
 }
 
 /// What the thread needs.
-pub(super) struct Parts {
+pub(super) struct StoreThread {
     pub(super) store: Box<dyn Store>,
     pub(super) expiry: Expiry,
     /// Is called after each transaction.
@@ -56,12 +56,12 @@ pub(super) type Failed = oneshot::Receiver<ServerError>;
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingTurn>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingTurn {
     turn: Turn,
     is_closed: bool,
 }
@@ -69,7 +69,7 @@ struct Waiting {
 impl Storage {
     /// Starts the thread. It ends after [`Storage::close`], once all earlier requests are done, or when the database is
     /// lost: then the receiver gets the reason.
-    pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
+    pub(super) fn start(parts: StoreThread) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
         let queue = Arc::new(Queue::default());
         let storage = Self { queue: Arc::clone(&queue), stop: parts.store.stop_signal() };
         let (fail, failed) = oneshot::channel();
@@ -100,7 +100,10 @@ impl Storage {
     }
 
     /// Takes keys of devices, with which sessions can be started.
-    pub(super) async fn take_bundle(&self, request: BundleRequest) -> Result<Taken, StoreError> {
+    pub(super) async fn take_bundle(
+        &self,
+        request: BundleRequest,
+    ) -> Result<BundleReply, StoreError> {
         self.request(request, |turn| &mut turn.bundles).await
     }
 
@@ -118,7 +121,10 @@ impl Storage {
     }
 
     /// Reads messages of a device's queue; `None` if there is no such device.
-    pub(super) async fn messages(&self, page: PageRequest) -> Result<Option<Delivery>, StoreError> {
+    pub(super) async fn messages(
+        &self,
+        page: PageRequest,
+    ) -> Result<Option<QueueDelivery>, StoreError> {
         self.request(page, |turn| &mut turn.pages).await
     }
 
@@ -248,7 +254,7 @@ impl Queue {
         turn.finish(&Err(closed()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingTurn> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -266,23 +272,24 @@ impl Drop for RefuseAll<'_> {
 ///
 /// # Errors
 /// The database is lost.
-fn run(mut parts: Parts, queue: &Queue) -> Result<(), ServerError> {
+fn run(mut parts: StoreThread, queue: &Queue) -> Result<(), ServerError> {
     parts.count();
-    let mut next_care = Instant::now() + CARE_PERIOD;
-    while let Some(turn) = queue.take(next_care) {
+    let mut next_maintenance = Instant::now() + MAINTENANCE_PERIOD;
+    while let Some(turn) = queue.take(next_maintenance) {
         if !turn.is_empty() {
             parts.execute(turn)?;
         }
-        if Instant::now() >= next_care {
+        if Instant::now() >= next_maintenance {
             parts.store.check()?;
             let has_more = parts.prune();
-            next_care = Instant::now() + if has_more { Duration::ZERO } else { CARE_PERIOD };
+            next_maintenance =
+                Instant::now() + if has_more { Duration::ZERO } else { MAINTENANCE_PERIOD };
         }
     }
     Ok(())
 }
 
-impl Parts {
+impl StoreThread {
     /// Executes a turn and answers everybody.
     ///
     /// # Errors
@@ -349,7 +356,7 @@ fn closed() -> StoreError {
 }
 
 /// Time between two checks of the database and removals of what has expired.
-const CARE_PERIOD: Duration = Duration::from_secs(60);
+const MAINTENANCE_PERIOD: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -7,13 +7,11 @@ use axum::routing::{Router, delete, get, put};
 use wormhole_chat::DeviceId;
 
 use super::attributes::{AccountAttributes, DeviceName, Registered, check_name};
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, Current};
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
 use crate::messaging::store::rules::registration;
-use crate::messaging::store::{Device, Found, NewDevice, Rows};
-
-type Answer<T> = Result<Json<T>, ApiError>;
+use crate::messaging::store::{Device, DeviceColumns, Found, Rows};
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -43,7 +41,7 @@ pub(super) async fn set_attributes(
 ) -> Answer<Nothing> {
     let attributes = attributes.check()?;
     let work = move |rows: &mut dyn Rows, current: Current| {
-        let Current { mut account, device: Device { key, mut device, .. }, .. } = current;
+        let Current { mut account, device: Device { key, columns: mut device, .. }, .. } = current;
         if device.number == DeviceId::PRIMARY && attributes.directory.apply_to(&mut account) {
             rows.update_account(&account)?;
         }
@@ -101,7 +99,7 @@ pub(super) async fn delete_account(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<Nothing> {
-    if found.device.device.number != DeviceId::PRIMARY {
+    if found.device.columns.number != DeviceId::PRIMARY {
         return Err(ApiError::first_device_only());
     }
     let work = move |rows: &mut dyn Rows, Current { account, .. }| {
@@ -116,10 +114,10 @@ impl Service {
     pub(super) async fn change_device(
         &self,
         found: &Arc<Found>,
-        mut change: impl FnMut(&mut NewDevice) + Send + 'static,
+        mut change: impl FnMut(&mut DeviceColumns) + Send + 'static,
     ) -> Answer<Nothing> {
         let work = move |rows: &mut dyn Rows, Current { device, .. }| {
-            let Device { key, mut device, .. } = device;
+            let Device { key, columns: mut device, .. } = device;
             change(&mut device);
             rows.update_device(key, &device)?;
             Ok(Json(Nothing {}))

@@ -4,7 +4,7 @@ use hyper::header::HeaderMap;
 use wormhole_chat::service::AppName;
 
 use super::ApiError;
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
 use crate::messaging::store::rules::apps::{AppCredentials, ClaimedApp};
 use crate::messaging::store::{App, TokenHash};
 

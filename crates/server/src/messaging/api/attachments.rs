@@ -24,21 +24,19 @@ use utoipa::ToSchema;
 use wormhole_chat::Timestamp;
 use wormhole_http::Response;
 
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, BaseUrl};
 use crate::messaging::blobs::{BlobName, PIECE};
-use crate::messaging::limits::Action;
-use crate::messaging::memory::RequestMemory;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
+use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::secrets;
-use crate::messaging::service::Service;
 use crate::messaging::signed_url::Permission;
-use crate::messaging::storage::unix_now;
 use crate::messaging::store::Found;
+use crate::messaging::store_thread::unix_now;
 use download::download;
 use form::{Fields, UploadForm};
 use upload::{AllowedUpload, check_length, upload};
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {

@@ -11,7 +11,7 @@ use super::ApiError;
 use super::json::{Base64, Number};
 use crate::messaging::secrets;
 use crate::messaging::store::rules::registration::DirectoryChoice;
-use crate::messaging::store::{Account, NewDevice, TokenHash};
+use crate::messaging::store::{Account, DeviceColumns, TokenHash};
 
 /// What a client says about its device. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -136,9 +136,9 @@ impl AccountAttributes {
 
 impl Attributes {
     /// The columns of a new device with this password. The time is missing.
-    pub(super) fn new_device(&self, number: DeviceId, password: &str) -> NewDevice {
+    pub(super) fn new_device(&self, number: DeviceId, password: &str) -> DeviceColumns {
         let salt = secrets::random();
-        let mut device = NewDevice {
+        let mut device = DeviceColumns {
             number,
             password: TokenHash::of(&salt, password.as_bytes()),
             salt,
@@ -156,7 +156,7 @@ impl Attributes {
     }
 
     /// Changes a device.
-    pub(super) fn apply_to_device(&self, device: &mut NewDevice) {
+    pub(super) fn apply_to_device(&self, device: &mut DeviceColumns) {
         let attributes = self.clone();
         device.attributes = attributes.shown;
         device.registration_id = attributes.registration_id.unwrap_or(device.registration_id);

@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::{ApiError, AppProof, ClientAddress};
 use crate::messaging::base64;
-use crate::messaging::limits::Action;
-use crate::messaging::service::Service;
-use crate::messaging::storage::unix_now;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::day;
 use crate::messaging::store::{
     Account, Device, Found, Login, LoginName, ReadRows, Rows, StoreError, TokenHash, WorkError,
 };
+use crate::messaging::store_thread::unix_now;
 
 /// The device that sent a request.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl Service {
         let login = Login { name, device, app: app.name().cloned() };
         let candidates = self.storage.find(login).await?;
         let mut matching = candidates.into_iter().filter(|found| {
-            let stored = &found.device.device;
+            let stored = &found.device.columns;
             stored.password.matches(&TokenHash::of(&stored.salt, password.as_bytes()))
         });
         let Some(first) = matching.next() else {
@@ -129,7 +129,7 @@ impl Service {
         app: &AppProof,
     ) -> Result<Arc<Found>, ApiError> {
         let name = LoginName::Account(found.account.id);
-        let login = Login { name, device: found.device.device.number, app: None };
+        let login = Login { name, device: found.device.columns.number, app: None };
         let candidates = self.storage.find(login).await?;
         let same = candidates.into_iter().find(|it| it.device.key == found.device.key);
         let same = same.ok_or_else(ApiError::bad_credentials)?;
@@ -143,8 +143,8 @@ impl Service {
     /// Records that a device was seen today, once a day.
     async fn see(&self, found: &Found) -> Result<(), ApiError> {
         let (device, today) = (found.device.key, day(unix_now()));
-        if found.device.device.last_seen < today {
-            self.storage.execute(move |rows, _| rows.see_device(device, today)).await?;
+        if found.device.columns.last_seen < today {
+            self.storage.execute(move |rows, _| rows.record_last_seen(device, today)).await?;
         }
         Ok(())
     }

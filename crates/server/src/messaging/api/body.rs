@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use wormhole_http::body::{BodyError, Pieces};
 
 use super::{ApiError, MAX_BODY};
-use crate::messaging::memory::{OutOfMemory, RequestMemory};
+use crate::messaging::request_memory::{OutOfMemory, RequestMemory};
 
 /// Reads a whole body of at most [`MAX_BODY`] bytes.
 pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {

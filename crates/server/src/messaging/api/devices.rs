@@ -12,16 +12,14 @@ use wormhole_chat::{DeviceId, Timestamp};
 
 use super::attributes::{AccountAttributes, parse_code};
 use super::auth::parse_device;
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
-use crate::messaging::limits::Action;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 use crate::messaging::secrets;
-use crate::messaging::service::Service;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::linking::{self, Link, LinkRefusal};
 use crate::messaging::store::{Account, Device, ReadRows, Rows, VerificationCode, WorkError};
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -68,7 +66,7 @@ pub(super) struct Linked {
 }
 
 impl From<Device> for ListedDevice {
-    fn from(Device { device, .. }: Device) -> Self {
+    fn from(Device { columns: device, .. }: Device) -> Self {
         Self {
             id: device.number.number(),
             name: device.name,
@@ -107,7 +105,7 @@ pub(super) async fn request_code(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<DeviceCode> {
-    if found.device.device.number != DeviceId::PRIMARY {
+    if found.device.columns.number != DeviceId::PRIMARY {
         return Err(ApiError::first_device_only());
     }
     let limit = service.budget().spend(Action::AllocateDevice, found.account.id, 1);
@@ -183,7 +181,7 @@ pub(super) async fn remove(
 ) -> Answer<Nothing> {
     let not_found = || ApiError::not_found("no such device");
     let number = parse_device(&device).ok_or_else(not_found)?;
-    let own = found.device.device.number;
+    let own = found.device.columns.number;
     if own != DeviceId::PRIMARY && own != number {
         return Err(ApiError::first_device_only());
     }

@@ -12,14 +12,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use wormhole_chat::directory_token;
 
-use super::json::Json;
+use super::json::{Answer, Json};
 use super::{ApiError, Authenticated, ClientAddress};
 use crate::messaging::base64;
-use crate::messaging::limits::Action;
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 use crate::messaging::store::{Account, Device, ReadRows, StoreError};
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -114,7 +112,7 @@ pub(super) async fn look_up(
 /// Limits how many numbers an account looks up, and how often clients of one network ask.
 fn limit(
     service: &Service,
-    asker: &Account,
+    requester: &Account,
     client: IpAddr,
     tokens: usize,
 ) -> Result<(), ApiError> {
@@ -124,7 +122,7 @@ fn limit(
         limit.map_err(ApiError::too_many)?;
     }
     let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-    budget.spend(Action::Contact, asker.id, tokens).map_err(ApiError::too_many)
+    budget.spend(Action::Contact, requester.id, tokens).map_err(ApiError::too_many)
 }
 
 /// Reads in steps, so that other requests do not wait for all of them. Each number is read once.
@@ -166,7 +164,7 @@ impl Contacts {
 
 impl Abilities {
     fn of(devices: &[Device]) -> Self {
-        let attributes = devices.first().map(|device| device.device.attributes.as_str());
+        let attributes = devices.first().map(|device| device.columns.attributes.as_str());
         attributes.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 

@@ -17,6 +17,9 @@ use wormhole_http::Response;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
+/// The answer of most requests.
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 

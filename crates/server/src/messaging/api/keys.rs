@@ -12,16 +12,14 @@ use wormhole_chat::DeviceId;
 use wormhole_chat::service::Destination;
 
 use super::auth::parse_device;
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
 use super::{ApiError, Authenticated, Current};
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
 use crate::messaging::store::rules::keys::{self as rules, KeysRefusal};
 use crate::messaging::store::{
-    Account, Asker, BundleRequest, Device, KeySet, ReadRows, Rows, Taken, WorkError,
+    Account, BundleReply, BundleRequest, Device, KeySet, ReadRows, Requester, Rows, WorkError,
 };
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -150,13 +148,13 @@ pub(super) async fn take(
         "*" => None,
         number => Some(parse_device(number).ok_or_else(not_found)?),
     };
-    let asker = Asker { account: found.account.key, device: found.device.key };
-    let request = BundleRequest { asker, destination, device };
+    let requester = Requester { account: found.account.key, device: found.device.key };
+    let request = BundleRequest { requester, destination, device };
     match service.storage.take_bundle(request).await? {
-        Taken::Bundle(bundle) => Bundles::new(&bundle).map(Json).ok_or_else(not_found),
-        Taken::Limited(pause) => Err(ApiError::too_many(pause)),
-        Taken::NotFound => Err(service.count_stranger(&found, not_found())),
-        Taken::UnknownAsker => Err(ApiError::bad_credentials()),
+        BundleReply::Bundle(bundle) => Bundles::new(&bundle).map(Json).ok_or_else(not_found),
+        BundleReply::Limited(pause) => Err(ApiError::too_many(pause)),
+        BundleReply::NotFound => Err(service.count_stranger(&found, not_found())),
+        BundleReply::UnknownRequester => Err(ApiError::bad_credentials()),
     }
 }
 

@@ -11,19 +11,18 @@ use hyper::StatusCode;
 use wormhole_chat::service::{Destination, Mismatch};
 use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::message_json::{
     MismatchedDevices, Queue, QueuedMessage, SentJson, StaleDevices, Submitted,
 };
 use super::{ApiError, Authenticated};
-use crate::messaging::memory::RequestMemory;
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
+use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::store::{
-    Acknowledgement, Delivery, DeviceKey, Found, PageRequest, Sender, Sent, Submission, Which,
+    Acknowledgement, DeviceKey, Found, MessageName, PageRequest, QueueDelivery, Sender, Sent,
+    Submission,
 };
 use wormhole_http::Response;
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -80,7 +79,7 @@ fn sender(found: &Found) -> Sender {
     Sender {
         account: found.account.clone(),
         device_key: found.device.key,
-        device: found.device.device.number,
+        device: found.device.columns.number,
         app: found.app.clone(),
     }
 }
@@ -136,7 +135,7 @@ pub(super) async fn fetch(
         max_bytes: MAX_PAGE_BYTES,
     };
     let delivery = service.storage.messages(request).await?;
-    let Delivery { page, .. } = delivery.ok_or_else(ApiError::bad_credentials)?;
+    let QueueDelivery { page, .. } = delivery.ok_or_else(ApiError::bad_credentials)?;
     let (mut messages, more) = (Vec::new(), page.has_more);
     for (position, bytes) in page.messages {
         match Envelope::decode(&bytes) {
@@ -144,7 +143,7 @@ pub(super) async fn fetch(
             Err(error) => {
                 // It would stay the first of the queue for ever.
                 tracing::error!(%error, "a stored envelope cannot be read, and is removed");
-                acknowledge(&service, &found, Which::Position(position)).await?;
+                acknowledge(&service, &found, MessageName::Position(position)).await?;
             }
         }
     }
@@ -163,7 +162,7 @@ pub(super) async fn acknowledge_guid(
     Path(guid): Path<String>,
 ) -> Answer<Nothing> {
     let guid: wormhole_chat::AccountId = guid.parse().map_err(|_| bad_request("malformed guid"))?;
-    acknowledge(&service, &found, Which::Guid(*guid.as_bytes())).await
+    acknowledge(&service, &found, MessageName::Guid(*guid.as_bytes())).await
 }
 
 /// Removes a message from the device's queue.
@@ -181,10 +180,10 @@ pub(super) async fn acknowledge_sent(
     Path((source, timestamp)): Path<(String, String)>,
 ) -> Answer<Nothing> {
     let timestamp = timestamp.parse().map_err(|_| bad_request("malformed timestamp"))?;
-    acknowledge(&service, &found, Which::Sent(source, Timestamp(timestamp))).await
+    acknowledge(&service, &found, MessageName::Sent(source, Timestamp(timestamp))).await
 }
 
-async fn acknowledge(service: &Service, found: &Found, message: Which) -> Answer<Nothing> {
+async fn acknowledge(service: &Service, found: &Found, message: MessageName) -> Answer<Nothing> {
     let acknowledgement = Acknowledgement { device: found.device.key, message };
     service.storage.acknowledge(acknowledgement).await?;
     Ok(Json(Nothing {}))

@@ -11,14 +11,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use wormhole_chat::Timestamp;
 
-use super::json::{Base64, Json, Nothing};
+use super::json::{Answer, Base64, Json, Nothing};
 use super::{ApiError, Authenticated, keepalive};
-use crate::messaging::limits::Action;
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::linking;
 use crate::messaging::store::{ProvisioningAddress, Rows};
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::routing::{Router, put};
 
+use super::Authenticated;
 use super::attributes::{Channel, PushRegistration, check_push_id, parse_channel};
-use super::json::{Json, Nothing};
-use super::{ApiError, Authenticated};
-use crate::messaging::service::Service;
-use crate::messaging::store::{NewDevice, PushId};
-
-type Answer<T> = Result<Json<T>, ApiError>;
+use super::json::{Answer, Json, Nothing};
+use crate::messaging::context::Service;
+use crate::messaging::store::{DeviceColumns, PushId};
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -48,7 +46,7 @@ pub(super) async fn set_push_id(
             (PushId::Gcm(id), registration.web_socket_channel.unwrap_or(true))
         }
     };
-    let change = move |device: &mut NewDevice| {
+    let change = move |device: &mut DeviceColumns| {
         device.push = Some(push.clone());
         device.fetches_messages = fetches_messages;
     };
@@ -67,7 +65,7 @@ pub(super) async fn delete_push_id(
     Authenticated(found): Authenticated,
 ) -> Answer<Nothing> {
     let channel = parse_channel(&channel)?;
-    let change = move |device: &mut NewDevice| {
+    let change = move |device: &mut DeviceColumns| {
         device.push = match (channel, device.push.take()) {
             (Channel::Apn, Some(PushId::Apn { .. })) | (Channel::Gcm, Some(PushId::Gcm(_))) => None,
             (_, other) => other,

@@ -13,19 +13,17 @@ use wormhole_chat::service::PhoneNumber;
 use wormhole_chat::{DeviceId, Timestamp};
 
 use super::attributes::{AccountAttributes, Registered, parse_code, parse_number};
-use super::json::{Json, Nothing};
+use super::json::{Answer, Json, Nothing};
 use super::{ApiError, ClientAddress, Credentials};
 use crate::messaging::codes::Transport;
-use crate::messaging::limits::{Action, Budget};
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::secrets;
-use crate::messaging::service::Service;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::registration::{
     Registration, RegistrationRefusal, choose_code,
 };
 use crate::messaging::store::{LoginName, Rows, StoreError, VerificationCode};
-
-type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {

@@ -7,9 +7,9 @@ use wormhole_chat::{WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
 use super::{ProvisioningRegistration, Socket, now};
-use crate::messaging::storage::Storage;
 use crate::messaging::store::rules::linking::PROVISIONING_LIFE;
 use crate::messaging::store::{ProvisioningAddress, Rows, StoreError};
+use crate::messaging::store_thread::Storage;
 
 /// What is known of the address.
 #[derive(Debug)]

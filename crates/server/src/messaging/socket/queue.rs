@@ -7,13 +7,13 @@ use rand_core::OsRng;
 use wormhole_chat::{SignalingKey, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
-use super::{MAX_UNCONFIRMED, Registration, Socket};
-use crate::messaging::store::{Delivery, DeviceKey, PageRequest};
+use super::{MAX_UNCONFIRMED, Socket, SocketRegistration};
+use crate::messaging::store::{DeviceKey, PageRequest, QueueDelivery};
 
 /// What is known of a device's queue.
 #[derive(Debug)]
 pub(super) struct DeviceQueue {
-    registration: Registration,
+    registration: SocketRegistration,
     device: DeviceKey,
     /// Position of the last message that was sent.
     sent: i64,
@@ -29,7 +29,7 @@ pub(super) struct DeviceQueue {
 
 impl DeviceQueue {
     /// The queue of a device, of which nothing is sent yet.
-    pub(super) const fn new(registration: Registration, device: DeviceKey) -> Self {
+    pub(super) const fn new(registration: SocketRegistration, device: DeviceKey) -> Self {
         Self {
             registration,
             device,
@@ -80,8 +80,8 @@ impl DeviceQueue {
     }
 
     /// Sends the messages that were read.
-    pub(super) fn deliver(&mut self, delivery: Delivery, io: &mut FrameIo) {
-        let Delivery { page, signaling_key } = delivery;
+    pub(super) fn deliver(&mut self, delivery: QueueDelivery, io: &mut FrameIo) {
+        let QueueDelivery { page, signaling_key } = delivery;
         // The device may have got another key since it has connected.
         let signaling_key = signaling_key.as_deref().and_then(SignalingKey::from_slice);
         self.is_reading = false;

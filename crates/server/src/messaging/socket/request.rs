@@ -9,19 +9,20 @@ use hyper::http::response::Parts;
 use hyper::{Method, StatusCode, Uri};
 use wormhole_chat::{MAX_FRAME, WebSocketRequest, WebSocketResponse};
 
+use super::Opener;
 use crate::messaging::api::{ApiError, JSON, without_trailing_slash};
-use crate::messaging::memory::RequestMemory;
-use crate::messaging::server::{Front, Opener};
+use crate::messaging::context::Api;
+use crate::messaging::request_memory::RequestMemory;
 
 /// Answers a request. The client is always the one that opened the socket: headers cannot change that, and all but the
 /// content type are ignored. `None` if the client wants no answer.
 pub(super) fn answer(
-    front: &Arc<Front>,
+    api: &Arc<Api>,
     opener: &Opener,
     memory: RequestMemory,
     request: WebSocketRequest,
 ) -> impl Future<Output = Option<WebSocketResponse>> + Send + use<> {
-    let (front, id) = (Arc::clone(front), request.id);
+    let (api, id) = (Arc::clone(api), request.id);
     let Opener { principal, address, base, .. } = opener;
     let (principal, address, base) = (principal.clone(), *address, base.clone());
     async move {
@@ -34,7 +35,7 @@ pub(super) fn answer(
         request.extensions_mut().insert(base);
         // Until the answer waits for the client.
         request.extensions_mut().insert(memory.clone());
-        let (parts, body) = front.routes.answer(request).await.into_parts();
+        let (parts, body) = api.routes.answer(request).await.into_parts();
         let id = id?;
         match to_bytes(body, MAX_ANSWER).await {
             Ok(body) => Some(summarise(id, &parts, body.to_vec())),

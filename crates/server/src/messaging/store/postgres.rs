@@ -17,8 +17,10 @@
 //! A lost connection is replaced, and the turn is repeated. If it is lost during a commit, the database is asked whether the
 //! transaction is durable.
 
+mod acknowledgements;
 mod cache;
 mod columns;
+mod entries;
 mod linking;
 mod prune;
 mod queues;

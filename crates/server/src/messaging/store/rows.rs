@@ -107,14 +107,14 @@ pub(in crate::messaging) trait Rows: ReadRows {
     fn insert_device(
         &mut self,
         account: AccountKey,
-        device: &NewDevice,
+        device: &DeviceColumns,
     ) -> Result<DeviceKey, StoreError>;
 
     /// Writes all columns of a device, except for its key and its number.
-    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Result<(), StoreError>;
+    fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Result<(), StoreError>;
 
     /// Records the day on which a device was seen, if it is later than the recorded one.
-    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Result<(), StoreError>;
+    fn record_last_seen(&mut self, device: DeviceKey, day: Timestamp) -> Result<(), StoreError>;
 
     /// Removes a device with its keys and messages.
     fn delete_device(&mut self, device: DeviceKey) -> Result<(), StoreError>;
@@ -168,7 +168,7 @@ pub(in crate::messaging) struct App {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum IntraApp {
     /// It is delivered.
-    Carried,
+    Delivered,
     /// It is refused: the app delivers such messages itself.
     Refused,
 }
@@ -293,14 +293,14 @@ pub(in crate::messaging) struct Account {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Device {
     pub(in crate::messaging) key: DeviceKey,
-    pub(in crate::messaging) device: NewDevice,
+    pub(in crate::messaging) columns: DeviceColumns,
     /// Whether it has published a signed prekey or, from clients of 2014, a key of last resort.
     pub(in crate::messaging) has_keys: bool,
 }
 
 /// The columns of a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::messaging) struct NewDevice {
+pub(in crate::messaging) struct DeviceColumns {
     pub(in crate::messaging) number: DeviceId,
     /// SHA-256 of salt and password.
     pub(in crate::messaging) password: TokenHash,

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 
-use super::tables::{Reader, Tables};
-use super::turn::{Delivery, Found, Job, Login, Page, PageRequest, Turn};
+use super::tables::{DeviceReader, Tables};
+use super::turn::{Found, Job, Login, Page, PageRequest, QueueDelivery, Turn};
 use super::{DeviceKey, EPHEMERAL_LIFE, StoreError};
 use lookup::distinct;
 
@@ -52,14 +52,17 @@ fn find(tables: &mut dyn Tables, jobs: &mut [Job<Login, Vec<Found>>]) -> Result<
         return Ok(());
     }
     let logins: Vec<&Login> = jobs.iter().map(|job| &job.request).collect();
-    let found = tables.find(&logins)?;
+    let mut found = tables.find(&logins)?;
+    for (found, login) in found.iter_mut().zip(&logins) {
+        found.retain(|found| login.app.as_ref().is_none_or(|app| *app == found.app.name));
+    }
     answer(jobs, found);
     Ok(())
 }
 
 fn read(
     tables: &mut dyn Tables,
-    jobs: &mut [Job<PageRequest, Option<Delivery>>],
+    jobs: &mut [Job<PageRequest, Option<QueueDelivery>>],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
@@ -68,11 +71,12 @@ fn read(
     let requests: Vec<PageRequest> = jobs.iter().map(|job| job.request).collect();
     let devices = distinct(requests.iter().map(|request| request.device));
     let readers = tables.readers(&devices)?;
-    let readers: HashMap<DeviceKey, Option<Reader>> = devices.into_iter().zip(readers).collect();
+    let readers: HashMap<DeviceKey, Option<DeviceReader>> =
+        devices.into_iter().zip(readers).collect();
     let pages = tables.pages(&requests, before(now, EPHEMERAL_LIFE))?;
     let deliver = |(page, request): (Page, &PageRequest)| {
-        let Reader { signaling_key } = readers.get(&request.device).cloned().flatten()?;
-        Some(Delivery { page, signaling_key })
+        let DeviceReader { signaling_key } = readers.get(&request.device).cloned().flatten()?;
+        Some(QueueDelivery { page, signaling_key })
     };
     answer(jobs, pages.into_iter().zip(&requests).map(deliver));
     Ok(())

@@ -18,10 +18,10 @@ use std::path::Path;
 use rusqlite::Connection;
 use wormhole_chat::Timestamp;
 
+use super::cache::AccountCache;
 use super::{Counts, DeviceKey, Expiry, Rows, Store, StoreError, Turn, rules};
 use crate::ServerError;
 use crate::database::{self, DatabaseFile, Lock};
-use cache::Cache;
 use counters::{Counters, QueueSizes};
 use rows::SqliteTables;
 
@@ -32,7 +32,7 @@ pub(in crate::messaging) struct SqliteStore {
     file: DatabaseFile,
     counters: Counters,
     queues: QueueSizes,
-    cache: Cache,
+    cache: AccountCache,
     /// The device whose queue was searched last for expired messages.
     pruned: Option<DeviceKey>,
     #[cfg(test)]
@@ -68,7 +68,7 @@ impl SqliteStore {
             file: DatabaseFile::new(path),
             counters,
             queues: QueueSizes::default(),
-            cache: Cache::default(),
+            cache: AccountCache::default(),
             pruned: None,
             #[cfg(test)]
             fail_next_commit: false,

@@ -10,11 +10,11 @@ use super::rows::{
     Account, AccountKey, DeviceKey, KeyKind, LastResortKey, OneTimeKey, Rows, SignedKey,
 };
 use super::turn::{Acknowledgement, Found, Login, Page, PageRequest};
-use super::{SILENCE, StoreError};
+use super::{MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, SILENCE, StoreError};
 
 /// The statements, inside the transaction of a turn. None of them decides anything.
 pub(super) trait Tables: Rows {
-    /// The devices that each login may mean.
+    /// The devices that each login may mean, in any app.
     fn find(&mut self, logins: &[&Login]) -> Result<Vec<Vec<Found>>, StoreError>;
 
     /// The account that each destination means.
@@ -49,7 +49,8 @@ pub(super) trait Tables: Rows {
     /// The account and the number of each device.
     fn owners(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Owner>>, StoreError>;
 
-    /// How much waits for devices, in all and from one sender.
+    /// How much waits for devices, in all and from one sender. The share of the sender may be missing if
+    /// [`QueueUse::limits_senders`] is false.
     fn queue_sizes(&mut self, queues: &[SenderQueue]) -> Result<Vec<QueueSize>, StoreError>;
 
     /// Adds messages to queues. Each gets a position after all positions that its device has ever seen.
@@ -66,7 +67,7 @@ pub(super) trait Tables: Rows {
     ) -> Result<(), StoreError>;
 
     /// What must be known of each device to deliver messages to it; `None` if it does not exist.
-    fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Reader>>, StoreError>;
+    fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<DeviceReader>>, StoreError>;
 
     /// Reads messages in the order of their positions. Skips ephemeral messages that were accepted before
     /// `oldest_ephemeral`, and does not read them; [`super::Store::prune`] removes them.
@@ -136,7 +137,7 @@ pub(super) struct Owner {
 
 /// What must be known of a device to deliver messages to it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Reader {
+pub(super) struct DeviceReader {
     /// The 52 bytes with which its envelopes are encrypted.
     pub(super) signaling_key: Option<Vec<u8>>,
 }
@@ -151,16 +152,23 @@ pub(super) struct SenderQueue {
 /// How much waits for a device.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct QueueSize {
-    pub(super) all: Waiting,
-    pub(super) from_sender: Waiting,
+    pub(super) all: QueueUse,
+    pub(super) from_sender: QueueUse,
 }
 
 /// Messages in a queue.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Waiting {
+pub(super) struct QueueUse {
     pub(super) messages: u64,
     /// Of envelopes.
     pub(super) bytes: u64,
+}
+
+impl QueueUse {
+    /// Whether a sender may have so much of a queue that it gets no more. In a shorter queue, nobody has.
+    pub(super) const fn limits_senders(self) -> bool {
+        self.messages >= MAX_QUEUED_MESSAGES / 10 || self.bytes >= MAX_QUEUED_BYTES / 10
+    }
 }
 
 /// A message for the queue of one device.

@@ -12,7 +12,7 @@ use super::rows::{
     Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, ReadRows, Rows,
     SignedKey,
 };
-use crate::messaging::limits::Budget;
+use crate::messaging::rate_limits::Budget;
 
 /// Everything that one transaction executes, in this order.
 #[derive(Debug, Default)]
@@ -22,10 +22,10 @@ pub(in crate::messaging) struct Turn {
     /// Only reads, so turns of other nodes may run at the same time.
     pub(in crate::messaging) reads: Vec<Box<dyn Work>>,
     pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
-    pub(in crate::messaging) bundles: Vec<Job<BundleRequest, Taken>>,
+    pub(in crate::messaging) bundles: Vec<Job<BundleRequest, BundleReply>>,
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
     pub(in crate::messaging) submissions: Vec<Job<Submission, Sent>>,
-    pub(in crate::messaging) pages: Vec<Job<PageRequest, Option<Delivery>>>,
+    pub(in crate::messaging) pages: Vec<Job<PageRequest, Option<QueueDelivery>>>,
     /// The limits of those who wait; `None` without limits.
     pub(in crate::messaging) budget: Option<Budget>,
     /// The devices that the turn has removed. Their sockets must be closed once it is committed.
@@ -95,7 +95,7 @@ impl Found {
 /// A request for keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct BundleRequest {
-    pub(in crate::messaging) asker: Asker,
+    pub(in crate::messaging) requester: Requester,
     pub(in crate::messaging) destination: Destination,
     /// `None` asks for all devices that can receive messages.
     pub(in crate::messaging) device: Option<DeviceId>,
@@ -103,21 +103,21 @@ pub(in crate::messaging) struct BundleRequest {
 
 /// The device that asks for keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::messaging) struct Asker {
+pub(in crate::messaging) struct Requester {
     pub(in crate::messaging) account: AccountKey,
     pub(in crate::messaging) device: DeviceKey,
 }
 
 /// What became of a [`BundleRequest`].
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::messaging) enum Taken {
+pub(in crate::messaging) enum BundleReply {
     Bundle(Bundle),
     /// The keys of a device were requested too often. They may be requested again after this time.
     Limited(Duration),
     /// There is no such account, or no such device with keys.
     NotFound,
     /// The device that asks does not exist any more.
-    UnknownAsker,
+    UnknownRequester,
 }
 
 /// The keys of some devices of an account. Each one-time key in it is given to nobody else.
@@ -205,12 +205,12 @@ pub(in crate::messaging) enum Sent {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Acknowledgement {
     pub(in crate::messaging) device: DeviceKey,
-    pub(in crate::messaging) message: Which,
+    pub(in crate::messaging) message: MessageName,
 }
 
 /// How a client names a message of its queue.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::messaging) enum Which {
+pub(in crate::messaging) enum MessageName {
     /// By its position.
     Position(i64),
     /// By the id that the server has chosen.
@@ -239,7 +239,7 @@ pub(in crate::messaging) struct PageRequest {
 
 /// The next messages of a device that exists.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(in crate::messaging) struct Delivery {
+pub(in crate::messaging) struct QueueDelivery {
     pub(in crate::messaging) page: Page,
     /// The 52 bytes with which envelopes for the device are encrypted now.
     pub(in crate::messaging) signaling_key: Option<Vec<u8>>,

@@ -10,8 +10,8 @@ use wormhole_chat::{DeviceId, EnvelopeKind};
 use super::*;
 use crate::messaging::secrets;
 use crate::messaging::store::{
-    Account, App, Asker, IntraApp, KeyKind, KeySet, NewAccount, NewDevice, NewMessage, OneTimeKey,
-    Sender, SignedKey, SqliteStore, TokenHash, Which,
+    Account, App, DeviceColumns, IntraApp, KeyKind, KeySet, MessageName, NewAccount, NewMessage,
+    OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
 };
 
 /// A running thread, in a folder that is removed at the end of the test.
@@ -43,7 +43,7 @@ impl Running {
             send(&sender, &changes.new_messages);
             send(&removals, &changes.removed);
         };
-        let parts = Parts {
+        let parts = StoreThread {
             store: Box::new(store),
             expiry: Expiry { messages: day, sent: day, codes: day },
             notify: Box::new(notify),
@@ -92,8 +92,8 @@ fn register(rows: &mut dyn Rows, app: &App, number: &str) -> Result<Sender, Stor
     Ok(Sender { account, device_key, device: DeviceId::PRIMARY, app: app.clone() })
 }
 
-fn new_device() -> NewDevice {
-    NewDevice {
+fn new_device() -> DeviceColumns {
+    DeviceColumns {
         number: DeviceId::PRIMARY,
         password: TokenHash([1; 32]),
         salt: [1; 16],
@@ -111,7 +111,7 @@ fn new_device() -> NewDevice {
 /// Creates two accounts in an app.
 async fn two_people(storage: &Storage) -> [Sender; 2] {
     let work = |rows: &mut dyn Rows, _: Timestamp| {
-        let (name, intra) = ("com.a".parse().unwrap(), IntraApp::Carried);
+        let (name, intra) = ("com.a".parse().unwrap(), IntraApp::Delivered);
         let key = rows.insert_app(&name, intra)?.unwrap();
         let app = App { key, name, intra, tokens: Vec::new() };
         Ok([register(rows, &app, "+14155550101")?, register(rows, &app, "+14155550102")?])
@@ -150,14 +150,17 @@ async fn each_one_time_key_goes_to_one_of_many_clients() {
     let mut clients = JoinSet::new();
     for Sender { account, device_key, .. } in askers.iter().cycle().take(2 * usize::from(KEYS)) {
         let (storage, id) = (running.storage.clone(), alice.account.id);
-        let asker = Asker { account: account.key, device: *device_key };
-        let request = BundleRequest { asker, destination: Destination::Account(id), device: None };
+        let requester = Requester { account: account.key, device: *device_key };
+        let request =
+            BundleRequest { requester, destination: Destination::Account(id), device: None };
         clients.spawn(async move { storage.take_bundle(request).await });
     }
     let bundles = clients.join_all().await.into_iter();
     let mut devices = bundles.map(|taken| match taken.unwrap() {
-        Taken::Bundle(mut bundle) => bundle.devices.remove(0),
-        Taken::Limited(_) | Taken::NotFound | Taken::UnknownAsker => panic!("no keys"),
+        BundleReply::Bundle(mut bundle) => bundle.devices.remove(0),
+        BundleReply::Limited(_) | BundleReply::NotFound | BundleReply::UnknownRequester => {
+            panic!("no keys")
+        }
     });
     let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
     ids.sort_unstable();
@@ -180,10 +183,10 @@ async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
     let page = running.storage.messages(request).await.unwrap().unwrap().page;
     assert_eq!(page.messages.len(), 60);
     for (position, _) in page.messages {
-        let message = Which::Position(position);
+        let message = MessageName::Position(position);
         running.storage.acknowledge(Acknowledgement { device, message }).await.unwrap();
     }
-    assert_eq!(running.storage.messages(request).await, Ok(Some(Delivery::default())));
+    assert_eq!(running.storage.messages(request).await, Ok(Some(QueueDelivery::default())));
     running.stop();
     let notified: Vec<DeviceKey> = running.notified.try_iter().collect();
     let count = |device| notified.iter().filter(|it| **it == device).count();
@@ -218,13 +221,13 @@ async fn a_sender_is_limited_however_it_spells_the_recipient() {
         let sent = running.storage.send(submission).await.unwrap();
         assert_eq!(matches!(sent, Sent::Limited(_)), timestamp == MESSAGES, "{sent:?}");
     }
-    let asker = Asker { account: alice.account.key, device: alice.device_key };
+    let requester = Requester { account: alice.account.key, device: alice.device_key };
     for number in 0..=6 {
         let device = [None, Some(DeviceId::PRIMARY)][number % 2];
         let destination = spellings[number % 3].parse().unwrap();
-        let request = BundleRequest { asker, destination, device };
+        let request = BundleRequest { requester, destination, device };
         let taken = running.storage.take_bundle(request).await.unwrap();
-        assert_eq!(matches!(taken, Taken::Limited(_)), number == 6, "{taken:?}");
+        assert_eq!(matches!(taken, BundleReply::Limited(_)), number == 6, "{taken:?}");
     }
 }
 
@@ -276,7 +279,7 @@ fn pages_that_are_too_long_together_wait_for_the_next_transaction() {
 async fn a_failed_commit_is_an_error_and_the_next_one_succeeds() {
     let running = Running::start("failed", |store| store.fail_next_commit());
     let insert = |rows: &mut dyn Rows, _: Timestamp| {
-        rows.insert_app(&"com.a".parse().unwrap(), IntraApp::Carried)
+        rows.insert_app(&"com.a".parse().unwrap(), IntraApp::Delivered)
     };
     assert!(running.storage.execute(insert).await.is_err());
     // The name is still free.

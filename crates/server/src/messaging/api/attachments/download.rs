@@ -9,7 +9,7 @@ use wormhole_http::Response;
 
 use super::{ApiError, unavailable};
 use crate::messaging::blobs::{BlobName, BlobReader};
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
 
 /// Sends an attachment, or the part of it that `Range` names. (RFC 9110, section 14.2)
 pub(super) async fn download(

@@ -13,9 +13,9 @@ use wormhole_http::body::BodyError;
 
 use super::{ApiError, unavailable};
 use crate::messaging::blobs::{BlobName, UploadError};
-use crate::messaging::limits::Action;
-use crate::messaging::memory::RequestMemory;
-use crate::messaging::service::Service;
+use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
+use crate::messaging::request_memory::RequestMemory;
 
 /// An upload whose address is valid.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use super::fixture::{
     stored,
 };
 use crate::messaging::store::{
-    Acknowledgement, Counts, Job, KeySet, Login, LoginName, MAX_QUEUED_MESSAGES, Reply, Rows,
-    StoreError, Turn, Which,
+    Acknowledgement, Counts, Job, KeySet, Login, LoginName, MAX_QUEUED_MESSAGES, MessageName,
+    Reply, Rows, StoreError, Turn,
 };
 
 pub(super) fn what_was_committed_survives_a_restart(fixture: &mut Fixture<'_>) {
@@ -22,7 +22,7 @@ pub(super) fn what_was_committed_survives_a_restart(fixture: &mut Fixture<'_>) {
         fixture.send(alice.write(&bob, timestamp));
     }
     let queue = fixture.queue(bob.device());
-    fixture.acknowledge(bob.device(), Which::Position(queue[0].0));
+    fixture.acknowledge(bob.device(), MessageName::Position(queue[0].0));
     fixture.reopen();
     assert_eq!(fixture.queue(bob.device()), queue[1..]);
     assert_eq!(fixture.timestamps(alice.device()), [1]);
@@ -31,7 +31,7 @@ pub(super) fn what_was_committed_survives_a_restart(fixture: &mut Fixture<'_>) {
     let name = LoginName::Account(alice.account.id);
     let found = fixture.find(Login { name, device: device_id(1), app: None });
     assert_eq!(found[0].account, alice.account);
-    assert_eq!(found[0].device.device, new_device(1));
+    assert_eq!(found[0].device.columns, new_device(1));
 }
 
 /// A request, and what its client receives.
@@ -57,7 +57,7 @@ pub(super) fn a_failed_turn_changes_nothing_and_answers_with_errors(fixture: &mu
     turn.work.push(Box::new(Closure(insert, Arc::default())));
     let request = fixture.ask(&bob.id(), None);
     let (bundle, no_bundle) = awaited(request);
-    let which = Which::Position(queue[0].0);
+    let which = MessageName::Position(queue[0].0);
     let acknowledgement = Acknowledgement { device: bob.device(), message: which };
     let (acknowledgement, no_acknowledgement) = awaited(acknowledgement);
     let (submission, not_sent) = awaited(alice.write(&bob, 2));
@@ -114,9 +114,9 @@ pub(super) fn positions_are_never_used_again(fixture: &mut Fixture<'_>) {
         let (position, _) = fixture.queue(bob.device()).remove(0);
         assert!(position > newest);
         newest = position;
-        fixture.acknowledge(bob.device(), Which::Position(position));
+        fixture.acknowledge(bob.device(), MessageName::Position(position));
         let receipt = fixture.queue(alice.device()).remove(0).0;
-        fixture.acknowledge(alice.device(), Which::Position(receipt));
+        fixture.acknowledge(alice.device(), MessageName::Position(receipt));
         fixture.reopen();
     }
 }

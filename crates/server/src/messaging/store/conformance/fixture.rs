@@ -9,10 +9,10 @@ use wormhole_chat::{AccountId, DeviceId, Envelope, EnvelopeKind, Timestamp};
 use super::Backend;
 use crate::messaging::secrets;
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledged, Acknowledgement, App, Asker, Bundle, BundleRequest,
-    Delivery, DeviceKey, Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login,
-    NewAccount, NewDevice, NewMessage, OneTimeKey, Page, PageRequest, Rows, Sender, Sent,
-    SignedKey, Store, StoreError, Submission, Taken, TokenHash, Turn, Which, Work,
+    Account, AccountKey, Acknowledged, Acknowledgement, App, Bundle, BundleReply, BundleRequest,
+    DeviceColumns, DeviceKey, Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login,
+    MessageName, NewAccount, NewMessage, OneTimeKey, Page, PageRequest, QueueDelivery, Requester,
+    Rows, Sender, Sent, SignedKey, Store, StoreError, Submission, TokenHash, Turn, Work,
 };
 
 /// A store that is removed at the end of the case, and the time.
@@ -21,7 +21,7 @@ pub(super) struct Fixture<'a> {
     name: String,
     store: Option<Box<dyn Store>>,
     /// The first device that was created.
-    asker: Option<Asker>,
+    requester: Option<Requester>,
     pub(super) now: Timestamp,
 }
 
@@ -71,7 +71,7 @@ impl Person {
 impl<'a> Fixture<'a> {
     pub(super) fn new(backend: &'a dyn Backend, name: &str) -> Self {
         let store = Some(backend.open(name));
-        Self { backend, name: name.into(), store, asker: None, now: NOW }
+        Self { backend, name: name.into(), store, requester: None, now: NOW }
     }
 
     pub(super) fn store(&mut self) -> &mut dyn Store {
@@ -118,24 +118,24 @@ impl<'a> Fixture<'a> {
         self.all(vec![login], |turn| &mut turn.logins).remove(0)
     }
 
-    pub(super) fn take(&mut self, requests: Vec<BundleRequest>) -> Vec<Taken> {
+    pub(super) fn take(&mut self, requests: Vec<BundleRequest>) -> Vec<BundleReply> {
         self.all(requests, |turn| &mut turn.bundles)
     }
 
     pub(super) fn bundles(&mut self, requests: Vec<BundleRequest>) -> Vec<Option<Bundle>> {
         let bundle = |taken| match taken {
-            Taken::Bundle(bundle) => Some(bundle),
-            Taken::NotFound => None,
-            Taken::Limited(_) => panic!("there is no limit"),
-            Taken::UnknownAsker => panic!("the device that asks does not exist"),
+            BundleReply::Bundle(bundle) => Some(bundle),
+            BundleReply::NotFound => None,
+            BundleReply::Limited(_) => panic!("there is no limit"),
+            BundleReply::UnknownRequester => panic!("the device that asks does not exist"),
         };
         self.take(requests).into_iter().map(bundle).collect()
     }
 
     /// A request of the first device that was created.
     pub(super) fn ask(&self, of: &Destination, device: Option<u32>) -> BundleRequest {
-        let (asker, device) = (self.asker.unwrap(), device.map(device_id));
-        BundleRequest { asker, destination: of.clone(), device }
+        let (requester, device) = (self.requester.unwrap(), device.map(device_id));
+        BundleRequest { requester, destination: of.clone(), device }
     }
 
     /// Takes keys of one device, or of all.
@@ -152,7 +152,11 @@ impl<'a> Fixture<'a> {
         self.all(submissions, |turn| &mut turn.submissions)
     }
 
-    pub(super) fn acknowledge(&mut self, device: DeviceKey, message: Which) -> Vec<DeviceKey> {
+    pub(super) fn acknowledge(
+        &mut self,
+        device: DeviceKey,
+        message: MessageName,
+    ) -> Vec<DeviceKey> {
         let Acknowledged { receipts } = self
             .all(vec![Acknowledgement { device, message }], |turn| &mut turn.acknowledgements)
             .remove(0);
@@ -163,7 +167,7 @@ impl<'a> Fixture<'a> {
         self.deliver(request).map(|delivery| delivery.page).unwrap_or_default()
     }
 
-    pub(super) fn deliver(&mut self, request: PageRequest) -> Option<Delivery> {
+    pub(super) fn deliver(&mut self, request: PageRequest) -> Option<QueueDelivery> {
         self.all(vec![request], |turn| &mut turn.pages).remove(0)
     }
 
@@ -211,14 +215,14 @@ impl<'a> Fixture<'a> {
     /// Creates two persons in two apps.
     pub(super) fn two_people(&mut self) -> [Person; 2] {
         ["com.a", "com.b"].map(|name| {
-            let app = self.app(name, IntraApp::Carried);
+            let app = self.app(name, IntraApp::Delivered);
             let number = if name == "com.a" { ALICE } else { BOB };
             self.person(&app, number)
         })
     }
 
     /// Creates a device that has published keys.
-    pub(super) fn device(&mut self, person: &mut Person, device: NewDevice) -> DeviceKey {
+    pub(super) fn device(&mut self, person: &mut Person, device: DeviceColumns) -> DeviceKey {
         let key = self.device_without_keys(person, device);
         self.put_keys(key, some_keys());
         key
@@ -227,12 +231,12 @@ impl<'a> Fixture<'a> {
     pub(super) fn device_without_keys(
         &mut self,
         person: &mut Person,
-        device: NewDevice,
+        device: DeviceColumns,
     ) -> DeviceKey {
         let (account, number): (AccountKey, _) = (person.account.key, device.number);
         let key = self.rows(move |rows| rows.insert_device(account, &device));
         person.devices.push((key, number));
-        self.asker.get_or_insert(Asker { account, device: key });
+        self.requester.get_or_insert(Requester { account, device: key });
         key
     }
 
@@ -289,8 +293,8 @@ pub(super) fn new_account(app: &App, number: &str) -> NewAccount {
 }
 
 /// A device that fetches its messages. Its registration id is ten times its number.
-pub(super) fn new_device(number: u32) -> NewDevice {
-    NewDevice {
+pub(super) fn new_device(number: u32) -> DeviceColumns {
+    DeviceColumns {
         number: device_id(number),
         password: TokenHash([7; 32]),
         salt: [8; 16],

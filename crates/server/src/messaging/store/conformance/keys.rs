@@ -7,7 +7,7 @@ use super::fixture::{
     new_device, signed_key,
 };
 use crate::messaging::store::{
-    Bundle, BundleRequest, DeviceBundle, KeySet, NewDevice, OneTimeKey, PushId, Taken,
+    Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceColumns, KeySet, OneTimeKey, PushId,
 };
 
 /// A person with one device that has these one-time keys.
@@ -101,10 +101,10 @@ pub(super) fn a_request_for_all_devices_gets_those_that_messages_must_be_address
     fixture: &mut Fixture<'_>,
 ) {
     let [_, mut bob] = fixture.two_people();
-    let silent = |number| NewDevice { fetches_messages: false, ..new_device(number) };
+    let silent = |number| DeviceColumns { fetches_messages: false, ..new_device(number) };
     fixture.device(&mut bob, silent(2));
     let push = Some(PushId::Gcm("gcm".into()));
-    fixture.device(&mut bob, NewDevice { push, ..silent(3) });
+    fixture.device(&mut bob, DeviceColumns { push, ..silent(3) });
     fixture.device_without_keys(&mut bob, new_device(4));
     let old = fixture.device_without_keys(&mut bob, new_device(5));
     let last_resort = Some(last_resort_key(7));
@@ -122,9 +122,9 @@ pub(super) fn a_request_for_all_devices_gets_those_that_messages_must_be_address
 pub(super) fn a_removed_device_gets_no_keys(fixture: &mut Fixture<'_>) {
     let bob = with_keys(fixture, &[6]);
     let requests = ask(fixture, &bob, 1);
-    let device = requests[0].asker.device;
+    let device = requests[0].requester.device;
     fixture.rows(move |rows| rows.delete_device(device));
-    assert_eq!(fixture.take(requests), [Taken::UnknownAsker]);
+    assert_eq!(fixture.take(requests), [BundleReply::UnknownRequester]);
     let device = bob.device();
     assert_eq!(fixture.rows(move |rows| rows.count_keys(device)), [1, 0]);
 }

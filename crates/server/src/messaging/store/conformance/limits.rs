@@ -6,8 +6,8 @@ use wormhole_chat::Timestamp;
 
 use super::fixture::{ALICE, BOB, Fixture, Person, message, new_device, stored};
 use crate::messaging::store::{
-    Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, NewMessage, PendingCode, Sent, Submission,
-    VerificationCode, Which,
+    Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, MessageName, NewMessage, PendingCode, Sent,
+    Submission, VerificationCode,
 };
 
 /// Everything stays for an hour.
@@ -61,7 +61,7 @@ pub(super) fn a_queue_has_room_for_a_number_of_messages(fixture: &mut Fixture<'_
     assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
     // A repeated submission needs no room.
     assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[]));
-    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    fixture.acknowledge(bob.device(), MessageName::Sent(ALICE.into(), Timestamp(1)));
     let two = fixture.send_all(vec![alice.write(&bob, 0), alice.write(&bob, u64::MAX)]);
     assert_eq!(two, [stored(&[bob.device()]), Sent::QueueFull]);
 }
@@ -85,7 +85,7 @@ pub(super) fn a_queue_has_room_for_a_number_of_bytes(fixture: &mut Fixture<'_>) 
     // Others have room.
     let carol = fixture.person(&bob.app.clone(), "+14155550103");
     assert_eq!(fixture.send(carol.write(&bob, 0)), stored(&[bob.device()]));
-    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    fixture.acknowledge(bob.device(), MessageName::Sent(ALICE.into(), Timestamp(1)));
     assert_eq!(fixture.send(long(0)), stored(&[bob.device()]));
 }
 
@@ -97,7 +97,7 @@ pub(super) fn a_full_queue_of_the_first_device_refuses_the_message_for_all(
     let second = fixture.device(&mut bob, new_device(2));
     assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
     assert_eq!(fixture.queue(second), []);
-    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    fixture.acknowledge(bob.device(), MessageName::Sent(ALICE.into(), Timestamp(1)));
     assert_eq!(fixture.send(alice.write(&bob, 0)), stored(&[bob.device(), second]));
 }
 
@@ -106,7 +106,7 @@ pub(super) fn a_linked_device_with_a_full_queue_is_left_out(fixture: &mut Fixtur
     let second = fixture.device(&mut bob, new_device(2));
     fill(fixture, &alice, &bob);
     assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
-    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    fixture.acknowledge(bob.device(), MessageName::Sent(ALICE.into(), Timestamp(1)));
     assert_eq!(fixture.send(alice.write(&bob, 0)), stored(&[bob.device()]));
     let half = usize::try_from(MAX_QUEUED_MESSAGES / 2).unwrap();
     assert_eq!(fixture.queue(second).len(), half);
@@ -116,7 +116,7 @@ pub(super) fn a_sender_with_a_full_queue_gets_no_receipt(fixture: &mut Fixture<'
     let [alice, bob] = fixture.two_people();
     fixture.send(alice.write(&bob, 5));
     fill(fixture, &bob, &alice);
-    let sent = Which::Sent(ALICE.into(), Timestamp(5));
+    let sent = MessageName::Sent(ALICE.into(), Timestamp(5));
     assert_eq!(fixture.acknowledge(bob.device(), sent), []);
     assert_eq!(fixture.queue(bob.device()), []);
     let counts = fixture.store().count().unwrap();

@@ -18,7 +18,7 @@ fn by_number(device: u32) -> Login {
 }
 
 fn names(found: &[Found]) -> Vec<(&str, u8)> {
-    let name = |it: &'_ Found| it.device.device.number.number();
+    let name = |it: &'_ Found| it.device.columns.number.number();
     found.iter().map(|it| (it.app.name.as_str(), name(it))).collect()
 }
 
@@ -29,7 +29,7 @@ pub(super) fn a_login_by_number_finds_the_device_in_each_app(fixture: &mut Fixtu
     assert_eq!(found[0].account, alice.account);
     assert_eq!(found[0].app, alice.app);
     assert_eq!(found[0].device.key, alice.device());
-    assert_eq!(found[0].device.device, new_device(1));
+    assert_eq!(found[0].device.columns, new_device(1));
     assert!(found[0].device.has_keys);
     assert_eq!(names(&fixture.find(by_number(2))), [("com.a", 2)]);
     assert_eq!(fixture.find(by_number(3)), []);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::fixture::{Closure, Fixture, Person, curve_key, everything, job};
 use super::{Backend, Postgresql};
 use crate::messaging::store::{
-    Acknowledgement, Device, DeviceKey, KeySet, Rows, Sent, Store, StoreError, Taken, Turn, Which,
-    Work,
+    Acknowledgement, BundleReply, Device, DeviceKey, KeySet, MessageName, Rows, Sent, Store,
+    StoreError, Turn, Work,
 };
 use wormhole_chat::Timestamp;
 
@@ -22,7 +22,7 @@ fn turn(people: &[Person], number: u64, arrived: &[(DeviceKey, Vec<i64>)]) -> Tu
     }
     for (device, positions) in arrived {
         turn.acknowledgements.extend(positions.iter().map(|position| {
-            job(Acknowledgement { device: *device, message: Which::Position(*position) })
+            job(Acknowledgement { device: *device, message: MessageName::Position(*position) })
         }));
     }
     turn.pages.extend(people.iter().map(|person| job(everything(person.device()))));
@@ -98,7 +98,7 @@ fn two_nodes_give_each_one_time_key_to_one_asker() {
             let mut turn = Turn { bundles: jobs, ..Turn::default() };
             store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
             for job in turn.bundles {
-                let Some(Taken::Bundle(mut bundle)) = job.answer else { panic!("no bundle") };
+                let Some(BundleReply::Bundle(mut bundle)) = job.answer else { panic!("no bundle") };
                 ids.extend(bundle.devices.remove(0).one_time.map(|key| key.id));
             }
         }

@@ -6,8 +6,8 @@ use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
 use super::fixture::{ALICE, BOB, Fixture, Person, device_id, everything, job, new_device};
 use crate::messaging::store::{
-    Acknowledgement, DeviceKey, EPHEMERAL_LIFE, Expiry, NewDevice, PageRequest, Submission, Turn,
-    Which,
+    Acknowledgement, DeviceColumns, DeviceKey, EPHEMERAL_LIFE, Expiry, MessageName, PageRequest,
+    Submission, Turn,
 };
 
 /// Alice has sent Bob messages with these timestamps.
@@ -63,7 +63,7 @@ pub(super) fn a_delivery_has_the_signaling_key_of_now(fixture: &mut Fixture<'_>)
     };
     assert_eq!(read(fixture), Some(None));
     let signaling_key = Some(vec![3; 52]);
-    let device = NewDevice { signaling_key: signaling_key.clone(), ..new_device(1) };
+    let device = DeviceColumns { signaling_key: signaling_key.clone(), ..new_device(1) };
     fixture.rows(move |rows| rows.update_device(key, &device));
     assert_eq!(read(fixture), Some(signaling_key));
     fixture.rows(move |rows| rows.delete_device(key));
@@ -73,7 +73,7 @@ pub(super) fn a_delivery_has_the_signaling_key_of_now(fixture: &mut Fixture<'_>)
 pub(super) fn a_message_is_acknowledged_by_its_position(fixture: &mut Fixture<'_>) {
     let [alice, bob] = with_messages(fixture, &[1, 2, 3]);
     let second = fixture.queue(bob.device())[1].0;
-    let receipts = fixture.acknowledge(bob.device(), Which::Position(second));
+    let receipts = fixture.acknowledge(bob.device(), MessageName::Position(second));
     assert_eq!(receipts, [alice.device()]);
     assert_eq!(fixture.timestamps(bob.device()), [1, 3]);
     assert_eq!(fixture.timestamps(alice.device()), [2]);
@@ -83,8 +83,8 @@ pub(super) fn a_message_is_acknowledged_by_its_guid(fixture: &mut Fixture<'_>) {
     let [alice, bob] = with_messages(fixture, &[1, 2, 3]);
     let guid = fixture.queue(bob.device())[1].1.guid.clone().unwrap();
     let guid: uuid::Uuid = guid.parse().unwrap();
-    assert_eq!(fixture.acknowledge(bob.device(), Which::Guid([0; 16])), []);
-    let receipts = fixture.acknowledge(bob.device(), Which::Guid(guid.into_bytes()));
+    assert_eq!(fixture.acknowledge(bob.device(), MessageName::Guid([0; 16])), []);
+    let receipts = fixture.acknowledge(bob.device(), MessageName::Guid(guid.into_bytes()));
     assert_eq!(receipts, [alice.device()]);
     assert_eq!(fixture.timestamps(bob.device()), [1, 3]);
 }
@@ -92,7 +92,7 @@ pub(super) fn a_message_is_acknowledged_by_its_guid(fixture: &mut Fixture<'_>) {
 pub(super) fn a_message_is_acknowledged_by_its_sender_and_timestamp(fixture: &mut Fixture<'_>) {
     let [alice, bob] = with_messages(fixture, &[1, 2, u64::MAX]);
     let id = alice.account.id.to_string();
-    let which = |source: &str, timestamp| Which::Sent(source.into(), Timestamp(timestamp));
+    let which = |source: &str, timestamp| MessageName::Sent(source.into(), Timestamp(timestamp));
     for other in
         [which(BOB, 2), which(ALICE, 4), which("", 2), which(&bob.account.id.to_string(), 2)]
     {
@@ -111,10 +111,10 @@ pub(super) fn a_message_is_acknowledged_once(fixture: &mut Fixture<'_>) {
     let guid: uuid::Uuid = envelope.guid.unwrap().parse().unwrap();
     let mut turn = Turn::default();
     let ways = [
-        Which::Position(position),
-        Which::Guid(guid.into_bytes()),
-        Which::Sent(ALICE.into(), Timestamp(1)),
-        Which::Position(position),
+        MessageName::Position(position),
+        MessageName::Guid(guid.into_bytes()),
+        MessageName::Sent(ALICE.into(), Timestamp(1)),
+        MessageName::Position(position),
     ];
     let device = bob.device();
     let jobs = ways.map(|message| job(Acknowledgement { device, message }));
@@ -123,7 +123,7 @@ pub(super) fn a_message_is_acknowledged_once(fixture: &mut Fixture<'_>) {
     let receipts: Vec<DeviceKey> =
         turn.acknowledgements.into_iter().flat_map(|job| job.answer.unwrap().receipts).collect();
     assert_eq!(receipts, [alice.device()]);
-    assert_eq!(fixture.acknowledge(device, Which::Position(position)), []);
+    assert_eq!(fixture.acknowledge(device, MessageName::Position(position)), []);
     assert_eq!(fixture.timestamps(alice.device()), [1]);
 }
 
@@ -132,9 +132,9 @@ pub(super) fn nobody_acknowledges_the_messages_of_others(fixture: &mut Fixture<'
     let (position, envelope) = fixture.queue(bob.device()).remove(0);
     let guid: uuid::Uuid = envelope.guid.unwrap().parse().unwrap();
     let ways = [
-        Which::Position(position),
-        Which::Guid(guid.into_bytes()),
-        Which::Sent(ALICE.into(), Timestamp(1)),
+        MessageName::Position(position),
+        MessageName::Guid(guid.into_bytes()),
+        MessageName::Sent(ALICE.into(), Timestamp(1)),
     ];
     for which in ways {
         assert_eq!(fixture.acknowledge(alice.device(), which), []);
@@ -149,7 +149,7 @@ pub(super) fn all_devices_of_the_sender_get_a_receipt(fixture: &mut Fixture<'_>)
     fixture.send(alice.write(&bob, 7));
     let position = fixture.queue(second)[0].0;
     let devices: Vec<DeviceKey> = alice.devices.iter().map(|(device, _)| *device).collect();
-    assert_eq!(fixture.acknowledge(second, Which::Position(position)), devices);
+    assert_eq!(fixture.acknowledge(second, MessageName::Position(position)), devices);
     for device in devices {
         let [(_, receipt)] = &fixture.queue(device)[..] else { panic!("not one receipt") };
         let expected = Envelope {
@@ -179,25 +179,25 @@ pub(super) fn a_receipt_has_the_number_if_the_sender_knows_it(fixture: &mut Fixt
     {
         fixture.send(alice.write_to(to.parse().unwrap(), &[1], timestamp));
         let position = fixture.queue(bob.device())[0].0;
-        fixture.acknowledge(bob.device(), Which::Position(position));
+        fixture.acknowledge(bob.device(), MessageName::Position(position));
         let (position, receipt) = fixture.queue(alice.device()).remove(0);
         assert_eq!(receipt.source.as_deref(), Some(expected));
-        fixture.acknowledge(alice.device(), Which::Position(position));
+        fixture.acknowledge(alice.device(), MessageName::Position(position));
     }
 }
 
 pub(super) fn receipts_and_own_messages_have_no_receipt(fixture: &mut Fixture<'_>) {
     let [alice, mut bob] = with_messages(fixture, &[1]);
     let position = fixture.queue(bob.device())[0].0;
-    fixture.acknowledge(bob.device(), Which::Position(position));
+    fixture.acknowledge(bob.device(), MessageName::Position(position));
     let receipt = fixture.queue(alice.device())[0].0;
-    assert_eq!(fixture.acknowledge(alice.device(), Which::Position(receipt)), []);
+    assert_eq!(fixture.acknowledge(alice.device(), MessageName::Position(receipt)), []);
     assert_eq!(fixture.queue(alice.device()), []);
     assert_eq!(fixture.queue(bob.device()), []);
     let second = fixture.device(&mut bob, new_device(2));
     fixture.send(bob.write_to(bob.id(), &[2], 2));
     let position = fixture.queue(second)[0].0;
-    assert_eq!(fixture.acknowledge(second, Which::Position(position)), []);
+    assert_eq!(fixture.acknowledge(second, MessageName::Position(position)), []);
     assert_eq!(fixture.queue(second), []);
     assert_eq!(fixture.queue(bob.device()), []);
 }
@@ -207,7 +207,7 @@ pub(super) fn a_sender_that_was_deleted_gets_no_receipt(fixture: &mut Fixture<'_
     let key = alice.account.key;
     fixture.rows(move |rows| rows.delete_account(key));
     let position = fixture.queue(bob.device())[0].0;
-    assert_eq!(fixture.acknowledge(bob.device(), Which::Position(position)), []);
+    assert_eq!(fixture.acknowledge(bob.device(), MessageName::Position(position)), []);
     assert_eq!(fixture.queue(bob.device()), []);
     assert_eq!(fixture.store().count().unwrap().messages, 0);
 }
@@ -217,7 +217,7 @@ pub(super) fn a_turn_acknowledges_before_it_stores_and_reads_last(fixture: &mut 
     let position = fixture.queue(bob.device())[0].0;
     let mut turn = Turn::default();
     let acknowledgement =
-        Acknowledgement { device: bob.device(), message: Which::Position(position) };
+        Acknowledgement { device: bob.device(), message: MessageName::Position(position) };
     turn.pages.extend([bob.device(), alice.device()].map(|device| job(everything(device))));
     turn.submissions.push(job(alice.write(&bob, 2)));
     turn.submissions.push(job(bob.write(&alice, 3)));

@@ -9,12 +9,12 @@ use super::fixture::{
     new_account, new_device, signed_key,
 };
 use crate::messaging::store::{
-    Account, Counts, Device, IntraApp, KeySet, NewAccount, NewDevice, PendingCode, PushId, Rows,
-    Sent, StoreError, TokenHash, Turn, VerificationCode, Which,
+    Account, Counts, Device, DeviceColumns, IntraApp, KeySet, MessageName, NewAccount, PendingCode,
+    PushId, Rows, Sent, StoreError, TokenHash, Turn, VerificationCode,
 };
 
 pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
-    let mut app = fixture.app("com.b", IntraApp::Carried);
+    let mut app = fixture.app("com.b", IntraApp::Delivered);
     let other = fixture.app("com.a", IntraApp::Refused);
     let name = app.name.clone();
     let again = fixture.rows(move |rows| rows.insert_app(&name, IntraApp::Refused));
@@ -75,7 +75,7 @@ pub(super) fn accounts_are_found_by_id_and_by_number(fixture: &mut Fixture<'_>) 
 }
 
 pub(super) fn one_account_of_each_number_is_its_default(fixture: &mut Fixture<'_>) {
-    let apps = ["com.a", "com.b", "com.c"].map(|name| fixture.app(name, IntraApp::Carried));
+    let apps = ["com.a", "com.b", "com.c"].map(|name| fixture.app(name, IntraApp::Delivered));
     let people = apps.map(|app| fixture.person(&app, ALICE));
     let defaults = |fixture: &mut Fixture<'_>| -> Vec<bool> {
         let accounts = fixture.rows(|rows| rows.accounts_of(&ALICE.parse().unwrap()));
@@ -93,7 +93,7 @@ pub(super) fn one_account_of_each_number_is_its_default(fixture: &mut Fixture<'_
     fixture.rows(move |rows| rows.update_account(&first));
     assert_eq!(defaults(fixture), [true, false]);
     // An account that is not the default does not replace it.
-    let app = fixture.app("com.d", IntraApp::Carried);
+    let app = fixture.app("com.d", IntraApp::Delivered);
     let another = NewAccount { is_default: false, ..new_account(&app, ALICE) };
     assert!(!fixture.rows(move |rows| rows.insert_account(&another)).is_default);
     assert_eq!(defaults(fixture), [true, false, false]);
@@ -131,7 +131,7 @@ pub(super) fn a_directory_token_finds_discoverable_accounts_in_all_apps(fixture:
 pub(super) fn devices_are_read_as_they_were_written(fixture: &mut Fixture<'_>) {
     let [mut alice, _] = fixture.two_people();
     let apn = |voip| Some(PushId::Apn { id: "apn".into(), voip });
-    let full = NewDevice {
+    let full = DeviceColumns {
         signaling_key: Some(vec![3; 52]),
         name: Some("phone".into()),
         fetches_messages: false,
@@ -141,8 +141,8 @@ pub(super) fn devices_are_read_as_they_were_written(fixture: &mut Fixture<'_>) {
     };
     let variants = [
         full.clone(),
-        NewDevice { push: apn(None), number: new_device(4).number, ..full.clone() },
-        NewDevice { push: Some(PushId::Gcm("g".into())), number: new_device(2).number, ..full },
+        DeviceColumns { push: apn(None), number: new_device(4).number, ..full.clone() },
+        DeviceColumns { push: Some(PushId::Gcm("g".into())), number: new_device(2).number, ..full },
     ];
     let mut expected = vec![new_device(1)];
     for device in variants {
@@ -154,13 +154,13 @@ pub(super) fn devices_are_read_as_they_were_written(fixture: &mut Fixture<'_>) {
     let devices: Vec<Device> = fixture.rows(move |rows| rows.devices(key));
     let has_keys: Vec<bool> = devices.iter().map(|device| device.has_keys).collect();
     assert_eq!(has_keys, [true, false, false, false]);
-    assert_eq!(devices.into_iter().map(|it| it.device).collect::<Vec<_>>(), expected);
+    assert_eq!(devices.into_iter().map(|it| it.columns).collect::<Vec<_>>(), expected);
 }
 
 pub(super) fn an_updated_device_keeps_its_key_its_keys_and_its_messages(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
     fixture.send(alice.write(&bob, 1));
-    let changed = NewDevice {
+    let changed = DeviceColumns {
         password: TokenHash([1; 32]),
         salt: [2; 16],
         registration_id: 77,
@@ -176,7 +176,7 @@ pub(super) fn an_updated_device_keeps_its_key_its_keys_and_its_messages(fixture:
     let (key, account, written) = (bob.device(), bob.account.key, changed.clone());
     fixture.rows(move |rows| rows.update_device(key, &written));
     let devices = fixture.rows(move |rows| rows.devices(account));
-    assert_eq!(devices, [Device { key, device: changed, has_keys: true }]);
+    assert_eq!(devices, [Device { key, columns: changed, has_keys: true }]);
     assert_eq!(fixture.timestamps(key), [1]);
 }
 
@@ -205,16 +205,16 @@ pub(super) fn a_deleted_device_takes_its_messages_and_keys_along(fixture: &mut F
     assert_eq!(left, ([0, 0], None));
     assert_eq!(fixture.timestamps(first), [1]);
     let position = fixture.queue(first)[0].0;
-    assert_eq!(fixture.acknowledge(key, Which::Position(position)), []);
+    assert_eq!(fixture.acknowledge(key, MessageName::Position(position)), []);
 }
 
 pub(super) fn the_last_day_of_a_device_only_grows(fixture: &mut Fixture<'_>) {
     let [_, bob] = fixture.two_people();
     let (account, device) = (bob.account.key, bob.device());
     for (day, expected) in [(5, NOW.0), (NOW.0 + 7, NOW.0 + 7), (NOW.0, NOW.0 + 7)] {
-        fixture.rows(move |rows| rows.see_device(device, Timestamp(day)));
+        fixture.rows(move |rows| rows.record_last_seen(device, Timestamp(day)));
         let [found] = fixture.rows(move |rows| rows.devices(account)).try_into().unwrap();
-        assert_eq!(found.device.last_seen.0, expected);
+        assert_eq!(found.columns.last_seen.0, expected);
     }
 }
 

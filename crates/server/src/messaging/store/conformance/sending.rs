@@ -7,7 +7,8 @@ use super::fixture::{
     ALICE, BOB, Fixture, Person, curve_key, device_id, message, new_device, some_keys, stored,
 };
 use crate::messaging::store::{
-    Account, DeviceKey, IntraApp, KeySet, NewDevice, NewMessage, PushId, SILENCE, Sent, Submission,
+    Account, DeviceColumns, DeviceKey, IntraApp, KeySet, NewMessage, PushId, SILENCE, Sent,
+    Submission,
 };
 
 /// Alice with one device, and Bob with these.
@@ -71,7 +72,7 @@ pub(super) fn a_destination_is_an_account_or_a_number_or_a_number_in_an_app(
     fixture: &mut Fixture<'_>,
 ) {
     let [alice, bob] = fixture.two_people();
-    let app = fixture.app("com.c", IntraApp::Carried);
+    let app = fixture.app("com.c", IntraApp::Delivered);
     // Bob's newest account is the default of his number.
     let default = fixture.person(&app, BOB);
     let device = |person: &Person| Some(person.device());
@@ -96,7 +97,7 @@ pub(super) fn a_destination_is_an_account_or_a_number_or_a_number_in_an_app(
 
 pub(super) fn a_change_of_an_account_counts_for_the_next_message(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
-    let app = fixture.app("com.c", IntraApp::Carried);
+    let app = fixture.app("com.c", IntraApp::Delivered);
     let other = fixture.person(&app, BOB);
     let send = |fixture: &mut Fixture<'_>, timestamp| {
         fixture.send(alice.write_to(BOB.parse().unwrap(), &[1], timestamp))
@@ -164,7 +165,7 @@ pub(super) fn a_device_that_is_registered_again_makes_its_sessions_stale(
 ) {
     let [alice, bob] = alice_and_bob(fixture, 1);
     let key = bob.device();
-    let again = NewDevice { registration_id: 99, ..new_device(1) };
+    let again = DeviceColumns { registration_id: 99, ..new_device(1) };
     fixture.rows(move |rows| rows.update_device(key, &again));
     let stale = Sent::Mismatched(Mismatch::Stale(vec![device_id(1)]));
     assert_eq!(fixture.send(alice.write(&bob, 1)), stale);
@@ -176,11 +177,11 @@ pub(super) fn a_device_that_is_registered_again_makes_its_sessions_stale(
 
 pub(super) fn devices_that_cannot_receive_need_no_message(fixture: &mut Fixture<'_>) {
     let [alice, mut bob] = alice_and_bob(fixture, 1);
-    let silent = |number| NewDevice { fetches_messages: false, ..new_device(number) };
+    let silent = |number| DeviceColumns { fetches_messages: false, ..new_device(number) };
     fixture.device(&mut bob, silent(2));
     fixture.device_without_keys(&mut bob, new_device(3));
     let push = Some(PushId::Apn { id: "apn".into(), voip: None });
-    fixture.device(&mut bob, NewDevice { push, ..silent(4) });
+    fixture.device(&mut bob, DeviceColumns { push, ..silent(4) });
     let send = |fixture: &mut Fixture<'_>, devices: &[u32], timestamp| {
         fixture.send(alice.write_to(bob.id(), devices, timestamp))
     };
@@ -207,7 +208,7 @@ pub(super) fn a_linked_device_that_was_not_seen_for_a_month_needs_no_message(
     assert_eq!(fixture.send(alice.write_to(bob.id(), &[1], 2)), stored(&[bob.device()]));
     // It comes back.
     let (second, now) = (bob.devices[1].0, fixture.now);
-    fixture.rows(move |rows| rows.see_device(second, now));
+    fixture.rows(move |rows| rows.record_last_seen(second, now));
     assert_eq!(fixture.send(alice.write(&bob, 3)), both);
 }
 
@@ -348,7 +349,7 @@ pub(super) fn a_refused_submission_may_be_repeated(fixture: &mut Fixture<'_>) {
 }
 
 pub(super) fn messages_inside_an_app_follow_its_policy(fixture: &mut Fixture<'_>) {
-    let carried = fixture.app("com.carried", IntraApp::Carried);
+    let carried = fixture.app("com.carried", IntraApp::Delivered);
     let refused = fixture.app("com.refused", IntraApp::Refused);
     let numbers = [ALICE, BOB];
     let carried = numbers.map(|number| fixture.person(&carried, number));

@@ -7,32 +7,20 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
-use wormhole_chat::AccountId;
-use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 
 use super::columns::{Columns, Read};
-use crate::messaging::store::tables::{Owner, Reader, RecipientDevice};
+use crate::messaging::store::cache::{AccountCache, MAX_ACCOUNTS};
+use crate::messaging::store::tables::{DeviceReader, RecipientDevice};
 use crate::messaging::store::{Account, AccountKey, DeviceKey};
 
-/// Accounts with their devices, and how to find them.
+/// What this node remembers of the database.
 #[derive(Debug)]
 pub(super) struct Cache {
     version: i64,
     /// When everything was forgotten last.
     cleared: Instant,
-    accounts: HashMap<AccountKey, CachedAccount>,
-    by_id: HashMap<AccountId, AccountKey>,
-    /// Accounts that are the default of their number.
-    by_number: HashMap<PhoneNumber, AccountKey>,
-    by_app: HashMap<(PhoneNumber, AppName), AccountKey>,
-    by_device: HashMap<DeviceKey, AccountKey>,
-    readers: HashMap<DeviceKey, Reader>,
-}
-
-#[derive(Debug)]
-struct CachedAccount {
-    account: Account,
-    devices: Vec<RecipientDevice>,
+    pub(super) accounts: AccountCache,
+    readers: HashMap<DeviceKey, DeviceReader>,
 }
 
 impl Cache {
@@ -40,11 +28,7 @@ impl Cache {
         Self {
             version: 0,
             cleared: Instant::now(),
-            accounts: HashMap::new(),
-            by_id: HashMap::new(),
-            by_number: HashMap::new(),
-            by_app: HashMap::new(),
-            by_device: HashMap::new(),
+            accounts: AccountCache::default(),
             readers: HashMap::new(),
         }
     }
@@ -52,7 +36,7 @@ impl Cache {
     /// Prepares for a transaction in which the database has this version.
     pub(super) fn begin(&mut self, version: i64) {
         let is_old = self.cleared.elapsed() >= MAX_AGE;
-        let is_full = self.accounts.len().max(self.readers.len()) >= MAX_ACCOUNTS;
+        let is_full = self.accounts.is_full() || self.readers.len() >= MAX_ACCOUNTS;
         if self.version != version || is_old || is_full {
             self.clear();
             self.version = version;
@@ -68,66 +52,34 @@ impl Cache {
     pub(super) fn clear(&mut self) {
         self.cleared = Instant::now();
         self.accounts.clear();
-        self.by_id.clear();
-        self.by_number.clear();
-        self.by_app.clear();
-        self.by_device.clear();
         self.readers.clear();
     }
 
-    /// The account that a destination means, if it is known here.
-    pub(super) fn resolve(&self, destination: &Destination) -> Option<&Account> {
-        let key = match destination {
-            Destination::Account(id) => self.by_id.get(id),
-            Destination::Number(number) => self.by_number.get(number),
-            Destination::NumberInApp(number, app) => {
-                self.by_app.get(&(number.clone(), app.clone()))
-            }
-        };
-        self.accounts.get(key?).map(|cached| &cached.account)
-    }
-
-    /// The devices of an account, if they are known here.
-    pub(super) fn devices(&self, account: AccountKey) -> Option<&[RecipientDevice]> {
-        self.accounts.get(&account).map(|cached| &*cached.devices)
-    }
-
-    /// The account and the number of a device, if they are known here.
-    pub(super) fn owner(&self, device: DeviceKey) -> Option<Owner> {
-        let CachedAccount { account, devices } = self.accounts.get(self.by_device.get(&device)?)?;
-        let device = devices.iter().find(|it| it.key == device)?.number;
-        Some(Owner { account: account.clone(), device })
-    }
-
     /// What must be known of a device to deliver messages to it, if it is known here.
-    pub(super) fn reader(&self, device: DeviceKey) -> Option<&Reader> {
+    pub(super) fn reader(&self, device: DeviceKey) -> Option<&DeviceReader> {
         self.readers.get(&device)
     }
 
-    pub(super) fn add_readers(&mut self, readers: Vec<(DeviceKey, Reader)>) {
+    pub(super) fn add_readers(&mut self, readers: Vec<(DeviceKey, DeviceReader)>) {
         self.readers.extend(readers);
     }
 
-    /// Adds the accounts and devices that a statement has read.
+    /// Adds the accounts that a statement has read, in one row for each of their devices.
     pub(super) fn add(&mut self, rows: &[Row]) -> Read<()> {
+        let mut read: HashMap<AccountKey, (Account, Vec<RecipientDevice>)> = HashMap::new();
         for row in rows {
             let mut columns = Columns::of(row);
             let account = columns.account()?;
-            let cached = self.accounts.entry(account.key);
-            let cached = cached
-                .or_insert_with(|| CachedAccount { account: account.clone(), devices: Vec::new() });
+            let (_, devices) = read.entry(account.key).or_insert((account, Vec::new()));
             if let Some(device) = read_device(&mut columns)?
-                && !cached.devices.iter().any(|known| known.key == device.key)
+                && !devices.iter().any(|known| known.key == device.key)
             {
-                cached.devices.push(device);
-                cached.devices.sort_unstable_by_key(|device| device.number);
-                self.by_device.insert(device.key, account.key);
+                devices.push(device);
             }
-            self.by_id.insert(account.id, account.key);
-            if account.is_default {
-                self.by_number.insert(account.number.clone(), account.key);
-            }
-            self.by_app.insert((account.number, account.app_name), account.key);
+        }
+        for (account, mut devices) in read.into_values() {
+            devices.sort_unstable_by_key(|device| device.number);
+            self.accounts.add(account, devices);
         }
         Ok(())
     }
@@ -149,6 +101,3 @@ fn read_device(columns: &mut Columns<'_>) -> Read<Option<RecipientDevice>> {
 
 /// Age at which everything is forgotten: the day on which a device was seen is not part of the version.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Most accounts, about 64 MiB.
-const MAX_ACCOUNTS: usize = 1 << 16;

@@ -8,8 +8,8 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, NewDevice, PendingCode, PushId,
-    SignedKey, TokenHash, VerificationCode,
+    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, PendingCode,
+    PushId, SignedKey, TokenHash, VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -80,7 +80,7 @@ impl<'a> Columns<'a> {
         bytes.map(String::from_utf8).transpose().map_err(|_| self.invalid("text"))
     }
 
-    /// The columns of [`account_columns`].
+    /// The columns of `account_columns`.
     pub(super) fn account(&mut self) -> Read<Account> {
         Ok(Account {
             key: AccountKey(self.value()?),
@@ -96,21 +96,21 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// The columns of [`app_columns`].
+    /// The columns of `app_columns`.
     pub(super) fn app(&mut self) -> Read<App> {
         let (key, name, refuses): (_, _, bool) =
             (AppKey(self.value()?), self.parsed()?, self.value()?);
         let tokens = [self.optional_array()?, self.optional_array()?];
         let tokens = tokens.into_iter().flatten().map(TokenHash).collect();
-        let intra = if refuses { IntraApp::Refused } else { IntraApp::Carried };
+        let intra = IntraApp::of_column(refuses);
         Ok(App { key, name, intra, tokens })
     }
 
-    /// The columns of [`device_columns`].
+    /// The columns of `device_columns`.
     pub(super) fn device(&mut self) -> Read<Device> {
         let key = DeviceKey(self.value()?);
         let has_keys = self.value()?;
-        let device = NewDevice {
+        let device = DeviceColumns {
             number: self.device_id()?,
             password: TokenHash(self.array()?),
             salt: self.array()?,
@@ -123,15 +123,11 @@ impl<'a> Columns<'a> {
             created: self.time()?,
             last_seen: self.time()?,
         };
-        Ok(Device { key, device, has_keys })
+        Ok(Device { key, columns: device, has_keys })
     }
 
     fn push(&mut self) -> Read<Option<PushId>> {
-        let (apn, voip, gcm) = (self.text()?, self.text()?, self.text()?);
-        Ok(match (apn, gcm) {
-            (Some(id), _) => Some(PushId::Apn { id, voip }),
-            (None, gcm) => gcm.map(PushId::Gcm),
-        })
+        Ok(PushId::of_columns(self.text()?, self.text()?, self.text()?))
     }
 
     /// A code, when it was sent, and wrong attempts.
@@ -159,31 +155,6 @@ impl<'a> Columns<'a> {
         SessionError::Failed(format!("column {} contains no valid {what}", self.next))
     }
 }
-
-/// The columns of an account `a` in an app `p`.
-macro_rules! account_columns {
-    () => {
-        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.shows_app,
-        a.verified, a.identity"
-    };
-}
-
-/// The columns of an app `p`.
-macro_rules! app_columns {
-    () => {
-        "p.key, p.name, p.refuses_intra, p.token_1, p.token_2"
-    };
-}
-
-/// The columns of a device `d`.
-macro_rules! device_columns {
-    () => {
-        "d.key, d.has_keys, d.number, d.password, d.salt, d.registration_id, d.signaling_key, d.name,
-        d.fetches_messages, d.apn, d.voip, d.gcm, d.attributes, d.created, d.last_seen"
-    };
-}
-
-pub(super) use {account_columns, app_columns, device_columns};
 
 /// A time as it is stored. Clients may choose any 64 bits.
 pub(super) const fn stored(time: Timestamp) -> i64 {

@@ -6,14 +6,14 @@ use tokio_postgres::Row;
 
 use super::columns::{Columns, Read};
 use crate::messaging::store::DeviceKey;
-use crate::messaging::store::tables::Waiting;
+use crate::messaging::store::tables::QueueUse;
 
 /// The locked queues of a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     locked: BTreeMap<DeviceKey, Queue>,
     /// Messages that were removed from queues that are not locked yet.
-    removed: BTreeMap<DeviceKey, Waiting>,
+    removed: BTreeMap<DeviceKey, QueueUse>,
 }
 
 /// The row of a queue.
@@ -21,7 +21,7 @@ pub(super) struct Queues {
 struct Queue {
     /// Position of the newest message that was ever stored.
     position: i64,
-    size: Waiting,
+    size: QueueUse,
     is_changed: bool,
 }
 
@@ -40,7 +40,7 @@ impl Queues {
             let mut columns = Columns::of(row);
             let device = DeviceKey(columns.value()?);
             let position = columns.value()?;
-            let size = Waiting { messages: columns.number()?, bytes: columns.number()? };
+            let size = QueueUse { messages: columns.number()?, bytes: columns.number()? };
             let mut queue = Queue { position, size, is_changed: false };
             if let Some(removed) = self.removed.remove(&device) {
                 queue.subtract(removed);
@@ -53,13 +53,13 @@ impl Queues {
     }
 
     /// How much waits in a locked queue.
-    pub(super) fn size(&self, device: DeviceKey) -> Waiting {
+    pub(super) fn size(&self, device: DeviceKey) -> QueueUse {
         self.locked.get(&device).map(|queue| queue.size).unwrap_or_default()
     }
 
     /// A message of this length was removed.
     pub(super) fn remove(&mut self, device: DeviceKey, bytes: u64) {
-        let size = Waiting { messages: 1, bytes };
+        let size = QueueUse { messages: 1, bytes };
         match self.locked.get_mut(&device) {
             Some(queue) => queue.subtract(size),
             None => {
@@ -96,7 +96,7 @@ impl Queues {
 }
 
 impl Queue {
-    fn subtract(&mut self, removed: Waiting) {
+    fn subtract(&mut self, removed: QueueUse) {
         self.size.messages = self.size.messages.saturating_sub(removed.messages);
         self.size.bytes = self.size.bytes.saturating_sub(removed.bytes);
         self.is_changed = true;

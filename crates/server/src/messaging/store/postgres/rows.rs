@@ -10,8 +10,8 @@ use super::columns::{Columns, stored};
 use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::rules::before;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, NewAccount,
-    NewDevice, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows, Rows, SignedKey,
+    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
+    NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, ReadRows, Rows, SignedKey,
     StoreError,
 };
 
@@ -167,9 +167,9 @@ impl Rows for PostgresTables<'_> {
         self.query(|it| &it.delete_account, &[&account.0]).map(drop)
     }
 
-    fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
+    fn insert_device(&mut self, account: AccountKey, device: &DeviceColumns) -> Stored<DeviceKey> {
         self.change_accounts();
-        let columns = DeviceColumns::of(device);
+        let columns = StoredDevice::of(device);
         let number = i32::from(device.number.number());
         let key: [&(dyn ToSql + Sync); 2] = [&account.0, &number];
         let row = [&key[..], &columns.parameters()].concat();
@@ -177,16 +177,16 @@ impl Rows for PostgresTables<'_> {
         keys.pop().ok_or_else(|| StoreError("a new device has no key".into()))
     }
 
-    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Stored<()> {
+    fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Stored<()> {
         self.change_accounts();
-        let columns = DeviceColumns::of(device);
+        let columns = StoredDevice::of(device);
         let key: [&(dyn ToSql + Sync); 1] = [&key.0];
         self.query(|it| &it.update_device, &[&key[..], &columns.parameters()].concat()).map(drop)
     }
 
-    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
+    fn record_last_seen(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
         let row: [&(dyn ToSql + Sync); 2] = [&device.0, &stored(day)];
-        let earlier = self.read(|it| &it.see_device, &row, |it| it.time())?;
+        let earlier = self.read(|it| &it.record_last_seen, &row, |it| it.time())?;
         // What nodes remember of a device that is seen often is recent enough for a day.
         if earlier.iter().any(|earlier| *earlier < before(day, LONG_AGO)) {
             self.change_accounts();
@@ -267,7 +267,7 @@ impl PostgresTables<'_> {
         kind: KeyKind,
         keys: &[OneTimeKey],
     ) -> Stored<()> {
-        let kind = kind_number(kind);
+        let kind = kind.number();
         self.query(|it| &it.delete_keys_of_kind, &[&device.0, &kind])?;
         let ids: Vec<i64> = keys.iter().map(|key| key.id.into()).collect();
         let public: Vec<&[u8]> = keys.iter().map(|key| key.key.as_slice()).collect();
@@ -279,7 +279,7 @@ impl PostgresTables<'_> {
 }
 
 /// The columns of a device as they are stored, except for its key, its account and its number.
-struct DeviceColumns<'a> {
+struct StoredDevice<'a> {
     password: &'a [u8],
     salt: &'a [u8],
     registration_id: i64,
@@ -294,15 +294,9 @@ struct DeviceColumns<'a> {
     last_seen: i64,
 }
 
-impl<'a> DeviceColumns<'a> {
-    fn of(device: &'a NewDevice) -> Self {
-        let (apn, voip, gcm) = match &device.push {
-            None => (None, None, None),
-            Some(PushId::Apn { id, voip }) => {
-                (Some(id.as_bytes()), voip.as_ref().map(String::as_bytes), None)
-            }
-            Some(PushId::Gcm(id)) => (None, None, Some(id.as_bytes())),
-        };
+impl<'a> StoredDevice<'a> {
+    fn of(device: &'a DeviceColumns) -> Self {
+        let (apn, voip, gcm) = device.push_columns();
         Self {
             password: &device.password.0,
             salt: &device.salt,
@@ -310,9 +304,9 @@ impl<'a> DeviceColumns<'a> {
             signaling_key: device.signaling_key.as_deref(),
             name: device.name.as_ref().map(String::as_bytes),
             fetches_messages: device.fetches_messages,
-            apn,
-            voip,
-            gcm,
+            apn: apn.map(str::as_bytes),
+            voip: voip.map(str::as_bytes),
+            gcm: gcm.map(str::as_bytes),
             attributes: device.attributes.as_bytes(),
             created: stored(device.created),
             last_seen: stored(device.last_seen),
@@ -339,11 +333,3 @@ impl<'a> DeviceColumns<'a> {
 
 /// After so long, all nodes must know at once that a device is seen again.
 const LONG_AGO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// A kind as it is stored.
-pub(super) const fn kind_number(kind: KeyKind) -> i16 {
-    match kind {
-        KeyKind::Curve => 0,
-        KeyKind::Kyber => 1,
-    }
-}

@@ -4,9 +4,9 @@
 
 use tokio_postgres::{Client, Error, Statement};
 
-use super::columns::{account_columns, app_columns, device_columns};
 use super::schema;
 use crate::database::postgres::{self, Tables};
+use crate::messaging::store::columns::{account_columns, app_columns, device_columns};
 
 /// Declares the prepared statements.
 macro_rules! statements {
@@ -179,7 +179,7 @@ statements! {
             attributes = $11, created = $12, last_seen = $13
         WHERE key = $1",
     // Returns the earlier day.
-    see_device: "WITH old AS (SELECT key, last_seen FROM messaging_devices WHERE key = $1)
+    record_last_seen: "WITH old AS (SELECT key, last_seen FROM messaging_devices WHERE key = $1)
         UPDATE messaging_devices d SET last_seen = $2 FROM old
         WHERE d.key = old.key AND d.last_seen < $2 RETURNING old.last_seen",
     delete_devices: "DELETE FROM messaging_devices WHERE key = ANY ($1::bigint[])",

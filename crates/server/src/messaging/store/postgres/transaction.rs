@@ -146,8 +146,10 @@ impl<'a> PostgresTables<'a> {
     pub(super) fn lock_queues(&mut self, devices: &[DeviceKey]) -> Stored<()> {
         let Foreseen { devices: mut all, recipients } = std::mem::take(&mut self.foreseen);
         self.load_destinations(&recipients.iter().collect::<Vec<_>>())?;
-        for account in recipients.iter().filter_map(|recipient| self.cache.resolve(recipient)) {
-            let devices = self.cache.devices(account.key).unwrap_or_default();
+        for account in
+            recipients.iter().filter_map(|recipient| self.cache.accounts.resolve(recipient))
+        {
+            let devices = self.cache.accounts.devices(account.key).unwrap_or_default();
             all.extend(devices.iter().map(|device| device.key));
         }
         all.extend(devices);

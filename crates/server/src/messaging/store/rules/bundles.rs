@@ -6,17 +6,17 @@ use std::time::Duration;
 use wormhole_chat::Timestamp;
 
 use super::lookup::{devices_of, distinct};
-use crate::messaging::limits::{Action, Budget};
+use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
-    Account, AccountKey, Asker, Bundle, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind,
-    OneTimeKey, SignedKey, StoreError, Taken,
+    Account, AccountKey, Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind,
+    OneTimeKey, Requester, SignedKey, StoreError,
 };
 
 /// Answers all requests for keys.
 pub(super) fn take(
     tables: &mut dyn Tables,
-    jobs: &mut [Job<BundleRequest, Taken>],
+    jobs: &mut [Job<BundleRequest, BundleReply>],
     budget: Option<&Budget>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -25,14 +25,14 @@ pub(super) fn take(
     }
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
-    let askers = jobs.iter().map(|job| job.request.asker.account);
+    let askers = jobs.iter().map(|job| job.request.requester.account);
     let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
     let choose = |(job, account): (&Job<BundleRequest, _>, _)| {
-        Choice::make(&job.request, account, &devices, now).within(budget, job.request.asker)
+        Choice::make(&job.request, account, &devices, now).within(budget, job.request.requester)
     };
     let choices: Vec<Choice> = jobs.iter().zip(accounts).map(choose).collect();
-    let mut keys = Keys::take(tables, choices.iter().flat_map(Choice::devices))?;
+    let mut keys = BundleKeys::take(tables, choices.iter().flat_map(Choice::devices))?;
     super::answer(jobs, choices.into_iter().map(|choice| choice.answer(&mut keys)));
     Ok(())
 }
@@ -43,7 +43,7 @@ enum Choice {
     Devices(Account, Vec<RecipientDevice>),
     Limited(Duration),
     NotFound,
-    UnknownAsker,
+    UnknownRequester,
 }
 
 impl Choice {
@@ -54,9 +54,9 @@ impl Choice {
         now: Timestamp,
     ) -> Self {
         let of = |account| devices.get(&account).map_or(&[][..], Vec::as_slice);
-        let Asker { account: asker, device } = request.asker;
-        if !of(asker).iter().any(|it| it.key == device) {
-            return Self::UnknownAsker;
+        let Requester { account: requester, device } = request.requester;
+        if !of(requester).iter().any(|it| it.key == device) {
+            return Self::UnknownRequester;
         }
         let Some(account) = account else { return Self::NotFound };
         match select(request, of(account.key), now) {
@@ -66,7 +66,7 @@ impl Choice {
     }
 
     /// Limits how often an account takes keys of the same device, however it spells the request.
-    fn within(self, budget: Option<&Budget>, Asker { account, .. }: Asker) -> Self {
+    fn within(self, budget: Option<&Budget>, Requester { account, .. }: Requester) -> Self {
         let spend = |device| match budget {
             Some(budget) => budget.spend(Action::PreKeys, (account, device), 1),
             None => Ok(()),
@@ -78,20 +78,20 @@ impl Choice {
     fn devices(&self) -> impl Iterator<Item = DeviceKey> + Clone {
         let devices = match self {
             Self::Devices(_, devices) => devices.as_slice(),
-            Self::Limited(_) | Self::NotFound | Self::UnknownAsker => &[],
+            Self::Limited(_) | Self::NotFound | Self::UnknownRequester => &[],
         };
         devices.iter().map(|device| device.key)
     }
 
-    fn answer(self, keys: &mut Keys) -> Taken {
+    fn answer(self, keys: &mut BundleKeys) -> BundleReply {
         match self {
             Self::Devices(account, devices) => {
                 let devices = devices.iter().map(|device| keys.bundle(device)).collect();
-                Taken::Bundle(Bundle { account, devices })
+                BundleReply::Bundle(Bundle { account, devices })
             }
-            Self::Limited(pause) => Taken::Limited(pause),
-            Self::NotFound => Taken::NotFound,
-            Self::UnknownAsker => Taken::UnknownAsker,
+            Self::Limited(pause) => BundleReply::Limited(pause),
+            Self::NotFound => BundleReply::NotFound,
+            Self::UnknownRequester => BundleReply::UnknownRequester,
         }
     }
 }
@@ -111,13 +111,13 @@ fn select(
 
 /// The keys of all devices that are asked for in a turn.
 #[derive(Debug)]
-struct Keys {
+struct BundleKeys {
     published: HashMap<DeviceKey, PublishedKeys>,
     /// The highest id first.
     one_time: HashMap<(DeviceKey, KeyKind), Vec<OneTimeKey>>,
 }
 
-impl Keys {
+impl BundleKeys {
     /// Takes one key of each kind for each time that a device is named.
     fn take(
         tables: &mut dyn Tables,

@@ -11,7 +11,7 @@ use wormhole_chat::Timestamp;
 use wormhole_chat::service::PhoneNumber;
 use wormhole_kit::network;
 
-use crate::messaging::limits::{Action, Budget};
+use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::{PendingCode, VerificationCode};
 
 /// The limits of a client that enters codes.

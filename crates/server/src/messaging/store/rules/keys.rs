@@ -26,7 +26,7 @@ pub(in crate::messaging) fn publish(
 ) -> Result<(), WorkError<KeysRefusal>> {
     if account.identity.as_deref() != Some(identity) {
         // All devices of an account have the same identity key, which the first one chooses.
-        if device.device.number != DeviceId::PRIMARY {
+        if device.columns.number != DeviceId::PRIMARY {
             return Err(WorkError::Refused(KeysRefusal::OtherIdentity));
         }
         // What was signed with the previous identity key is useless, on all devices.

@@ -9,7 +9,7 @@ use super::apps::ClaimedApp;
 use super::codes::{Entered, Guesses};
 use super::{before, day};
 use crate::messaging::store::{
-    Account, Device, LoginName, NewDevice, PendingCode, ProvisioningAddress, ReadRows, Rows,
+    Account, Device, DeviceColumns, LoginName, PendingCode, ProvisioningAddress, ReadRows, Rows,
     StoreError, VerificationCode, WorkError,
 };
 
@@ -23,7 +23,7 @@ pub(in crate::messaging) struct Link {
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) app: ClaimedApp,
     /// Its number and its times are missing.
-    pub(in crate::messaging) device: NewDevice,
+    pub(in crate::messaging) device: DeviceColumns,
 }
 
 /// A device that was linked.
@@ -83,7 +83,8 @@ impl Link {
         rows.put_device_code(account.key, None)?;
         let number =
             free_number(&devices).ok_or(WorkError::Refused(LinkRefusal::TooManyDevices))?;
-        let device = NewDevice { number, created: now, last_seen: day(now), ..self.device.clone() };
+        let device =
+            DeviceColumns { number, created: now, last_seen: day(now), ..self.device.clone() };
         rows.insert_device(account.key, &device)?;
         Ok(LinkedDevice { account: account.id, number })
     }
@@ -125,7 +126,7 @@ pub(in crate::messaging) fn remove_device(
     number: DeviceId,
 ) -> Linked<()> {
     let devices = rows.devices(account.key)?;
-    let device = devices.iter().find(|it| it.device.number == number);
+    let device = devices.iter().find(|it| it.columns.number == number);
     let device = device.ok_or(WorkError::Refused(LinkRefusal::NoSuchDevice))?;
     Ok(rows.delete_device(device.key)?)
 }
@@ -151,7 +152,7 @@ fn check_room(devices: &[Device]) -> Linked<()> {
 /// The lowest number that no device has. Sessions with an earlier device of this number end, because the new one has
 /// another registration id.
 fn free_number(devices: &[Device]) -> Option<DeviceId> {
-    let is_free = |number: &DeviceId| devices.iter().all(|it| it.device.number != *number);
+    let is_free = |number: &DeviceId| devices.iter().all(|it| it.columns.number != *number);
     (DeviceId::PRIMARY.number()..=u8::MAX).map_while(|it| DeviceId::new(it.into())).find(is_free)
 }
 

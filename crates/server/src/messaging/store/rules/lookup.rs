@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::messaging::store::tables::{
-    QueueSize, RecipientDevice, SenderQueue, StoredMessage, Tables, Waiting,
+    QueueSize, QueueUse, RecipientDevice, SenderQueue, StoredMessage, Tables,
 };
 use crate::messaging::store::{
     AccountKey, DeviceKey, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, StoreError,
@@ -23,8 +23,8 @@ pub(super) fn devices_of(
 /// How much waits for devices, and what this turn adds.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    all: HashMap<DeviceKey, Waiting>,
-    by_sender: HashMap<SenderQueue, Waiting>,
+    all: HashMap<DeviceKey, QueueUse>,
+    by_sender: HashMap<SenderQueue, QueueUse>,
 }
 
 impl Queues {

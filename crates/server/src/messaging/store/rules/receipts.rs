@@ -24,7 +24,7 @@ pub(super) fn acknowledge(
     let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
     let taken = tables.take_messages(&requests)?;
     let receipts = Receipts::of(&taken, &requests);
-    let facts = Facts::read(tables, &receipts)?;
+    let facts = ReceiptContext::read(tables, &receipts)?;
     let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.queues(receipt));
     let mut queues = Queues::of(tables, devices)?;
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
@@ -72,14 +72,14 @@ impl Receipts {
 
 /// What must be known to write receipts.
 #[derive(Debug)]
-struct Facts {
+struct ReceiptContext {
     /// Of the devices that have received messages.
     owners: HashMap<DeviceKey, Owner>,
     /// The senders, with their devices.
     senders: HashMap<AccountId, (Account, Vec<RecipientDevice>)>,
 }
 
-impl Facts {
+impl ReceiptContext {
     fn read(tables: &mut dyn Tables, receipts: &Receipts) -> Result<Self, StoreError> {
         let receipts = || receipts.0.iter().flatten();
         let devices = distinct(receipts().map(|receipt| receipt.device));

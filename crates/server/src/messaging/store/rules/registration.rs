@@ -9,7 +9,7 @@ use super::apps::ClaimedApp;
 use super::codes::{Entered, Guesses};
 use super::day;
 use crate::messaging::store::{
-    Account, NewAccount, NewDevice, PendingCode, Rows, StoreError, VerificationCode, WorkError,
+    Account, DeviceColumns, NewAccount, PendingCode, Rows, StoreError, VerificationCode, WorkError,
 };
 
 /// A request to confirm a code.
@@ -24,7 +24,7 @@ pub(in crate::messaging) struct Registration {
     /// The id of the account if it is new.
     pub(in crate::messaging) id: AccountId,
     /// The first device. Its times are missing.
-    pub(in crate::messaging) device: NewDevice,
+    pub(in crate::messaging) device: DeviceColumns,
     pub(in crate::messaging) directory: DirectoryChoice,
 }
 
@@ -95,7 +95,7 @@ impl Registration {
                 created: now,
             })?,
         };
-        let device = NewDevice { created: now, last_seen: day(now), ..self.device.clone() };
+        let device = DeviceColumns { created: now, last_seen: day(now), ..self.device.clone() };
         rows.insert_device(account.key, &device)?;
         Ok(account)
     }

@@ -9,7 +9,7 @@ use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of};
-use crate::messaging::limits::{Action, Budget};
+use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
@@ -61,7 +61,7 @@ struct Acceptance<'a> {
 }
 
 /// What identifies each submission; `None` if it is not remembered.
-type Keys = Vec<Option<SubmissionKey>>;
+type SubmissionKeys = Vec<Option<SubmissionKey>>;
 
 impl<'a> Acceptance<'a> {
     fn new(
@@ -69,7 +69,7 @@ impl<'a> Acceptance<'a> {
         submissions: &[(&'a Submission, &Option<Account>)],
         budget: Option<&'a Budget>,
         now: Timestamp,
-    ) -> Result<(Self, Keys), StoreError> {
+    ) -> Result<(Self, SubmissionKeys), StoreError> {
         let accounts = || submissions.iter().filter_map(|(_, account)| account.as_ref());
         let senders = submissions.iter().map(|(submission, _)| submission.sender.account.key);
         let devices = devices_of(tables, senders.chain(accounts().map(|account| account.key)))?;
@@ -85,7 +85,7 @@ impl<'a> Acceptance<'a> {
         let key = |(submission, account): &(&Submission, &Option<Account>)| {
             identify(submission, account.as_ref()?, of(account))
         };
-        let keys: Keys = submissions.iter().map(key).collect();
+        let keys: SubmissionKeys = submissions.iter().map(key).collect();
         let known: Vec<SubmissionKey> = keys.iter().flatten().copied().collect();
         let were_sent = tables.were_sent(&known)?;
         let sent =

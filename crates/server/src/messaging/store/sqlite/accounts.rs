@@ -7,25 +7,11 @@ use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row, params
 use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{AccountId, Timestamp, directory_token};
 
+use crate::messaging::store::columns::{account_columns, app_columns};
 use crate::messaging::store::{
     Account, AccountKey, App, AppKey, IntraApp, NewAccount, PendingCode, TokenHash,
     VerificationCode,
 };
-
-/// The columns of an account `a` in an app `p`.
-macro_rules! account_columns {
-    () => {
-        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.shows_app,
-        a.verified, a.identity"
-    };
-}
-
-/// The columns of an app `p`.
-macro_rules! app_columns {
-    () => {
-        "p.key, p.name, p.refuses_intra, p.token_1, p.token_2"
-    };
-}
 
 /// A statement that reads accounts with their apps.
 macro_rules! select_accounts {
@@ -45,8 +31,6 @@ macro_rules! select_apps {
         concat!("SELECT ", app_columns!(), " FROM apps p ", $condition)
     };
 }
-
-pub(super) use {account_columns, app_columns};
 
 pub(super) fn app(database: &Connection, name: &AppName) -> Result<Option<App>> {
     let mut statement = database.prepare_cached(select_apps!("WHERE p.name = ?"))?;
@@ -214,7 +198,7 @@ pub(super) fn read_app(row: &Row<'_>, first: usize) -> Result<App> {
     Ok(App {
         key: AppKey(row.get(first)?),
         name: parse(row, first + 1)?,
-        intra: if refuses { IntraApp::Refused } else { IntraApp::Carried },
+        intra: IntraApp::of_column(refuses),
         tokens: tokens.into_iter().flatten().map(TokenHash).collect(),
     })
 }

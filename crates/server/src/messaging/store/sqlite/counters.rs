@@ -6,7 +6,7 @@ use rusqlite::{Connection, Result, Row, params};
 use wormhole_chat::AccountId;
 
 use crate::messaging::store::DeviceKey;
-use crate::messaging::store::tables::{QueueSize, SenderQueue, Waiting};
+use crate::messaging::store::tables::{QueueSize, QueueUse, SenderQueue};
 
 /// The row `counters`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,8 +63,8 @@ pub(super) struct QueueSizes {
 /// How much waits for a device, from each sender.
 #[derive(Debug, Default)]
 struct SizeBySender {
-    all: Waiting,
-    from: HashMap<AccountId, Waiting>,
+    all: QueueUse,
+    from: HashMap<AccountId, QueueUse>,
 }
 
 impl QueueSizes {
@@ -129,7 +129,7 @@ impl SizeBySender {
             WHERE device = ? GROUP BY source";
         let mut statement = database.prepare_cached(sql)?;
         let read = |row: &Row<'_>| {
-            let waiting = Waiting { messages: row.get(1)?, bytes: row.get(2)? };
+            let waiting = QueueUse { messages: row.get(1)?, bytes: row.get(2)? };
             Ok((row.get(0).map(AccountId::from_bytes)?, waiting))
         };
         let mut counted = Self::default();

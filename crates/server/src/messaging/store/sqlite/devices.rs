@@ -4,19 +4,14 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 use wormhole_chat::{DeviceId, Timestamp};
 
-use super::accounts::{account_columns, app_columns, read_account, read_app, stored, time};
-use crate::messaging::store::tables::{Owner, Reader, RecipientDevice};
-use crate::messaging::store::{
-    AccountKey, Device, DeviceKey, Found, Login, LoginName, NewDevice, PushId, TokenHash,
+use super::accounts::{read_account, read_app, stored, time};
+use crate::messaging::store::columns::{
+    ACCOUNT_COLUMNS, DEVICE_COLUMNS, account_columns, app_columns, device_columns,
 };
-
-/// The columns of a device `d`.
-macro_rules! device_columns {
-    () => {
-        "d.key, d.number, d.password, d.salt, d.registration_id, d.signaling_key, d.name,
-        d.fetches_messages, d.apn, d.voip, d.gcm, d.attributes, d.created, d.last_seen, d.has_keys"
-    };
-}
+use crate::messaging::store::tables::{DeviceReader, Owner, RecipientDevice};
+use crate::messaging::store::{
+    AccountKey, Device, DeviceColumns, DeviceKey, Found, Login, LoginName, PushId, TokenHash,
+};
 
 /// A statement that reads devices with their accounts and apps.
 macro_rules! select_found {
@@ -44,7 +39,7 @@ pub(super) fn find(database: &Connection, login: &Login) -> Result<Vec<Found>> {
             app: read_app(row, ACCOUNT_COLUMNS + DEVICE_COLUMNS)?,
         })
     };
-    let found: Result<Vec<Found>> = match &login.name {
+    match &login.name {
         LoginName::Account(id) => {
             let mut statement = database.prepare_cached(select_found!("a.id = ?"))?;
             statement.query_map(params![device, id.as_bytes()], read)?.collect()
@@ -54,10 +49,7 @@ pub(super) fn find(database: &Connection, login: &Login) -> Result<Vec<Found>> {
             let mut statement = database.prepare_cached(sql)?;
             statement.query_map(params![device, number.as_str()], read)?.collect()
         }
-    };
-    let mut found = found?;
-    found.retain(|found| login.app.as_ref().is_none_or(|app| *app == found.app.name));
-    Ok(found)
+    }
 }
 
 pub(super) fn devices(database: &Connection, account: AccountKey) -> Result<Vec<Device>> {
@@ -103,21 +95,21 @@ pub(super) fn owner(database: &Connection, device: DeviceKey) -> Result<Option<O
     database.prepare_cached(sql)?.query_row([device.0], read).optional()
 }
 
-pub(super) fn reader(database: &Connection, device: DeviceKey) -> Result<Option<Reader>> {
+pub(super) fn reader(database: &Connection, device: DeviceKey) -> Result<Option<DeviceReader>> {
     let sql = "SELECT signaling_key FROM devices WHERE key = ?";
-    let read = |row: &Row<'_>| Ok(Reader { signaling_key: row.get(0)? });
+    let read = |row: &Row<'_>| Ok(DeviceReader { signaling_key: row.get(0)? });
     database.prepare_cached(sql)?.query_row([device.0], read).optional()
 }
 
 pub(super) fn insert(
     database: &Connection,
     account: AccountKey,
-    device: &NewDevice,
+    device: &DeviceColumns,
 ) -> Result<DeviceKey> {
     let sql = "INSERT INTO devices (password, salt, registration_id, signaling_key, name,
             fetches_messages, apn, voip, gcm, attributes, created, last_seen, account, number)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let (apn, voip, gcm) = push_columns(device);
+    let (apn, voip, gcm) = device.push_columns();
     let row = params![
         device.password.0,
         device.salt,
@@ -137,12 +129,12 @@ pub(super) fn insert(
     database.prepare_cached(sql)?.insert(row).map(DeviceKey)
 }
 
-pub(super) fn update(database: &Connection, key: DeviceKey, device: &NewDevice) -> Result<()> {
+pub(super) fn update(database: &Connection, key: DeviceKey, device: &DeviceColumns) -> Result<()> {
     let sql = "UPDATE devices SET password = ?, salt = ?, registration_id = ?, signaling_key = ?,
             name = ?, fetches_messages = ?, apn = ?, voip = ?, gcm = ?, attributes = ?,
             created = ?, last_seen = ?
         WHERE key = ?";
-    let (apn, voip, gcm) = push_columns(device);
+    let (apn, voip, gcm) = device.push_columns();
     let row = params![
         device.password.0,
         device.salt,
@@ -172,45 +164,26 @@ pub(super) fn delete(database: &Connection, key: DeviceKey) -> Result<()> {
     database.prepare_cached("DELETE FROM devices WHERE key = ?")?.execute([key.0]).map(drop)
 }
 
-/// The columns `apn`, `voip` and `gcm`.
-fn push_columns(device: &NewDevice) -> (Option<&str>, Option<&str>, Option<&str>) {
-    match &device.push {
-        None => (None, None, None),
-        Some(PushId::Apn { id, voip }) => (Some(id), voip.as_deref(), None),
-        Some(PushId::Gcm(id)) => (None, None, Some(id)),
-    }
-}
-
 /// Reads a device, whose first column is `first`.
 fn read_device(row: &Row<'_>, first: usize) -> Result<Device> {
-    let (apn, gcm): (_, Option<String>) = (row.get(first + 8)?, row.get(first + 10)?);
-    let push = match (apn, gcm) {
-        (Some(id), _) => Some(PushId::Apn { id, voip: row.get(first + 9)? }),
-        (None, gcm) => gcm.map(PushId::Gcm),
-    };
-    let device = NewDevice {
-        number: device_id(row, first + 1)?,
-        password: TokenHash(row.get(first + 2)?),
-        salt: row.get(first + 3)?,
-        registration_id: row.get(first + 4)?,
-        signaling_key: row.get(first + 5)?,
-        name: row.get(first + 6)?,
-        fetches_messages: row.get(first + 7)?,
+    let push = PushId::of_columns(row.get(first + 9)?, row.get(first + 10)?, row.get(first + 11)?);
+    let columns = DeviceColumns {
+        number: device_id(row, first + 2)?,
+        password: TokenHash(row.get(first + 3)?),
+        salt: row.get(first + 4)?,
+        registration_id: row.get(first + 5)?,
+        signaling_key: row.get(first + 6)?,
+        name: row.get(first + 7)?,
+        fetches_messages: row.get(first + 8)?,
         push,
-        attributes: row.get(first + 11)?,
-        created: time(row, first + 12)?,
-        last_seen: time(row, first + 13)?,
+        attributes: row.get(first + 12)?,
+        created: time(row, first + 13)?,
+        last_seen: time(row, first + 14)?,
     };
-    Ok(Device { key: DeviceKey(row.get(first)?), device, has_keys: row.get(first + 14)? })
+    Ok(Device { key: DeviceKey(row.get(first)?), has_keys: row.get(first + 1)?, columns })
 }
 
 fn device_id(row: &Row<'_>, column: usize) -> Result<DeviceId> {
     let invalid = || Error::InvalidColumnType(column, "device".into(), Type::Integer);
     DeviceId::new(row.get(column)?).ok_or_else(invalid)
 }
-
-/// Number of columns of an account.
-const ACCOUNT_COLUMNS: usize = 10;
-
-/// Number of columns of a device.
-const DEVICE_COLUMNS: usize = 15;

@@ -61,13 +61,13 @@ fn replace_one_time_keys(
     keys: &[OneTimeKey],
 ) -> Result<()> {
     let sql = "DELETE FROM one_time_keys WHERE device = ? AND kind = ?";
-    database.prepare_cached(sql)?.execute([device.0, number(kind)])?;
+    database.prepare_cached(sql)?.execute(params![device.0, kind.number()])?;
     // A client may send an id twice. The last key counts.
     let sql = "REPLACE INTO one_time_keys (device, kind, id, public_key, signature)
         VALUES (?, ?, ?, ?, ?)";
     let mut insert = database.prepare_cached(sql)?;
     for key in keys {
-        insert.execute(params![device.0, number(kind), key.id, key.key, key.signature])?;
+        insert.execute(params![device.0, kind.number(), key.id, key.key, key.signature])?;
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ pub(super) fn take(database: &Connection, wanted: &WantedKeys) -> Result<Vec<One
     let read = |row: &Row<'_>| {
         Ok(OneTimeKey { kind, id: row.get(0)?, key: row.get(1)?, signature: row.get(2)? })
     };
-    let row = params![wanted.device.0, number(kind), wanted.count];
+    let row = params![wanted.device.0, kind.number(), wanted.count];
     let mut statement = database.prepare_cached(sql)?;
     let mut keys = statement.query_map(row, read)?.collect::<Result<Vec<OneTimeKey>>>()?;
     keys.sort_unstable_by_key(|key| key.id);
@@ -110,7 +110,7 @@ pub(super) fn count(database: &Connection, device: DeviceKey) -> Result<[u64; 2]
     let sql = "SELECT count(*) FROM one_time_keys WHERE device = ? AND kind = ?";
     let mut statement = database.prepare_cached(sql)?;
     let mut count =
-        |kind| statement.query_row([device.0, number(kind)], |row| row.get::<_, u64>(0));
+        |kind: KeyKind| statement.query_row(params![device.0, kind.number()], |row| row.get(0));
     Ok([count(KeyKind::Curve)?, count(KeyKind::Kyber)?])
 }
 
@@ -146,14 +146,6 @@ fn have_valid_lengths(keys: &KeySet) -> bool {
     let kyber = keys.kyber.iter().flatten().map(|key| &key.key);
     let mut kyber = kyber.chain(keys.kyber_last_resort.iter().map(|key| &key.key));
     curve.all(|key| key.len() == CURVE_KEY) && kyber.all(|key| key.len() == KYBER_KEY)
-}
-
-/// A kind as it is stored.
-const fn number(kind: KeyKind) -> i64 {
-    match kind {
-        KeyKind::Curve => 0,
-        KeyKind::Kyber => 1,
-    }
 }
 
 /// Length of an X25519 key with its type byte.

@@ -5,7 +5,7 @@ use wormhole_chat::{AccountId, EnvelopeKind, Timestamp};
 
 use super::accounts::{account_id, stored, time};
 use crate::messaging::store::tables::{StoredMessage, SubmissionKey, TakenMessage};
-use crate::messaging::store::{Acknowledgement, DeviceKey, Page, PageRequest, Which};
+use crate::messaging::store::{Acknowledgement, DeviceKey, MessageName, Page, PageRequest};
 
 /// A statement that removes one message of a device, and returns what [`take`] needs.
 macro_rules! take_message {
@@ -50,11 +50,11 @@ pub(super) fn take(
 ) -> Result<Option<(TakenMessage, u64)>> {
     let device = acknowledgement.device.0;
     match &acknowledgement.message {
-        Which::Position(position) => {
+        MessageName::Position(position) => {
             take_one(database, take_message!("position = ?2"), params![device, position])
         }
-        Which::Guid(guid) => take_one(database, TAKE_BY_GUID, params![device, guid]),
-        Which::Sent(source, timestamp) => match source.parse::<AccountId>() {
+        MessageName::Guid(guid) => take_one(database, TAKE_BY_GUID, params![device, guid]),
+        MessageName::Sent(source, timestamp) => match source.parse::<AccountId>() {
             Ok(source) => {
                 let row = params![device, source.as_bytes(), stored(*timestamp)];
                 take_one(database, TAKE_BY_ACCOUNT, row)

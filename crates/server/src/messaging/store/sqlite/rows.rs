@@ -4,17 +4,17 @@ use rusqlite::Connection;
 use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{AccountId, Timestamp};
 
-use super::cache::Cache;
 use super::counters::{Counters, QueueSizes};
-use super::{accounts, devices, keys, linking, queues};
+use super::{accounts, cache, devices, keys, linking, queues};
+use crate::messaging::store::cache::AccountCache;
 use crate::messaging::store::tables::{
-    Owner, PublishedKeys, QueueSize, Reader, RecipientDevice, SenderQueue, StoredMessage,
+    DeviceReader, Owner, PublishedKeys, QueueSize, RecipientDevice, SenderQueue, StoredMessage,
     SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceKey, Found, IntraApp, KeySet,
-    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, ProvisioningAddress,
-    ReadRows, Rows, SignedKey, StoreError,
+    Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceColumns, DeviceKey, Found,
+    IntraApp, KeySet, Login, NewAccount, OneTimeKey, Page, PageRequest, PendingCode,
+    ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
 };
 
 type Stored<T> = Result<T, StoreError>;
@@ -25,7 +25,7 @@ pub(super) struct SqliteTables<'a> {
     pub(super) database: &'a Connection,
     pub(super) counters: &'a mut Counters,
     pub(super) queues: &'a mut QueueSizes,
-    pub(super) cache: &'a mut Cache,
+    pub(super) cache: &'a mut AccountCache,
     /// Devices that this transaction has removed.
     pub(super) removed: Vec<DeviceKey>,
 }
@@ -142,17 +142,17 @@ impl Rows for SqliteTables<'_> {
         Ok(accounts::delete_account(self.database, account)?)
     }
 
-    fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
+    fn insert_device(&mut self, account: AccountKey, device: &DeviceColumns) -> Stored<DeviceKey> {
         self.cache.forget_account(account);
         Ok(devices::insert(self.database, account, device)?)
     }
 
-    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Stored<()> {
+    fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Stored<()> {
         self.cache.forget_device(key);
         Ok(devices::update(self.database, key, device)?)
     }
 
-    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
+    fn record_last_seen(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
         self.cache.forget_device(device);
         Ok(devices::see(self.database, device, day)?)
     }
@@ -188,11 +188,11 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn resolve(&mut self, destinations: &[&Destination]) -> Stored<Vec<Option<Account>>> {
-        each(destinations, |destination| self.cache.resolve(self.database, destination))
+        each(destinations, |destination| cache::resolve(self.cache, self.database, destination))
     }
 
     fn recipients(&mut self, accounts: &[AccountKey]) -> Stored<Vec<Vec<RecipientDevice>>> {
-        each(accounts, |account| self.cache.recipients(self.database, *account))
+        each(accounts, |account| cache::recipients(self.cache, self.database, *account))
     }
 
     fn published_keys(&mut self, devices: &[DeviceKey]) -> Stored<Vec<PublishedKeys>> {
@@ -219,7 +219,7 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn owners(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<Owner>>> {
-        each(devices, |device| self.cache.owner(self.database, *device))
+        each(devices, |device| cache::owner(self.cache, self.database, *device))
     }
 
     fn queue_sizes(&mut self, queues: &[SenderQueue]) -> Stored<Vec<QueueSize>> {
@@ -246,7 +246,7 @@ impl Tables for SqliteTables<'_> {
         Ok(())
     }
 
-    fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<Reader>>> {
+    fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<DeviceReader>>> {
         each(devices, |device| devices::reader(self.database, *device))
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use wormhole_chat::DeviceId;
 
 use super::*;
-use crate::messaging::limits::{Budget, RateLimits};
+use crate::messaging::rate_limits::{Budget, RateLimits};
 use crate::messaging::secrets;
 use crate::messaging::store::{IntraApp, SqliteStore, TokenHash};
 
@@ -26,7 +26,7 @@ impl Fixture {
         let mut store = SqliteStore::open(&folder.join("messaging.sqlite")).unwrap();
         for app in ["com.a", "com.b"] {
             let add =
-                |rows: &mut dyn Rows| rows.insert_app(&app.parse().unwrap(), IntraApp::Carried);
+                |rows: &mut dyn Rows| rows.insert_app(&app.parse().unwrap(), IntraApp::Delivered);
             store.edit(add).unwrap().unwrap();
         }
         let budget = Budget { limits: RateLimits::new(false).into(), now: Instant::now() };
@@ -101,8 +101,8 @@ impl Drop for Fixture {
     }
 }
 
-pub(in super::super) fn new_device() -> NewDevice {
-    NewDevice {
+pub(in super::super) fn new_device() -> DeviceColumns {
+    DeviceColumns {
         number: DeviceId::PRIMARY,
         password: TokenHash([0; 32]),
         salt: [0; 16],
