@@ -38,7 +38,7 @@ mod assembly {
     use graviola::key_agreement::x25519::{PublicKey, StaticPrivateKey};
     use zeroize::Zeroizing;
 
-    /// Whether the processor has all instructions that `graviola` requires. It panics without them.
+    /// Whether the processor has all instructions that this version of `graviola` requires. It panics without them.
     pub(super) fn is_supported() -> bool {
         #[cfg(target_arch = "x86_64")]
         return std::is_x86_feature_detected!("adx")
