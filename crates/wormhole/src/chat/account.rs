@@ -192,17 +192,16 @@ async fn confirm(
 /// The service, asked with the credentials of a registration.
 ///
 /// # Errors
-/// The stored values cannot be used.
+/// The stored values are damaged.
 pub(super) fn service_of(
     registration: &Registration,
     network: &Network,
-) -> Result<Service, RequestError> {
-    let unusable = RequestError::NotAService;
-    let url = registration.server.parse().map_err(|_| unusable.clone())?;
+) -> Result<Service, StoreError> {
+    let url = registration.server.parse().map_err(|_| StoreError::Damaged)?;
     let app = registration.app.as_ref().map(|app| {
-        let name = app.name.parse().map_err(|_| unusable.clone())?;
-        let token: Token = app.token.parse().map_err(|_| unusable.clone())?;
-        Ok::<_, RequestError>(AppCredentials { name, token })
+        let name = app.name.parse().map_err(|_| StoreError::Damaged)?;
+        let token: Token = app.token.parse().map_err(|_| StoreError::Damaged)?;
+        Ok::<_, StoreError>(AppCredentials { name, token })
     });
     let server = Server::new(url);
     let server = match app.transpose()? {
@@ -213,7 +212,9 @@ pub(super) fn service_of(
         Some(Address { account, device }) => format!("{account}.{}", device.number()),
         None => registration.number.clone(),
     };
-    Service::new(&server, network)?.with_credentials(&user, &registration.password)
+    let service = Service::new(&server, network);
+    let service = service.and_then(|it| it.with_credentials(&user, &registration.password));
+    service.map_err(|_| StoreError::Damaged)
 }
 
 impl Me {

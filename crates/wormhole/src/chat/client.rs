@@ -14,9 +14,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{
-    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, RestoreError,
-};
+use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
 
 use super::account::{Account, WeakStore, service_of};
 use super::driver::{Counts, Driver, Signals, Start};
@@ -95,7 +93,7 @@ impl Client {
         });
         let (registration, core, contacts, counts) = restored.await?;
         let me = Arc::new(Me::of(&registration).ok_or(OpenError::NotRegistered)?);
-        let service = service_of(&registration, &network).map_err(|_| RestoreError::Damaged)?;
+        let service = service_of(&registration, &network)?;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
         let weak = store.downgrade();

@@ -28,11 +28,14 @@ pub enum RequestError {
     /// The app of sender and recipient delivers messages between its own users itself.
     #[error("the app delivers messages between its own users itself")]
     IntraApp,
+    /// The request could not be made, because of a defect of this program.
+    #[error("the request could not be made, because of a defect in this program")]
+    Internal,
     /// The request contains something that the server will never accept.
     #[error("the server will never accept this request (HTTP status {0})")]
     Invalid(u16),
-    /// The server does not know what we asked for.
-    #[error("the server does not know it")]
+    /// The server does not have what we asked for.
+    #[error("the server does not have what was asked for")]
     NotFound,
     /// The address belongs to something else.
     #[error("this is not the address of a messaging service")]
@@ -41,7 +44,7 @@ pub enum RequestError {
     #[error("the server cannot be reached: {}", describe(.0))]
     Link(LinkFailure),
     /// The server, or a proxy in front of it, refuses the request, perhaps not for ever.
-    #[error("the server refuses this (HTTP status {0})")]
+    #[error("the server refuses the request (HTTP status {0})")]
     Refused(u16),
     /// We asked too often.
     #[error("too many requests: try again in {} s", .0.as_secs().max(1))]
@@ -58,6 +61,7 @@ impl RequestError {
             Self::Link(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
             Self::AppRefused
             | Self::CredentialsRefused
+            | Self::Internal
             | Self::IntraApp
             | Self::Invalid(_)
             | Self::NotAService
@@ -70,7 +74,8 @@ impl RequestError {
     pub(crate) const fn is_refusal(&self) -> bool {
         match self {
             Self::AppRefused | Self::CredentialsRefused | Self::NotAService => true,
-            Self::IntraApp
+            Self::Internal
+            | Self::IntraApp
             | Self::Invalid(_)
             | Self::Link(_)
             | Self::NotFound
@@ -86,6 +91,7 @@ impl RequestError {
             Self::TooMany(pause) => Some(*pause),
             Self::AppRefused
             | Self::CredentialsRefused
+            | Self::Internal
             | Self::IntraApp
             | Self::Invalid(_)
             | Self::Link(_)
@@ -330,9 +336,6 @@ pub enum IdentityError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachmentError {
-    /// The client has ended.
-    #[error(transparent)]
-    Ended(#[from] Ended),
     /// There is something with this name.
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
@@ -345,8 +348,8 @@ pub enum AttachmentError {
     /// A request failed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// It is larger than its sender has announced, or than the limit.
-    #[error("the attachment is larger than its sender has announced")]
+    /// It is larger than the limit.
+    #[error("the attachment is larger than 128 MiB")]
     TooLarge,
     /// The file cannot be written.
     #[error("{}: {}", .0.display(), .1)]

@@ -1,5 +1,6 @@
 //! Messages as the application sends and receives them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use wormhole_chat::service::{AppName, PhoneNumber};
@@ -12,7 +13,7 @@ use wormhole_magic::transfer::PeerName;
 use super::error::{NotSent, ReadError, RequestError, SendFailure};
 use super::store::{Contact, ReceivedId};
 
-/// A message to send. Start with [`Message::text`].
+/// A message to send. Start with [`Message::text`]. `Debug` does not print the text.
 ///
 /// ```
 /// use wormhole::chat::Message;
@@ -20,7 +21,7 @@ use super::store::{Contact, ReceivedId};
 /// let message = Message::text("the photo").with_file("photo.jpg");
 /// assert_eq!(message.files.len(), 1);
 /// ```
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
     /// The text; may be empty if there are files.
@@ -43,8 +44,17 @@ impl Message {
     }
 }
 
-/// A message from another account.
-#[derive(Clone, Debug, Eq, PartialEq)]
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("text_bytes", &self.text.len())
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message from another account. `Debug` does not print the text.
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ReceivedMessage {
     /// Pass it to [`Client::done`](super::Client::done) when the message is stored or shown.
@@ -62,6 +72,18 @@ pub struct ReceivedMessage {
     /// Whether the sender's identity key differs from the accepted one: it may be somebody else who has taken over the
     /// number.
     pub identity_changed: bool,
+}
+
+impl fmt::Debug for ReceivedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedMessage")
+            .field("id", &self.id)
+            .field("from", &self.from.account)
+            .field("timestamp", &self.timestamp)
+            .field("text_bytes", &self.text.as_ref().map(String::len))
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ReceivedMessage {
@@ -205,8 +227,8 @@ pub struct OutboxMessage {
     pub progress: Progress,
 }
 
-/// A message that was removed from the outbox, because it can never be sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A message that was removed from the outbox, because it can never be sent. `Debug` does not print the text.
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct FailedMessage {
     /// Identifies the message.
@@ -217,6 +239,17 @@ pub struct FailedMessage {
     pub text: Option<String>,
     /// Why it cannot be sent.
     pub why: SendFailure,
+}
+
+impl fmt::Debug for FailedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timestamp, to, text: _, why } = self;
+        f.debug_struct("FailedMessage")
+            .field("timestamp", timestamp)
+            .field("to", to)
+            .field("why", why)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An identity key that waits to be accepted or refused.
@@ -299,4 +332,29 @@ pub struct Me {
     pub app: Option<AppName>,
     /// The address of the server.
     pub server: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole_chat::DataMessage;
+
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_message_is_printed() {
+        let (secret, timestamp) = ("Treffpunkt", Timestamp(1));
+        let account = AccountId::from_bytes([7; 16]);
+        let address = Address { account, device: DeviceId::PRIMARY };
+        let data = DataMessage { body: Some(secret.to_owned()), ..DataMessage::default() };
+        let content = Content::Data(Box::new(data));
+        let received = Received { from: address, timestamp, content, identity_changed: false };
+        let from = Contact { name: Some(secret.to_owned()), ..crate::chat::contact(account) };
+        let why = SendFailure::TooLong;
+        let failed = FailedMessage { timestamp, to: account, text: Some(secret.to_owned()), why };
+        let sent = Message::text(secret).with_file(secret);
+        let read = ReceivedMessage::new(ReceivedId(1), received.clone(), from);
+        let event = Event::Message(Box::new(read.clone()));
+        let printed = format!("{sent:?} {read:?} {event:?} {failed:?} {received:?}");
+        assert!(!printed.contains(secret), "{printed}");
+    }
 }

@@ -40,7 +40,7 @@ impl Service {
     /// The URL or the name of the app cannot be used.
     pub(crate) fn new(server: &Server, network: &Network) -> Result<Self, RequestError> {
         let route = network.tor.as_ref().map_or_else(Route::default, |tor| tor.route());
-        let origin = server.url.origin().ok_or(RequestError::NotAService)?;
+        let origin = server.url.origin().ok_or(RequestError::Internal)?;
         let mut headers = Vec::new();
         if let Some(app) = &server.app {
             headers.push((HeaderName::from_static("x-pkg-name"), header(app.name.as_str())?));
@@ -190,7 +190,7 @@ impl Service {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(body.unwrap_or_default().into());
-        let request = request.map_err(|_| RequestError::NotAService)?;
+        let request = request.map_err(|_| RequestError::Internal)?;
         Ok(self.http.request(request, MAX_ANSWER).await?)
     }
 }
@@ -293,7 +293,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
 
 /// A header that `Debug` does not show.
 fn header(value: &str) -> Result<HeaderValue, RequestError> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| RequestError::NotAService)?;
+    let mut value = HeaderValue::from_str(value).map_err(|_| RequestError::Internal)?;
     value.set_sensitive(true);
     Ok(value)
 }

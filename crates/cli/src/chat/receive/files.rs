@@ -171,7 +171,6 @@ impl<'a> FileSaver<'a> {
         };
         let why = printable::line(&error.to_string());
         match error {
-            AttachmentError::Ended(ended) => Err(explain::ended(&ended).into()),
             AttachmentError::Expired
             | AttachmentError::NotAuthentic
             | AttachmentError::Request(RequestError::Invalid(_) | RequestError::NotFound)

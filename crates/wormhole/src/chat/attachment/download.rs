@@ -98,7 +98,7 @@ async fn fetch_rest(
     if *received > 0 {
         request = request.header(RANGE, format!("bytes={received}-"));
     }
-    let request = request.body(http::body(Bytes::new())).map_err(|_| RequestError::NotAService)?;
+    let request = request.body(http::body(Bytes::new())).map_err(|_| RequestError::Internal)?;
     let mut response = send_to(service, &location, request).await?;
     let mut skip = match response.status {
         200 => *received,
@@ -206,7 +206,7 @@ impl From<DiskError> for AttachmentError {
             DiskError::Write { path, error } => Self::WriteFailed(path, error.kind()),
             // These concern folders.
             DiskError::TooManyEntries(_) | DiskError::TooManyFolders(_) | DiskError::Zip(_) => {
-                Self::TooLarge
+                Self::WriteFailed(PathBuf::new(), io::ErrorKind::Other)
             }
         }
     }

@@ -93,7 +93,7 @@ async fn post(
         .header(CONTENT_LENGTH, length.saturating_add(around))
         .header(CONTENT_TYPE, content_type)
         .body(StreamBody::new(body).boxed_unsync())
-        .map_err(|_| RequestError::NotAService)?;
+        .map_err(|_| RequestError::Internal)?;
     let time = UPLOAD_TIME + Duration::from_secs(length / MIN_RATE);
     let response = timeout(time, send_to(service, &service.posted_attachments(), request)).await;
     let response = response.map_err(|_| RequestError::Link(LinkFailure::TimedOut))??;

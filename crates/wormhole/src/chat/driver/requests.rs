@@ -240,7 +240,8 @@ impl Requests {
 pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
     let pause = match error {
         RequestError::AppRefused | RequestError::CredentialsRefused => LONG_PAUSE,
-        RequestError::IntraApp
+        RequestError::Internal
+        | RequestError::IntraApp
         | RequestError::Invalid(_)
         | RequestError::Link(_)
         | RequestError::NotAService

@@ -288,7 +288,7 @@ fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccountId, D::Er
 /// The body of a request.
 pub(super) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, RequestError> {
     // Our types have only fields that JSON can represent.
-    serde_json::to_vec(value).map_err(|_| RequestError::NotAService)
+    serde_json::to_vec(value).map_err(|_| RequestError::Internal)
 }
 
 #[cfg(test)]
