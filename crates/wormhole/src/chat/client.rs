@@ -243,10 +243,8 @@ impl Client {
     /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
     /// any more.
     pub async fn close(self) {
-        let mut ended = self.signals.ended.subscribe();
         let _ended = self.tasks.send(Box::new(Driver::close)).await;
-        // The sender is in this handle.
-        let _closed = ended.wait_for(Option::is_some).await;
+        self.wait_for_end().await;
     }
 
     async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
@@ -294,8 +292,21 @@ impl Client {
     ) -> Result<T, Ended> {
         let (reply, answer) = oneshot::channel();
         let task = Box::new(move |driver: &mut Driver| work(driver, reply));
-        self.tasks.send(task).await.map_err(|_| self.ended())?;
-        answer.await.map_err(|_| self.ended())
+        match self.tasks.send(task).await {
+            Ok(()) => match answer.await {
+                Ok(answer) => Ok(answer),
+                Err(_) => Err(self.wait_for_end().await),
+            },
+            Err(_) => Err(self.wait_for_end().await),
+        }
+    }
+
+    /// Why the client has ended, once everything is written.
+    async fn wait_for_end(&self) -> Ended {
+        let mut ended = self.signals.ended.subscribe();
+        // The sender is in this handle.
+        let _closed = ended.wait_for(Option::is_some).await;
+        self.ended()
     }
 
     fn ended(&self) -> Ended {
@@ -340,3 +351,6 @@ const MAX_UPLOADS: u32 = 3;
 
 /// Longest pause between two uploads.
 const MAX_UPLOAD_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

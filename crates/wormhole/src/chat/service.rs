@@ -369,4 +369,31 @@ mod tests {
         drop(turns);
         assert!(service.download_turn().now_or_never().is_some());
     }
+
+    fn of(status: u16, body: &str) -> RequestError {
+        RequestError::of_status(status, None, body.as_bytes())
+    }
+
+    #[test]
+    fn only_refusals_with_a_known_code_of_the_service_are_final() {
+        let error = |code: &str| format!(r#"{{"error":"{code}","message":"no"}}"#);
+        assert_eq!(of(403, &error("intra_app")), RequestError::IntraApp);
+        assert_eq!(of(404, &error("not_found")), RequestError::NotFound);
+        for (status, code) in [(400, "bad_destination"), (400, "too_large"), (422, "invalid")] {
+            assert_eq!(of(status, &error(code)), RequestError::Invalid(status));
+        }
+        for (status, code) in [
+            (400, "bad_body"),
+            (400, "blocked by the firewall"),
+            (403, "forbidden"),
+            (404, "no route"),
+            (408, "too_slow"),
+            (422, "unknown"),
+            (425, "too_early"),
+        ] {
+            assert_eq!(of(status, &error(code)), RequestError::Refused(status), "{code}");
+        }
+        assert_eq!(of(403, "<html>"), RequestError::NotAService);
+        assert_eq!(of(404, r#"{"detail":"no"}"#), RequestError::NotAService);
+    }
 }

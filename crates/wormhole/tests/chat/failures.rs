@@ -124,6 +124,9 @@ async fn a_number_without_a_device_is_looked_up_again() {
     assert_eq!(failed.to_string(), "the recipient has no device that can receive messages");
     let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
     assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
+    let known = a.contacts().await.unwrap();
+    // What the user sees stays.
+    assert_eq!(known[0].number, Some(bob.number));
 }
 
 #[tokio::test]

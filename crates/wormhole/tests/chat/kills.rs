@@ -168,9 +168,9 @@ fn no_message_is_lost_or_duplicated_when_processes_are_killed_in_a_conversation(
     for _ in 0..10 {
         let variables = [(RECIPIENT, bob.number.clone()), (FIRST, u32::to_string(&next))];
         let printed = process_until_killed(&alice, &variables);
-        let sent =
+        let mut sent =
             printed.iter().filter_map(|line| line.strip_prefix("sent ")?.parse::<u32>().ok());
-        next = sent.last().map_or(next, |last| last + 1);
+        next = sent.next_back().map_or(next, |last| last + 1);
         for taken in process_until_killed(&bob, &[]).iter().filter_map(|line| taken(line)) {
             if !all.iter().any(|it| it.id == taken.id) {
                 all.push(taken);

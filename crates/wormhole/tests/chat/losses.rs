@@ -2,7 +2,7 @@
 
 use wormhole::chat::store::Store;
 use wormhole::chat::{
-    Connection, Event, Message, NotSent, Progress, ReadError, ReceivedId, RequestError,
+    Connection, Event, Message, NotSent, Progress, ReadError, ReceivedId, RequestError, SendError,
     SendFailure, Timestamp,
 };
 use wormhole_server::testing::app_command;
@@ -119,4 +119,26 @@ async fn a_message_after_a_refusal_reports_it_at_once() {
     let outbox = a.outbox().await.unwrap();
     assert_eq!((outbox.len(), outbox[0].timestamp), (1, sent.timestamp()));
     assert_eq!(outbox[0].progress, Progress::NotSent(refused));
+}
+
+#[tokio::test]
+async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550709", 0).await;
+    let bob = world.register("+14155550710", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "hello").await;
+    world.stop().await;
+    let sent = a.send(&bob.destination(), Message::text("left")).await.unwrap();
+    a.close().await;
+    world.start().await;
+    world.delete(&bob).await;
+    let a = alice.open().await;
+    let mut events = a.messages();
+    let event = next_event(&mut events, |event| matches!(event, Event::Progress { .. })).await;
+    let progress = Progress::NotSent(NotSent::Failed(SendFailure::NoDevice));
+    assert_eq!(event, Event::Progress { message: sent.timestamp(), to: sent.to(), progress });
+    // The server is asked again which account the number belongs to.
+    let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
+    assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
 }

@@ -115,8 +115,11 @@ impl Device {
     /// Removes the oldest row if it is too old, or if there are too many. Returns its number.
     fn remove_oldest(&mut self, day: u32) -> Option<u32> {
         let is_full = self.rows.len() > MAX_ROWS;
-        let is_old = self.rows.front()?.day.saturating_add(DAYS) < day;
-        let row = if is_full || is_old { self.rows.pop_front()? } else { return None };
+        let is_old = |row: &SeenRow| row.day.saturating_add(DAYS) < day;
+        if !self.rows.front().is_some_and(|row| is_full || is_old(row)) {
+            return None;
+        }
+        let row = self.rows.pop_front()?;
         row.timestamps.iter().for_each(|timestamp| {
             self.timestamps.remove(timestamp);
         });

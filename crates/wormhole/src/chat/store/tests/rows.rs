@@ -14,7 +14,7 @@ fn what_is_committed_is_there_after_reopening() {
     let folder = Folder::new();
     let mut store = folder.create();
     assert_eq!(store.registration(), Ok(None));
-    let contacts = vec![contact(2), contact(1)];
+    let contacts = [contact(2), contact(1)];
     let mut commit = row(StoreKey::Session(address(1)), Some(b"session"));
     merge(&mut commit, received(vec![message(1, "one"), message(2, "two")]));
     commit.registration = Some(registration());

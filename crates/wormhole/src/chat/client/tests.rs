@@ -1,0 +1,76 @@
+//! Clients whose server cannot be reached.
+
+use std::path::PathBuf;
+
+use rand_core::{OsRng, RngCore as _};
+use tokio::time::timeout;
+use wormhole_chat::{Address, ClientOutput, DeviceId, Identity, KeyPair};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::chat::account::now;
+use crate::chat::message::{Connection, Event};
+use crate::chat::store::{Commit, Protection, Registration, Store};
+use crate::chat::{Network, RequestError};
+
+/// A directory that is removed with this value.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A registered account whose server does not exist.
+fn account() -> (Folder, Account) {
+    let path = std::env::temp_dir().join(format!("wormhole-client-{:016x}", OsRng.next_u64()));
+    let mut store = Store::create(&path, &Protection::KeyFile).unwrap();
+    let id = AccountId::from_bytes([9; 16]);
+    let address = Address { account: id, device: DeviceId::PRIMARY };
+    let registration = Registration {
+        server: "http://127.0.0.1:1".into(),
+        app: None,
+        number: "+14155550123".into(),
+        password: Zeroizing::new("password".into()),
+        registration_id: 1,
+        account: Some(address),
+    };
+    let mut commit = Commit { registration: Some(registration), ..Commit::default() };
+    let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id: 1 };
+    let mut core = Core::new(address, identity, now(), &mut OsRng);
+    while let Some(output) = core.poll() {
+        if let ClientOutput::Commit(_, changes) = output {
+            commit.add(changes);
+        }
+    }
+    store.commit(&commit).unwrap();
+    (Folder(path), Account::new(store, Network::default()))
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), what).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_of_the_task_ends_all_handles() {
+    let (_folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let mut messages = client.messages();
+    let panicked = client.query(|_| assert_eq!(1, 2, "a defect"));
+    assert_eq!(soon(panicked).await, Err(Ended::Failed));
+    soon(async { while messages.next().await != Err(Ended::Failed) {} }).await;
+    assert_eq!(soon(client.outbox()).await, Err(Ended::Failed));
+    soon(client.close()).await;
+}
+
+#[tokio::test]
+async fn the_stream_of_messages_keeps_the_client_running() {
+    let (_folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    assert_eq!(client.connection(), Connection::Connecting);
+    let mut messages = client.messages();
+    drop(client);
+    let event = soon(messages.next()).await;
+    assert!(matches!(event, Ok(Event::Disconnected(RequestError::Link(_)))), "{event:?}");
+}
