@@ -92,6 +92,21 @@ impl Content {
         bytes
     }
 
+    /// Whether it has a text or files for a person.
+    pub const fn is_visible(&self) -> bool {
+        match self {
+            Self::Data(data) => data.body.is_some() || !data.attachments.is_empty(),
+            Self::Call(_)
+            | Self::DecryptionError(_)
+            | Self::Null
+            | Self::Receipt(_)
+            | Self::SenderKeyDistribution(_)
+            | Self::Sync(_)
+            | Self::Typing(_)
+            | Self::Unknown => false,
+        }
+    }
+
     /// When the message was sent, according to the sender. It must be the envelope's timestamp;
     /// otherwise the server, which writes the envelope, could give a message another place in the
     /// conversation.

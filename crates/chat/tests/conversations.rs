@@ -384,6 +384,26 @@ fn the_signed_prekey_of_a_device_that_was_offline_for_long_still_works() {
 }
 
 #[test]
+fn a_stranger_who_shows_nothing_leaves_nothing_behind() {
+    let mut world = two();
+    world.settle();
+    let (alice, bob) = (world.devices[0].address.account, world.devices[1].address.account);
+    let before = world.devices[0].rows().clone();
+    world.input(1, ClientInput::Send(alice, Content::Null));
+    world.input(1, ClientInput::Send(alice, Content::Data(Box::default())));
+    world.settle();
+    assert_eq!(*world.devices[0].rows(), before);
+    assert_eq!(world.devices[0].identity_of(bob), None);
+    // A later message of the same session can be read.
+    world.input(1, ClientInput::Send(alice, text("hello")));
+    world.input(1, ClientInput::Send(alice, Content::Null));
+    world.settle();
+    assert_eq!(world.devices[0].inbox.len(), 2);
+    assert!(world.devices[0].inbox[0].content.is_visible());
+    assert!(world.devices[0].identity_of(bob).is_some());
+}
+
+#[test]
 fn nothing_is_sent_before_it_is_durable() {
     let mut world = two();
     let bob = world.devices[1].address.account;

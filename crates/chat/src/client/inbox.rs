@@ -8,9 +8,10 @@ use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Un
 use crate::address::{Address, Route};
 use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeKind};
+use crate::key::PublicKey;
 use crate::message::{PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
-use crate::record::{SessionRecord, Trust};
+use crate::record::{FirstMessage, SessionRecord, Trust, UsedPreKeys};
 use crate::session::DecryptError;
 
 impl Client {
@@ -64,18 +65,21 @@ impl Client {
         let from = from.ok_or(ReadError::Malformed)?;
         let bytes = envelope.content.as_ref().or(envelope.body.as_ref());
         let bytes = bytes.ok_or(ReadError::Malformed)?;
-        let plaintext = if is_first {
-            self.decrypt_first(from, bytes, changes, rng)?
+        let content = if is_first {
+            let opened = self.decrypt_first(from, bytes, rng)?;
+            let content = decode(envelope, &opened.plaintext);
+            if self.is_unknown(from) && !content.as_ref().is_ok_and(Content::is_visible) {
+                // Nothing is stored for senders who show nothing: anybody can invent them. The prekey stays, so a later
+                // message of the same session can still be read.
+                return content.map(|_| None);
+            }
+            self.start_session(from, opened, changes)?;
+            content?
         } else {
-            self.decrypt(from, bytes, changes, rng)?
+            let plaintext = self.decrypt(from, bytes, changes, rng)?;
+            // From here on the session has changed, even if the plaintext is invalid.
+            decode(envelope, &plaintext)?
         };
-        // From here on the session has changed, even if the plaintext is invalid.
-        let plaintext = unpad(&plaintext).ok_or(ReadError::Malformed)?;
-        let content = match envelope.content {
-            Some(_) => Content::decode(plaintext),
-            None => Content::decode_body(plaintext),
-        };
-        let content = content.map_err(|_| ReadError::Malformed)?;
         if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
             return Err(ReadError::TimestampMismatch);
         }
@@ -105,13 +109,18 @@ impl Client {
         Ok(plaintext)
     }
 
+    /// Whether we have never exchanged a message with the sender's account.
+    fn is_unknown(&self, from: Address) -> bool {
+        from.account != self.us.account && !self.peers.contains_key(&from.account)
+    }
+
+    /// Decrypts a message that may start a session. Nothing has changed.
     fn decrypt_first(
-        &mut self,
+        &self,
         from: Address,
         bytes: &[u8],
-        changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    ) -> Result<OpenedFirst, DecryptError> {
         let message = PreKeySignalMessage::decode(bytes)?;
         let route = Route { from, to: self.us };
         if self.is_refused(from.account, message.identity()) {
@@ -127,17 +136,47 @@ impl Client {
             None => Trust::Any,
         };
         let first = record.decrypt_first(&self.identity, route, &message, named, trust, rng)?;
-        if let Some(used) = first.used {
+        let has_stepped = record.our_ratchet_key() != before;
+        let FirstMessage { plaintext, used } = first;
+        Ok(OpenedFirst { identity: *message.identity(), record, has_stepped, used, plaintext })
+    }
+
+    /// Uses the session of a decrypted message from now on.
+    fn start_session(
+        &mut self,
+        from: Address,
+        opened: OpenedFirst,
+        changes: &mut Changes,
+    ) -> Result<(), DecryptError> {
+        if let Some(used) = opened.used {
             self.prekeys.record_use(&used, changes)?;
         }
-        let has_stepped = record.our_ratchet_key() != before;
-        self.sessions.insert(from, record);
+        self.sessions.insert(from, opened.record);
         self.store_session(from, changes);
-        if has_stepped {
+        if opened.has_stepped {
             self.count_ratchet_step(from.account, changes);
         }
-        self.is_trusted(changes, from.account, *message.identity());
+        self.is_trusted(changes, from.account, opened.identity);
         self.note_post_quantum(from, changes);
-        Ok(first.plaintext)
+        Ok(())
     }
+}
+
+/// A decrypted message that may start a session.
+struct OpenedFirst {
+    identity: PublicKey,
+    record: SessionRecord,
+    has_stepped: bool,
+    used: Option<UsedPreKeys>,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+/// The content of an envelope, once it is decrypted.
+fn decode(envelope: &Envelope, plaintext: &[u8]) -> Result<Content, ReadError> {
+    let plaintext = unpad(plaintext).ok_or(ReadError::Malformed)?;
+    let content = match envelope.content {
+        Some(_) => Content::decode(plaintext),
+        None => Content::decode_body(plaintext),
+    };
+    content.map_err(|_| ReadError::Malformed)
 }

@@ -105,21 +105,6 @@ impl ReceivedMessage {
         let files = pointers.into_iter().map(Attachment).collect();
         Self { id, from, device: address.device, timestamp, text, files, identity_changed }
     }
-
-    /// Whether a message has something that a person can see.
-    pub(crate) fn is_visible(received: &Received) -> bool {
-        match &received.content {
-            Content::Data(data) => data.body.is_some() || !data.attachments.is_empty(),
-            Content::Call(_)
-            | Content::DecryptionError(_)
-            | Content::Null
-            | Content::Receipt(_)
-            | Content::SenderKeyDistribution(_)
-            | Content::Sync(_)
-            | Content::Typing(_)
-            | Content::Unknown => false,
-        }
-    }
 }
 
 /// A file that is attached to a message. [`Client::download`](super::Client::download) gets it from the server.

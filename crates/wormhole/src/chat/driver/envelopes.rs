@@ -6,7 +6,6 @@ use wormhole_chat::{
 
 use super::Driver;
 use super::socket::{Incoming, RequestOrigin};
-use crate::chat::message::ReceivedMessage;
 use crate::chat::store::Contact;
 use crate::chat::{AppName, PhoneNumber};
 
@@ -48,7 +47,7 @@ impl Driver {
 
     /// Drops messages that have nothing for a person, and remembers what the server said about the senders of the others.
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
-        changes.received.retain(ReceivedMessage::is_visible);
+        changes.received.retain(|received| received.content.is_visible());
         let senders = changes.received.iter().map(|received| received.from.account);
         let source = self.source.take();
         if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))
