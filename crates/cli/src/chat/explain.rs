@@ -154,7 +154,8 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         | SendError::Empty
         | SendError::NoSuchRecipient(_)
         | SendError::OutboxFull
-        | SendError::OwnRoute(_) => Failure::new(plain(error)),
+        | SendError::OwnRoute(_)
+        | SendError::TooManyFailed => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }

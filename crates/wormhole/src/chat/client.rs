@@ -47,7 +47,7 @@ pub struct Options {
     /// Decides who delivers the messages to an account. An app that delivers the messages between its own users itself
     /// returns [`Route::Own`] for them. The default is this server for all.
     pub route: Option<RouteHook>,
-    /// Received messages that may wait for the application before the client stops reading others, which then stay at the
+    /// Received messages that can be read and that may wait for the application before the client stops reading others, which then stay at the
     /// server. The default is 10,000. Independently of this, at most 64 MiB wait.
     pub max_unread: usize,
 }

@@ -217,9 +217,12 @@ pub enum SendError {
         /// The new key.
         key: PublicKey,
     },
-    /// Too many messages wait, in all or for this recipient, or have failed and were not taken.
+    /// Too many messages wait, in all or for this recipient.
     #[error("too many messages wait for the server: try again when it can be reached")]
     OutboxFull,
+    /// Too many messages [have failed](super::Client::failed) and were not [forgotten](super::Client::forget_failed).
+    #[error("too many messages could not be sent, and you have not looked at them yet")]
+    TooManyFailed,
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]
     OwnRoute(AccountId),

@@ -160,7 +160,7 @@ pub enum Event {
     /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
     /// the states that matter.
     Missed(u64),
-    /// A message has arrived, but cannot be read.
+    /// A message has arrived, but cannot be read. The store keeps the newest 1,000 of them.
     NotRead {
         /// Pass it to [`Client::done`](super::Client::done) when the user knows that a message is lost.
         id: ReceivedId,

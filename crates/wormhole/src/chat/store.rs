@@ -40,7 +40,7 @@ mod seen;
 mod state_key;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rand_core::OsRng;
@@ -70,6 +70,8 @@ pub struct Store {
     master: MasterKey,
     /// The received messages in the store, and the lengths of their rows.
     received: BTreeMap<ReceivedId, usize>,
+    /// Those of them that could not be read.
+    unreadable: BTreeSet<ReceivedId>,
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
     seen: Seen,
@@ -153,9 +155,13 @@ impl Store {
         let database = Database::open(&database_file(directory))?;
         database.check(&keys)?;
         database.shrink()?;
-        let mut received = BTreeMap::new();
+        let (mut received, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
         database.for_each(&keys, Table::Received, |key, value| {
-            received.insert(items::decode_received_id(key)?, value.len());
+            let id = items::decode_received_id(key)?;
+            received.insert(id, value.len());
+            if items::is_unreadable(value) {
+                unreadable.insert(id);
+            }
             Ok(())
         })?;
         let mut failed = 0;
@@ -166,7 +172,17 @@ impl Store {
         let mut seen = Seen::default();
         database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value))?;
         let directory = directory.to_owned();
-        let store = Self { directory, database, keys, master, received, failed, seen, _lock: lock };
+        let store = Self {
+            directory,
+            database,
+            keys,
+            master,
+            received,
+            unreadable,
+            failed,
+            seen,
+            _lock: lock,
+        };
         // Key files of an interrupted change of the protection.
         KeyFile::remove_others(&store.directory, wrapped.key_file())?;
         Ok(store)
@@ -259,6 +275,12 @@ impl Store {
     /// Number of received messages in the store, including those that could not be read.
     pub fn received_count(&self) -> usize {
         self.received.len()
+    }
+
+    /// Number of received messages in the store that could be read. The others do not stop later messages, because anybody
+    /// can send them; at most 1,000 of them are kept, the newest.
+    pub(crate) fn readable_count(&self) -> usize {
+        self.received.len().saturating_sub(self.unreadable.len())
     }
 
     /// Length of all received messages in the store, in bytes.

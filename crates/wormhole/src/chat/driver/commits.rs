@@ -52,7 +52,7 @@ pub(super) struct Durable {
 /// What waits for the application in the store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::chat) struct Counts {
-    /// Received messages.
+    /// Received messages that could be read.
     pub(in crate::chat) unread: usize,
     /// Their bytes.
     pub(in crate::chat) unread_bytes: usize,
@@ -154,7 +154,7 @@ impl Batch {
 impl Counts {
     pub(in crate::chat) fn of(store: &crate::chat::store::Store) -> Self {
         Self {
-            unread: store.received_count(),
+            unread: store.readable_count(),
             unread_bytes: store.received_bytes(),
             failed: store.failed_count(),
         }

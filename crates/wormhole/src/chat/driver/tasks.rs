@@ -32,9 +32,13 @@ impl Driver {
     /// # Errors
     /// It has none.
     pub(in crate::chat) fn check_room(&self, to: AccountId) -> Result<(), SendError> {
-        // Messages that have failed stay until the application has taken them.
-        if self.core.outbox_len().saturating_add(self.counts.failed) >= MAX_OUTBOX {
+        let outbox = self.core.outbox_len();
+        if outbox >= MAX_OUTBOX {
             return Err(SendError::OutboxFull);
+        }
+        // They stay until the application has taken them.
+        if outbox.saturating_add(self.counts.failed) >= MAX_OUTBOX {
+            return Err(SendError::TooManyFailed);
         }
         let waiting = self.core.outbox().filter(|(_, account)| *account == to).count();
         match self.outbox.blocked(to) {

@@ -54,6 +54,11 @@ pub(super) fn encode_unreadable(message: &Unreadable) -> Zeroizing<Vec<u8>> {
     value
 }
 
+/// Whether a received message could not be read.
+pub(super) fn is_unreadable(value: &[u8]) -> bool {
+    value.first() == Some(&UNREADABLE)
+}
+
 /// Decodes a received message.
 pub(super) fn decode_received(value: &[u8]) -> Result<StoredMessage, StoreError> {
     let mut reader = Reader::new(value);

@@ -1,6 +1,6 @@
 //! Changes of the store, in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wormhole_chat::{AccountId, Address, Changes, Failed, StoreKey, Timestamp};
 use zeroize::Zeroizing;
@@ -122,10 +122,18 @@ impl Store {
         let mut transaction = self.database.begin(&self.keys)?;
         write_rows(&mut transaction, commit)?;
         let received = write_received(&mut transaction, &mut self.seen, &commit.received)?;
+        let new = received.iter().filter(|(_, value)| items::is_unreadable(value));
+        let mut unreadable = self.unreadable.clone();
+        unreadable.extend(new.map(|(id, _)| *id));
+        commit.taken.iter().for_each(|id| {
+            unreadable.remove(id);
+        });
+        let dropped = drop_oldest(&mut transaction, &mut unreadable)?;
         let failed = write_failed(&mut transaction, commit)?;
         transaction.commit()?;
-        self.received.extend(received.iter().copied());
-        for id in &commit.taken {
+        self.unreadable = unreadable;
+        self.received.extend(received.iter().map(|(id, value)| (*id, value.len())));
+        for id in commit.taken.iter().chain(&dropped) {
             self.received.remove(id);
         }
         self.failed = self.failed.saturating_add_signed(failed);
@@ -156,12 +164,12 @@ fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Writes messages that have arrived. Returns their ids and lengths.
-fn write_received(
+/// Writes messages that have arrived. Returns their ids and values.
+fn write_received<'a>(
     rows: &mut Transaction<'_>,
     seen: &mut Seen,
-    messages: &[NewMessage],
-) -> Result<Vec<(ReceivedId, usize)>, StoreError> {
+    messages: &'a [NewMessage],
+) -> Result<Vec<(ReceivedId, &'a [u8])>, StoreError> {
     let day = u32::try_from(now().0 / MILLISECONDS_PER_DAY).unwrap_or(u32::MAX);
     let is_new = |message: &&NewMessage| {
         message.id.is_none_or(|(from, timestamp)| seen.insert(from, timestamp, day))
@@ -178,10 +186,24 @@ fn write_received(
     for NewMessage { value, .. } in messages {
         last += 1;
         rows.put(Table::Received, &last.to_be_bytes(), value)?;
-        written.push((ReceivedId(last), value.len()));
+        written.push((ReceivedId(last), value.as_slice()));
     }
     rows.put(Table::LastReceived, &[], &last.to_be_bytes())?;
     Ok(written)
+}
+
+/// Removes the oldest messages that could not be read, if there are too many. Returns their ids.
+fn drop_oldest(
+    rows: &mut Transaction<'_>,
+    unreadable: &mut BTreeSet<ReceivedId>,
+) -> Result<Vec<ReceivedId>, StoreError> {
+    let mut dropped = Vec::new();
+    while unreadable.len() > MAX_UNREADABLE {
+        let Some(id) = unreadable.pop_first() else { break };
+        rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
+        dropped.push(id);
+    }
+    Ok(dropped)
 }
 
 /// Writes messages that cannot be sent, and removes those that the application has taken. Returns how many more there are.
@@ -199,6 +221,9 @@ fn write_failed(rows: &mut Transaction<'_>, commit: &Commit) -> Result<isize, St
     }
     Ok(more)
 }
+
+/// Maximum number of messages that could not be read; the oldest is removed first.
+const MAX_UNREADABLE: usize = 1000;
 
 /// Maximum length of a setting's name in bytes. A row's key has at most 255.
 const MAX_SETTING_NAME: usize = 64;

@@ -122,6 +122,30 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
 }
 
 #[test]
+fn messages_that_cannot_be_read_do_not_fill_the_store() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    store.commit(&received(vec![message(1, "one")])).unwrap();
+    let unreadable = |number| Unreadable {
+        from: None,
+        timestamp: Timestamp(number),
+        why: wormhole_chat::ReadError::Unsupported,
+    };
+    let changes = Changes { unreadable: (0..600).map(unreadable).collect(), ..Changes::default() };
+    for _ in 0..2 {
+        store.commit(&commit_of(changes.clone())).unwrap();
+        drop(store);
+        store = folder.open().unwrap();
+    }
+    assert_eq!((store.received_count(), store.readable_count()), (1001, 1));
+    let (first, _) = store.received_after(None).unwrap().unwrap();
+    let (second, _) = store.received_after(Some(first)).unwrap().unwrap();
+    assert_eq!((first, second), (ReceivedId(1), ReceivedId(202)));
+    store.commit(&Commit { taken: vec![first, second], ..Commit::default() }).unwrap();
+    assert_eq!((store.received_count(), store.readable_count()), (999, 0));
+}
+
+#[test]
 fn a_name_of_a_setting_that_is_too_long_changes_nothing() {
     let folder = Folder::new();
     let mut store = folder.create();
