@@ -122,6 +122,8 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
             directory(args)
         )),
         RequestError::AppRefused
+        | RequestError::IntraApp
+        | RequestError::Invalid(_)
         | RequestError::NotFound
         | RequestError::Refused(_)
         | RequestError::TooMany(_)
@@ -169,11 +171,14 @@ fn too_large(path: &Path) -> Failure {
 }
 
 fn file_error(kind: ErrorKind) -> String {
-    match kind {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::IsADirectory => "this is a directory: only files can be sent".to_owned(),
-        ErrorKind::PermissionDenied => "you may not read this file".to_owned(),
-        other => other.to_string(),
+    if kind == ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else if kind == ErrorKind::IsADirectory {
+        "this is a directory: only files can be sent".to_owned()
+    } else if kind == ErrorKind::PermissionDenied {
+        "you may not read this file".to_owned()
+    } else {
+        kind.to_string()
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Connection, Contact, Event, FailedMessage, Messages, NotSent, OutboxMessage,
+    AccountId, Client, Connection, Contact, FailedMessage, Messages, NotSent, OutboxMessage,
     Progress, Timestamp,
 };
 
@@ -32,9 +32,7 @@ pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console
 
 async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Result<()> {
     let mut waiting = Waiting::all(client, console).await?;
-    if client.connection() == Connection::Connecting {
-        waiting.connected(console).await?;
-    }
+    waiting.connected(console).await?;
     let sent = waiting.send(console).await?;
     say_sent(sent, console);
     let left = console.unless_interrupted(client.outbox()).await?;
@@ -147,14 +145,12 @@ impl<'a> Waiting<'a> {
 
     /// Waits until the server has answered or cannot be reached. Then it is known why messages wait.
     async fn connected(&mut self, console: &mut Console) -> Result<()> {
-        loop {
+        while self.client.connection() == Connection::Connecting {
             let next = timeout(PATIENCE, self.events.next());
-            let Ok(event) = console.unless_interrupted(next).await? else { return Ok(()) };
-            match event.map_err(|error| explain::ended(&error))? {
-                Event::Connected | Event::Disconnected(_) | Event::UpToDate => return Ok(()),
-                _ => {}
-            }
+            let Ok(event) = console.unless_interrupted(next).await? else { break };
+            event.map_err(|error| explain::ended(&error))?;
         }
+        Ok(())
     }
 
     /// Waits until they are sent, and returns how many are. Does not wait for messages that cannot be sent now.

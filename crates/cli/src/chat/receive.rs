@@ -111,7 +111,8 @@ impl Receiver<'_> {
                 Event::IdentityChanged { .. } => self.other(&event, console).await?,
                 // Otherwise it is reported at the end.
                 Event::Progress { .. } if self.follows => self.other(&event, console).await?,
-                Event::Progress { .. } => {}
+                // The messages themselves come from the store.
+                Event::Missed(_) | Event::Progress { .. } => {}
                 // Later events of the SDK.
                 _ => {}
             }

@@ -37,20 +37,18 @@ impl FileResult<'_> {
     /// # Errors
     /// Standard output cannot be written.
     pub(super) fn report(&self, message: &ReceivedMessage, console: &Console) -> Result<()> {
-        let mut value = described(self.file);
-        value["event"] = "chat-file".into();
-        value["message"] = message.id.0.into();
-        value["index"] = self.index.into();
-        match &self.saved {
-            Ok(path) => {
-                value["state"] = "saved".into();
-                add_path(&mut value, path);
-            }
-            Err((kind, why)) => {
-                let state = if *kind == NotSaved::Left { "left" } else { "failed" };
-                value["state"] = state.into();
-                value["error"] = why.as_str().into();
-            }
+        let (state, why) = match &self.saved {
+            Ok(_) => ("saved", None),
+            Err((NotSaved::Failed, why)) => ("failed", Some(why)),
+            Err((NotSaved::Left, why)) => ("left", Some(why)),
+        };
+        let mut value = json!({
+            "event": "chat-file", "message": message.id.0, "index": self.index, "state": state,
+            "name": self.file.file_name(), "size": self.file.size(),
+            "content_type": self.file.content_type(), "path": null, "error": why,
+        });
+        if let Ok(path) = &self.saved {
+            add_path(&mut value, path);
         }
         console.report(&value)
     }
@@ -164,7 +162,12 @@ pub(super) fn event(
             console.report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0}))?;
         }
         // `receive.rs` handles these.
-        Event::Connected | Event::Disconnected(_) | Event::Message(_) | Event::UpToDate => {}
+        Event::Connected
+        | Event::Disconnected(_)
+        | Event::Message(_)
+        | Event::Missed(_)
+        | Event::Progress { .. }
+        | Event::UpToDate => {}
         // Later events of the SDK.
         _ => {}
     }
