@@ -35,7 +35,7 @@ pub(crate) enum ChatCommand {
     Config(ConfigArgs),
 }
 
-/// Which account, and how to reach its server.
+/// Which account, and what opens it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AccountArgs {
     /// Name of the account on this computer
@@ -49,6 +49,15 @@ pub(crate) struct AccountArgs {
                 value of the variable WORMHOLE_CHAT_PASSPHRASE, or is asked for if it is needed"
     )]
     pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Which account, and how to reach its server.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ClientArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
 }
 
 /// Options of `chat register`.
@@ -84,9 +93,7 @@ pub(crate) struct RegisterArgs {
     #[arg(long)]
     pub(crate) allow_plain: bool,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat verify`.
@@ -97,9 +104,7 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "CODE")]
     pub(crate) code: String,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat send`.
@@ -119,9 +124,7 @@ pub(crate) struct SendArgs {
     #[arg(short, long, value_name = "PATH")]
     pub(crate) file: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat receive`.
@@ -133,7 +136,7 @@ Each message is shown once. If the program is killed while it shows a message, t
 shows this message again; with --json, it has the same `id`."
 )]
 pub(crate) struct ReceiveArgs {
-    /// Wait for more messages, until Ctrl-C
+    /// Wait for more messages, until Ctrl-C; no other command can use the account meanwhile
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Directory for attached files [default: download-dir of the configuration file, or the current
@@ -150,9 +153,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long)]
     pub(crate) drop_files: bool,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat contacts`.
@@ -172,9 +173,7 @@ pub(crate) struct ContactsArgs {
     #[arg(long, value_name = "ID", requires = "who")]
     pub(crate) accept_account: Option<String>,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat safety`.
@@ -198,9 +197,7 @@ pub(crate) struct SafetyArgs {
     #[arg(long)]
     pub(crate) refuse: bool,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat outbox`.
@@ -212,9 +209,7 @@ A message that can never be sent is shown once, with its text, and is then forgo
 )]
 pub(crate) struct OutboxArgs {
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) tor: TorArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Options of `chat config`.

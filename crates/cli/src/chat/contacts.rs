@@ -16,7 +16,7 @@ use crate::printable;
 /// # Errors
 /// The account cannot be opened, or there is no such person.
 pub(super) async fn run(args: ContactsArgs, config: &Config, console: &mut Console) -> Result<()> {
-    let client = profile::client(&args.account, &args.tor, config, console).await?;
+    let client = profile::client(&args.client, config, console).await?;
     let done = change(&client, &args, console).await;
     client.close().await;
     done
@@ -25,9 +25,9 @@ pub(super) async fn run(args: ContactsArgs, config: &Config, console: &mut Conso
 async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> Result<()> {
     let Some(who) = &args.who else { return list(client, console).await };
     if let Some(account) = &args.accept_account {
-        accept(client, who, account, &args.account, console).await?;
+        accept(client, who, account, &args.client.account, console).await?;
     }
-    let contact = who::contact(who, client, &args.account, console).await?;
+    let contact = who::contact(who, client, &args.client.account, console).await?;
     let contact = match &args.name {
         Some(name) => rename(client, contact, name, console).await?,
         None => contact,

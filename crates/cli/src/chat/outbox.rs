@@ -24,8 +24,8 @@ use crate::{printable, units};
 /// # Errors
 /// The account cannot be opened, the client has ended, or a signal came.
 pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console) -> Result<()> {
-    let client = profile::client(&args.account, &args.tor, config, console).await?;
-    let done = list(&client, &args.account, console).await;
+    let client = profile::client(&args.client, config, console).await?;
+    let done = list(&client, &args.client.account, console).await;
     client.close().await;
     done
 }

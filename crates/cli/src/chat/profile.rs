@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::explain;
 use crate::args::TorArgs;
-use crate::args::chat::{AccountArgs, DEFAULT_ACCOUNT};
+use crate::args::chat::{AccountArgs, ClientArgs, DEFAULT_ACCOUNT};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -97,11 +97,11 @@ pub(super) async fn open_or_create(
 /// # Errors
 /// Those of [`open`]; the number is not registered; or Tor cannot be used.
 pub(super) async fn client(
-    args: &AccountArgs,
-    tor: &TorArgs,
+    args: &ClientArgs,
     config: &Config,
     console: &mut Console,
 ) -> Result<Client> {
+    let ClientArgs { account: args, tor } = args;
     let account = account(open(args, console).await?, tor, config, console).await?;
     let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
     opened.map_err(|error| explain::open(&error, args).into())

@@ -30,7 +30,7 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
         let shown = printable::path(&directory);
         return Err(Failure::usage(format!("'{shown}' is not a directory")).into());
     }
-    let client = profile::client(&args.account, &args.tor, config, console).await?;
+    let client = profile::client(&args.client, config, console).await?;
     let limits = FileLimits {
         files: args.max_files,
         bytes: args.max_size.saturating_mul(MEGABYTE),
@@ -38,7 +38,7 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
     };
     let mut receiver = Receiver {
         client: &client,
-        account: &args.account,
+        account: &args.client.account,
         follows: args.follow,
         files: FileSaver::new(&client, directory, limits),
         has_shown: false,
@@ -74,7 +74,7 @@ impl Receiver<'_> {
         let mut waiting = Waiting::all(self.client, console).await?;
         let mut is_lost = false;
         if self.follows {
-            console.screen.show("Waiting for messages. Ctrl-C ends it.");
+            console.screen.show("Waiting for messages. End it with Ctrl-C before you write.");
         }
         loop {
             let event = console.unless_interrupted(messages.next()).await?;
@@ -96,6 +96,7 @@ impl Receiver<'_> {
                     console.screen.show("Connected again.");
                     console.report(&json!({"event": "chat-connected"}))?;
                     // Files that could not be downloaded are tried again.
+                    self.files.retry();
                     messages = self.client.messages();
                     (self.is_up_to_date, self.kept) = (false, 0);
                 }
@@ -185,7 +186,10 @@ impl Receiver<'_> {
         }
         let mut is_headed = is_new;
         let report = |file: &FileResult<'_>, console: &Console| {
-            file.report(message, console)?;
+            // Programs know already which files of an earlier message are left.
+            if is_new || !file.is_left() {
+                file.report(message, console)?;
+            }
             let Some(line) = file.line() else { return Ok(()) };
             if !std::mem::replace(&mut is_headed, true) {
                 show::earlier(message, console)?;

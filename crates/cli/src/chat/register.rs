@@ -27,16 +27,16 @@ pub(super) async fn register(
         .map_err(|error| Failure::usage(format!("{:?}: {error}", printable::line(&args.number))))?;
     let server = server(&args)?;
     let transport = if args.voice { Transport::Voice } else { Transport::Sms };
-    let store = profile::open_or_create(&args.account, args.ask_passphrase, console).await?;
-    let account = profile::account(store, &args.tor, config, console).await?;
+    let store = profile::open_or_create(&args.client.account, args.ask_passphrase, console).await?;
+    let account = profile::account(store, &args.client.tor, config, console).await?;
     let requested = account.register(&server, &number, transport);
     let requested = console.unless_interrupted(requested).await?;
-    requested.map_err(|error| explain::register(&error, &args.account))?;
+    requested.map_err(|error| explain::register(&error, &args.client.account))?;
     console.report(&json!({
         "event": "chat-code-requested", "number": number.as_str(), "server": server.url.to_string(),
     }))?;
     let way = if args.voice { "a call" } else { "a text message" };
-    let verify = explain::command("verify CODE", &args.account);
+    let verify = explain::command("verify CODE", &args.client.account);
     console
         .screen
         .show(&format!("The server sends a code to {number} by {way}. Confirm it: {verify}"));
@@ -48,10 +48,10 @@ pub(super) async fn register(
 /// # Errors
 /// The code is wrong, or the server cannot be reached.
 pub(super) async fn verify(args: VerifyArgs, config: &Config, console: &mut Console) -> Result<()> {
-    let store = profile::open(&args.account, console).await?;
-    let account = profile::account(store, &args.tor, config, console).await?;
+    let store = profile::open(&args.client.account, console).await?;
+    let account = profile::account(store, &args.client.tor, config, console).await?;
     let me = console.unless_interrupted(account.verify(&args.code)).await?;
-    let me = me.map_err(|error| explain::register(&error, &args.account))?;
+    let me = me.map_err(|error| explain::register(&error, &args.client.account))?;
     let id = me.address.account.to_string();
     console.report(&json!({
         "event": "chat-registered", "number": me.number.to_string(), "account": id,

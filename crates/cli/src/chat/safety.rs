@@ -19,16 +19,16 @@ use crate::shell::quote;
 /// # Errors
 /// There is no such person, or the numbers differ.
 pub(super) async fn run(args: SafetyArgs, config: &Config, console: &mut Console) -> Result<()> {
-    let client = profile::client(&args.account, &args.tor, config, console).await?;
+    let client = profile::client(&args.client, config, console).await?;
     let done = safety(&client, &args, console).await;
     client.close().await;
     done
 }
 
 async fn safety(client: &Client, args: &SafetyArgs, console: &mut Console) -> Result<()> {
-    let explain = |error: &IdentityError| explain::identity(error, &args.who, &args.account);
+    let explain = |error: &IdentityError| explain::identity(error, &args.who, &args.client.account);
     let typed = args.verify.as_ref().and_then(Option::as_deref).map(sixty_digits).transpose()?;
-    let contact = who::contact(&args.who, client, &args.account, console).await?;
+    let contact = who::contact(&args.who, client, &args.client.account, console).await?;
     let number = console.unless_interrupted(client.safety_number(contact.account)).await?;
     let number = number.map_err(|error| explain(&error))?;
     print(&contact, &number, args, console)?;
@@ -71,7 +71,7 @@ async fn finish(
 ) -> Result<()> {
     outbox::say_sent(waiting.send(console).await?, console);
     outbox::show_failed(client, console).await?;
-    outbox::say_waiting(client, &args.account, console).await
+    outbox::say_waiting(client, &args.client.account, console).await
 }
 
 /// Refuses a new identity key.
@@ -90,7 +90,7 @@ async fn refuse(
     }
     let refused = client.refuse_identity(contact.account, number.key);
     let refused = console.unless_interrupted(refused).await?;
-    refused.map_err(|error| explain::identity(&error, &args.who, &args.account))?;
+    refused.map_err(|error| explain::identity(&error, &args.who, &args.client.account))?;
     console.report(
         &json!({"event": "chat-identity", "who": show::person(contact), "state": "refused"}),
     )?;
@@ -149,7 +149,7 @@ fn not_same(number: &SafetyNumber, args: &SafetyArgs) -> String {
         return "if the numbers differ, somebody else may read your messages".to_owned();
     }
     let refuse = format!("safety {} --refuse", quote(&args.who));
-    let refuse = explain::command(&refuse, &args.account);
+    let refuse = explain::command(&refuse, &args.client.account);
     format!("if the other person sees the number before, somebody else has the new one: {refuse}")
 }
 
@@ -177,7 +177,7 @@ fn print(
     console.print(&grouped(&number.digits))?;
     if let Some(previous) = previous {
         let command = |option: &str| {
-            explain::command(&format!("safety {} {option}", quote(&args.who)), &args.account)
+            explain::command(&format!("safety {} {option}", quote(&args.who)), &args.client.account)
         };
         console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
         if args.verify.is_none() && !args.accept && !args.refuse {

@@ -31,7 +31,7 @@ pub(super) async fn run(args: SendArgs, config: &Config, console: &mut Console) 
     }
     let text = text(args.text.as_deref(), console).await?;
     let message = args.file.iter().fold(Message::text(text), Message::with_file);
-    let client = profile::client(&args.account, &args.tor, config, console).await?;
+    let client = profile::client(&args.client, config, console).await?;
     let sent = send(&client, &args, message, console).await;
     client.close().await;
     sent
@@ -43,7 +43,7 @@ async fn send(
     message: Message,
     console: &mut Console,
 ) -> Result<()> {
-    let contact = who::contact(&args.who, client, &args.account, console).await?;
+    let contact = who::contact(&args.who, client, &args.client.account, console).await?;
     let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
     let to = Destination::Account(contact.account);
@@ -86,7 +86,7 @@ async fn queued(
                 let pause = console.unless_interrupted(sleep(RETRY)).await;
                 pause.inspect_err(|_| console.screen.show(NOT_QUEUED))?;
             }
-            Err(error) => return Err(explain::send(&error, &args.account).into()),
+            Err(error) => return Err(explain::send(&error, &args.client.account).into()),
         }
     }
 }
@@ -107,13 +107,13 @@ async fn wait(
     let mut is_noticed = false;
     loop {
         let next = console.unless_interrupted(next(sent, &mut events)).await;
-        match next.inspect_err(|_| console.screen.show(&stays(&args.account)))? {
+        match next.inspect_err(|_| console.screen.show(&stays(&args.client.account)))? {
             Next::Done(Err(error)) => {
                 return Err(explained(client, sent, error, args, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.is_temporary() => {
-                return Err(explain::request(&why, &args.account).into());
+                return Err(explain::request(&why, &args.client.account).into());
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {
                 is_noticed = true;
@@ -141,7 +141,7 @@ async fn explained(
         && let Err(moved @ SendError::NumberMoved { .. }) =
             console.unless_interrupted(client.resolve(&number)).await?
     {
-        return Ok(explain::send(&moved, &args.account));
+        return Ok(explain::send(&moved, &args.client.account));
     }
     Ok(not_sent(&error, args))
 }
@@ -164,10 +164,10 @@ async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {
 fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
     let who = printable::line(&args.who);
     match error {
-        NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.account),
+        NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.client.account),
         NotSent::Refused(why) => {
             let failure = Failure::new(printable::line(&error.to_string()));
-            match explain::request(why, &args.account).advice() {
+            match explain::request(why, &args.client.account).advice() {
                 Some(advice) => failure.hint(advice),
                 None => failure,
             }

@@ -32,6 +32,11 @@ pub(super) enum NotSaved {
 }
 
 impl FileResult<'_> {
+    /// Whether it waits for another run.
+    pub(super) const fn is_left(&self) -> bool {
+        matches!(self.saved, Err((NotSaved::Left, _)))
+    }
+
     /// Reports the file of a message to programs.
     ///
     /// # Errors

@@ -84,6 +84,11 @@ impl<'a> FileSaver<'a> {
         Self { client, directory, limits, budget, since, retry_at: None }
     }
 
+    /// The server can be reached again.
+    pub(super) fn retry(&mut self) {
+        self.retry_at = None;
+    }
+
     /// Saves those files of a message that are not saved yet, and reports each of them with `report`. Returns those that
     /// wait.
     ///
