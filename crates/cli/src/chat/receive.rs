@@ -3,11 +3,14 @@
 //! A message is removed from the store only after it was shown and its files were saved, cannot be saved, or were given up.
 
 mod files;
+mod left;
 mod note;
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Event, NotSent, Progress, ReceivedId, ReceivedMessage, RequestError};
+use wormhole::chat::{
+    Client, Event, Messages, NotSent, Progress, ReceivedId, ReceivedMessage, RequestError,
+};
 
 use super::outbox::{self, Waiting};
 use super::show::{self, FileResult};
@@ -17,7 +20,8 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
-use files::{FileLimits, FileSaver, LeftFiles, MEGABYTE};
+use files::{FileLimits, FileSaver, MEGABYTE};
+use left::LeftFiles;
 use note::FileState;
 
 /// Shows messages.
@@ -93,12 +97,7 @@ impl Receiver<'_> {
                 }
                 Event::Connected if is_lost => {
                     is_lost = false;
-                    console.screen.show("Connected again.");
-                    console.report(&json!({"event": "chat-connected"}))?;
-                    // Files that could not be downloaded are tried again.
-                    self.files.retry();
-                    messages = self.client.messages();
-                    (self.is_up_to_date, self.kept) = (false, 0);
+                    messages = self.connected_again(console)?;
                 }
                 Event::Connected => {}
                 Event::NotRead { id, .. } => {
@@ -118,6 +117,15 @@ impl Receiver<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// The connection is back. Files that could not be downloaded are tried again.
+    fn connected_again(&mut self, console: &Console) -> Result<Messages> {
+        console.screen.show("Connected again.");
+        console.report(&json!({"event": "chat-connected"}))?;
+        self.files.retry();
+        (self.is_up_to_date, self.kept) = (false, 0);
+        Ok(self.client.messages())
     }
 
     /// All messages were shown that had waited.
@@ -184,6 +192,22 @@ impl Receiver<'_> {
             self.show_text(message, console)?;
             self.set_note(message, &states, console).await?;
         }
+        let left = self.save(message, &mut states, is_new, console).await?;
+        if left.is_empty() {
+            return self.done(message.id, console).await;
+        }
+        self.leave(message, &left, is_new, console).await?;
+        if self.kept > MAX_KEPT { Ok(()) } else { self.set_note(message, &states, console).await }
+    }
+
+    /// Saves the files of a message. Those of an earlier one are shown below its time and sender.
+    async fn save(
+        &mut self,
+        message: &ReceivedMessage,
+        states: &mut [FileState],
+        is_new: bool,
+        console: &mut Console,
+    ) -> Result<LeftFiles> {
         let mut is_headed = is_new;
         let report = |file: &FileResult<'_>, console: &Console| {
             // Programs know already which files of an earlier message are left.
@@ -196,13 +220,9 @@ impl Receiver<'_> {
             }
             console.print(&line)
         };
-        let left = self.files.save(message, &mut states, report, console).await?;
+        let left = self.files.save(message, states, report, console).await?;
         self.has_shown |= is_headed;
-        if left.is_empty() {
-            return self.done(message.id, console).await;
-        }
-        self.leave(message, &left, is_new, console).await?;
-        if self.kept > MAX_KEPT { Ok(()) } else { self.set_note(message, &states, console).await }
+        Ok(left)
     }
 
     /// Keeps a message whose files are left for another run.

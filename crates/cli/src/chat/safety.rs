@@ -54,12 +54,16 @@ async fn safety(client: &Client, args: &SafetyArgs, console: &mut Console) -> Re
         let accepted = console.unless_interrupted(accepted).await?;
         accepted.map_err(|error| explain(&error))?;
     }
-    let state = if digits.is_some() { "verified" } else { "accepted" };
-    console.report(
-        &json!({"event": "chat-identity", "who": show::person(&contact), "state": state}),
-    )?;
-    console.screen.show(&format!("The safety number with {} is {state}.", who::label(&contact)));
+    say_decided(&contact, if digits.is_some() { "verified" } else { "accepted" }, console)?;
     finish(client, waiting, args, console).await
+}
+
+/// Reports what the user has decided.
+fn say_decided(contact: &Contact, state: &str, console: &Console) -> Result<()> {
+    console
+        .report(&json!({"event": "chat-identity", "who": show::person(contact), "state": state}))?;
+    console.screen.show(&format!("The safety number with {} is {state}.", who::label(contact)));
+    Ok(())
 }
 
 /// Sends what had waited for a decision.
@@ -176,20 +180,26 @@ fn print(
     console.screen.show(&format!("Safety number with {label}. {state}"));
     console.print(&grouped(&number.digits))?;
     if let Some(previous) = previous {
-        let command = |option: &str| {
-            explain::command(&format!("safety {} {option}", quote(&args.who)), &args.client.account)
-        };
         console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
         if args.verify.is_none() && !args.accept && !args.refuse {
-            console.screen.show(&format!(
-                "If the other person sees the new number, it is a new phone: {}\nIf the other person sees the number before, \
-                 somebody else has the new one: {}",
-                command("--verify"),
-                command("--refuse")
-            ));
+            console.screen.show(&what_to_do(args));
         }
     }
     Ok(())
+}
+
+/// What each number means if the other person sees it.
+fn what_to_do(args: &SafetyArgs) -> String {
+    let command = |option: &str| {
+        let safety = format!("safety {} {option}", quote(&args.who));
+        explain::command(&safety, &args.client.account)
+    };
+    format!(
+        "If the other person sees the new number, it is a new phone: {}\nIf the other person sees the number before, somebody \
+         else has the new one: {}",
+        command("--verify"),
+        command("--refuse")
+    )
 }
 
 /// The digits in groups of five, six groups in a line.

@@ -147,21 +147,7 @@ pub(super) fn event(
             let (label, argument) = (who::label(contact), who::argument(contact));
             console.screen.show(&explain::changed_recipient(&label, &argument, args));
         }
-        Event::NotRead { id, from, timestamp, why } => {
-            let account = from.map(|address| address.account);
-            let known = contacts.iter().find(|contact| Some(contact.account) == account);
-            let why = printable::line(&why.to_string());
-            console.report(&json!({
-                "event": "chat-unreadable", "id": id.0, "reason": why,
-                "from": account.map(|account| account.to_string()),
-                "timestamp": timestamp.map(|timestamp| timestamp.0),
-            }))?;
-            let from = known.map(who::label).or_else(|| account.map(|it| it.to_string()));
-            let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
-            let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
-            let time = time.unwrap_or_default();
-            console.screen.show(&format!("{time}{from}: this message cannot be read: {why}"));
-        }
+        Event::NotRead { .. } => unreadable(event, contacts, console)?,
         Event::Progress { message, to, progress: Progress::OnServer } => {
             let to = to.to_string();
             console.report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0}))?;
@@ -176,6 +162,25 @@ pub(super) fn event(
         // Later events of the SDK.
         _ => {}
     }
+    Ok(())
+}
+
+/// Shows that a message has arrived that cannot be read.
+fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<()> {
+    let Event::NotRead { id, from, timestamp, why } = event else { return Ok(()) };
+    let account = from.map(|address| address.account);
+    let known = contacts.iter().find(|contact| Some(contact.account) == account);
+    let why = printable::line(&why.to_string());
+    console.report(&json!({
+        "event": "chat-unreadable", "id": id.0, "reason": why,
+        "from": account.map(|account| account.to_string()),
+        "timestamp": timestamp.map(|timestamp| timestamp.0),
+    }))?;
+    let from = known.map(who::label).or_else(|| account.map(|it| it.to_string()));
+    let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
+    let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
+    let time = time.unwrap_or_default();
+    console.screen.show(&format!("{time}{from}: this message cannot be read: {why}"));
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //!
 //! No file stops the command: one that cannot be saved is reported, and the next one is tried.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use anyhow::Result;
 use wormhole::chat::{Attachment, AttachmentError, Client, ReceivedMessage, RequestError};
 use wormhole::transfer::OnExists;
 
+use super::left::{LeftCount, LeftFiles, LeftReason};
 use super::note::{self, FileState, StoredPath};
 use crate::chat::explain;
 use crate::chat::show::{self, FileResult};
@@ -40,34 +40,6 @@ pub(super) struct FileLimits {
     pub(super) bytes: u64,
     /// Whether files are given up instead of saved.
     pub(super) drops: bool,
-}
-
-/// Why a file waits.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum LeftReason {
-    /// The message has too many files.
-    TooMany,
-    /// The files of this run have too many bytes.
-    TooLarge,
-    /// Something else, which may be different the next time.
-    Other(String),
-}
-
-/// Files that wait for another run.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct LeftFiles {
-    reasons: BTreeMap<LeftReason, LeftCount>,
-    /// The number of messages.
-    pub(super) messages: usize,
-    /// The largest number of files of a message.
-    largest: usize,
-}
-
-/// How many files wait for the same reason.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct LeftCount {
-    files: usize,
-    bytes: u64,
 }
 
 /// What has become of a file.
@@ -239,60 +211,6 @@ impl<'a> FileSaver<'a> {
     }
 }
 
-impl LeftFiles {
-    fn add(&mut self, why: LeftReason, size: Option<u64>) {
-        let count = self.reasons.entry(why).or_default();
-        count.files += 1;
-        count.bytes = count.bytes.saturating_add(size.unwrap_or_default());
-    }
-
-    /// Adds the files of other messages.
-    pub(super) fn extend(&mut self, other: &Self) {
-        for (why, count) in &other.reasons {
-            let sum = self.reasons.entry(why.clone()).or_default();
-            sum.files += count.files;
-            sum.bytes = sum.bytes.saturating_add(count.bytes);
-        }
-        self.messages += other.messages;
-        self.largest = self.largest.max(other.largest);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.reasons.is_empty()
-    }
-
-    /// How many files, and their size.
-    pub(super) fn words(&self) -> String {
-        let mut sum = LeftCount::default();
-        for count in self.reasons.values() {
-            sum.files += count.files;
-            sum.bytes = sum.bytes.saturating_add(count.bytes);
-        }
-        sum.words()
-    }
-
-    /// The command that saves them.
-    pub(super) fn command(&self) -> String {
-        let mut command = "receive".to_owned();
-        if self.reasons.contains_key(&LeftReason::TooMany) {
-            command += &format!(" --max-files {}", self.largest);
-        }
-        if let Some(count) = self.reasons.get(&LeftReason::TooLarge) {
-            let needed = count.bytes.div_ceil(MEGABYTE).max(1);
-            command += &format!(" --max-size {needed}");
-        }
-        command
-    }
-}
-
-impl LeftCount {
-    fn words(self) -> String {
-        let files =
-            if self.files == 1 { "1 file".to_owned() } else { format!("{} files", self.files) };
-        if self.bytes == 0 { files } else { format!("{files} ({})", show::size(self.bytes)) }
-    }
-}
-
 /// Whether a file that was being saved is complete. It gets its name only then.
 fn is_complete(path: &Path, size: Option<u64>) -> bool {
     let found = path.symlink_metadata();
@@ -318,7 +236,7 @@ fn free_name(directory: &Path, name: &str) -> Option<PathBuf> {
 pub(super) const MEGABYTE: u64 = 1_000_000;
 
 /// The size of a file whose sender does not say it: the largest that the server accepts.
-const LARGEST: u64 = 100 << 20;
+pub(super) const LARGEST: u64 = 100 << 20;
 
 /// Bytes that stay free on the disk.
 const RESERVE: u64 = 64 << 20;
@@ -334,3 +252,29 @@ const MAX_NAME: usize = 255;
 
 /// Most files with the same name.
 const MAX_NUMBER: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_and_stays_short_enough() {
+        let directory = std::env::temp_dir().join(format!("wormhole-{}-names", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let free = |name: &str| free_name(&directory, name).unwrap();
+        assert_eq!(free("a.txt"), directory.join("a.txt"));
+        let long = format!("{}.txt", "é".repeat(125));
+        for name in ["a.txt", ".hidden", &long] {
+            std::fs::write(directory.join(name), "abc").unwrap();
+        }
+        assert_eq!(free("a.txt"), directory.join("a (1).txt"));
+        assert_eq!(free(".hidden"), directory.join(".hidden (1)"));
+        let numbered = free(&long);
+        std::fs::write(&numbered, "").unwrap();
+        assert!(numbered.to_str().unwrap().ends_with("é (1).txt"));
+        assert!(is_complete(&directory.join("a.txt"), Some(3)));
+        assert!(!is_complete(&directory.join("a.txt"), Some(4)));
+        assert!(!is_complete(&directory, None));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
