@@ -102,7 +102,9 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
             )),
         RegisterError::WrongCode => Failure::new(plain(error))
             .hint("check the code and try again; `wormhole chat register` requests a code again"),
-        RegisterError::NotRequested | RegisterError::NumberTaken => Failure::new(plain(error)),
+        RegisterError::NotRequested
+        | RegisterError::NumberTaken
+        | RegisterError::PlainHttp(_) => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }
