@@ -15,9 +15,9 @@ mod context;
 mod gauges;
 mod listener;
 mod presence;
+mod random;
 mod rate_limits;
 mod request_memory;
-mod secrets;
 mod signed_url;
 mod socket;
 mod store;
@@ -208,10 +208,9 @@ impl Messaging {
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
         let OpenedStore { store, publisher, listener } = config.open_store()?;
         let sockets = Arc::new(Sockets::with_publisher(publisher));
-        let system = |error: std::io::Error| ServerError::System(error.to_string());
         let limits = Arc::new(RateLimits::new(config.limit_loopback));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
-        let parts = StoreThread {
+        let store_thread = StoreThread {
             store,
             expiry: config.expiry(),
             notify: Box::new(move |changes| {
@@ -221,35 +220,13 @@ impl Messaging {
             gauges: gauges.clone(),
             limits: Arc::clone(&limits),
         };
-        let (storage, thread, failed) = Storage::start(parts).map_err(system)?;
-        let blobs = Blobs::open(&config.blobs, config.blob_bytes).map_err(|error| {
-            ServerError::System(format!("directory {}: {error}", config.blobs.display()))
-        })?;
-        let refused = Counter::default();
+        let (storage, thread, failed) = Storage::start(store_thread).map_err(system)?;
+        let (refused, tls) = (Counter::default(), host.tls.clone());
         host.metrics.register("messaging", |registry| {
             registry.register("refused_links", "Connections refused by limits", refused.clone());
             gauges.register(registry, Arc::clone(&sockets));
         });
-        let tls = host.tls.clone();
-        let service = Arc::new(Service {
-            storage,
-            sockets,
-            limits,
-            blobs: Arc::new(blobs),
-            codes: CodeSender::start(config.sms).map_err(system)?,
-            fetching: Fetching::default(),
-            settings: Settings {
-                default_app: config.default_app.clone(),
-                public_url: config.public_url.clone(),
-                rejects_registered: config.reject_registered,
-            },
-            host,
-        });
-        let api = Arc::new(Api {
-            routes: Routes::new(api::router(Arc::clone(&service))),
-            budget: Arc::new(config.budget()),
-            service,
-        });
+        let api = Arc::new(config.api(storage, sockets, limits, host)?);
         let admission = Admission::new(config.limits(), config.trust_proxy, refused);
         let front = Arc::new(Front { api, admission, tls });
         let blob_age = Duration::from_secs(config.blob_days * 24 * 60 * 60);
@@ -278,6 +255,10 @@ impl Messaging {
     }
 }
 
+fn system(error: std::io::Error) -> ServerError {
+    ServerError::System(error.to_string())
+}
+
 /// Forwards the notifications of other nodes to the sockets of this one. Never ends.
 async fn listen(listener: Option<Listener>, sockets: Arc<Sockets>) {
     match listener {
@@ -299,6 +280,35 @@ impl Config {
         let (publisher, listener) = self.wake.prepare(url, NodeId::random(), CHANNEL)?;
         let store = Box::new(PostgresStore::open(url)?);
         Ok(OpenedStore { store, publisher: Some(publisher), listener: Some(listener) })
+    }
+
+    /// Opens the directory of attachments, and prepares what requests need.
+    fn api(
+        &self,
+        storage: Storage,
+        sockets: Arc<Sockets>,
+        limits: Arc<RateLimits>,
+        host: Host,
+    ) -> Result<Api, ServerError> {
+        let blobs = Blobs::open(&self.blobs, self.blob_bytes).map_err(|error| {
+            ServerError::System(format!("directory {}: {error}", self.blobs.display()))
+        })?;
+        let service = Arc::new(Service {
+            storage,
+            sockets,
+            limits,
+            blobs: Arc::new(blobs),
+            codes: CodeSender::start(self.sms).map_err(system)?,
+            fetching: Fetching::default(),
+            settings: Settings {
+                default_app: self.default_app.clone(),
+                public_url: self.public_url.clone(),
+                rejects_registered: self.reject_registered,
+            },
+            host,
+        });
+        let routes = Routes::new(api::router(Arc::clone(&service)));
+        Ok(Api { routes, budget: Arc::new(self.budget()), service })
     }
 
     const fn expiry(&self) -> Expiry {

@@ -6,7 +6,7 @@
 use data_encoding::HEXLOWER;
 use wormhole_chat::service::AppName;
 
-use super::secrets;
+use super::random;
 use super::store::{App, IntraApp, PostgresStore, Rows, SqliteStore, StoreError, TokenHash};
 use crate::ServerError;
 use crate::database::Database;
@@ -96,33 +96,40 @@ impl AppAction {
                 Some(app) => add_token(rows, app),
                 None => Ok(missing(name)),
             },
-            Self::Revoke { name, token } => {
-                let Some(mut app) = rows.app(name)? else { return Ok(missing(name)) };
-                let before = app.tokens.len();
-                match token {
-                    Some(token) => {
-                        let hash = TokenHash::of(&[], token.as_bytes());
-                        app.tokens.retain(|valid| !valid.matches(&hash));
-                        if app.tokens.len() == before {
-                            return Ok(Err("this is not a valid token of the app".to_owned()));
-                        }
-                    }
-                    None => app.tokens.clear(),
-                }
-                rows.update_app(&app)?;
-                Ok(Ok(format!("{name}: revoked {}\n", before - app.tokens.len())))
-            }
+            Self::Revoke { name, token } => match rows.app(name)? {
+                Some(app) => revoke(rows, app, token.as_deref()),
+                None => Ok(missing(name)),
+            },
         }
     }
 }
 
 /// Gives an app a new token and returns the line with it. At most two tokens are valid.
 fn add_token(rows: &mut dyn Rows, mut app: App) -> Result<Result<String, String>, StoreError> {
-    let token = HEXLOWER.encode(&secrets::random::<TOKEN_BYTES>());
+    let token = HEXLOWER.encode(&random::bytes::<TOKEN_BYTES>());
     app.tokens.insert(0, TokenHash::of(&[], token.as_bytes()));
     app.tokens.truncate(MAX_TOKENS);
     rows.update_app(&app)?;
     Ok(Ok(format!("{} {token}\n", app.name)))
+}
+
+/// Makes one token of an app invalid, or all of them.
+fn revoke(
+    rows: &mut dyn Rows,
+    mut app: App,
+    token: Option<&str>,
+) -> Result<Result<String, String>, StoreError> {
+    let before = app.tokens.len();
+    match token.map(|token| TokenHash::of(&[], token.as_bytes())) {
+        Some(hash) => app.tokens.retain(|valid| !valid.matches(&hash)),
+        None => app.tokens.clear(),
+    }
+    let revoked = before - app.tokens.len();
+    if token.is_some() && revoked == 0 {
+        return Ok(Err("this is not a valid token of the app".to_owned()));
+    }
+    rows.update_app(&app)?;
+    Ok(Ok(format!("{}: revoked {revoked}\n", app.name)))
 }
 
 fn line(app: &App) -> String {

@@ -11,7 +11,7 @@ use wormhole_chat::Timestamp;
 use wormhole_disk::{durable, private};
 use zeroize::Zeroizing;
 
-use super::secrets;
+use super::random;
 
 /// Signs addresses. All nodes that share the directory of attachments use the same key.
 pub(super) struct UrlKey(Zeroizing<[u8; KEY]>);
@@ -95,9 +95,9 @@ impl UrlKey {
 
 /// Creates the file of the key, complete or not at all, unless there is one.
 fn create(path: &Path) -> io::Result<()> {
-    let suffix = HEXLOWER.encode(&secrets::random::<8>());
+    let suffix = HEXLOWER.encode(&random::bytes::<8>());
     let part = path.with_extension(suffix);
-    private::write_new(&part, &secrets::random::<KEY>())?;
+    private::write_new(&part, &random::bytes::<KEY>())?;
     let linked = match std::fs::hard_link(&part, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // Some file systems have no links.

@@ -18,14 +18,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
-use super::api::{ApiError, AppProof, BaseUrl, ClientAddress, MAX_PROVISIONING_MESSAGE, Principal};
+use super::api::{ApiError, AppProof, BaseUrl, ClientAddress, Principal};
 use super::context::Api;
 use super::presence::{ProvisioningRegistration, Socket, SocketRegistration};
+use super::random;
 use super::request_memory::{OutOfMemory, RequestMemory};
-use super::secrets;
-use super::store::{
-    Acknowledgement, Found, MessageName, ProvisioningAddress, QueueDelivery, Rows, StoreError,
-};
+use super::store::{Found, ProvisioningAddress, QueueDelivery, StoreError};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
@@ -117,7 +115,7 @@ impl DeviceSocket {
             Principal::Nobody => None,
         };
         let provisioning = opener.is_provisioning.then(|| {
-            let address = ProvisioningAddress(secrets::random());
+            let address = ProvisioningAddress(random::bytes());
             Provisioning::new(api.service.sockets.register_address(address))
         });
         let share = Share::new(Arc::clone(&api.budget), Arc::clone(permit.usage()));
@@ -243,20 +241,13 @@ impl DeviceSocket {
         self.tasks.push(Box::pin(async { Done::Request(task.await) }));
     }
 
-    /// The client has stored a message, or refuses it for now.
-    fn confirm(&mut self, response: &WebSocketResponse) {
-        if self.provisioning.as_ref().is_some_and(|it| it.is_confirmed(response)) {
-            self.end(websocket::CLOSE_GOING_AWAY);
+    /// Sends the answer to a request, if the client wants one.
+    fn send_response(&mut self, response: Option<WebSocketResponse>) {
+        self.requests = self.requests.saturating_sub(1);
+        self.io.release(REQUEST_BYTES);
+        if let Some(response) = response {
+            self.io.send(&WebSocketMessage::Response(response));
         }
-        let Some(queue) = &mut self.queue else { return };
-        let Some(position) = queue.confirmed(response) else { return };
-        let acknowledgement =
-            Acknowledgement { device: queue.device(), message: MessageName::Position(position) };
-        let api = Arc::clone(&self.api);
-        self.tasks.push(Box::pin(async move {
-            let acknowledged = api.service.storage.acknowledge(acknowledgement).await;
-            Done::Acknowledged(acknowledged.map(drop))
-        }));
     }
 
     fn finish(&mut self, done: Done) {
@@ -266,33 +257,10 @@ impl DeviceSocket {
             Done::Checked(Err(error)) if error.is_unauthorized() => self.end(CLOSE_UNAUTHORIZED),
             // The database is not available now.
             Done::Checked(Err(_)) => {}
-            Done::Request(response) => {
-                self.requests = self.requests.saturating_sub(1);
-                self.io.release(REQUEST_BYTES);
-                if let Some(response) = response {
-                    self.io.send(&WebSocketMessage::Response(response));
-                }
-            }
-            Done::Page(Ok(Some(delivery))) => {
-                self.io.release(std::mem::take(&mut self.page_bytes));
-                if let Some(queue) = &mut self.queue {
-                    queue.deliver(delivery, &mut self.io);
-                }
-                self.read_queue();
-            }
-            Done::Listening(Ok(())) => {
-                if let Some(provisioning) = &mut self.provisioning {
-                    provisioning.announce(&mut self.io);
-                }
-                self.read_message();
-            }
-            Done::Provisioned(Ok(message)) => {
-                self.io.release(MAX_PROVISIONING_MESSAGE);
-                if let Some(provisioning) = &mut self.provisioning {
-                    provisioning.deliver(message, &mut self.io);
-                }
-                self.read_message();
-            }
+            Done::Request(response) => self.send_response(response),
+            Done::Page(Ok(Some(delivery))) => self.deliver(delivery),
+            Done::Listening(Ok(())) => self.announce(),
+            Done::Provisioned(Ok(message)) => self.deliver_message(message),
             // The device was removed before its socket was registered.
             Done::Page(Ok(None)) => self.end(CLOSE_DISPLACED),
             // The client connects again and gets everything that is still in the queue.
@@ -301,47 +269,6 @@ impl DeviceSocket {
             | Done::Page(Err(_))
             | Done::Provisioned(Err(_)) => self.end(CLOSE_FAILED),
         }
-    }
-
-    /// Reads more of the queue, if there may be more, and the client has read and confirmed enough.
-    fn read_queue(&mut self) {
-        if self.is_ending || self.io.is_full() {
-            return;
-        }
-        let Some(queue) = self.queue.as_mut().filter(|queue| queue.can_read()) else { return };
-        // With little memory, there are small steps.
-        let mut sizes = [MAX_PAGE_BYTES, MIN_PAGE_BYTES].into_iter();
-        let Some(bytes) = sizes.find(|bytes| self.io.reserve(*bytes)) else { return };
-        self.page_bytes = bytes;
-        let page = queue.next_page(bytes);
-        let api = Arc::clone(&self.api);
-        self.tasks
-            .push(Box::pin(async move { Done::Page(api.service.storage.messages(page).await) }));
-    }
-
-    /// Stores the address of a device that waits to be linked.
-    fn listen(&mut self) {
-        let Some(address) = self.provisioning.as_ref().map(Provisioning::address) else { return };
-        let api = Arc::clone(&self.api);
-        self.tasks.push(Box::pin(async move {
-            let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
-            Done::Listening(api.service.storage.execute(insert).await)
-        }));
-    }
-
-    /// Reads the message for a device that waits to be linked, if there may be one.
-    fn read_message(&mut self) {
-        let waiting = self.provisioning.as_mut().filter(|it| !self.is_ending && it.can_read());
-        let Some(provisioning) = waiting else { return };
-        if !self.io.reserve(MAX_PROVISIONING_MESSAGE) {
-            return;
-        }
-        provisioning.begin_reading();
-        let (api, address) = (Arc::clone(&self.api), provisioning.address());
-        self.tasks.push(Box::pin(async move {
-            let take = move |rows: &mut dyn Rows, _| rows.take_provisioning_message(address);
-            Done::Provisioned(api.service.storage.execute(take).await)
-        }));
     }
 
     /// Now and then, reads the device and its app again: a token may have been revoked.

@@ -13,6 +13,7 @@ mod conformance;
 mod postgres;
 mod rows;
 pub(super) mod rules;
+mod secrets;
 mod sqlite;
 mod tables;
 mod turn;
@@ -27,9 +28,9 @@ use crate::ServerError;
 pub(super) use postgres::PostgresStore;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
-    LastResortKey, NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, PushId, ReadRows,
-    Rows, SignedKey, TokenHash, VerificationCode,
+    LastResortKey, NewAccount, OneTimeKey, PushId, ReadRows, Rows, SignedKey,
 };
+pub(super) use secrets::{PendingCode, ProvisioningAddress, TokenHash, VerificationCode};
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
     Acknowledged, Acknowledgement, Bundle, BundleReply, BundleRequest, DeviceBundle, Found, Job,

@@ -3,8 +3,10 @@
 //! The thread takes all requests that wait and executes them in one transaction, then it answers. While one
 //! transaction is written to the disk the next one gathers, so a busier server needs fewer writes per request.
 
+mod queue;
+
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use super::store::{
     Turn, Work, WorkError,
 };
 use crate::ServerError;
+use queue::{Queue, RefuseAll};
 
 /// A handle to the thread that owns the store.
 #[derive(Clone, Debug)]
@@ -54,18 +57,6 @@ pub(super) type Notify = Box<dyn Fn(&Changes) + Send>;
 /// Gets the reason why the thread has ended early.
 pub(super) type Failed = oneshot::Receiver<ServerError>;
 
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<WaitingTurn>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct WaitingTurn {
-    turn: Turn,
-    is_closed: bool,
-}
-
 impl Storage {
     /// Starts the thread. It ends after [`Storage::close`], once all earlier requests are done, or when the database is
     /// lost: then the receiver gets the reason.
@@ -90,8 +81,7 @@ impl Storage {
     /// Ends the thread, once all earlier requests are done. It then no longer waits for a lost database.
     pub(super) fn close(&self) {
         self.stop.cancel();
-        self.queue.lock().is_closed = true;
-        self.queue.changed.notify_one();
+        self.queue.close();
     }
 
     /// Finds the devices that a login may mean.
@@ -210,61 +200,6 @@ where
         let missing = || StoreError("the request was not executed".into());
         // A client that has gone needs no answer.
         let _gone = reply.send(result.and_then(|()| value.ok_or_else(missing)));
-    }
-}
-
-impl Queue {
-    /// Adds a request, and wakes the thread if nothing was waiting before.
-    fn push(&self, add: impl FnOnce(&mut Turn)) -> Result<(), StoreError> {
-        let mut waiting = self.lock();
-        if waiting.is_closed {
-            return Err(closed());
-        }
-        let was_empty = waiting.turn.is_empty();
-        add(&mut waiting.turn);
-        drop(waiting);
-        if was_empty {
-            self.changed.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Takes all requests, or none at `deadline`; `None` once the queue is closed and empty.
-    fn take(&self, deadline: Instant) -> Option<Turn> {
-        let mut waiting = self.lock();
-        loop {
-            if !waiting.turn.is_empty() {
-                return Some(waiting.turn.take());
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if waiting.is_closed || left.is_zero() {
-                return (!waiting.is_closed).then(Turn::default);
-            }
-            let woken = self.changed.wait_timeout(waiting, left);
-            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Refuses what waits, and all later requests.
-    fn refuse_all(&self) {
-        let mut waiting = self.lock();
-        waiting.is_closed = true;
-        let turn = std::mem::take(&mut waiting.turn);
-        drop(waiting);
-        turn.finish(&Err(closed()));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WaitingTurn> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Refuses all requests when it is dropped.
-struct RefuseAll<'a>(&'a Queue);
-
-impl Drop for RefuseAll<'_> {
-    fn drop(&mut self) {
-        self.0.refuse_all();
     }
 }
 

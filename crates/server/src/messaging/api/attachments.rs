@@ -28,9 +28,9 @@ use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, BaseUrl};
 use crate::messaging::blobs::{BlobName, PIECE};
 use crate::messaging::context::Service;
+use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::request_memory::RequestMemory;
-use crate::messaging::secrets;
 use crate::messaging::signed_url::Permission;
 use crate::messaging::store::Found;
 use crate::messaging::store_thread::unix_now;
@@ -242,7 +242,7 @@ pub(super) async fn fetch(
 
 /// Positive as a signed number: some languages have no others.
 fn random_id() -> u64 {
-    u64::from_be_bytes(secrets::random()) >> 1
+    u64::from_be_bytes(random::bytes()) >> 1
 }
 
 /// Parses an id as the server writes it.

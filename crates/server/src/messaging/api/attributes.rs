@@ -9,7 +9,7 @@ use wormhole_chat::{DeviceId, Timestamp};
 
 use super::ApiError;
 use super::json::{Base64, Number};
-use crate::messaging::secrets;
+use crate::messaging::random;
 use crate::messaging::store::rules::registration::DirectoryChoice;
 use crate::messaging::store::{Account, DeviceColumns, TokenHash};
 
@@ -137,12 +137,12 @@ impl AccountAttributes {
 impl Attributes {
     /// The columns of a new device with this password. The time is missing.
     pub(super) fn new_device(&self, number: DeviceId, password: &str) -> DeviceColumns {
-        let salt = secrets::random();
+        let salt = random::bytes();
         let mut device = DeviceColumns {
             number,
             password: TokenHash::of(&salt, password.as_bytes()),
             salt,
-            registration_id: secrets::registration_id(),
+            registration_id: random::registration_id(),
             signaling_key: None,
             name: None,
             fetches_messages: true,

@@ -15,8 +15,8 @@ use super::auth::parse_device;
 use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
 use crate::messaging::context::Service;
+use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
-use crate::messaging::secrets;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::linking::{self, Link, LinkRefusal};
 use crate::messaging::store::{Account, Device, ReadRows, Rows, VerificationCode, WorkError};
@@ -110,7 +110,7 @@ pub(super) async fn request_code(
     }
     let limit = service.budget().spend(Action::AllocateDevice, found.account.id, 1);
     limit.map_err(ApiError::too_many)?;
-    let code = secrets::verification_code();
+    let code = random::verification_code();
     let work = move |rows: &mut dyn Rows, Current { account, now, .. }| {
         let put = linking::put_code(rows, &account, VerificationCode(code), now);
         put.map_err(WorkError::into)

@@ -17,8 +17,8 @@ use super::json::{Answer, Json, Nothing};
 use super::{ApiError, ClientAddress, Credentials};
 use crate::messaging::codes::Transport;
 use crate::messaging::context::Service;
+use crate::messaging::random;
 use crate::messaging::rate_limits::{Action, Budget};
-use crate::messaging::secrets;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::registration::{
     Registration, RegistrationRefusal, choose_code,
@@ -91,7 +91,7 @@ fn limit_requests(
 impl Service {
     /// Sends a code.
     async fn send_code(&self, transport: Transport, number: PhoneNumber) -> Result<(), ApiError> {
-        let (new, recipient) = (VerificationCode(secrets::verification_code()), number.clone());
+        let (new, recipient) = (VerificationCode(random::verification_code()), number.clone());
         let store = move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, new, now);
         let code = self.storage.execute(store).await?;
         self.codes.send(transport, &recipient, code).map_err(|_| ApiError::not_sent())
@@ -136,7 +136,7 @@ pub(super) async fn confirm_code(
         guesses,
         app: service.claimed_app(&headers)?,
         rejects_registered: service.settings.rejects_registered,
-        id: secrets::account_id(),
+        id: random::account_id(),
         device: attributes.new_device(DeviceId::PRIMARY, &credentials.password),
         directory: attributes.directory,
         number,

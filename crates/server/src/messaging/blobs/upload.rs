@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use wormhole_disk::{durable, private};
 
 use super::{BlobName, Blobs, INCOMING};
-use crate::messaging::secrets;
+use crate::messaging::random;
 
 /// An upload that is not complete. Dropping it removes what it has written.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Blobs {
         if !self.space.begin(&name) {
             return Err(UploadError::Arriving);
         }
-        let path = self.root.join(INCOMING).join(HEXLOWER.encode(&secrets::random::<20>()));
+        let path = self.root.join(INCOMING).join(HEXLOWER.encode(&random::bytes::<20>()));
         let blobs = Arc::clone(self);
         let mut upload = Upload {
             blobs,

@@ -6,7 +6,8 @@ use std::time::Instant;
 use wormhole_chat::{WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
-use super::{ProvisioningRegistration, Socket, now};
+use super::{DeviceSocket, Done, ProvisioningRegistration, Socket, now};
+use crate::messaging::api::MAX_PROVISIONING_MESSAGE;
 use crate::messaging::store::rules::linking::PROVISIONING_LIFE;
 use crate::messaging::store::{ProvisioningAddress, Rows, StoreError};
 use crate::messaging::store_thread::Storage;
@@ -105,6 +106,50 @@ impl Provisioning {
         let delete = move |rows: &mut dyn Rows, _| rows.delete_provisioning(address);
         // Otherwise, it expires.
         let _deleted: Result<(), StoreError> = storage.execute(delete).await;
+    }
+}
+
+impl DeviceSocket {
+    /// Stores the address of a device that waits to be linked.
+    pub(super) fn listen(&self) {
+        let Some(address) = self.provisioning.as_ref().map(Provisioning::address) else { return };
+        let api = Arc::clone(&self.api);
+        self.tasks.push(Box::pin(async move {
+            let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
+            Done::Listening(api.service.storage.execute(insert).await)
+        }));
+    }
+
+    /// Reads the message for a device that waits to be linked, if there may be one.
+    pub(super) fn read_message(&mut self) {
+        let waiting = self.provisioning.as_mut().filter(|it| !self.is_ending && it.can_read());
+        let Some(provisioning) = waiting else { return };
+        if !self.io.reserve(MAX_PROVISIONING_MESSAGE) {
+            return;
+        }
+        provisioning.begin_reading();
+        let (api, address) = (Arc::clone(&self.api), provisioning.address());
+        self.tasks.push(Box::pin(async move {
+            let take = move |rows: &mut dyn Rows, _| rows.take_provisioning_message(address);
+            Done::Provisioned(api.service.storage.execute(take).await)
+        }));
+    }
+
+    /// The address is stored: the client gets it.
+    pub(super) fn announce(&mut self) {
+        if let Some(provisioning) = &mut self.provisioning {
+            provisioning.announce(&mut self.io);
+        }
+        self.read_message();
+    }
+
+    /// Sends the message that was read, if there was one.
+    pub(super) fn deliver_message(&mut self, message: Option<Vec<u8>>) {
+        self.io.release(MAX_PROVISIONING_MESSAGE);
+        if let Some(provisioning) = &mut self.provisioning {
+            provisioning.deliver(message, &mut self.io);
+        }
+        self.read_message();
     }
 }
 

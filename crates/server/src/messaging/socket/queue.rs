@@ -7,8 +7,13 @@ use rand_core::OsRng;
 use wormhole_chat::{SignalingKey, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
-use super::{MAX_UNCONFIRMED, Socket, SocketRegistration};
-use crate::messaging::store::{DeviceKey, PageRequest, QueueDelivery};
+use super::{
+    DeviceSocket, Done, MAX_PAGE_BYTES, MAX_UNCONFIRMED, MIN_PAGE_BYTES, Socket, SocketRegistration,
+};
+use crate::http::websocket;
+use crate::messaging::store::{
+    Acknowledgement, DeviceKey, MessageName, PageRequest, QueueDelivery,
+};
 
 /// What is known of a device's queue.
 #[derive(Debug)]
@@ -118,5 +123,48 @@ impl DeviceQueue {
     pub(super) fn confirmed(&mut self, response: &WebSocketResponse) -> Option<i64> {
         let position = self.unconfirmed.remove(&response.id)?;
         (200..300).contains(&response.status).then_some(position)
+    }
+}
+
+impl DeviceSocket {
+    /// Reads more of the queue, if there may be more, and the client has read and confirmed enough.
+    pub(super) fn read_queue(&mut self) {
+        if self.is_ending || self.io.is_full() {
+            return;
+        }
+        let Some(queue) = self.queue.as_mut().filter(|queue| queue.can_read()) else { return };
+        // With little memory, there are small steps.
+        let mut sizes = [MAX_PAGE_BYTES, MIN_PAGE_BYTES].into_iter();
+        let Some(bytes) = sizes.find(|bytes| self.io.reserve(*bytes)) else { return };
+        self.page_bytes = bytes;
+        let page = queue.next_page(bytes);
+        let api = Arc::clone(&self.api);
+        self.tasks
+            .push(Box::pin(async move { Done::Page(api.service.storage.messages(page).await) }));
+    }
+
+    /// Sends the messages that were read.
+    pub(super) fn deliver(&mut self, delivery: QueueDelivery) {
+        self.io.release(std::mem::take(&mut self.page_bytes));
+        if let Some(queue) = &mut self.queue {
+            queue.deliver(delivery, &mut self.io);
+        }
+        self.read_queue();
+    }
+
+    /// The client has stored a message, or refuses it for now.
+    pub(super) fn confirm(&mut self, response: &WebSocketResponse) {
+        if self.provisioning.as_ref().is_some_and(|it| it.is_confirmed(response)) {
+            self.end(websocket::CLOSE_GOING_AWAY);
+        }
+        let Some(queue) = &mut self.queue else { return };
+        let Some(position) = queue.confirmed(response) else { return };
+        let acknowledgement =
+            Acknowledgement { device: queue.device(), message: MessageName::Position(position) };
+        let api = Arc::clone(&self.api);
+        self.tasks.push(Box::pin(async move {
+            let acknowledged = api.service.storage.acknowledge(acknowledgement).await;
+            Done::Acknowledged(acknowledged.map(drop))
+        }));
     }
 }

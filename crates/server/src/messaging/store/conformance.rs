@@ -8,7 +8,9 @@ mod linking;
 mod logins;
 mod nodes;
 mod receiving;
+mod repeating;
 mod rows;
+mod samples;
 mod sending;
 
 use std::cell::RefCell;
@@ -165,6 +167,10 @@ cases! {
         an_account_without_devices_that_can_receive_is_not_found,
         an_account_sends_to_its_own_other_devices,
         a_removed_device_sends_nothing,
+        messages_inside_an_app_follow_its_policy,
+        the_sender_learns_whether_it_has_other_devices,
+    }
+    repeating {
         a_repeated_submission_is_stored_once,
         a_repeated_submission_succeeds_even_if_the_recipient_has_changed,
         another_timestamp_sender_or_destination_is_another_submission,
@@ -172,8 +178,6 @@ cases! {
         a_recipient_that_was_registered_again_gets_the_message_again,
         an_ephemeral_submission_is_not_remembered,
         a_refused_submission_may_be_repeated,
-        messages_inside_an_app_follow_its_policy,
-        the_sender_learns_whether_it_has_other_devices,
     }
     receiving {
         a_page_ends_at_its_limits_and_says_whether_more_is_waiting,

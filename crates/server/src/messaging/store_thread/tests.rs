@@ -8,7 +8,7 @@ use wormhole_chat::service::Destination;
 use wormhole_chat::{DeviceId, EnvelopeKind};
 
 use super::*;
-use crate::messaging::secrets;
+use crate::messaging::random;
 use crate::messaging::store::{
     Account, App, DeviceColumns, IntraApp, KeyKind, KeySet, MessageName, NewAccount, NewMessage,
     OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
@@ -71,7 +71,7 @@ impl Drop for Running {
 /// Creates an account with one device that has published keys.
 fn register(rows: &mut dyn Rows, app: &App, number: &str) -> Result<Sender, StoreError> {
     let account: Account = rows.insert_account(&NewAccount {
-        id: secrets::account_id(),
+        id: random::account_id(),
         app: app.key,
         number: number.parse().unwrap(),
         is_default: true,

@@ -1,5 +1,7 @@
 //! Sends an attachment in pieces, each of which is read when the client has room for it.
 
+use std::io::ErrorKind;
+
 use axum::body::Body;
 use axum::response::IntoResponse;
 use futures_util::stream::try_unfold;
@@ -17,21 +19,9 @@ pub(super) async fn download(
     name: BlobName,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (reader, length) = match service.blobs.read(name).await {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ApiError::not_found("no such attachment"));
-        }
-        Err(error) => {
-            tracing::warn!(%error, "an attachment cannot be read");
-            return Err(unavailable());
-        }
-    };
-    let range = headers
-        .get(RANGE)
-        .and_then(|value| value.to_str().ok())
-        .map(|text| parse_range(text, length));
-    let (status, start, end) = match range {
+    let (reader, length) = open(service, name).await?;
+    let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let (status, start, end) = match range.map(|text| parse_range(text, length)) {
         None | Some(Range::Whole) => (StatusCode::OK, 0, length),
         Some(Range::Part(start, end)) => (StatusCode::PARTIAL_CONTENT, start, end),
         Some(Range::Outside) => {
@@ -48,13 +38,21 @@ pub(super) async fn download(
         (ACCEPT_RANGES, "bytes".to_owned()),
     ];
     let mut response = (status, headers, Body::from_stream(pieces)).into_response();
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {start}-{}/{length}", end.saturating_sub(1));
-        if let Ok(range) = range.parse() {
-            response.headers_mut().insert(CONTENT_RANGE, range);
-        }
+    let range = format!("bytes {start}-{}/{length}", end.saturating_sub(1));
+    if let (StatusCode::PARTIAL_CONTENT, Ok(range)) = (status, range.parse()) {
+        response.headers_mut().insert(CONTENT_RANGE, range);
     }
     Ok(response)
+}
+
+async fn open(service: &Service, name: BlobName) -> Result<(BlobReader, u64), ApiError> {
+    service.blobs.read(name).await.map_err(|error| {
+        if error.kind() == ErrorKind::NotFound {
+            return ApiError::not_found("no such attachment");
+        }
+        tracing::warn!(%error, "an attachment cannot be read");
+        unavailable()
+    })
 }
 
 /// The part of a file that a client wants.

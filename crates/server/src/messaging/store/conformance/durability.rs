@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::fixture::{
-    Closure, Fixture, curve_key, device_id, everything, job, new_account, new_device, some_keys,
-    stored,
-};
+use super::fixture::{Closure, Fixture, everything, job, stored};
+use super::samples::{curve_key, device_id, new_account, new_device, some_keys};
 use crate::messaging::store::{
     Acknowledgement, Counts, Job, KeySet, Login, LoginName, MAX_QUEUED_MESSAGES, MessageName,
     Reply, Rows, StoreError, Turn,

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, DeviceId, Envelope, EnvelopeKind, Timestamp};
+use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
 use super::Backend;
-use crate::messaging::secrets;
+use super::samples::{ALICE, BOB, NOW, device_id, message, new_account, new_device, some_keys};
 use crate::messaging::store::{
     Account, AccountKey, Acknowledged, Acknowledgement, App, Bundle, BundleReply, BundleRequest,
-    DeviceColumns, DeviceKey, Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login,
-    MessageName, NewAccount, NewMessage, OneTimeKey, Page, PageRequest, QueueDelivery, Requester,
-    Rows, Sender, Sent, SignedKey, Store, StoreError, Submission, TokenHash, Turn, Work,
+    DeviceColumns, DeviceKey, Expiry, Found, IntraApp, Job, KeySet, Login, MessageName, Page,
+    PageRequest, QueueDelivery, Requester, Rows, Sender, Sent, Store, StoreError, Submission, Turn,
+    Work,
 };
 
 /// A store that is removed at the end of the case, and the time.
@@ -279,82 +279,6 @@ pub(super) fn job<Q, A>(request: Q) -> Job<Q, A> {
     Job { request, answer: None, reply: oneshot::channel().0 }
 }
 
-/// An account that becomes the default of its number.
-pub(super) fn new_account(app: &App, number: &str) -> NewAccount {
-    NewAccount {
-        id: AccountId::from_bytes(secrets::random()),
-        app: app.key,
-        number: number.parse().unwrap(),
-        is_default: true,
-        is_discoverable: true,
-        shows_app: false,
-        created: Timestamp(5),
-    }
-}
-
-/// A device that fetches its messages. Its registration id is ten times its number.
-pub(super) fn new_device(number: u32) -> DeviceColumns {
-    DeviceColumns {
-        number: device_id(number),
-        password: TokenHash([7; 32]),
-        salt: [8; 16],
-        registration_id: number * 10,
-        signaling_key: None,
-        name: None,
-        fetches_messages: true,
-        push: None,
-        attributes: "{}".into(),
-        created: Timestamp(5),
-        last_seen: NOW,
-    }
-}
-
-/// A signed prekey, and nothing else.
-pub(super) fn some_keys() -> KeySet {
-    KeySet { signed: Some(signed_key(1)), ..KeySet::default() }
-}
-
-pub(super) fn signed_key(id: u32) -> SignedKey {
-    SignedKey { id, key: key_bytes(id, 33), signature: vec![9; 64] }
-}
-
-pub(super) fn last_resort_key(id: u32) -> LastResortKey {
-    LastResortKey { id, key: key_bytes(id, 33) }
-}
-
-pub(super) fn curve_key(id: u32) -> OneTimeKey {
-    OneTimeKey { kind: KeyKind::Curve, id, key: key_bytes(id, 33), signature: None }
-}
-
-pub(super) fn kyber_key(id: u32) -> OneTimeKey {
-    let SignedKey { key, signature, .. } = kyber_signed_key(id);
-    OneTimeKey { kind: KeyKind::Kyber, id, key, signature: Some(signature) }
-}
-
-pub(super) fn kyber_signed_key(id: u32) -> SignedKey {
-    SignedKey { id, key: key_bytes(id, 1569), signature: vec![10; 64] }
-}
-
-/// Bytes that are different for each id.
-fn key_bytes(id: u32, length: usize) -> Vec<u8> {
-    id.to_be_bytes().into_iter().cycle().take(length).collect()
-}
-
-/// A message that shows which device it is for.
-pub(super) fn message(device: u32) -> NewMessage {
-    NewMessage {
-        kind: EnvelopeKind::Ciphertext,
-        device: device_id(device),
-        registration_id: Some(device * 10),
-        body: None,
-        content: Some(format!("for device {device}").into_bytes()),
-    }
-}
-
-pub(super) fn device_id(number: u32) -> DeviceId {
-    DeviceId::new(number).unwrap()
-}
-
 /// Asks for everything that waits for a device.
 pub(super) fn everything(device: DeviceKey) -> PageRequest {
     PageRequest { device, after: 0, max_messages: u32::MAX, max_bytes: usize::MAX }
@@ -364,9 +288,3 @@ pub(super) fn everything(device: DeviceKey) -> PageRequest {
 pub(super) fn stored(devices: &[DeviceKey]) -> Sent {
     Sent::Stored { needs_sync: false, devices: devices.to_vec() }
 }
-
-/// The time at the start of each case.
-pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
-
-pub(super) const ALICE: &str = "+14155550101";
-pub(super) const BOB: &str = "+14155550102";

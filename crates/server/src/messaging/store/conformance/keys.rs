@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::fixture::{
-    Fixture, Person, curve_key, device_id, kyber_key, kyber_signed_key, last_resort_key,
-    new_device, signed_key,
+use super::fixture::{Fixture, Person};
+use super::samples::{
+    curve_key, device_id, kyber_key, kyber_signed_key, last_resort_key, new_device, signed_key,
 };
 use crate::messaging::store::{
     Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceColumns, KeySet, OneTimeKey, PushId,

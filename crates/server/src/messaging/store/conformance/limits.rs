@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 
-use super::fixture::{ALICE, BOB, Fixture, Person, message, new_device, stored};
+use super::fixture::{Fixture, Person, stored};
+use super::samples::{ALICE, BOB, message, new_device};
 use crate::messaging::store::{
     Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, MessageName, NewMessage, PendingCode, Sent,
     Submission, VerificationCode,

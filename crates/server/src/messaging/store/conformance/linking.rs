@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 
-use super::fixture::{Fixture, NOW};
+use super::fixture::Fixture;
+use super::samples::NOW;
 use crate::messaging::store::{Expiry, PendingCode, ProvisioningAddress, VerificationCode};
 
 const FIRST: ProvisioningAddress = ProvisioningAddress([1; 16]);

@@ -1,6 +1,7 @@
 //! Finding the device that a client claims to be.
 
-use super::fixture::{ALICE, Fixture, Person, device_id, new_device};
+use super::fixture::{Fixture, Person};
+use super::samples::{ALICE, device_id, new_device};
 use crate::messaging::store::{Found, Login, LoginName};
 
 /// Alice in two apps, in one of them with two devices.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::fixture::{Closure, Fixture, Person, curve_key, everything, job};
+use super::fixture::{Closure, Fixture, Person, everything, job};
+use super::samples::curve_key;
 use super::{Backend, Postgresql};
 use crate::messaging::store::{
     Acknowledgement, BundleReply, Device, DeviceKey, KeySet, MessageName, Rows, Sent, Store,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
-use super::fixture::{ALICE, BOB, Fixture, Person, device_id, everything, job, new_device};
+use super::fixture::{Fixture, Person, everything, job};
+use super::samples::{ALICE, BOB, device_id, new_device};
 use crate::messaging::store::{
     Acknowledgement, DeviceColumns, DeviceKey, EPHEMERAL_LIFE, Expiry, MessageName, PageRequest,
     Submission, Turn,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use wormhole_chat::{Timestamp, directory_token};
 
-use super::fixture::{
-    ALICE, BOB, Closure, Fixture, NOW, curve_key, kyber_key, kyber_signed_key, last_resort_key,
-    new_account, new_device, signed_key,
+use super::fixture::{Closure, Fixture};
+use super::samples::{
+    ALICE, BOB, NOW, curve_key, kyber_key, kyber_signed_key, last_resort_key, new_account,
+    new_device, signed_key,
 };
 use crate::messaging::store::{
     Account, Counts, Device, DeviceColumns, IntraApp, KeySet, MessageName, NewAccount, PendingCode,

@@ -1,9 +1,8 @@
 //! Completes envelopes: what the service says about a message, for messages of people and for receipts alike.
 
-use uuid::{Builder, Uuid};
 use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
-use crate::messaging::secrets;
+use crate::messaging::random;
 use crate::messaging::store::Account;
 use crate::messaging::store::tables::{RecipientDevice, StoredMessage};
 
@@ -35,7 +34,7 @@ impl<'a> Source<'a> {
         device: &RecipientDevice,
         now: Timestamp,
     ) -> StoredMessage<'a> {
-        let guid = new_guid();
+        let guid = random::uuid();
         let envelope = Envelope {
             source: Some(self.name()),
             source_account: Some(self.account.id),
@@ -61,9 +60,4 @@ impl<'a> Source<'a> {
             envelope: envelope.encode(),
         }
     }
-}
-
-/// The id of a new message.
-fn new_guid() -> Uuid {
-    Builder::from_random_bytes(secrets::random()).into_uuid()
 }

@@ -151,7 +151,7 @@ impl<'a> Acceptance<'a> {
     }
 
     /// The messages for which there is room, once they are counted. A linked device whose queue is full is left out, so
-    /// that an abandoned one does not keep messages from the others. `None` if the first device has no room, or none.
+    /// that an abandoned one does not keep messages from the others. `None` if the first device has no room, or if no device has.
     fn admit(
         &mut self,
         mut messages: Vec<StoredMessage<'a>>,

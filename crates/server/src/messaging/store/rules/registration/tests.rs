@@ -6,8 +6,8 @@ use std::time::Instant;
 use wormhole_chat::DeviceId;
 
 use super::*;
+use crate::messaging::random;
 use crate::messaging::rate_limits::{Budget, RateLimits};
-use crate::messaging::secrets;
 use crate::messaging::store::{IntraApp, SqliteStore, TokenHash};
 
 /// A database with two apps, in a folder that is removed at the end of the test.
@@ -58,7 +58,7 @@ impl Fixture {
             number: number(),
             app: ClaimedApp { credentials: None, default: Some(app.parse().unwrap()) },
             rejects_registered: false,
-            id: secrets::account_id(),
+            id: random::account_id(),
             device: new_device(),
             directory,
         };
@@ -67,7 +67,9 @@ impl Fixture {
         result.map_err(|refusal| match refusal {
             RegistrationRefusal::Limited(_) => 413,
             RegistrationRefusal::WrongCode => 403,
-            other => panic!("{other:?}"),
+            other @ (RegistrationRefusal::Registered | RegistrationRefusal::WrongApp) => {
+                panic!("{other:?}")
+            }
         })
     }
 

@@ -1,22 +1,24 @@
 //! Random values: ids, codes and the bytes of secrets.
 
 use rand_core::{OsRng, RngCore};
+use uuid::{Builder, Uuid};
 use wormhole_chat::AccountId;
 
 /// Random bytes.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(super) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     OsRng.fill_bytes(&mut bytes);
     bytes
 }
 
-/// The id of a new account: a random UUID. (RFC 9562, section 5.4)
+/// A random UUID. (RFC 9562, section 5.4)
+pub(super) fn uuid() -> Uuid {
+    Builder::from_random_bytes(bytes()).into_uuid()
+}
+
+/// The id of a new account.
 pub(super) fn account_id() -> AccountId {
-    let mut bytes: [u8; 16] = random();
-    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-    *version = *version & 0x0f | 0x40;
-    *variant = *variant & 0x3f | 0x80;
-    AccountId::from_bytes(bytes)
+    AccountId::from_bytes(uuid().into_bytes())
 }
 
 /// A registration id for a device whose client has chosen none: 1 to 16380.
