@@ -21,8 +21,9 @@ macro_rules! statements {
             const TABLES: Tables = Tables { main: "messaging_server", steps: &schema::STEPS };
 
             async fn prepare(client: &Client) -> Result<Self, Error> {
-                // One round trip for all.
-                let ($($name,)*) = futures_util::try_join!($(client.prepare($sql),)*)?;
+                // One round trip for all. Boxed: together, they would overflow the stack of the thread.
+                let ($($name,)*) =
+                    futures_util::try_join!($(Box::pin(client.prepare($sql)),)*)?;
                 Ok(Self { $($name,)* })
             }
         }
