@@ -132,6 +132,7 @@ async fn a_message_on_a_slow_line_is_read_and_one_that_never_ends_is_not() {
 
 #[tokio::test]
 async fn a_device_waits_ten_minutes_to_be_linked() {
+    let begun = Instant::now();
     let (_folder, mut stream) = open_at("waiting", "/v1/websocket/provisioning/").await;
     // The address comes from the thread of the database, which has a clock of its own.
     let mut head = [0; 2];
@@ -139,7 +140,6 @@ async fn a_device_waits_ten_minutes_to_be_linked() {
     let mut address = vec![0; usize::from(head[1])];
     stream.read_exact(&mut address).await.unwrap();
     tokio::time::pause();
-    let begun = Instant::now();
     let (mut reader, mut writer) = stream.split();
     let pings = async {
         loop {
@@ -157,5 +157,6 @@ async fn a_device_waits_ten_minutes_to_be_linked() {
     let close = [&[0x88, 2][..], &1000_u16.to_be_bytes()].concat();
     assert!(received.ends_with(&close), "{received:?}");
     let seconds = begun.elapsed().as_secs();
-    assert!((600..=620).contains(&seconds), "{seconds}");
+    // The start of the service counts, too.
+    assert!((600..=680).contains(&seconds), "{seconds}");
 }

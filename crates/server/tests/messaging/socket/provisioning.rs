@@ -37,12 +37,12 @@ fn link(server: &Server, account: &Client) -> (Client, String) {
     let code = code["verificationCode"].as_str().unwrap();
     assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
     let mut device = server.client();
-    device.log_in(&account.number, "password of the laptop", None);
+    device.log_in(&account.number, "password-of-the-laptop", None);
     let path = format!("/v1/devices/{}-{}", &code[..3], &code[3..]);
     let linked = device.put(&path, ATTRIBUTES).expect(200);
     assert_eq!(linked["uuid"], account.uuid);
     let user = format!("{}.{}", account.number, linked["deviceId"]);
-    device.log_in(&user, "password of the laptop", None);
+    device.log_in(&user, "password-of-the-laptop", None);
     (device, path)
 }
 
@@ -74,7 +74,7 @@ async fn a_linked_device_has_keys_messages_and_an_end_of_its_own() {
     let (alice, bob) = (with_keys(&server, ALICE, 1), with_keys(&server, BOB, 2));
     let (laptop, path) = link(&server, &alice);
     let mut second = server.client();
-    second.log_in(ALICE, "another password", None);
+    second.log_in(ALICE, "another-password", None);
     assert_eq!(second.put(&path, ATTRIBUTES).expect(403)["error"], "bad_code", "it is used");
     assert_eq!(laptop.number, format!("{ALICE}.2"));
     let refused = laptop.get("/v1/devices/provisioning/code").expect(401);
