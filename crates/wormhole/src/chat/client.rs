@@ -168,8 +168,9 @@ impl Client {
             let _gone = answer.send(driver.send(account, content, reply));
         })
         .await??;
-        let accepted = accepted.await.map_err(|_| self.ended());
-        let (timestamp, progress) = accepted?;
+        let Ok((timestamp, progress)) = accepted.await else {
+            return Err(self.wait_for_end().await.into());
+        };
         Ok(SentMessage::new(timestamp, account, progress))
     }
 
@@ -301,16 +302,13 @@ impl Client {
         }
     }
 
-    /// Why the client has ended, once everything is written.
+    /// Waits until the client has ended and its store is closed. Returns why. What the client drops when it ends, such as the
+    /// answers that others wait for, is dropped before the reason is known.
     async fn wait_for_end(&self) -> Ended {
         let mut ended = self.signals.ended.subscribe();
+        let ended = ended.wait_for(Option::is_some).await;
         // The sender is in this handle.
-        let _closed = ended.wait_for(Option::is_some).await;
-        self.ended()
-    }
-
-    fn ended(&self) -> Ended {
-        self.signals.ended.borrow().clone().unwrap_or(Ended::Closed)
+        ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ended::Closed)
     }
 }
 

@@ -249,15 +249,11 @@ impl Driver {
     }
 
     fn finish(&mut self, finished: Finished) {
-        let account = finished.account();
+        let (account, is_cached) = (finished.account(), finished.is_cached());
         let (id, response, error) = self.requests.finish(finished);
-        match &error {
-            None => self.outbox.set_refusal(None),
-            Some(error) if error.is_refusal() => self.outbox.set_refusal(Some(error.clone())),
-            Some(_) => {}
-        }
-        if let Some(account) = account {
-            self.outbox.set_delay(account, error);
+        // What the server has not been asked says nothing about it.
+        if !is_cached {
+            self.outbox.answered(account, error);
         }
         self.input(ClientInput::Response(id, response));
     }

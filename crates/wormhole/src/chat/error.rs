@@ -70,14 +70,15 @@ impl RequestError {
         }
     }
 
-    /// Whether the server, or whatever answers in its place, does not accept us at all.
+    /// Whether the server does not accept us at all.
     pub(crate) const fn is_refusal(&self) -> bool {
         match self {
-            Self::AppRefused | Self::CredentialsRefused | Self::NotAService => true,
+            Self::AppRefused | Self::CredentialsRefused => true,
             Self::Internal
             | Self::IntraApp
             | Self::Invalid(_)
             | Self::Link(_)
+            | Self::NotAService
             | Self::NotFound
             | Self::Refused(_)
             | Self::TooMany(_)

@@ -71,7 +71,9 @@ impl Client {
     ) -> Result<(), IdentityError> {
         let (durable, committed) = oneshot::channel();
         let accepted = self.query(move |driver| driver.accept(account, key, durable)).await?;
-        committed.await.map_err(|_| self.ended())?;
+        if committed.await.is_err() {
+            return Err(self.wait_for_end().await.into());
+        }
         if accepted { Ok(()) } else { Err(IdentityError::NotCurrent) }
     }
 
@@ -91,7 +93,9 @@ impl Client {
     ) -> Result<(), IdentityError> {
         let (durable, committed) = oneshot::channel();
         let refused = self.query(move |driver| driver.refuse(account, key, durable)).await?;
-        committed.await.map_err(|_| self.ended())?;
+        if committed.await.is_err() {
+            return Err(self.wait_for_end().await.into());
+        }
         if refused { Ok(()) } else { Err(IdentityError::NotCurrent) }
     }
 }

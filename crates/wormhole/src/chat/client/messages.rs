@@ -44,7 +44,10 @@ impl Messages {
     pub async fn next(&mut self) -> Result<Event, Ended> {
         loop {
             self.news.mark_unchanged();
-            let stored = self.stored().await.ok_or_else(|| self.client.ended())??;
+            let Some(stored) = self.stored().await else {
+                return Err(self.client.wait_for_end().await);
+            };
+            let stored = stored?;
             if let Some((id, event)) = stored {
                 self.last = Some(id);
                 return Ok(event);
@@ -54,12 +57,12 @@ impl Messages {
             }
             tokio::select! {
                 biased;
-                _ = self.ended.changed() => return Err(self.client.ended()),
+                _ = self.ended.changed() => return Err(self.client.wait_for_end().await),
                 event = self.events.recv() => match event {
                     Ok(event) => self.event = Some(event),
                     Err(RecvError::Lagged(missed)) => self.event = Some(Event::Missed(missed)),
                     // The client is in this stream.
-                    Err(RecvError::Closed) => return Err(self.client.ended()),
+                    Err(RecvError::Closed) => return Err(self.client.wait_for_end().await),
                 },
                 _ = self.news.changed() => {}
             }

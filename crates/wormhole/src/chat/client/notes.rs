@@ -13,7 +13,7 @@ impl Client {
     /// The client has ended.
     pub async fn note(&self, id: ReceivedId) -> Result<Option<Zeroizing<Vec<u8>>>, Ended> {
         let stored = self.store.run(move |store| store.setting(&note_name(id)));
-        let stored = stored.await.ok_or_else(|| self.ended())?;
+        let Some(stored) = stored.await else { return Err(self.wait_for_end().await) };
         Ok(stored?)
     }
 

@@ -25,8 +25,10 @@ impl Client {
     /// # Errors
     /// The client has ended.
     pub async fn failed(&self) -> Result<Vec<FailedMessage>, Ended> {
-        let failed = self.store.run(|store| store.failed()).await;
-        Ok(failed.ok_or_else(|| self.ended())??)
+        let Some(failed) = self.store.run(|store| store.failed()).await else {
+            return Err(self.wait_for_end().await);
+        };
+        Ok(failed?)
     }
 
     /// The user knows that this message has failed, or the application has stored that. Does nothing if there is no such

@@ -12,8 +12,8 @@ pub struct SentMessage {
     timestamp: Timestamp,
     to: AccountId,
     progress: watch::Receiver<Progress>,
-    /// Whether the state was returned.
-    is_reported: bool,
+    /// Why the message is not sent, as it was returned.
+    reported: Option<NotSent>,
 }
 
 impl SentMessage {
@@ -22,7 +22,7 @@ impl SentMessage {
         to: AccountId,
         progress: watch::Receiver<Progress>,
     ) -> Self {
-        Self { timestamp, to, progress, is_reported: false }
+        Self { timestamp, to, progress, reported: None }
     }
 
     /// Identifies the message among those that we have sent.
@@ -52,14 +52,38 @@ impl SentMessage {
                 Progress::OnServer => return Ok(()),
                 Progress::NotSent(why @ NotSent::Failed(_)) => return Err(why),
                 Progress::NotSent(why) => {
-                    if !std::mem::replace(&mut self.is_reported, true) {
+                    if self.reported.as_ref() != Some(&why) {
+                        self.reported = Some(why.clone());
                         return Err(why);
                     }
                 }
                 Progress::Delayed(_) | Progress::Waiting => {}
             }
             self.progress.changed().await.map_err(|_| NotSent::Ended)?;
-            self.is_reported = false;
+            self.reported = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::chat::RequestError;
+
+    #[test]
+    fn each_reason_that_differs_from_the_last_one_is_reported() {
+        let (sender, receiver) = watch::channel(Progress::Waiting);
+        let mut sent = SentMessage::new(Timestamp(1), AccountId::from_bytes([1; 16]), receiver);
+        assert_eq!(sent.on_server().now_or_never(), None);
+        for error in [RequestError::AppRefused, RequestError::CredentialsRefused] {
+            let refused = NotSent::Refused(error);
+            sender.send_replace(Progress::NotSent(refused.clone()));
+            assert_eq!(sent.on_server().now_or_never(), Some(Err(refused)));
+            assert_eq!(sent.on_server().now_or_never(), None);
+        }
+        sender.send_replace(Progress::OnServer);
+        assert_eq!(sent.on_server().now_or_never(), Some(Ok(())));
     }
 }

@@ -65,6 +65,29 @@ async fn a_panic_of_the_task_ends_all_handles() {
 }
 
 #[tokio::test]
+async fn all_who_wait_learn_that_the_store_has_failed() {
+    let (folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let bob = AccountId::from_bytes([7; 16]);
+    client.name_contact(bob, Some("Bob".to_owned())).await.unwrap();
+    let database = rusqlite::Connection::open(folder.0.join("store.sqlite")).unwrap();
+    database.execute("DROP TABLE rows", []).unwrap();
+    let to = Destination::Account(bob);
+    let (sent, named) = soon(async {
+        let sent = client.send(&to, Message::text("hello"));
+        tokio::join!(sent, client.name_contact(bob, None))
+    })
+    .await;
+    let is_store = |ended: &Ended| matches!(ended, Ended::Store(_));
+    assert!(matches!(&sent, Err(SendError::Ended(ended)) if is_store(ended)), "{sent:?}");
+    assert!(named.as_ref().is_err_and(is_store), "{named:?}");
+    let (note, failed) = (client.note(ReceivedId(1)).await, client.failed().await);
+    assert!(note.is_err_and(|ended| is_store(&ended)) && failed.is_err_and(|it| is_store(&it)));
+    let next = client.messages().next().await;
+    assert!(next.as_ref().is_err_and(is_store), "{next:?}");
+}
+
+#[tokio::test]
 async fn the_stream_of_messages_keeps_the_client_running() {
     let (_folder, account) = account();
     let client = Client::open(account, Options::default()).await.unwrap();

@@ -77,8 +77,21 @@ impl Outbox {
         self.blocked.get(&account).copied()
     }
 
+    /// A request has failed or, with `None`, succeeded. It was about an account or about our own keys.
+    pub(super) fn answered(&mut self, account: Option<AccountId>, error: Option<RequestError>) {
+        match &error {
+            None => self.set_refusal(None),
+            Some(error) if error.is_refusal() => self.set_refusal(Some(error.clone())),
+            // A bad answer about one account says nothing about the others.
+            Some(_) => {}
+        }
+        if let Some(account) = account {
+            self.set_delay(account, error);
+        }
+    }
+
     /// A request about an account has failed or, with `None`, succeeded.
-    pub(super) fn set_delay(&mut self, account: AccountId, why: Option<RequestError>) {
+    fn set_delay(&mut self, account: AccountId, why: Option<RequestError>) {
         match why.filter(|_| self.accounts.contains_key(&account)) {
             Some(why) => self.delays.insert(account, why),
             None => self.delays.remove(&account),
@@ -154,6 +167,21 @@ mod tests {
             outbox.list().iter().map(|it| &it.progress).collect::<Vec<_>>(),
             [&Progress::Waiting; 2]
         );
+    }
+
+    #[test]
+    fn a_bad_answer_about_one_account_delays_only_its_messages() {
+        let mut outbox = Outbox::default();
+        let to_bob = outbox.add(Timestamp(1), BOB);
+        let to_carol = outbox.add(Timestamp(2), CAROL);
+        outbox.answered(Some(BOB), Some(RequestError::NotAService));
+        assert_eq!(*to_bob.borrow(), Progress::Delayed(RequestError::NotAService));
+        assert_eq!(*to_carol.borrow(), Progress::Waiting);
+        outbox.answered(Some(BOB), Some(RequestError::CredentialsRefused));
+        let refused = NotSent::Refused(RequestError::CredentialsRefused);
+        assert_eq!(*to_carol.borrow(), Progress::NotSent(refused));
+        outbox.answered(Some(CAROL), None);
+        assert_eq!(*to_carol.borrow(), Progress::Waiting);
     }
 
     #[test]

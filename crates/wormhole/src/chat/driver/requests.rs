@@ -54,6 +54,8 @@ pub(super) struct Finished {
     lane: Lane,
     id: RequestId,
     result: Result<Response, RequestError>,
+    /// Whether the server was not asked, because its answer was known.
+    is_cached: bool,
 }
 
 impl Finished {
@@ -63,6 +65,11 @@ impl Finished {
             Lane::Account(account) => Some(account),
             Lane::OwnKeys => None,
         }
+    }
+
+    /// Whether the server was not asked, because its answer was known.
+    pub(super) const fn is_cached(&self) -> bool {
+        self.is_cached
     }
 }
 
@@ -140,12 +147,13 @@ impl Requests {
             && since.elapsed() < FETCHED_TIME
         {
             let result = Ok(Response::Bundles(bundles));
-            return self.running.push(Box::pin(async move { Finished { lane, id, result } }));
+            let finished = Finished { lane, id, result, is_cached: true };
+            return self.running.push(Box::pin(async move { finished }));
         }
         let service = Arc::clone(&self.service);
         self.running.push(Box::pin(async move {
             let result = answer(&service, request).await;
-            Finished { lane, id, result }
+            Finished { lane, id, result, is_cached: false }
         }));
     }
 
@@ -164,12 +172,14 @@ impl Requests {
         &mut self,
         finished: Finished,
     ) -> (RequestId, Response, Option<RequestError>) {
-        let Finished { lane, id, result } = finished;
+        let Finished { lane, id, result, is_cached } = finished;
         self.busy.remove(&lane);
         let is_about_account = lane != Lane::OwnKeys;
         match result {
             Ok(response) => {
-                self.attempt = 0;
+                if !is_cached {
+                    self.attempt = 0;
+                }
                 if let (Lane::Account(account), Response::Mismatched { .. } | Response::Stale(_)) =
                     (lane, &response)
                 {
@@ -316,7 +326,7 @@ mod tests {
 
     /// The request of a lane has this result.
     fn finish(requests: &mut Requests, lane: Lane, result: Result<Response, RequestError>) {
-        requests.finish(Finished { lane, id: request_id(), result });
+        requests.finish(Finished { lane, id: request_id(), result, is_cached: false });
     }
 
     fn publication() -> Request {
@@ -373,6 +383,21 @@ mod tests {
         // When they have ended, the client makes its requests again.
         requests.running.clear();
         assert!(requests.due().is_some() && requests.take_retry());
+    }
+
+    #[tokio::test]
+    async fn keys_that_were_known_say_nothing_about_the_server() {
+        let mut requests = requests();
+        requests.attempt = 3;
+        requests.keep(Resolved { account: account(1), app: None, bundles: Vec::new() });
+        requests.push(request_id(), Request::Bundles(account(1)));
+        requests.start();
+        let finished = requests.next().await.unwrap();
+        assert!(finished.is_cached());
+        requests.finish(finished);
+        assert_eq!(requests.attempt, 3);
+        finish(&mut requests, Lane::Account(account(2)), Ok(Response::Done));
+        assert_eq!(requests.attempt, 0);
     }
 
     #[tokio::test]
