@@ -167,7 +167,7 @@ pub(super) fn event(
 
 /// Shows that a message has arrived that cannot be read.
 fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<()> {
-    let Event::NotRead { id, from, timestamp, why } = event else { return Ok(()) };
+    let Event::NotRead { id, from, timestamp, why, .. } = event else { return Ok(()) };
     let account = from.map(|address| address.account);
     let known = contacts.iter().find(|contact| Some(contact.account) == account);
     let why = printable::line(&why.to_string());

@@ -27,7 +27,7 @@ use super::account::{SharedStore, now};
 use super::error::{Ended, NotSent, SendFailure};
 use super::message::{Connection, Event, Progress};
 use super::service::{KeyCount, Service};
-use super::store::{Contact, StoreError};
+use super::store::{Contact, EnvelopeHash, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
@@ -73,6 +73,8 @@ pub(super) struct Driver {
     last_delivery: u64,
     /// The sender of the envelope that is being handled, as the server describes it.
     source: Option<Contact>,
+    /// The hash of that envelope.
+    envelope: Option<EnvelopeHash>,
     /// What waits for the application.
     counts: Counts,
     max_unread: usize,
@@ -119,6 +121,7 @@ impl Driver {
             deliveries: BTreeMap::new(),
             last_delivery: 0,
             source: None,
+            envelope: None,
             counts,
             max_unread,
             is_up_to_date: false,
@@ -210,7 +213,7 @@ impl Driver {
             match output {
                 ClientOutput::Commit(id, changes) => {
                     let changes = self.without_invisible(changes);
-                    self.commits.add_changes(id, changes);
+                    self.commits.add_changes(id, changes, self.envelope);
                 }
                 ClientOutput::Request(id, request) => self.requests.push(id, request),
                 ClientOutput::Acknowledge(Delivery(id)) => {

@@ -160,7 +160,7 @@ pub enum Event {
     /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
     /// the states that matter.
     Missed(u64),
-    /// A message has arrived, but cannot be read. The store keeps the newest 1,000 of them.
+    /// A message has arrived, but cannot be read. The store keeps the newest 1,000 of them, and 100 of one account.
     NotRead {
         /// Pass it to [`Client::done`](super::Client::done) when the user knows that a message is lost.
         id: ReceivedId,
@@ -170,6 +170,8 @@ pub enum Event {
         timestamp: Option<Timestamp>,
         /// Why it cannot be read.
         why: ReadError,
+        /// How many later messages of the same account could not be read and were only counted.
+        more: u64,
     },
     /// A message of ours has left the outbox: it is on the server or has failed. Those that have not are in
     /// [`Client::outbox`](super::Client::outbox), and those that have failed in [`Client::failed`](super::Client::failed).

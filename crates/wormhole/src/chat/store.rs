@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+mod arrival;
 mod database;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -34,23 +35,26 @@ pub mod fuzzing;
 mod items;
 mod lock;
 mod master;
+mod received;
 mod records;
 mod sealing;
 mod seen;
 mod state_key;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rand_core::OsRng;
 use wormhole_chat::{AccountId, StoreKey, Timestamp};
 use wormhole_disk::private;
+use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use database::Database;
 use lock::Lock;
 use master::{Cost, KeyFile, MasterKey, WrappedKey, Wrapping};
+use received::{Entry, ReceivedIndex};
 use sealing::{RowKeys, Table};
 use seen::Seen;
 
@@ -59,7 +63,7 @@ pub use error::StoreError;
 pub(crate) use items::StoredMessage;
 pub use master::{Passphrase, Protection, ProtectionKind};
 pub use records::{App, Contact, Registration};
-pub(crate) use write::Commit;
+pub(crate) use write::{Commit, EnvelopeHash};
 
 /// An open store. Only one process can open it at a time.
 #[derive(Debug)]
@@ -68,10 +72,10 @@ pub struct Store {
     database: Database,
     keys: RowKeys,
     master: MasterKey,
-    /// The received messages in the store, and the lengths of their rows.
-    received: BTreeMap<ReceivedId, usize>,
-    /// Those of them that could not be read.
-    unreadable: BTreeSet<ReceivedId>,
+    /// The received messages in the store.
+    received: ReceivedIndex,
+    /// The accounts that we have written to, and those about which the user has said something.
+    known: BTreeSet<AccountId>,
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
     seen: Seen,
@@ -155,13 +159,11 @@ impl Store {
         let database = Database::open(&database_file(directory))?;
         database.check(&keys)?;
         database.shrink()?;
-        let (mut received, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+        let mut received = ReceivedIndex::default();
         database.for_each(&keys, Table::Received, |key, value| {
-            let id = items::decode_received_id(key)?;
-            received.insert(id, value.len());
-            if items::is_unreadable(value) {
-                unreadable.insert(id);
-            }
+            let (from, is_readable) = (items::sender(value), !items::is_unreadable(value));
+            let entry = Entry { from, is_readable, bytes: value.len() };
+            received.insert(items::decode_received_id(key)?, entry);
             Ok(())
         })?;
         let mut failed = 0;
@@ -169,20 +171,13 @@ impl Store {
             failed += 1;
             Ok(())
         })?;
+        let known = known_accounts(&database, &keys)?;
         let mut seen = Seen::default();
-        database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value))?;
+        database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value, &known))?;
+        seen.forget_old();
         let directory = directory.to_owned();
-        let store = Self {
-            directory,
-            database,
-            keys,
-            master,
-            received,
-            unreadable,
-            failed,
-            seen,
-            _lock: lock,
-        };
+        let store =
+            Self { directory, database, keys, master, received, known, failed, seen, _lock: lock };
         // Key files of an interrupted change of the protection.
         KeyFile::remove_others(&store.directory, wrapped.key_file())?;
         Ok(store)
@@ -254,22 +249,18 @@ impl Store {
         &self,
         id: Option<ReceivedId>,
     ) -> Result<Option<(ReceivedId, StoredMessage)>, StoreError> {
-        let mut newer = match id {
-            Some(ReceivedId(id)) => self.received.range(ReceivedId(id.saturating_add(1))..),
-            None => self.received.range(..),
-        };
-        let Some((id, _)) = newer.next() else { return Ok(None) };
+        let Some(id) = self.received.after(id) else { return Ok(None) };
         let value = self.database.get(&self.keys, Table::Received, &id.0.to_be_bytes());
         let value = value.and_then(|value| value.ok_or(StoreError::Damaged));
         let message = match value.and_then(|value| items::decode_received(&value)) {
             Ok(message) => message,
             Err(StoreError::Damaged | StoreError::UnknownFormat) => {
                 let why = super::ReadError::Damaged;
-                StoredMessage::Unreadable { from: None, timestamp: None, why }
+                StoredMessage::Unreadable { from: None, timestamp: None, why, more: 0 }
             }
             Err(error) => return Err(error),
         };
-        Ok(Some((*id, message)))
+        Ok(Some((id, message)))
     }
 
     /// Number of received messages in the store, including those that could not be read.
@@ -280,12 +271,12 @@ impl Store {
     /// Number of received messages in the store that could be read. The others do not stop later messages, because anybody
     /// can send them; at most 1,000 of them are kept, the newest.
     pub(crate) fn readable_count(&self) -> usize {
-        self.received.len().saturating_sub(self.unreadable.len())
+        self.received.readable()
     }
 
     /// Length of all received messages in the store, in bytes.
     pub(crate) fn received_bytes(&self) -> usize {
-        self.received.values().sum()
+        self.received.bytes()
     }
 
     /// The messages that cannot be sent, and that the application has not taken, oldest first.
@@ -340,6 +331,22 @@ impl Store {
     pub fn setting(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         self.database.get(&self.keys, Table::Setting, name.as_bytes())
     }
+}
+
+/// The accounts that we have written to, and those about which the user has said something.
+fn known_accounts(database: &Database, keys: &RowKeys) -> Result<BTreeSet<AccountId>, StoreError> {
+    let mut known = BTreeSet::new();
+    database.for_each(keys, Table::WrittenTo, |key, _| {
+        known.insert(AccountId::from_bytes(Reader::new(key).array()?));
+        Ok(())
+    })?;
+    database.for_each(keys, Table::Contact, |key, value| {
+        // A damaged one is reported when the contacts are read.
+        let contact = Contact::decode(key, value).ok().filter(Contact::is_known);
+        known.extend(contact.map(|contact| contact.account));
+        Ok(())
+    })?;
+    Ok(known)
 }
 
 /// Wraps the master key, and writes a key file if one protects it.

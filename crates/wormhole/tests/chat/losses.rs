@@ -56,7 +56,7 @@ async fn a_message_that_cannot_be_read_stays_until_the_application_is_done_with_
             next_event(&mut messages, |event| matches!(event, Event::NotRead { .. })).await;
         let (id, timestamp, why) =
             (ReceivedId(1), Some(Timestamp(1234)), ReadError::NotDecryptable);
-        assert_eq!(unread, Event::NotRead { id, from, timestamp, why });
+        assert_eq!(unread, Event::NotRead { id, from, timestamp, why, more: 0 });
         next_event(&mut messages, |event| *event == Event::UpToDate).await;
         b.close().await;
     }

@@ -81,8 +81,8 @@ impl Messages {
                     let contact = contact.unwrap_or_else(|| crate::chat::contact(account));
                     Event::Message(Box::new(ReceivedMessage::new(id, received, contact)))
                 }
-                StoredMessage::Unreadable { from, timestamp, why } => {
-                    Event::NotRead { id, from, timestamp, why }
+                StoredMessage::Unreadable { from, timestamp, why, more } => {
+                    Event::NotRead { id, from, timestamp, why, more }
                 }
             };
             Ok(Some((id, event)))

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
-use wormhole_chat::{Changes, CommitId, Timestamp};
+use wormhole_chat::{AccountId, Changes, CommitId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
-use crate::chat::store::{Commit, Contact, ReceivedId, StoreError};
+use crate::chat::store::{Commit, Contact, EnvelopeHash, ReceivedId, StoreError};
 
 /// Changes that are not durable yet.
 #[derive(Default)]
@@ -63,15 +63,25 @@ pub(in crate::chat) struct Counts {
 type Running = Pin<Box<dyn Future<Output = Result<Durable, StoreError>> + Send>>;
 
 impl Commits {
-    /// Adds changes of the client.
-    pub(super) fn add_changes(&mut self, id: CommitId, changes: Changes) {
-        self.waiting.commit.add(changes);
+    /// Adds changes of the client, perhaps because of an envelope.
+    pub(super) fn add_changes(
+        &mut self,
+        id: CommitId,
+        changes: Changes,
+        envelope: Option<EnvelopeHash>,
+    ) {
+        self.waiting.commit.add_from(changes, envelope);
         self.waiting.then.last = Some(id);
     }
 
     /// Adds changes after which a request of the server can be answered.
-    pub(super) fn add_acknowledged(&mut self, changes: Changes, origin: RequestOrigin) {
-        self.waiting.commit.add(changes);
+    pub(super) fn add_acknowledged(
+        &mut self,
+        changes: Changes,
+        envelope: EnvelopeHash,
+        origin: RequestOrigin,
+    ) {
+        self.waiting.commit.add_from(changes, Some(envelope));
         self.waiting.then.acknowledged.push(origin);
     }
 
@@ -83,6 +93,11 @@ impl Commits {
     /// Adds a setting; `None` removes it.
     pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
         self.waiting.commit.settings.push((name, value));
+    }
+
+    /// Adds an account that we write to.
+    pub(super) fn add_written_to(&mut self, account: AccountId) {
+        self.waiting.commit.written_to.insert(account);
     }
 
     /// Adds a message that the application has taken.

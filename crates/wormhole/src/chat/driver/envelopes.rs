@@ -1,7 +1,9 @@
 //! Messages from the server.
 
+use sha2::{Digest as _, Sha256};
 use wormhole_chat::{
-    Changes, ClientInput, Delivery, Envelope, EnvelopeKind, ReadError, Timestamp, Unreadable,
+    Changes, ClientInput, Content, Delivery, Envelope, EnvelopeKind, ReadError, Timestamp,
+    Unreadable,
 };
 
 use super::Driver;
@@ -27,27 +29,38 @@ impl Driver {
     }
 
     fn envelope(&mut self, bytes: &[u8], origin: RequestOrigin) {
+        let hash = Sha256::digest(bytes).into();
         let Ok(envelope) = Envelope::decode(bytes) else {
             // The server would deliver it again for ever, so it is acknowledged, but only when the reason is durable.
             let (timestamp, why) = (Timestamp(0), ReadError::Malformed);
             let unreadable = vec![Unreadable { from: None, timestamp, why }];
             let changes = Changes { unreadable, ..Changes::default() };
-            return self.commits.add_acknowledged(changes, origin);
+            return self.commits.add_acknowledged(changes, hash, origin);
         };
         if envelope.kind == EnvelopeKind::PreKeyBundle {
             self.upkeep.used();
         }
         self.source = source(&envelope);
+        self.envelope = Some(hash);
         self.last_delivery += 1;
         self.deliveries.insert(self.last_delivery, origin);
         self.input(ClientInput::Envelope(Delivery(self.last_delivery), Box::new(envelope)));
         self.process_outputs();
-        self.source = None;
+        (self.source, self.envelope) = (None, None);
     }
 
-    /// Drops messages that have nothing for a person, and remembers what the server said about the senders of the others.
+    /// Drops messages that are not for a person, reports those that we cannot show, and remembers what the server said about
+    /// the senders of the others.
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
-        changes.received.retain(|received| received.content.is_visible());
+        let (visible, others): (Vec<_>, Vec<_>) =
+            changes.received.into_iter().partition(|received| received.content.is_visible());
+        changes.received = visible;
+        let unsupported = others.iter().filter(|received| is_for_a_person(&received.content));
+        changes.unreadable.extend(unsupported.map(|received| Unreadable {
+            from: Some(received.from),
+            timestamp: received.timestamp,
+            why: ReadError::Unsupported,
+        }));
         let senders = changes.received.iter().map(|received| received.from.account);
         let source = self.source.take();
         if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))
@@ -56,6 +69,23 @@ impl Driver {
             self.put(contact);
         }
         changes
+    }
+}
+
+/// Whether a content that has neither text nor files may still be meant for a person, such as a sticker.
+fn is_for_a_person(content: &Content) -> bool {
+    match content {
+        Content::Data(data) => {
+            !data.end_session && !data.expire_timer_update && !data.profile_key_update
+        }
+        Content::Unknown => true,
+        Content::Call(_)
+        | Content::DecryptionError(_)
+        | Content::Null
+        | Content::Receipt(_)
+        | Content::SenderKeyDistribution(_)
+        | Content::Sync(_)
+        | Content::Typing(_) => false,
     }
 }
 
@@ -68,4 +98,20 @@ fn source(envelope: &Envelope) -> Option<Contact> {
         app: app.map(|app: AppName| app.to_string()),
         ..crate::chat::contact(envelope.source_account?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole_chat::DataMessage;
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_for_a_person_is_reported() {
+        let data = |data| is_for_a_person(&Content::Data(Box::new(data)));
+        assert!(data(DataMessage::default()) && is_for_a_person(&Content::Unknown));
+        assert!(!data(DataMessage { end_session: true, ..DataMessage::default() }));
+        assert!(!data(DataMessage { expire_timer_update: true, ..DataMessage::default() }));
+        assert!(!is_for_a_person(&Content::Null));
+    }
 }

@@ -58,6 +58,7 @@ impl Driver {
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
         self.check_room(to)?;
+        self.commits.add_written_to(to);
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));
         Ok(())

@@ -55,5 +55,5 @@ fn values(bytes: &[u8]) {
         assert_eq!(again, Ok(StoredMessage::Read(message)));
     }
     let _ = items::decode_failed(&[7; 8], bytes);
-    let _ = Seen::default().restore(&[1; 21], bytes);
+    let _ = Seen::default().restore(&[1; 21], bytes, &Default::default());
 }

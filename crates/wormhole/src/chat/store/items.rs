@@ -3,7 +3,7 @@
 //! | first byte | row of | the rest |
 //! |---|---|---|
 //! | 1 | a received message | account, device, timestamp (8), whether the sender's identity key differs (1), content |
-//! | 2 | a message that could not be read | whether the sender is known (1), account, device, timestamp (8), reason (1) |
+//! | 2 | a message that could not be read | whether the sender is known (1), account, device, timestamp (8), reason (1), perhaps how many more there are (8) |
 //! | 1 | a message that cannot be sent | recipient, reason (1), content |
 
 use wormhole_chat::{
@@ -31,6 +31,8 @@ pub(crate) enum StoredMessage {
         timestamp: Option<Timestamp>,
         /// Why it could not be read.
         why: ReadError,
+        /// How many later ones of the same account were not stored.
+        more: u64,
     },
 }
 
@@ -46,12 +48,43 @@ pub(super) fn encode_received(message: &Received) -> Zeroizing<Vec<u8>> {
 
 /// Encodes a message that could not be read.
 pub(super) fn encode_unreadable(message: &Unreadable) -> Zeroizing<Vec<u8>> {
+    unreadable(message.from, message.timestamp, message.why.into())
+}
+
+/// Encodes a message that could be read, but that is not stored because of a limit.
+pub(super) fn encode_too_many(from: Address, timestamp: Timestamp) -> Zeroizing<Vec<u8>> {
+    unreadable(Some(from), timestamp, ReadError::TooMany)
+}
+
+fn unreadable(from: Option<Address>, timestamp: Timestamp, why: ReadError) -> Zeroizing<Vec<u8>> {
     let mut value = Zeroizing::new(vec![UNREADABLE]);
-    value.push(message.from.is_some().into());
-    message.from.into_iter().for_each(|from| put_address(&mut value, from));
-    value.extend(message.timestamp.0.to_be_bytes());
-    value.push(read_error_number(message.why.into()));
+    value.push(from.is_some().into());
+    from.into_iter().for_each(|from| put_address(&mut value, from));
+    value.extend(timestamp.0.to_be_bytes());
+    value.push(read_error_number(why));
     value
+}
+
+/// Counts one more message in the value of one that could not be read.
+pub(super) fn add_one(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let StoredMessage::Unreadable { more, .. } = decode_received(value)? else {
+        return Err(StoreError::Damaged);
+    };
+    let length = value.len() - if more == 0 { 0 } else { COUNT };
+    let mut counted = Zeroizing::new(value.get(..length).unwrap_or_default().to_vec());
+    counted.extend(more.saturating_add(1).to_be_bytes());
+    Ok(counted)
+}
+
+/// The account that sent a received message, if it is known and the value can be decoded.
+pub(super) fn sender(value: &[u8]) -> Option<AccountId> {
+    let mut reader = Reader::new(value);
+    let is_known = match reader.u8().ok()? {
+        READ => true,
+        UNREADABLE => read_flag(&mut reader).ok()?,
+        _ => false,
+    };
+    decode_address(&mut reader).ok().filter(|_| is_known).map(|from| from.account)
 }
 
 /// Whether a received message could not be read.
@@ -75,7 +108,9 @@ pub(super) fn decode_received(value: &[u8]) -> Result<StoredMessage, StoreError>
             let from = if is_known { Some(decode_address(&mut reader)?) } else { None };
             let timestamp = Some(read_timestamp(&mut reader)?);
             let why = read_error(reader.u8()?)?;
-            end(&reader, StoredMessage::Unreadable { from, timestamp, why })
+            let has_more = !reader.is_empty();
+            let more = if has_more { u64::from_be_bytes(reader.array()?) } else { 0 };
+            end(&reader, StoredMessage::Unreadable { from, timestamp, why, more })
         }
         _ => Err(StoreError::UnknownFormat),
     }
@@ -216,6 +251,9 @@ const fn failure(number: u8) -> Result<SendFailure, StoreError> {
         _ => return Err(StoreError::UnknownFormat),
     })
 }
+
+/// Length of the number of further messages.
+const COUNT: usize = 8;
 
 /// First byte of a message that could be read.
 const READ: u8 = 1;

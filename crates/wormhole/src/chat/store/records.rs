@@ -114,6 +114,11 @@ impl Registration {
 }
 
 impl Contact {
+    /// Whether the user, and not only the server, has said something about the account.
+    pub(in crate::chat) const fn is_known(&self) -> bool {
+        self.is_default || self.is_in_app || self.name.is_some() || self.verified.is_some()
+    }
+
     /// Encodes everything except for the account, which is the key.
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut value = Zeroizing::new(vec![FORMAT]);

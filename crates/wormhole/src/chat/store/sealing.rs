@@ -35,8 +35,10 @@ pub(super) enum Table {
     Digest,
     /// A message that cannot be sent, until the application has taken it.
     Failed,
-    /// Timestamps of messages that a device has sent us.
+    /// Which messages a device has sent us.
     Seen,
+    /// An account that we have written to.
+    WrittenTo,
 }
 
 impl Table {
@@ -52,12 +54,16 @@ impl Table {
             Self::Digest => 7,
             Self::Failed => 8,
             Self::Seen => 9,
+            Self::WrittenTo => 10,
         }
     }
 }
 
 /// Identifies a row without showing its key.
 pub(super) type RowId = [u8; 32];
+
+/// A keyed hash of a message that has arrived.
+pub(super) type Fingerprint = [u8; 8];
 
 /// The key and the value of a row.
 pub(super) type OpenRow = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
@@ -67,6 +73,7 @@ pub(super) struct RowKeys {
     ids: Secret<32>,
     values: XChaCha20Poly1305,
     digests: Secret<32>,
+    messages: Secret<32>,
 }
 
 impl fmt::Debug for RowKeys {
@@ -88,6 +95,7 @@ impl RowKeys {
             ids: Secret::new(*derive(b"wormhole chat store: row ids")),
             values: XChaCha20Poly1305::new((&*derive(b"wormhole chat store: values")).into()),
             digests: Secret::new(*derive(b"wormhole chat store: digests")),
+            messages: Secret::new(*derive(b"wormhole chat store: messages")),
         }
     }
 
@@ -99,6 +107,12 @@ impl RowKeys {
     /// A keyed hash of a sealed row. The digest of the store is the XOR of those of all rows.
     pub(super) fn digest(&self, table: u8, id: &RowId, sealed: &[u8]) -> [u8; 32] {
         mac(&self.digests, &[id, &[table], sealed])
+    }
+
+    /// Identifies a message that has arrived, without showing it.
+    pub(super) fn fingerprint(&self, message: &[&[u8]]) -> Fingerprint {
+        let [a, b, c, d, e, f, g, h, ..] = mac(&self.messages, message);
+        [a, b, c, d, e, f, g, h]
     }
 
     /// Seals a row, with a random nonce. The key must have at most 255 bytes.

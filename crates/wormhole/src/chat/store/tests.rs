@@ -1,5 +1,6 @@
 //! Tests of the store with real files.
 
+mod arrivals;
 mod crash;
 mod damage;
 mod protection;

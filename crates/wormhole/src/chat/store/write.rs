@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wormhole_chat::{AccountId, Address, Changes, Failed, StoreKey, Timestamp};
+use wormhole_chat::{AccountId, Address, Changes, Failed, StoreKey, Timestamp, Unreadable};
 use zeroize::Zeroizing;
 
+use super::arrival::Arrival;
 use super::database::Transaction;
 use super::records::{Contact, Registration};
 use super::sealing::Table;
-use super::seen::Seen;
 use super::{ReceivedId, Store, StoreError, items, state_key};
-use crate::chat::account::now;
 
 type Secret = Zeroizing<Vec<u8>>;
 
@@ -28,6 +27,8 @@ pub(crate) struct Commit {
     pub(in crate::chat) contacts: BTreeMap<AccountId, Contact>,
     /// Received messages that the application has taken: they are removed.
     pub(in crate::chat) taken: Vec<ReceivedId>,
+    /// Accounts that we write to.
+    pub(in crate::chat) written_to: BTreeSet<AccountId>,
     /// Messages that cannot be sent, and that the application has taken: they are removed.
     pub(in crate::chat) forgotten: Vec<Timestamp>,
     /// Settings: name, at most 64 bytes, and the new value; `None` removes it.
@@ -37,10 +38,15 @@ pub(crate) struct Commit {
 /// An encoded message that has arrived.
 #[derive(Debug)]
 pub(in crate::chat) struct NewMessage {
-    /// Identifies a message that could be read.
-    id: Option<(Address, Timestamp)>,
-    value: Secret,
+    pub(super) from: Option<Address>,
+    pub(super) timestamp: Timestamp,
+    /// Identifies one that could not be read.
+    pub(super) envelope: Option<EnvelopeHash>,
+    pub(super) value: Secret,
 }
+
+/// SHA-256 of an envelope.
+pub(crate) type EnvelopeHash = [u8; 32];
 
 #[cfg(test)]
 impl NewMessage {
@@ -52,6 +58,11 @@ impl NewMessage {
 impl Commit {
     /// Adds changes of the client, which replace earlier values of the same rows.
     pub(crate) fn add(&mut self, changes: Changes) {
+        self.add_from(changes, None);
+    }
+
+    /// Adds changes of the client because of an envelope.
+    pub(crate) fn add_from(&mut self, changes: Changes, envelope: Option<EnvelopeHash>) {
         let Changes { rows, received, unreadable, failed } = changes;
         for (key, value) in rows {
             self.bytes += value.as_ref().map_or(0, |value| value.len());
@@ -60,11 +71,14 @@ impl Commit {
             self.bytes = self.bytes.saturating_sub(previous);
         }
         for message in &received {
-            let id = Some((message.from, message.timestamp));
-            self.add_message(NewMessage { id, value: items::encode_received(message) });
+            let value = items::encode_received(message);
+            let (from, timestamp) = (Some(message.from), message.timestamp);
+            self.add_message(NewMessage { from, timestamp, envelope: None, value });
         }
         for message in &unreadable {
-            self.add_message(NewMessage { id: None, value: items::encode_unreadable(message) });
+            let value = items::encode_unreadable(message);
+            let Unreadable { from, timestamp, .. } = *message;
+            self.add_message(NewMessage { from, timestamp, envelope, value });
         }
         for message in failed {
             self.bytes += message.content.len();
@@ -102,12 +116,14 @@ impl Commit {
             registration,
             contacts,
             taken,
+            written_to,
             forgotten,
             settings,
         } = self;
         let is_taken = !taken.is_empty() || !forgotten.is_empty();
         let has_messages = !received.is_empty() || !failed.is_empty();
-        let has_rows = !rows.is_empty() || !contacts.is_empty() || !settings.is_empty();
+        let has_accounts = !contacts.is_empty() || !written_to.is_empty();
+        let has_rows = !rows.is_empty() || has_accounts || !settings.is_empty();
         registration.is_none() && !is_taken && !has_messages && !has_rows
     }
 }
@@ -121,23 +137,22 @@ impl Store {
     pub(crate) fn commit(&mut self, commit: &Commit) -> Result<Vec<ReceivedId>, StoreError> {
         let mut transaction = self.database.begin(&self.keys)?;
         write_rows(&mut transaction, commit)?;
-        let received = write_received(&mut transaction, &mut self.seen, &commit.received)?;
-        let new = received.iter().filter(|(_, value)| items::is_unreadable(value));
-        let mut unreadable = self.unreadable.clone();
-        unreadable.extend(new.map(|(id, _)| *id));
-        commit.taken.iter().for_each(|id| {
-            unreadable.remove(id);
-        });
-        let dropped = drop_oldest(&mut transaction, &mut unreadable)?;
+        self.known.extend(&commit.written_to);
+        let known = commit.contacts.values().filter(|contact| contact.is_known());
+        self.known.extend(known.map(|contact| contact.account));
+        commit.taken.iter().for_each(|id| self.received.remove(*id));
+        let mut arrival = Arrival {
+            rows: &mut transaction,
+            keys: &self.keys,
+            seen: &mut self.seen,
+            index: &mut self.received,
+            known: &self.known,
+        };
+        let received = arrival.write(&commit.received)?;
         let failed = write_failed(&mut transaction, commit)?;
         transaction.commit()?;
-        self.unreadable = unreadable;
-        self.received.extend(received.iter().map(|(id, value)| (*id, value.len())));
-        for id in commit.taken.iter().chain(&dropped) {
-            self.received.remove(id);
-        }
         self.failed = self.failed.saturating_add_signed(failed);
-        Ok(received.into_iter().map(|(id, _)| id).collect())
+        Ok(received)
     }
 }
 
@@ -158,52 +173,13 @@ fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreEr
         let value = value.as_deref().map(Vec::as_slice);
         rows.set(Table::Client, &state_key::encode(key), value)?;
     }
+    for account in &commit.written_to {
+        rows.put(Table::WrittenTo, account.as_bytes(), &[])?;
+    }
     for id in &commit.taken {
         rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
     }
     Ok(())
-}
-
-/// Writes messages that have arrived. Returns their ids and values.
-fn write_received<'a>(
-    rows: &mut Transaction<'_>,
-    seen: &mut Seen,
-    messages: &'a [NewMessage],
-) -> Result<Vec<(ReceivedId, &'a [u8])>, StoreError> {
-    let day = u32::try_from(now().0 / MILLISECONDS_PER_DAY).unwrap_or(u32::MAX);
-    let is_new = |message: &&NewMessage| {
-        message.id.is_none_or(|(from, timestamp)| seen.insert(from, timestamp, day))
-    };
-    let messages: Vec<_> = messages.iter().filter(is_new).collect();
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    seen.write(rows)?;
-    let last = rows.get(Table::LastReceived, &[])?;
-    let last = last.map(|last| items::decode_received_id(&last)).transpose()?;
-    let mut last = last.map_or(0, |ReceivedId(last)| last);
-    let mut written = Vec::new();
-    for NewMessage { value, .. } in messages {
-        last += 1;
-        rows.put(Table::Received, &last.to_be_bytes(), value)?;
-        written.push((ReceivedId(last), value.as_slice()));
-    }
-    rows.put(Table::LastReceived, &[], &last.to_be_bytes())?;
-    Ok(written)
-}
-
-/// Removes the oldest messages that could not be read, if there are too many. Returns their ids.
-fn drop_oldest(
-    rows: &mut Transaction<'_>,
-    unreadable: &mut BTreeSet<ReceivedId>,
-) -> Result<Vec<ReceivedId>, StoreError> {
-    let mut dropped = Vec::new();
-    while unreadable.len() > MAX_UNREADABLE {
-        let Some(id) = unreadable.pop_first() else { break };
-        rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
-        dropped.push(id);
-    }
-    Ok(dropped)
 }
 
 /// Writes messages that cannot be sent, and removes those that the application has taken. Returns how many more there are.
@@ -222,10 +198,5 @@ fn write_failed(rows: &mut Transaction<'_>, commit: &Commit) -> Result<isize, St
     Ok(more)
 }
 
-/// Maximum number of messages that could not be read; the oldest is removed first.
-const MAX_UNREADABLE: usize = 1000;
-
 /// Maximum length of a setting's name in bytes. A row's key has at most 255.
 const MAX_SETTING_NAME: usize = 64;
-
-const MILLISECONDS_PER_DAY: u64 = 24 * 60 * 60 * 1000;

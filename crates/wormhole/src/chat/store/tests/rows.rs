@@ -54,22 +54,6 @@ fn an_id_of_a_received_message_is_never_used_again() {
 }
 
 #[test]
-fn a_message_that_has_arrived_before_is_dropped() {
-    let folder = Folder::new();
-    let mut store = folder.create();
-    let twice = received(vec![message(1, "pay"), message(1, "pay"), message(2, "other")]);
-    assert_eq!(store.commit(&twice), Ok(vec![ReceivedId(1), ReceivedId(2)]));
-    let taken = Commit { taken: vec![ReceivedId(1)], ..Commit::default() };
-    store.commit(&taken).unwrap();
-    for _ in 0..2 {
-        assert_eq!(store.commit(&received(vec![message(1, "pay")])), Ok(vec![]));
-        assert_eq!(store.received_count(), 1);
-        drop(store);
-        store = folder.open().unwrap();
-    }
-}
-
-#[test]
 fn a_row_that_cannot_be_read_does_not_hide_later_messages() {
     let folder = Folder::new();
     let mut store = folder.create();
@@ -79,7 +63,7 @@ fn a_row_that_cannot_be_read_does_not_hide_later_messages() {
     drop(store);
     let store = folder.open().unwrap();
     let why = crate::chat::ReadError::Damaged;
-    let damaged = StoredMessage::Unreadable { from: None, timestamp: None, why };
+    let damaged = StoredMessage::Unreadable { from: None, timestamp: None, why, more: 0 };
     assert_eq!(store.received_after(Some(ReceivedId(1))), Ok(Some((ReceivedId(2), damaged))));
     let third = StoredMessage::Read(message(3, "three"));
     assert_eq!(store.received_after(Some(ReceivedId(2))), Ok(Some((ReceivedId(3), third))));
@@ -106,7 +90,7 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
         assert_eq!(id, ReceivedId(1));
         let (from, timestamp) = (Some(address(1)), Some(Timestamp(7)));
         let why = crate::chat::ReadError::MissingKey;
-        assert_eq!(message, StoredMessage::Unreadable { from, timestamp, why });
+        assert_eq!(message, StoredMessage::Unreadable { from, timestamp, why, more: 0 });
         let failed = store.failed().unwrap();
         assert_eq!((failed.len(), store.failed_count()), (1, 1));
         assert_eq!((failed[0].timestamp, failed[0].to), (Timestamp(9), account(2)));
@@ -119,30 +103,6 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
     let forgotten = Commit { forgotten: vec![Timestamp(9), Timestamp(9)], ..Commit::default() };
     store.commit(&forgotten).unwrap();
     assert_eq!((store.failed().unwrap().len(), store.failed_count()), (0, 0));
-}
-
-#[test]
-fn messages_that_cannot_be_read_do_not_fill_the_store() {
-    let folder = Folder::new();
-    let mut store = folder.create();
-    store.commit(&received(vec![message(1, "one")])).unwrap();
-    let unreadable = |number| Unreadable {
-        from: None,
-        timestamp: Timestamp(number),
-        why: wormhole_chat::ReadError::Unsupported,
-    };
-    let changes = Changes { unreadable: (0..600).map(unreadable).collect(), ..Changes::default() };
-    for _ in 0..2 {
-        store.commit(&commit_of(changes.clone())).unwrap();
-        drop(store);
-        store = folder.open().unwrap();
-    }
-    assert_eq!((store.received_count(), store.readable_count()), (1001, 1));
-    let (first, _) = store.received_after(None).unwrap().unwrap();
-    let (second, _) = store.received_after(Some(first)).unwrap().unwrap();
-    assert_eq!((first, second), (ReceivedId(1), ReceivedId(202)));
-    store.commit(&Commit { taken: vec![first, second], ..Commit::default() }).unwrap();
-    assert_eq!((store.received_count(), store.readable_count()), (999, 0));
 }
 
 #[test]
