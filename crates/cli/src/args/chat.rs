@@ -149,9 +149,9 @@ pub(crate) struct ReceiveArgs {
     /// Most megabytes of files to save in one run; with --follow, in one day
     #[arg(long, value_name = "MB", default_value_t = 200)]
     pub(crate) max_size: u64,
-    /// Save no files, and give up those that are not saved yet
-    #[arg(long)]
-    pub(crate) drop_files: bool,
+    /// Give up files that are not saved yet, instead of saving them: those of WHO, or of everybody
+    #[arg(long, value_name = "WHO", num_args = 0..=1)]
+    pub(crate) drop_files: Option<Option<String>>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -30,8 +30,8 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
                 .hint("end it first, for example `wormhole chat receive --follow` with Ctrl-C")
         }
         StoreError::WrongPassphrase => Failure::new("the passphrase is wrong").hint(format!(
-            "try again. If you have forgotten it, nobody can read the account: remove the directory {} and register \
-             again",
+            "try again. If you have forgotten it, nobody can read the account: move the directory {} away, and \
+             register again",
             directory(args)
         )),
         StoreError::KeyFileMissing => Failure::new(plain(error)).hint(format!(
@@ -39,7 +39,7 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
             directory(args)
         )),
         StoreError::Damaged => Failure::new(plain(error)).hint(format!(
-            "restore a backup of the directory {}, or remove the directory and register again",
+            "restore a backup of the directory {}, or move the directory away and register again",
             directory(args)
         )),
         StoreError::Database(_)
@@ -95,11 +95,7 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
         }
         RegisterError::Request(error) => request(error, args),
         RegisterError::AlreadyRegistered => Failure::new("this account is registered already")
-            .hint(format!(
-                "use --account NAME to register another one. If the server does not accept this one any more, remove \
-                 the directory {} first",
-                directory(args)
-            )),
+            .hint("use --account NAME to register another one"),
         RegisterError::WrongCode => Failure::new(plain(error))
             .hint("check the code and try again; `wormhole chat register` requests a code again"),
         RegisterError::NotRequested
@@ -118,11 +114,10 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
             "check the address of the server: {} shows it",
             command("config", args)
         )),
-        RequestError::CredentialsRefused => failure.hint(format!(
+        RequestError::CredentialsRefused => failure.hint(
             "if you have registered the number elsewhere, use it there. If not, somebody else may have your number now. \
-             To register it again here, use --account with another name, or remove the directory {} first",
-            directory(args)
-        )),
+             To register it again here, use --account with another name",
+        ),
         RequestError::AppRefused
         | RequestError::IntraApp
         | RequestError::Invalid(_)
@@ -258,3 +253,17 @@ const MAX_ACCOUNTS: usize = 10;
 
 /// The largest file that can be sent, in words.
 const LARGEST_FILE: &str = "100 MiB (104.9 MB)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_of_a_server_leads_to_removing_the_account() {
+        let args = AccountArgs { account: DEFAULT_ACCOUNT.to_owned(), passphrase_file: None };
+        for error in [RequestError::CredentialsRefused, RequestError::NotAService] {
+            let failure = request(&error, &args);
+            assert!(!failure.advice().unwrap().contains("remove"), "{error}");
+        }
+    }
+}

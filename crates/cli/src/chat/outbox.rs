@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
     AccountId, Client, Connection, Contact, FailedMessage, Messages, NotSent, OutboxMessage,
-    Progress, Timestamp,
+    Progress, RequestError, Timestamp,
 };
 
 use super::{explain, profile, show, who};
@@ -82,7 +82,7 @@ fn report_waiting(
     }))
 }
 
-/// Shows the messages that cannot be sent, each of them once. Returns their number.
+/// Prints the messages that cannot be sent. Each is forgotten only when it was printed. Returns their number.
 ///
 /// # Errors
 /// The client has ended, standard output cannot be written, or a signal came.
@@ -110,9 +110,28 @@ fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> 
     let (time, to) = (units::time(message.timestamp.0 / 1000), people.label(message.to));
     let text = show::safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { String::new() } else { format!("\n    {text}") };
-    console.screen.show(&format!(
-        "{time}  to {to}: this message was not sent, and never will be: {why}{text}"
-    ));
+    console.print(&format!(
+        "{time}  to {to}: this message was not sent, and never will be: {why}{text}\n"
+    ))
+}
+
+/// Says how many messages cannot be sent, if any. `chat outbox` prints them.
+///
+/// # Errors
+/// The client has ended, or a signal came.
+pub(super) async fn say_failed(
+    client: &Client,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let failed = console.unless_interrupted(client.failed()).await?;
+    let failed = match failed.map_err(|error| explain::ended(&error))?.len() {
+        0 => return Ok(()),
+        1 => "1 message was not sent, and never will be".to_owned(),
+        count => format!("{count} messages were not sent, and never will be"),
+    };
+    let list = explain::command("outbox", args);
+    console.screen.show(&format!("{failed}. To see the text and the reason: {list}"));
     Ok(())
 }
 
@@ -167,9 +186,10 @@ impl<'a> Waiting<'a> {
                 (sent, since) = (sent + new, Instant::now());
             }
             let is_ours = |message: &OutboxMessage| self.messages.contains_key(&message.timestamp);
-            let waits = |message: &OutboxMessage| message.progress == Progress::Waiting;
-            let can_send = outbox.iter().any(|message| is_ours(message) && waits(message));
-            if !can_send || since.elapsed() >= PATIENCE {
+            let is_soon = |message: &OutboxMessage| may_be_sent_soon(&message.progress);
+            let can_send = outbox.iter().any(|message| is_ours(message) && is_soon(message));
+            let is_lost = matches!(self.client.connection(), Connection::Disconnected(_));
+            if is_lost || !can_send || since.elapsed() >= PATIENCE {
                 return Ok(sent);
             }
             if let Ok(event) = console.unless_interrupted(timeout(STEP, self.events.next())).await?
@@ -203,6 +223,18 @@ impl<'a> Waiting<'a> {
             }
         }
         Ok(sent)
+    }
+}
+
+/// Whether it is worth waiting for a message.
+fn may_be_sent_soon(progress: &Progress) -> bool {
+    match progress {
+        Progress::Waiting => true,
+        Progress::Delayed(RequestError::TooMany(pause)) => *pause <= PATIENCE,
+        Progress::Delayed(why) => why.is_temporary(),
+        Progress::NotSent(_) | Progress::OnServer => false,
+        // Later states of the SDK.
+        _ => false,
     }
 }
 
@@ -257,9 +289,10 @@ impl People {
     fn json(&self, account: AccountId) -> serde_json::Value {
         match self.0.get(&account) {
             Some(contact) => show::person(contact),
-            None => {
-                json!({"account": account.to_string(), "number": null, "app": null, "name": null})
-            }
+            None => json!({
+                "account": account.to_string(), "number": null, "app": null, "name": null,
+                "claimed_number": null, "claimed_app": null,
+            }),
         }
     }
 }
@@ -269,3 +302,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long to wait for an event before the outbox is looked at again.
 const STEP: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_waits_for_messages_that_the_server_takes_soon() {
+        let delayed =
+            |seconds| Progress::Delayed(RequestError::TooMany(Duration::from_secs(seconds)));
+        assert!(may_be_sent_soon(&delayed(1)));
+        assert!(!may_be_sent_soon(&delayed(3600)));
+        assert!(may_be_sent_soon(&Progress::Delayed(RequestError::Unavailable(503))));
+        assert!(!may_be_sent_soon(&Progress::Delayed(RequestError::Refused(403))));
+        assert!(!may_be_sent_soon(&Progress::OnServer));
+    }
+}

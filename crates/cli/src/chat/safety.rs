@@ -74,7 +74,7 @@ async fn finish(
     console: &mut Console,
 ) -> Result<()> {
     outbox::say_sent(waiting.send(console).await?, console);
-    outbox::show_failed(client, console).await?;
+    outbox::say_failed(client, &args.client.account, console).await?;
     outbox::say_waiting(client, &args.client.account, console).await
 }
 

@@ -58,8 +58,7 @@ async fn send(
     console.report(&arrived)?;
     console.screen.show("Sent.");
     outbox::say_sent(waiting.send(console).await?, console);
-    outbox::show_failed(client, console).await?;
-    Ok(())
+    outbox::say_failed(client, &args.client.account, console).await
 }
 
 /// Puts the message into the outbox. Its files are uploaded before that, again and again if the server cannot be reached.
@@ -70,24 +69,43 @@ async fn queued(
     args: &SendArgs,
     console: &mut Console,
 ) -> Result<SentMessage> {
-    let mut is_noticed = false;
+    let mut attempt = 0;
     loop {
         let sending = client.send(to, message.clone());
         let sent = match message.files.len() {
             0 => console.unless_interrupted(sending).await,
             _ => console.notice_if_slow(UPLOADING, sending).await,
         };
-        match sent.inspect_err(|_| console.screen.show(NOT_QUEUED))? {
+        let why = match sent.inspect_err(|_| console.screen.show(NOT_QUEUED))? {
             Ok(sent) => return Ok(sent),
-            Err(SendError::Request(why)) if why.is_temporary() => {
-                if !std::mem::replace(&mut is_noticed, true) {
-                    trying_again(&why, console);
-                }
-                let pause = console.unless_interrupted(sleep(RETRY)).await;
-                pause.inspect_err(|_| console.screen.show(NOT_QUEUED))?;
-            }
+            Err(SendError::Request(why)) => why,
             Err(error) => return Err(explain::send(&error, &args.client.account).into()),
+        };
+        let Some(pause) = pause(&why, attempt) else {
+            return Err(explain::request(&why, &args.client.account).into());
+        };
+        if attempt == 0 {
+            trying_again(&why, console);
         }
+        attempt += 1;
+        let pause = console.unless_interrupted(sleep(pause)).await;
+        pause.inspect_err(|_| console.screen.show(NOT_QUEUED))?;
+    }
+}
+
+/// How long to wait before files are uploaded again. `None` if that would be useless: then the user decides.
+fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
+    let usual = RETRY.saturating_mul(1 << attempt.min(4));
+    match why {
+        // Until Ctrl-C: nothing is transferred while the server cannot be reached.
+        RequestError::Link(_) => Some(usual),
+        RequestError::TooMany(pause) if *pause > LONGEST_PAUSE => None,
+        RequestError::TooMany(pause) if attempt < MAX_ATTEMPTS => Some(usual.max(*pause)),
+        // 507: the storage of the server is full.
+        RequestError::Unavailable(507) => None,
+        RequestError::Unavailable(_) if attempt < MAX_ATTEMPTS => Some(usual),
+        // Others do not succeed later.
+        _ => None,
     }
 }
 
@@ -109,7 +127,7 @@ async fn wait(
         let next = console.unless_interrupted(next(sent, &mut events)).await;
         match next.inspect_err(|_| console.screen.show(&stays(&args.client.account)))? {
             Next::Done(Err(error)) => {
-                return Err(explained(client, sent, error, args, console).await?.into());
+                return Err(explained(client, error, args, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.is_temporary() => {
@@ -125,18 +143,15 @@ async fn wait(
     }
 }
 
-/// Why the server does not have the message. If it never will, the user learns that now, and the message is forgotten.
+/// Why the server does not have the message. A message that can never be sent stays in the store until `chat outbox` or
+/// `chat receive` has printed it.
 async fn explained(
     client: &Client,
-    sent: &SentMessage,
     error: NotSent,
     args: &SendArgs,
     console: &mut Console,
 ) -> Result<Failure> {
-    let NotSent::Failed(failure) = error else { return Ok(not_sent(&error, args)) };
-    let forgotten = console.unless_interrupted(client.forget_failed(sent.timestamp())).await?;
-    forgotten.map_err(|error| explain::ended(&error))?;
-    if failure == SendFailure::NoDevice
+    if error == NotSent::Failed(SendFailure::NoDevice)
         && let Ok(number) = args.who.parse::<Destination>()
         && let Err(moved @ SendError::NumberMoved { .. }) =
             console.unless_interrupted(client.resolve(&number)).await?
@@ -172,7 +187,11 @@ fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
                 None => failure,
             }
         }
-        NotSent::Ended | NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())),
+        NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())).hint(format!(
+            "until you have seen it in {}, the text stays on the disk",
+            explain::command("outbox", &args.client.account)
+        )),
+        NotSent::Ended => Failure::new(printable::line(&error.to_string())),
         // Later errors of the SDK.
         _ => Failure::new(printable::line(&error.to_string())),
     }
@@ -213,8 +232,34 @@ const UPLOADING: &str = "Uploading the files...";
 /// Shown when the user stops an upload.
 const NOT_QUEUED: &str = "The message was not sent, and is not in the outbox.";
 
-/// Pause before files are uploaded again.
+/// Shortest pause before files are uploaded again. It doubles four times.
 const RETRY: Duration = Duration::from_secs(3);
+
+/// Longest pause that the server can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often files are uploaded again to a server that answers with an error.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Maximum length of a text in bytes; longer ones do not fit into a message.
 const MAX_TEXT: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use wormhole::net::LinkFailure;
+
+    use super::*;
+
+    #[test]
+    fn files_are_not_uploaded_again_and_again_to_a_server_that_refuses_them() {
+        let unavailable = RequestError::Unavailable;
+        assert_eq!(pause(&unavailable(507), 0), None);
+        assert_eq!(pause(&unavailable(503), 0), Some(RETRY));
+        assert_eq!(pause(&unavailable(503), MAX_ATTEMPTS), None);
+        let too_many = |seconds| RequestError::TooMany(Duration::from_secs(seconds));
+        assert_eq!(pause(&too_many(20), 0), Some(Duration::from_secs(20)));
+        assert_eq!(pause(&too_many(3600), 0), None);
+        let link = RequestError::Link(LinkFailure::TimedOut);
+        assert_eq!(pause(&link, 1_000), Some(RETRY * 16));
+    }
+}

@@ -180,16 +180,21 @@ fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<
     let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
     let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
     let time = time.unwrap_or_default();
-    console.screen.show(&format!("{time}{from}: this message cannot be read: {why}"));
-    Ok(())
+    console.print(&format!("{time}{from}: this message cannot be read: {why}\n"))
 }
 
-/// A person as JSON.
+/// A person as JSON. A number that only an envelope names is a claim.
 pub(super) fn person(contact: &Contact) -> Value {
-    json!({
-        "account": contact.account.to_string(), "number": contact.number, "app": contact.app,
-        "name": contact.name,
-    })
+    let (number, app) = (&contact.number, &contact.app);
+    let mut value = json!({
+        "account": contact.account.to_string(), "name": contact.name,
+        "number": null, "app": null, "claimed_number": null, "claimed_app": null,
+    });
+    let keys =
+        if who::is_bound(contact) { ["number", "app"] } else { ["claimed_number", "claimed_app"] };
+    value[keys[0]] = number.as_deref().into();
+    value[keys[1]] = app.as_deref().into();
+    value
 }
 
 /// Text without characters that control a terminal. All lines but the first are indented, so that none of them can look

@@ -73,18 +73,26 @@ pub(super) async fn contact(
     Ok(contact)
 }
 
-/// How a contact is called: by your own name for it, its number, or its account id.
+/// How a contact is called: by your own name for it, its number, or its account id. A number that nobody has checked is only
+/// quoted: anybody could claim it.
 pub(super) fn label(contact: &Contact) -> String {
-    match (&contact.name, number(contact)) {
-        (Some(name), Some(number)) => format!("{} ({number})", printable::line(name)),
-        (Some(name), None) => printable::line(name),
-        (None, Some(number)) => number,
+    let name = contact.name.as_deref().map(printable::line);
+    match (name, number(contact)) {
+        (Some(name), Some(number)) if is_bound(contact) => format!("{name} ({number})"),
+        (Some(name), _) => name,
+        (None, Some(number)) if is_bound(contact) => number,
+        (None, Some(number)) => format!("{} (says it is {number})", contact.account),
         (None, None) => contact.account.to_string(),
     }
 }
 
+/// Whether the server has led us from the number to this account. Otherwise the number is only what an envelope claims.
+pub(super) const fn is_bound(contact: &Contact) -> bool {
+    contact.is_default || contact.is_in_app
+}
+
 /// The number of a contact, with its app.
-pub(super) fn number(contact: &Contact) -> Option<String> {
+fn number(contact: &Contact) -> Option<String> {
     let number = printable::line(contact.number.as_ref()?);
     Some(match &contact.app {
         Some(app) => format!("{number}@{}", printable::line(app)),
@@ -130,10 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_only_an_envelope_names_is_not_shown_as_the_sender() {
+        let account: AccountId = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
+        let mut contact = contact(account);
+        (contact.number, contact.app) = (Some("+14155550102".into()), Some("com.two".into()));
+        assert_eq!(label(&contact), format!("{account} (says it is +14155550102@com.two)"));
+        contact.name = Some("Bob".into());
+        assert_eq!(label(&contact), "Bob");
+        contact.is_in_app = true;
+        assert_eq!(label(&contact), "Bob (+14155550102@com.two)");
+        contact.name = None;
+        assert_eq!(label(&contact), "+14155550102@com.two");
+    }
+
+    #[test]
     fn names_from_the_server_cannot_control_the_terminal() {
         let account: AccountId = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
         let mut contact = contact(account);
         (contact.number, contact.app) = (Some("+1415\x1b[2J".into()), Some("one\n".into()));
+        assert!(label(&contact).ends_with("(says it is +1415\\u{1b}[2J@one)"));
+        contact.is_default = true;
         assert_eq!(label(&contact), "+1415\\u{1b}[2J@one");
         contact.name = Some("Bob\u{202e}".into());
         assert!(label(&contact).starts_with("Bob\\u{202e} ("));

@@ -12,7 +12,8 @@ fn two_people_in_two_apps_exchange_texts_and_files() {
     alice.succeed(&["send", BOB, "hello\x1b[2J\nsecond line"]);
     alice.succeed(&["send", &format!("{BOB}@com.example.two"), "--file", "photo.jpg", "a photo"]);
     let received = bob.succeed(&["receive"]);
-    let from = format!("UTC  {ALICE}@com.example.one: ");
+    // Bob has never asked the server for Alice's number: it is only what the envelope claims.
+    let from = format!(" (says it is {ALICE}@com.example.one): ");
     assert!(
         received.contains(&format!("{from}hello\\u{{1b}}[2J\n    second line\n")),
         "{received}"
@@ -38,6 +39,7 @@ fn two_people_in_two_apps_exchange_texts_and_files() {
     assert_eq!(texts(&messages), ["from a pipe"]);
     assert_eq!(messages[0]["from"]["number"], BOB);
     assert_eq!(messages[0]["from"]["app"], "com.example.two");
+    assert!(messages[0]["from"]["claimed_number"].is_null());
     assert_eq!(messages[0]["identity_changed"], false);
     let contacts = bob.succeed(&["contacts"]);
     assert!(contacts.contains(&format!("  Alice ({ALICE}@com.example.one)\n")), "{contacts}");

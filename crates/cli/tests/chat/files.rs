@@ -76,10 +76,11 @@ fn a_file_that_cannot_be_saved_blocks_neither_other_files_nor_messages() {
     let parts = [
         ": three files\n",
         "    file: 0.bin (1.0 kB)\n    file: 1.bin (20.0 kB)\n    file: 2.bin (300.0 kB)\n",
+        ": the message behind them\n",
+        ": files of this earlier message\n",
         "    not saved: 0.bin: the server does not have this file any more",
         "    not saved: 1.bin: the attachment is not what its sender uploaded\n",
         "    saved: ./2.bin\n",
-        ": the message behind them\n",
     ];
     let mut rest = received.as_str();
     for part in parts {
@@ -139,6 +140,53 @@ fn limits_leave_files_for_a_later_command() {
     assert_eq!(events.iter().map(|it| it["index"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 3]);
     assert!(events.iter().all(|event| event["state"] == "saved"), "{second}");
     assert_eq!(saved_names(&bob), ["0.bin", "1.bin", "2.bin", "3.bin"]);
+    assert!(bob.run(&["receive"]).stderr.contains("No new messages."));
+}
+
+#[test]
+fn files_stay_however_many_other_messages_wait() {
+    let service = Service::new();
+    let (alice, bob) = two_people(&service);
+    let carol = service.registered("carol", "+14155550103", "com.example.one");
+    for number in 0..MANY / 2 {
+        send_files(&alice, &number.to_string(), &[100]);
+        send_files(&carol, &number.to_string(), &[100]);
+    }
+    let left = bob.run(&["receive", "--max-size", "0"]);
+    assert!(!left.stderr.contains("given up"), "{left}");
+    assert!(left.stderr.contains(&format!(" of {MANY} messages. To save:")), "{left}");
+    bob.succeed(&["receive"]);
+    assert_eq!(saved_names(&bob).len(), MANY);
+}
+
+#[test]
+fn useless_bytes_count_for_the_limit() {
+    let service = Service::new();
+    let (alice, bob) = two_people(&service);
+    send_files(&alice, "two files", &[700_000, 500_000]);
+    let damaged = &blobs(&service)[1];
+    let mut content = std::fs::read(damaged).unwrap();
+    content[100] ^= 1;
+    std::fs::write(damaged, content).unwrap();
+    let received = bob.run(&["receive", "--max-size", "1"]).out();
+    assert!(received.contains("    not saved: 0.bin: "), "{received}");
+    assert!(received.contains("    not saved yet: 1 file (500.0 kB): "), "{received}");
+    bob.succeed(&["receive", "--max-size", "1"]);
+    assert_eq!(saved_names(&bob), ["1.bin"]);
+}
+
+#[test]
+fn the_files_of_one_person_can_be_given_up() {
+    let service = Service::new();
+    let (alice, bob) = two_people(&service);
+    let carol = service.registered("carol", "+14155550103", "com.example.one");
+    for person in [&alice, &carol] {
+        send_files(person, "a file", &[1_000]);
+    }
+    bob.succeed(&["receive", "--max-size", "0"]);
+    let received = bob.succeed(&["receive", "--drop-files", ALICE]);
+    assert!(received.contains("not saved: 0.bin: given up"), "{received}");
+    assert!(received.contains("    saved: ./0.bin\n"), "{received}");
     assert!(bob.run(&["receive"]).stderr.contains("No new messages."));
 }
 
@@ -209,3 +257,6 @@ fn a_message_with_a_file_is_sent_when_the_server_is_back() {
     assert_eq!(given_up.exit, 130, "{given_up}");
     assert!(given_up.stderr.contains("The message was not sent, and is not in the outbox."));
 }
+
+/// Number of messages whose files wait: half of them from each sender, because the server limits the uploads of one.
+const MANY: usize = 70;

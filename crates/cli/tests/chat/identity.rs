@@ -106,8 +106,14 @@ fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent()
     let refused = alice.run(&["safety", BOB, "--refuse"]);
     assert_eq!(refused.exit, 0, "{refused}");
     assert!(refused.stderr.contains("The number before is valid again."), "{refused}");
-    assert!(refused.stderr.contains("this message was not sent"), "{refused}");
-    assert!(refused.stderr.contains("\n    my secret\n"), "{refused}");
+    assert!(refused.stderr.contains("1 message was not sent, and never will be."), "{refused}");
+    // What could not be printed is not forgotten.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = alice.command(&["outbox"]).stdout(full).output().unwrap();
+    assert_eq!(lost.status.code(), Some(1), "{lost:?}");
+    let listed = alice.run(&["outbox"]).out();
+    assert!(listed.contains("this message was not sent"), "{listed}");
+    assert!(listed.contains("\n    my secret\n"), "{listed}");
     assert_eq!(alice.succeed(&["safety", BOB]), before);
     assert!(thief.messages().is_empty());
     assert!(alice.run(&["outbox"]).stderr.contains("No messages wait"));

@@ -2,18 +2,19 @@
 //!
 //! No file stops the command: one that cannot be saved is reported, and the next one is tried.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use wormhole::chat::{Attachment, AttachmentError, Client, ReceivedMessage, RequestError};
+use tokio::task::spawn_blocking;
+use wormhole::chat::{AccountId, Attachment, AttachmentError, Client, RequestError};
 use wormhole::transfer::OnExists;
 
 use super::left::{LeftCount, LeftFiles, LeftReason};
-use super::note::{self, FileState, StoredPath};
-use crate::chat::explain;
-use crate::chat::show::{self, FileResult};
-use crate::console::Console;
+use super::note::{FileState, StoredPath};
+use super::queue::Pending;
 use crate::request::free_space;
 use crate::{printable, units};
 
@@ -23,7 +24,7 @@ pub(super) struct FileSaver<'a> {
     client: &'a Client,
     directory: PathBuf,
     limits: FileLimits,
-    /// How many bytes may still be saved.
+    /// How many bytes may still be downloaded.
     budget: u64,
     /// When `budget` was full.
     since: Instant,
@@ -38,17 +39,49 @@ pub(super) struct FileLimits {
     pub(super) files: usize,
     /// Most bytes in one run, or in one day.
     pub(super) bytes: u64,
-    /// Whether files are given up instead of saved.
-    pub(super) drops: bool,
+    pub(super) drops: Drops,
+}
+
+/// Whose files are given up instead of saved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Drops {
+    Nobody,
+    Everybody,
+    One(AccountId),
 }
 
 /// What has become of a file.
 #[derive(Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Saved(PathBuf),
     Failed(String),
     Left(LeftReason),
 }
+
+/// What happens to the next file of a message.
+pub(super) enum Start {
+    /// The file with this position is not downloaded.
+    Known(usize, Outcome),
+    Download(Work),
+    /// There is no other file.
+    NoFile,
+}
+
+/// A file that is being downloaded.
+pub(super) struct Work {
+    /// Its position in the message.
+    pub(super) index: usize,
+    pub(super) download: Download,
+    /// What to show at this time.
+    pub(super) notice: Option<(Instant, String)>,
+    /// Bytes that were taken from the budget.
+    charged: u64,
+    /// A file that a killed command has perhaps saved for the same attachment.
+    found: Option<PathBuf>,
+}
+
+/// A running download.
+pub(super) type Download = Pin<Box<dyn Future<Output = Result<PathBuf, AttachmentError>> + Send>>;
 
 impl<'a> FileSaver<'a> {
     pub(super) fn new(client: &'a Client, directory: PathBuf, limits: FileLimits) -> Self {
@@ -61,112 +94,113 @@ impl<'a> FileSaver<'a> {
         self.retry_at = None;
     }
 
-    /// Saves those files of a message that are not saved yet, and reports each of them with `report`. Returns those that
-    /// wait.
-    ///
-    /// # Errors
-    /// The client has ended, standard output cannot be written, or a signal came.
-    pub(super) async fn save(
-        &mut self,
-        message: &ReceivedMessage,
-        states: &mut [FileState],
-        mut report: impl FnMut(&FileResult<'_>, &Console) -> Result<()>,
-        console: &mut Console,
-    ) -> Result<LeftFiles> {
-        let mut left = LeftFiles { largest: message.files.len(), ..LeftFiles::default() };
-        for (index, file) in message.files.iter().enumerate() {
-            if states.get(index).is_none_or(FileState::is_final) {
+    /// Looks at the next file of a message that is not saved yet, and downloads it if the limits permit that. The states must
+    /// be stored before the download is awaited.
+    pub(super) fn start(&mut self, pending: &mut Pending) -> Start {
+        loop {
+            let index = pending.next;
+            let state = pending.states.get(index);
+            let (Some(file), Some(state)) = (pending.message.files.get(index), state) else {
+                return Start::NoFile;
+            };
+            pending.next += 1;
+            if state.is_final() {
                 continue;
             }
-            let outcome = self.save_one(message, index, states, console).await?;
-            let state = match &outcome {
-                Outcome::Saved(_) => FileState::Saved,
-                Outcome::Failed(_) => FileState::Failed,
-                Outcome::Left(_) => FileState::Waiting,
-            };
-            if let Some(place) = states.get_mut(index) {
-                *place = state;
-            }
-            let saved = match outcome {
-                Outcome::Saved(path) => Ok(path),
-                Outcome::Failed(why) => Err((show::NotSaved::Failed, why)),
-                Outcome::Left(why) => {
-                    let words = self.words(&why);
-                    left.add(why, file.size());
-                    Err((show::NotSaved::Left, words))
+            let (sender, file) = (pending.sender(), file.clone());
+            let found = state.path().filter(|path| may_be_complete(path, file.size()));
+            let outcome = match self.target(sender, index, &file) {
+                Ok(target) => {
+                    let noted = found.clone().unwrap_or_else(|| absolute(&target));
+                    set_state(pending, index, FileState::Saving(StoredPath::new(&noted)));
+                    return Start::Download(self.download(index, file, target, found));
                 }
+                Err(outcome) => outcome.or_found(found),
             };
-            report(&FileResult { file, index, saved }, console)?;
+            return Start::Known(index, outcome);
         }
-        left.messages = usize::from(!left.is_empty());
-        Ok(left)
     }
 
-    async fn save_one(
+    /// Where to save a file, or why it is not saved.
+    fn target(
         &mut self,
-        message: &ReceivedMessage,
+        sender: AccountId,
         index: usize,
-        states: &mut [FileState],
-        console: &mut Console,
-    ) -> Result<Outcome> {
-        let (Some(file), Some(state)) = (message.files.get(index), states.get_mut(index)) else {
-            return Ok(Outcome::Failed("there is no such file".to_owned()));
-        };
-        if let FileState::Saving(path) = state
-            && let Some(path) = path.path().filter(|path| is_complete(path, file.size()))
-        {
-            return Ok(Outcome::Saved(path));
-        }
-        if self.limits.drops {
-            return Ok(Outcome::Failed("given up with --drop-files".to_owned()));
+        file: &Attachment,
+    ) -> Result<PathBuf, Outcome> {
+        if self.limits.drops.contains(sender) {
+            return Err(Outcome::Failed("given up with --drop-files".to_owned()));
         }
         if let Some(why) = self.reason_to_wait(index, file) {
-            return Ok(Outcome::Left(why));
+            return Err(Outcome::Left(why));
         }
-        let Some(target) = free_name(&self.directory, &file.file_name()) else {
+        free_name(&self.directory, &file.file_name()).ok_or_else(|| {
             let why = "there are too many files with this name".to_owned();
-            return Ok(Outcome::Left(LeftReason::Other(why)));
-        };
-        let absolute = std::path::absolute(&target).unwrap_or_else(|_| target.clone());
-        *state = FileState::Saving(StoredPath::new(&absolute));
-        let noted = self.client.set_note(message.id, note::encode(states));
-        console.unless_interrupted(noted).await?.map_err(|error| explain::ended(&error))?;
-        let work = self.client.download(file, &target, OnExists::KeepBoth);
-        let notice = format!("Downloading {}...", printable::line(&file.file_name()));
-        let downloaded = console.notice_if_slow(&notice, work).await?;
-        self.outcome(downloaded)
+            Outcome::Left(LeftReason::Other(why))
+        })
     }
 
-    fn outcome(&mut self, downloaded: Result<PathBuf, AttachmentError>) -> Result<Outcome> {
-        let error = match downloaded {
+    fn download(
+        &mut self,
+        index: usize,
+        file: Attachment,
+        target: PathBuf,
+        found: Option<PathBuf>,
+    ) -> Work {
+        let charged = claimed(&file);
+        self.budget = self.budget.saturating_sub(charged);
+        let notice = format!("Downloading {}...", printable::line(&file.file_name()));
+        let client = self.client.clone();
+        let download =
+            Box::pin(async move { client.download(&file, &target, OnExists::KeepBoth).await });
+        Work { index, download, notice: Some((Instant::now() + SLOW, notice)), charged, found }
+    }
+
+    /// What a download has achieved. Bytes that were transferred count for the limit, also if they are useless.
+    pub(super) async fn finish(
+        &mut self,
+        work: Work,
+        downloaded: Result<PathBuf, AttachmentError>,
+    ) -> Outcome {
+        let Work { charged, found, .. } = work;
+        match downloaded {
             Ok(path) => {
-                let size = path.symlink_metadata().map_or(0, |metadata| metadata.len());
-                self.budget = self.budget.saturating_sub(size);
-                return Ok(Outcome::Saved(path));
+                let size = path.symlink_metadata().map_or(charged, |metadata| metadata.len());
+                self.budget = self.budget.saturating_add(charged).saturating_sub(size);
+                Outcome::Saved(unless_saved_before(path, found).await)
             }
-            Err(error) => error,
-        };
+            Err(error) => {
+                if is_without_bytes(&error) {
+                    self.budget = self.budget.saturating_add(charged);
+                }
+                let found = found.filter(|_| error == AttachmentError::Expired);
+                self.failed(&error).or_found(found)
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &AttachmentError) -> Outcome {
         let why = printable::line(&error.to_string());
         match error {
             AttachmentError::Expired
             | AttachmentError::NotAuthentic
             | AttachmentError::Request(RequestError::Invalid(_) | RequestError::NotFound)
-            | AttachmentError::TooLarge => Ok(Outcome::Failed(why)),
+            | AttachmentError::TooLarge => Outcome::Failed(why),
             // The server answers this for a number that it has never given out, or not to this app.
             AttachmentError::Request(RequestError::Refused(400 | 403 | 410)) => {
-                Ok(Outcome::Failed(format!("{why}: the file may have expired")))
+                Outcome::Failed(format!("{why}: the file may have expired"))
             }
             AttachmentError::Request(error) => {
                 if error.is_temporary() {
                     self.retry_at = Some((Instant::now() + RETRY, why.clone()));
                 }
-                Ok(Outcome::Left(LeftReason::Other(why)))
+                Outcome::Left(LeftReason::Other(why))
             }
             AttachmentError::Exists(_) | AttachmentError::WriteFailed(..) => {
-                Ok(Outcome::Left(LeftReason::Other(why)))
+                Outcome::Left(LeftReason::Other(why))
             }
             // Later errors of the SDK.
-            _ => Ok(Outcome::Left(LeftReason::Other(why))),
+            _ => Outcome::Left(LeftReason::Other(why)),
         }
     }
 
@@ -190,7 +224,7 @@ impl<'a> FileSaver<'a> {
     }
 
     /// Why a file waits, in words.
-    fn words(&self, why: &LeftReason) -> String {
+    pub(super) fn words(&self, why: &LeftReason) -> String {
         match why {
             LeftReason::TooMany => {
                 format!("the message has more than {} files", self.limits.files)
@@ -211,10 +245,87 @@ impl<'a> FileSaver<'a> {
     }
 }
 
-/// Whether a file that was being saved is complete. It gets its name only then.
-fn is_complete(path: &Path, size: Option<u64>) -> bool {
+impl Drops {
+    fn contains(self, sender: AccountId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::One(account) => account == sender,
+        }
+    }
+}
+
+impl Outcome {
+    /// A file that can never be saved again was perhaps saved by a killed command.
+    fn or_found(self, found: Option<PathBuf>) -> Self {
+        match (self, found) {
+            (Self::Failed(_), Some(path)) => Self::Saved(path),
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+/// Changes the state of a file.
+pub(super) fn set_state(pending: &mut Pending, index: usize, state: FileState) {
+    if let Some(place) = pending.states.get_mut(index) {
+        *place = state;
+    }
+}
+
+/// The bytes that a download may cost.
+fn claimed(file: &Attachment) -> u64 {
+    file.size().unwrap_or(LARGEST).min(LARGEST)
+}
+
+/// Whether an attempt has failed before the server sent anything of the file.
+fn is_without_bytes(error: &AttachmentError) -> bool {
+    match error {
+        AttachmentError::Exists(_) | AttachmentError::Expired => true,
+        AttachmentError::Request(error) => !matches!(error, RequestError::Link(_)),
+        AttachmentError::NotAuthentic
+        | AttachmentError::TooLarge
+        | AttachmentError::WriteFailed(..) => false,
+        // Later errors of the SDK.
+        _ => false,
+    }
+}
+
+/// Whether a file may be the one that a killed command was saving: a file gets its name only when it is complete. It can also
+/// be another one, which got the name later.
+fn may_be_complete(path: &Path, size: Option<u64>) -> bool {
     let found = path.symlink_metadata();
     found.is_ok_and(|found| found.is_file() && size.is_none_or(|size| size == found.len()))
+}
+
+/// Removes a new file if a killed command has saved the same before. Returns the path of the file that stays.
+async fn unless_saved_before(path: PathBuf, found: Option<PathBuf>) -> PathBuf {
+    let Some(found) = found else { return path };
+    let new = path.clone();
+    let compared = spawn_blocking(move || {
+        let is_same = have_same_content(&new, &found)?;
+        if is_same {
+            std::fs::remove_file(&new)?;
+        }
+        io::Result::Ok(is_same.then_some(found))
+    });
+    // If they cannot be compared, both stay.
+    compared.await.ok().and_then(Result::ok).flatten().unwrap_or(path)
+}
+
+fn have_same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let open = |path| io::Result::Ok(BufReader::new(File::open(path)?).bytes());
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    loop {
+        match (one.next().transpose()?, other.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (one, other) if one != other => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The first free path of `name`, `name (1)`, and so on. `None` if too many are taken.
@@ -244,6 +355,9 @@ const RESERVE: u64 = 64 << 20;
 /// How long no file is requested after the server could not be reached.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// Time after which a download is announced.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Time after which a command that runs for long may save as much again.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -272,9 +386,24 @@ mod tests {
         let numbered = free(&long);
         std::fs::write(&numbered, "").unwrap();
         assert!(numbered.to_str().unwrap().ends_with("é (1).txt"));
-        assert!(is_complete(&directory.join("a.txt"), Some(3)));
-        assert!(!is_complete(&directory.join("a.txt"), Some(4)));
-        assert!(!is_complete(&directory, None));
+        assert!(may_be_complete(&directory.join("a.txt"), Some(3)));
+        assert!(!may_be_complete(&directory.join("a.txt"), Some(4)));
+        assert!(!may_be_complete(&directory, None));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+    #[tokio::test]
+    async fn a_file_of_the_same_name_and_size_does_not_replace_a_download() {
+        let directory = std::env::temp_dir().join(format!("wormhole-{}-same", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let [other, same, new] = ["other", "same", "new"].map(|name| directory.join(name));
+        std::fs::write(&other, "abc").unwrap();
+        for path in [&same, &new] {
+            std::fs::write(path, "def").unwrap();
+        }
+        assert_eq!(unless_saved_before(new.clone(), Some(other)).await, new);
+        assert_eq!(unless_saved_before(new.clone(), None).await, new);
+        assert_eq!(unless_saved_before(new.clone(), Some(same.clone())).await, same);
+        assert!(!new.exists());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

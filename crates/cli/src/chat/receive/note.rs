@@ -26,6 +26,14 @@ impl FileState {
     pub(super) const fn is_final(&self) -> bool {
         matches!(self, Self::Saved | Self::Failed)
     }
+
+    /// Where it was being saved.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Saving(path) => path.path(),
+            Self::Failed | Self::Saved | Self::Waiting => None,
+        }
+    }
 }
 
 /// A path in a note: its bytes as hexadecimal digits, because a path need not be Unicode.
