@@ -14,7 +14,7 @@ use wormhole_http::handshake;
 use wormhole_http::{Request, Requests, Response, Settings, WriteTimeout};
 
 use super::api::{self, ApiError, AppProof, BaseUrl, ClientAddress, Credentials, Principal};
-use super::context::Api;
+use super::context::{Api, Service};
 use super::rate_limits::Action;
 use super::request_memory::RequestMemory;
 use super::socket::{DeviceSocket, Opener};
@@ -162,16 +162,26 @@ impl Front {
                 Ok(Opener { principal, is_provisioning: false, app, address, base })
             }
             "/v1/websocket/provisioning" => {
-                if let Some(network) = self.api.service.limits.network(address.0) {
-                    let budget = self.api.service.budget();
-                    let limit = budget.spend(Action::ProvisioningAddress, network, 1);
-                    limit.map_err(ApiError::too_many)?;
-                }
+                self.limit_provisioning(address.0).map_err(ApiError::too_many)?;
                 let (principal, app) = (Principal::Nobody, Arc::new(AppProof::NotNeeded));
                 Ok(Opener { principal, is_provisioning: true, app, address, base })
             }
             _ => Err(ApiError::not_found("no such path")),
         }
+    }
+
+    /// Counts a device that begins to wait to be linked. Each of them is a row in the database, so there is a limit for all
+    /// networks together.
+    fn limit_provisioning(&self, client: IpAddr) -> Result<(), Duration> {
+        let Service { limits, sockets, .. } = &*self.api.service;
+        let budget = self.api.service.budget();
+        if let Some(network) = limits.network(client) {
+            budget.spend(Action::ProvisioningAddress, network, 1)?;
+        }
+        if sockets.count_addresses() >= MAX_ADDRESSES {
+            return Err(ADDRESS_PAUSE);
+        }
+        budget.spend(Action::ProvisioningPerNode, (), 1)
     }
 
     /// Who opens a WebSocket: credentials are in the address or in a header. Without credentials: [`Principal::Nobody`].
@@ -240,6 +250,12 @@ fn too_many_connections() -> Response {
 /// Many requests on each connection, which may be idle for a minute.
 const SETTINGS: Settings =
     Settings { head_time: Duration::from_secs(60), requests: Requests::Many };
+
+/// Most devices that wait to be linked.
+const MAX_ADDRESSES: usize = 2000;
+
+/// When to try again if too many wait.
+const ADDRESS_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far a client may be behind with reading.
 const WRITE_TIME: Duration = Duration::from_secs(60);

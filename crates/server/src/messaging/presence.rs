@@ -95,6 +95,11 @@ impl Sockets {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// The number of devices that wait to be linked.
+    pub(super) fn count_addresses(&self) -> usize {
+        self.provisioning().len()
+    }
+
     /// Closes the sockets of these devices, on all nodes: they do not exist any more.
     pub(super) fn close(&self, devices: &[DeviceKey]) {
         if !devices.is_empty() {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wormhole_kit::network;
@@ -24,6 +24,8 @@ pub(super) enum Action {
     Attachment,
     /// An account: bytes of attachments are uploaded, in KiB.
     AttachmentKib,
+    /// An attachment: it is downloaded, in thousandths of its length.
+    AttachmentRead,
     /// A network: codes of any kind.
     CodePerNetwork,
     /// A number and a network: an attempt to confirm a code.
@@ -32,13 +34,15 @@ pub(super) enum Action {
     Contact,
     /// A network: a request to the directory.
     ContactPerNetwork,
+    /// A network: attachments are downloaded, in KiB.
+    DownloadKib,
     /// A name and a network: a wrong password.
     FailedLogin,
     /// An account: bytes are received, in KiB.
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
     InboundKibFromSender,
-    /// A name and a network: an attempt to link a device.
+    /// A network: a failed attempt to link a device.
     LinkDevice,
     /// An account and another one: a message is sent.
     Message,
@@ -48,6 +52,8 @@ pub(super) enum Action {
     Provisioning,
     /// A network: a device begins to wait to be linked.
     ProvisioningAddress,
+    /// All networks together: a device begins to wait to be linked.
+    ProvisioningPerNode,
     /// A number: a code by SMS.
     SmsCode,
     /// A number: a code by SMS, within a day.
@@ -58,7 +64,7 @@ pub(super) enum Action {
     VoiceCodePerDay,
     /// A device: its keys, attributes, name or push id are written.
     Write,
-    /// A number: a wrong code was entered.
+    /// A number: a wrong code was entered in a network that has not asked for the code.
     WrongCode,
     /// A number and a network: a wrong code was entered.
     WrongCodeFromNetwork,
@@ -77,19 +83,25 @@ impl Action {
     /// The limits of deployed servers, and some of our own. (docs/chat-service.md "Limits")
     const fn rate(self) -> Rate {
         let (burst, per_minute) = match self {
-            Self::AllocateDevice | Self::LinkDevice => (6.0, 0.5),
+            Self::AllocateDevice => (6.0, 0.5),
             Self::Attachment => (50.0, 50.0),
             // A GiB, and another one in an hour.
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
+            // 200 times a day.
+            Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
             Self::CodePerNetwork => (1000.0, 1000.0),
             Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
             Self::ContactPerNetwork => (200.0, 100.0 / HOUR),
+            // 20 GiB a day: many people may share the address of their provider.
+            Self::DownloadKib => (20_971_520.0, 20_971_520.0 / DAY),
             Self::FailedLogin => (20.0, 6.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
-            Self::Message | Self::Provisioning | Self::ProvisioningAddress => (60.0, 60.0),
+            Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),
             Self::PreKeys => (6.0, 0.1),
+            Self::Provisioning => (10.0, 10.0),
+            Self::ProvisioningPerNode => (200.0, 1200.0),
             Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
             Self::VoiceCode => (2.0, 0.5),
             Self::VoiceCodePerDay | Self::WrongCodeFromNetwork => (10.0, 10.0 / DAY),
@@ -147,10 +159,11 @@ impl RateLimits {
         amount: u32,
         now: Instant,
     ) -> Result<(), Duration> {
-        self.with_bucket(action, owner, now, |bucket, rate| {
-            *bucket = rate.take(*bucket, amount, now)?;
-            Ok(())
-        })
+        let owner = self.key.hash_one((action, owner));
+        let mut buckets = self.buckets();
+        let bucket = buckets.entry(action).or_default().bucket(owner, now);
+        *bucket = action.rate().take(*bucket, amount, now)?;
+        Ok(())
     }
 
     /// Checks that a bucket is not empty, but takes nothing: of some actions, only the failed ones count.
@@ -163,20 +176,14 @@ impl RateLimits {
         owner: impl Hash,
         now: Instant,
     ) -> Result<(), Duration> {
-        self.with_bucket(action, owner, now, |bucket, rate| rate.take(*bucket, 1, now).map(drop))
+        let owner = self.key.hash_one((action, owner));
+        let full_at = self.buckets().get(&action).and_then(|buckets| buckets.get(owner));
+        // Whoever has no bucket has done nothing yet. None is created, so that no others are forgotten.
+        full_at.map_or(Ok(()), |full_at| action.rate().take(full_at, 1, now).map(drop))
     }
 
-    fn with_bucket<T>(
-        &self,
-        action: Action,
-        owner: impl Hash,
-        now: Instant,
-        change: impl FnOnce(&mut Instant, Rate) -> Result<T, Duration>,
-    ) -> Result<T, Duration> {
-        let owner = self.key.hash_one((action, owner));
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(action).or_default().bucket(owner, now);
-        change(bucket, action.rate())
+    fn buckets(&self) -> MutexGuard<'_, HashMap<Action, Buckets>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The owner of the buckets of a client's network; `None` if it has no limits of its own.
@@ -187,6 +194,11 @@ impl RateLimits {
 }
 
 impl Buckets {
+    /// When the bucket of an owner will be full again, if there is one.
+    fn get(&self, owner: u64) -> Option<Instant> {
+        self.used.get(&owner).or_else(|| self.unused.get(&owner)).copied()
+    }
+
     /// The bucket of an owner.
     fn bucket(&mut self, owner: u64, now: Instant) -> &mut Instant {
         if !self.used.contains_key(&owner) && self.used.len() >= MAX_BUCKETS {
@@ -269,6 +281,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(check(), Ok(()));
         }
+        assert!(limits.buckets().is_empty(), "no bucket was created");
         assert_eq!(limits.spend(Action::VoiceCodePerDay, "a", 10, start), Ok(()));
         assert!(check().is_err());
     }

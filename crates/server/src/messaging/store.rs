@@ -30,7 +30,9 @@ pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
     LastResortKey, NewAccount, OneTimeKey, PushId, ReadRows, Rows, SignedKey,
 };
-pub(super) use secrets::{PendingCode, ProvisioningAddress, TokenHash, VerificationCode};
+pub(super) use secrets::{
+    Askers, LinkCode, NetworkHash, PendingCode, ProvisioningAddress, TokenHash, VerificationCode,
+};
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
     Acknowledged, Acknowledgement, Bundle, BundleReply, BundleRequest, DeviceBundle, Found, Job,

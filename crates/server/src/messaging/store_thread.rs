@@ -147,7 +147,16 @@ impl Storage {
         mut read: impl FnMut(&mut dyn ReadRows) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let read = move |rows: &mut dyn Rows, _: Timestamp| read(rows);
-        self.execute_in(read, |turn| &mut turn.reads).await
+        self.execute_shared(read).await
+    }
+
+    /// Executes work that writes only single rows with random keys, in a transaction that other nodes need not wait for. It
+    /// may be called more than once, and only the last call counts.
+    pub(super) async fn execute_shared<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.execute_in(work, |turn| &mut turn.shared_work).await
     }
 
     async fn execute_in<T: Send + 'static>(

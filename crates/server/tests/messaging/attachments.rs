@@ -56,6 +56,25 @@ fn an_attachment_is_allocated_uploaded_once_and_downloaded() {
 }
 
 #[test]
+fn an_attachment_is_downloaded_200_times_a_day() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let allocation = alice.get("/v1/attachments").expect(200);
+    upload(&alice, &path(&allocation["location"]), &[7; 1000]).expect(200);
+    let id = allocation["idString"].as_str().unwrap();
+    let from = path(&alice.get(&format!("/v1/attachments/{id}")).expect(200)["location"]);
+    let nobody = server.client();
+    for _ in 0..199 {
+        assert_eq!(download(&nobody, &from, "").status, 200);
+    }
+    // Parts count for what they contain.
+    for range in ["0-499", "500-999"] {
+        assert_eq!(download(&nobody, &from, &format!("Range: bytes={range}\r\n")).status, 206);
+    }
+    assert_eq!(download(&nobody, &from, "").expect(413)["error"], "rate_limited");
+}
+
+#[test]
 fn an_address_allows_one_thing_with_one_attachment() {
     let server = Server::start(&[]);
     let alice = Client::register(&server, ALICE, None);

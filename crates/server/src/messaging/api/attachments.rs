@@ -25,7 +25,7 @@ use wormhole_chat::Timestamp;
 use wormhole_http::Response;
 
 use super::json::{Answer, Json, Nothing};
-use super::{ApiError, Authenticated, BaseUrl};
+use super::{ApiError, Authenticated, BaseUrl, ClientAddress};
 use crate::messaging::blobs::{BlobName, PIECE};
 use crate::messaging::context::Service;
 use crate::messaging::random;
@@ -218,6 +218,7 @@ pub(super) async fn upload_form(
 pub(super) async fn fetch(
     State(service): State<Arc<Service>>,
     Extension(memory): Extension<RequestMemory>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     Path(id): Path<String>,
     query: Uri,
     headers: HeaderMap,
@@ -237,7 +238,7 @@ pub(super) async fn fetch(
         exists.then_some(name).ok_or_else(not_allowed)?
     };
     memory.resize(PIECE)?;
-    download(&service, name, &headers).await.map(IntoResponse::into_response)
+    download(&service, name, address, &headers).await.map(IntoResponse::into_response)
 }
 
 /// Positive as a signed number: some languages have no others.

@@ -1,25 +1,27 @@
 //! The devices of an account, and codes with which others are linked to it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
+use data_encoding::HEXLOWER;
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use wormhole_chat::{DeviceId, Timestamp};
 
-use super::attributes::{AccountAttributes, parse_code};
+use super::attributes::AccountAttributes;
 use super::auth::parse_device;
 use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
 use crate::messaging::context::Service;
 use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
-use crate::messaging::store::rules::codes::Guesses;
-use crate::messaging::store::rules::linking::{self, Link, LinkRefusal};
-use crate::messaging::store::{Account, Device, ReadRows, Rows, VerificationCode, WorkError};
+use crate::messaging::store::rules::linking::{self, Link, LinkRefusal, LinkedDevice};
+use crate::messaging::store::{Account, Device, ReadRows, Rows, TokenHash, WorkError};
+use crate::messaging::store_thread::unix_now;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -110,20 +112,20 @@ pub(super) async fn request_code(
     }
     let limit = service.budget().spend(Action::AllocateDevice, found.account.id, 1);
     limit.map_err(ApiError::too_many)?;
-    let code = random::verification_code();
+    let code = HEXLOWER.encode(&random::bytes::<16>());
+    let hash = TokenHash::of(&[], code.as_bytes());
     let work = move |rows: &mut dyn Rows, Current { account, now, .. }| {
-        let put = linking::put_code(rows, &account, VerificationCode(code), now);
-        put.map_err(WorkError::into)
+        linking::put_code(rows, &account, hash, now).map_err(WorkError::into)
     };
     service.execute_for(&found, work).await?;
-    Ok(Json(DeviceCode { verification_code: code.to_string() }))
+    Ok(Json(DeviceCode { verification_code: code }))
 }
 
 /// Links the device that sends this to an account, with the code that the first device has got. The credentials are those of
 /// the new device: the number or the account id without `.DEVICE`, and a new password.
 #[utoipa::path(
     put, path = "/v1/devices/{device}", tag = "devices",
-    params(("device" = String, Path, description = "the code, six digits with or without a hyphen")),
+    params(("device" = String, Path, description = "the code, as the first device got it")),
     request_body = AccountAttributes,
     security(("device" = []), ("device" = [], "app" = [])),
     responses(
@@ -147,19 +149,36 @@ pub(super) async fn link(
     let Credentials { name, device: DeviceId::PRIMARY, password } = credentials else {
         return Err(ApiError::bad_credentials());
     };
-    let guesses = Guesses { budget: service.budget(), address };
-    guesses.spend(Action::LinkDevice, &name).map_err(ApiError::too_many)?;
     let attributes = attributes.check()?;
     let link = Link {
-        code: parse_code(&code).map(VerificationCode),
-        guesses,
+        code: TokenHash::of(&[], code.as_bytes()),
         name,
         app: service.claimed_app(&headers)?,
         device: attributes.new_device(DeviceId::PRIMARY, &password),
     };
-    let work = move |rows: &mut dyn Rows, now: Timestamp| link.link(rows, now);
-    let linked = service.storage.decide(work).await?;
+    let linked = service.link(Arc::new(link), address).await?;
     Ok(Json(Linked { device_id: linked.number.number(), uuid: linked.account.to_string() }))
+}
+
+impl Service {
+    /// Links a device. A right code is never refused, however many wrong ones others have entered. A wrong one is found out
+    /// without a transaction that others wait for.
+    async fn link(&self, link: Arc<Link>, address: IpAddr) -> Result<LinkedDevice, ApiError> {
+        let reader = Arc::clone(&link);
+        let find = move |rows: &mut dyn ReadRows| match reader.find(rows, unix_now()) {
+            Ok(_) => Ok(None),
+            Err(WorkError::Refused(refusal)) => Ok(Some(refusal)),
+            Err(WorkError::Store(error)) => Err(error),
+        };
+        if let Some(refusal) = self.storage.read(find).await? {
+            let network = self.limits.network(address);
+            let spend = |network| self.budget().spend(Action::LinkDevice, network, 1);
+            network.map_or(Ok(()), spend).map_err(ApiError::too_many)?;
+            return Err(refusal.into());
+        }
+        let work = move |rows: &mut dyn Rows, now: Timestamp| link.link(rows, now);
+        Ok(self.storage.decide(work).await?)
+    }
 }
 
 /// Removes a device with its keys and messages. The first device may remove any other one, and each device itself. The
@@ -199,7 +218,6 @@ pub(super) async fn remove(
 impl From<LinkRefusal> for ApiError {
     fn from(refusal: LinkRefusal) -> Self {
         match refusal {
-            LinkRefusal::Limited(pause) => Self::too_many(pause),
             LinkRefusal::NoSuchDevice => Self::not_found("no such device"),
             LinkRefusal::TooManyDevices => {
                 let message = "the account has as many devices as it may have";

@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 /// A message for a device that waits.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct ProvisioningMessage {
-    /// Encrypted for the device, at most 256 KiB.
+    /// Encrypted for the device, at most 16 KiB.
     #[schema(value_type = String)]
     body: Base64,
 }
@@ -63,12 +63,12 @@ pub(super) async fn send(
     let work = move |rows: &mut dyn Rows, now: Timestamp| {
         linking::send_provisioning(rows, address, &message, now)
     };
-    if !service.storage.execute(work).await? {
+    if !service.storage.execute_shared(work).await? {
         return Err(not_found());
     }
     service.sockets.notify_address(address);
     Ok(Json(Nothing {}))
 }
 
-/// Longest message, in bytes.
-pub(in crate::messaging) const MAX_PROVISIONING_MESSAGE: usize = 256 << 10;
+/// Longest message, in bytes. Those of clients have less than 1 KiB.
+pub(in crate::messaging) const MAX_PROVISIONING_MESSAGE: usize = 16 << 10;

@@ -67,7 +67,7 @@ pub(super) async fn request_code(
     let number = parse_number(&number)?;
     limit_requests(&service.budget(), transport, &number, address).map_err(ApiError::too_many)?;
     // Goes on if the client leaves: whoever has used up an attempt gets a code.
-    let sent = tokio::spawn(async move { service.send_code(transport, number).await });
+    let sent = tokio::spawn(async move { service.send_code(transport, number, address).await });
     sent.await.map_err(|_| StoreError("the request was not executed".into()))??;
     Ok(Json(Nothing {}))
 }
@@ -90,9 +90,15 @@ fn limit_requests(
 
 impl Service {
     /// Sends a code.
-    async fn send_code(&self, transport: Transport, number: PhoneNumber) -> Result<(), ApiError> {
+    async fn send_code(
+        &self,
+        transport: Transport,
+        number: PhoneNumber,
+        asker: IpAddr,
+    ) -> Result<(), ApiError> {
         let (new, recipient) = (VerificationCode(random::verification_code()), number.clone());
-        let store = move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, new, now);
+        let store =
+            move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, asker, new, now);
         let code = self.storage.execute(store).await?;
         self.codes.send(transport, &recipient, code).map_err(|_| ApiError::not_sent())
     }

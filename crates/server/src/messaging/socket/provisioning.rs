@@ -105,7 +105,7 @@ impl Provisioning {
         let address = self.address();
         let delete = move |rows: &mut dyn Rows, _| rows.delete_provisioning(address);
         // Otherwise, it expires.
-        let _deleted: Result<(), StoreError> = storage.execute(delete).await;
+        let _deleted: Result<(), StoreError> = storage.execute_shared(delete).await;
     }
 }
 
@@ -116,7 +116,7 @@ impl DeviceSocket {
         let api = Arc::clone(&self.api);
         self.tasks.push(Box::pin(async move {
             let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
-            Done::Listening(api.service.storage.execute(insert).await)
+            Done::Listening(api.service.storage.execute_shared(insert).await)
         }));
     }
 
@@ -131,7 +131,7 @@ impl DeviceSocket {
         let (api, address) = (Arc::clone(&self.api), provisioning.address());
         self.tasks.push(Box::pin(async move {
             let take = move |rows: &mut dyn Rows, _| rows.take_provisioning_message(address);
-            Done::Provisioned(api.service.storage.execute(take).await)
+            Done::Provisioned(api.service.storage.execute_shared(take).await)
         }));
     }
 

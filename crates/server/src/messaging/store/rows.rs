@@ -4,7 +4,7 @@ use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use super::StoreError;
-use super::secrets::{PendingCode, ProvisioningAddress, TokenHash};
+use super::secrets::{LinkCode, PendingCode, ProvisioningAddress, TokenHash};
 
 /// Reading rows, inside the transaction of a turn. Each operation returns what the database contains, and decides nothing.
 pub(in crate::messaging) trait ReadRows {
@@ -31,6 +31,9 @@ pub(in crate::messaging) trait ReadRows {
 
     /// The signed prekey of a device.
     fn signed_key(&mut self, device: DeviceKey) -> Result<Option<SignedKey>, StoreError>;
+
+    /// The code with which another device can be linked to an account.
+    fn device_code(&mut self, account: AccountKey) -> Result<Option<LinkCode>, StoreError>;
 }
 
 /// Reading and writing rows, inside the transaction of a turn that runs alone.
@@ -52,14 +55,11 @@ pub(in crate::messaging) trait Rows: ReadRows {
         code: Option<&PendingCode>,
     ) -> Result<(), StoreError>;
 
-    /// The code with which another device can be linked to an account.
-    fn device_code(&mut self, account: AccountKey) -> Result<Option<PendingCode>, StoreError>;
-
     /// Writes the code of an account for another device; `None` removes it.
     fn put_device_code(
         &mut self,
         account: AccountKey,
-        code: Option<&PendingCode>,
+        code: Option<&LinkCode>,
     ) -> Result<(), StoreError>;
 
     /// A device that is not linked yet waits for a message at this new address.

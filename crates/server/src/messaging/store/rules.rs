@@ -37,8 +37,8 @@ pub(super) fn execute<T: Tables>(
         work.execute(tables, now)?;
     }
     turn.removed = tables.removed_devices();
-    for read in &mut turn.reads {
-        read.execute(tables, now)?;
+    for work in &mut turn.shared_work {
+        work.execute(tables, now)?;
     }
     find(tables, &mut turn.logins)?;
     bundles::take(tables, &mut turn.bundles, turn.budget.as_ref(), now)?;

@@ -2,11 +2,14 @@
 //! compared in constant time.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use wormhole_chat::Timestamp;
+use wormhole_chat::service::PhoneNumber;
+use wormhole_kit::network;
 
 /// SHA-256 of a password or of the token of an app. These are random and have at least 128 bits, so a slow hash would not
 /// protect them better; it would only make each request expensive.
@@ -77,13 +80,89 @@ impl fmt::Debug for ProvisioningAddress {
     }
 }
 
-/// A verification code that was sent to a number, or shown to the owner of an account.
+/// A verification code that was sent to a number.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct PendingCode {
     /// Not hashed: whoever reads the hash of one of 900,000 codes knows the code.
     pub(in crate::messaging) code: VerificationCode,
-    /// When the code was made. It may have been sent again since.
+    /// When the code was last sent.
     pub(in crate::messaging) sent: Timestamp,
-    /// Wrong codes that were entered since.
+    /// Wrong codes that were entered since, by networks that have not asked for it.
     pub(in crate::messaging) attempts: u32,
+    pub(in crate::messaging) askers: Askers,
 }
+
+/// A code that was shown to the owner of an account, for another device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct LinkCode {
+    /// Of 128 random bits.
+    pub(in crate::messaging) hash: TokenHash,
+    pub(in crate::messaging) shown: Timestamp,
+}
+
+/// The networks that have asked for a code, and how many wrong ones each has entered.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct Askers(Vec<(NetworkHash, u8)>);
+
+/// The start of a hash of a number and a network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct NetworkHash([u8; 8]);
+
+impl NetworkHash {
+    /// The network of a client that does something with a number.
+    pub(in crate::messaging) fn of(number: &PhoneNumber, client: IpAddr) -> Self {
+        let network = network(client).to_string();
+        let TokenHash([a, b, c, d, e, f, g, h, ..]) =
+            TokenHash::of(number.as_str().as_bytes(), network.as_bytes());
+        Self([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Askers {
+    /// Nobody has asked.
+    pub(in crate::messaging) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The number of wrong codes from a network; `None` if it has not asked for the code.
+    pub(in crate::messaging) fn attempts(&self, network: NetworkHash) -> Option<u32> {
+        self.0.iter().find(|(asker, _)| *asker == network).map(|(_, attempts)| (*attempts).into())
+    }
+
+    /// A network asks for the code. If there are too many, the first one is forgotten.
+    pub(in crate::messaging) fn add(&mut self, network: NetworkHash) {
+        if self.attempts(network).is_none() {
+            if self.0.len() >= MAX_ASKERS {
+                self.0.remove(0);
+            }
+            self.0.push((network, 0));
+        }
+    }
+
+    /// A network that has asked for the code has entered a wrong one.
+    pub(in crate::messaging) fn count(&mut self, network: NetworkHash) {
+        if let Some((_, attempts)) = self.0.iter_mut().find(|(asker, _)| *asker == network) {
+            *attempts = attempts.saturating_add(1);
+        }
+    }
+
+    /// As it is stored: nine bytes for each network.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        self.0
+            .iter()
+            .flat_map(|(network, attempts)| network.0.into_iter().chain([*attempts]))
+            .collect()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) has written.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        let (askers, _) = bytes.as_chunks();
+        let read = |[a, b, c, d, e, f, g, h, attempts]: &[u8; 9]| {
+            (NetworkHash([*a, *b, *c, *d, *e, *f, *g, *h]), *attempts)
+        };
+        Self(askers.iter().map(read).collect())
+    }
+}
+
+/// Most networks that are remembered. More cannot ask for the code of a number within a day.
+const MAX_ASKERS: usize = 64;

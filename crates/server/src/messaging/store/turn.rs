@@ -19,8 +19,8 @@ use crate::messaging::rate_limits::Budget;
 pub(in crate::messaging) struct Turn {
     /// Changes accounts, devices or published keys, and so runs alone.
     pub(in crate::messaging) work: Vec<Box<dyn Work>>,
-    /// Only reads, so turns of other nodes may run at the same time.
-    pub(in crate::messaging) reads: Vec<Box<dyn Work>>,
+    /// Only reads, or writes single rows that nobody else uses, so turns of other nodes may run at the same time.
+    pub(in crate::messaging) shared_work: Vec<Box<dyn Work>>,
     pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
     pub(in crate::messaging) bundles: Vec<Job<BundleRequest, BundleReply>>,
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
@@ -275,7 +275,7 @@ impl Turn {
     /// Whether nothing waits.
     pub(in crate::messaging) fn is_empty(&self) -> bool {
         self.work.is_empty()
-            && self.reads.is_empty()
+            && self.shared_work.is_empty()
             && self.logins.is_empty()
             && self.bundles.is_empty()
             && self.acknowledgements.is_empty()
@@ -285,7 +285,7 @@ impl Turn {
 
     /// Answers everybody, after the transaction has ended with this result.
     pub(in crate::messaging) fn finish(self, result: &Result<(), StoreError>) {
-        let work = self.work.into_iter().chain(self.reads);
+        let work = self.work.into_iter().chain(self.shared_work);
         work.for_each(|work| work.finish(result.clone()));
         finish(self.logins, result);
         finish(self.bundles, result);

@@ -1,6 +1,8 @@
 //! Sends an attachment in pieces, each of which is read when the client has room for it.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -12,14 +14,16 @@ use wormhole_http::Response;
 use super::{ApiError, unavailable};
 use crate::messaging::blobs::{BlobName, BlobReader};
 use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 
 /// Sends an attachment, or the part of it that `Range` names. (RFC 9110, section 14.2)
 pub(super) async fn download(
     service: &Service,
     name: BlobName,
+    client: IpAddr,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (reader, length) = open(service, name).await?;
+    let (reader, length) = open(service, name.clone()).await?;
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let (status, start, end) = match range.map(|text| parse_range(text, length)) {
         None | Some(Range::Whole) => (StatusCode::OK, 0, length),
@@ -31,6 +35,7 @@ pub(super) async fn download(
             return Ok((headers, error).into_response());
         }
     };
+    limit(service, &name, client, end - start, length).map_err(ApiError::too_many)?;
     let pieces = try_unfold(reader.part(start, end - start), BlobReader::next);
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -43,6 +48,23 @@ pub(super) async fn download(
         response.headers_mut().insert(CONTENT_RANGE, range);
     }
     Ok(response)
+}
+
+/// Counts a download of `bytes` of a file: whoever knows an address must not be able to make the operator pay for much
+/// traffic.
+fn limit(
+    service: &Service,
+    name: &BlobName,
+    client: IpAddr,
+    bytes: u64,
+    length: u64,
+) -> Result<(), Duration> {
+    let amount = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let budget = service.budget();
+    let permille = bytes.saturating_mul(1000).div_ceil(length.max(1)).max(1);
+    budget.spend(Action::AttachmentRead, name, amount(permille))?;
+    let Some(network) = service.limits.network(client) else { return Ok(()) };
+    budget.spend(Action::DownloadKib, network, amount(bytes.div_ceil(1024)))
 }
 
 async fn open(service: &Service, name: BlobName) -> Result<(BlobReader, u64), ApiError> {

@@ -7,8 +7,8 @@ use wormhole_chat::Timestamp;
 use super::fixture::{Fixture, Person, stored};
 use super::samples::{ALICE, BOB, message, new_device};
 use crate::messaging::store::{
-    Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, MessageName, NewMessage, PendingCode, Sent,
-    Submission, VerificationCode,
+    Askers, Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, MessageName, NewMessage, PendingCode,
+    Sent, Submission, VerificationCode,
 };
 
 /// Everything stays for an hour.
@@ -168,7 +168,12 @@ pub(super) fn a_forgotten_submission_is_stored_again(fixture: &mut Fixture<'_>) 
 
 pub(super) fn expired_codes_are_removed(fixture: &mut Fixture<'_>) {
     let put = |fixture: &mut Fixture<'_>, number: &'static str| {
-        let code = PendingCode { code: VerificationCode(1), sent: fixture.now, attempts: 0 };
+        let code = PendingCode {
+            code: VerificationCode(1),
+            sent: fixture.now,
+            attempts: 0,
+            askers: Askers::none(),
+        };
         fixture.rows(move |rows| rows.put_pending_code(&number.parse().unwrap(), Some(&code)));
     };
     let exists = |fixture: &mut Fixture<'_>, number: &'static str| {

@@ -6,7 +6,7 @@ use wormhole_chat::Timestamp;
 
 use super::fixture::Fixture;
 use super::samples::NOW;
-use crate::messaging::store::{Expiry, PendingCode, ProvisioningAddress, VerificationCode};
+use crate::messaging::store::{Expiry, LinkCode, ProvisioningAddress, TokenHash};
 
 const FIRST: ProvisioningAddress = ProvisioningAddress([1; 16]);
 const SECOND: ProvisioningAddress = ProvisioningAddress([0xff; 16]);
@@ -56,7 +56,7 @@ pub(super) fn an_address_is_removed_with_its_message(fixture: &mut Fixture<'_>) 
 pub(super) fn old_addresses_and_codes_for_devices_are_removed(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
     let (alice, bob) = (alice.account.key, bob.account.key);
-    let code = |sent| PendingCode { code: VerificationCode(123_456), sent, attempts: 0 };
+    let code = |shown| LinkCode { hash: TokenHash([7; 32]), shown };
     let (old, recent) = (Timestamp(NOW.0 - 2000), Timestamp(NOW.0 - 500));
     fixture.rows(move |rows| rows.put_device_code(alice, Some(&code(old))));
     fixture.rows(move |rows| rows.put_device_code(bob, Some(&code(recent))));

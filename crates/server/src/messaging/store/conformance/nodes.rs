@@ -149,8 +149,8 @@ fn read_devices(
     read: impl FnMut(&mut dyn Rows) -> Result<Vec<Device>, StoreError> + Send + 'static,
 ) -> Vec<Device> {
     let devices = Arc::new(Mutex::new(None));
-    let reads: Vec<Box<dyn Work>> = vec![Box::new(Closure(read, Arc::clone(&devices)))];
-    let mut turn = Turn { reads, ..Turn::default() };
+    let shared_work: Vec<Box<dyn Work>> = vec![Box::new(Closure(read, Arc::clone(&devices)))];
+    let mut turn = Turn { shared_work, ..Turn::default() };
     store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
     devices.lock().unwrap().take().unwrap()
 }

@@ -10,8 +10,9 @@ use super::samples::{
     new_device, signed_key,
 };
 use crate::messaging::store::{
-    Account, Counts, Device, DeviceColumns, IntraApp, KeySet, MessageName, NewAccount, PendingCode,
-    PushId, Rows, Sent, StoreError, TokenHash, Turn, VerificationCode,
+    Account, Askers, Counts, Device, DeviceColumns, IntraApp, KeySet, LinkCode, MessageName,
+    NetworkHash, NewAccount, PendingCode, PushId, Rows, Sent, StoreError, TokenHash, Turn,
+    VerificationCode,
 };
 
 pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
@@ -33,8 +34,14 @@ pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
 
 pub(super) fn a_verification_code_is_replaced_and_removed(fixture: &mut Fixture<'_>) {
     let code = |attempts| {
+        let mut askers = Askers::none();
+        for network in ["192.0.2.1", "2001:db8::1"] {
+            let network = NetworkHash::of(&ALICE.parse().unwrap(), network.parse().unwrap());
+            askers.add(network);
+            (0..attempts).for_each(|_| askers.count(network));
+        }
         let code = VerificationCode(999_999);
-        PendingCode { code, sent: Timestamp(9), attempts }
+        PendingCode { code, sent: Timestamp(9), attempts, askers }
     };
     for stored in [Some(code(0)), Some(code(1)), None] {
         let written = stored.clone();
@@ -48,10 +55,7 @@ pub(super) fn a_verification_code_is_replaced_and_removed(fixture: &mut Fixture<
 pub(super) fn a_code_for_another_device_is_replaced_and_removed(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
     let (alice, bob) = (alice.account.key, bob.account.key);
-    let code = |attempts| {
-        let code = VerificationCode(100_000);
-        PendingCode { code, sent: Timestamp(9), attempts }
-    };
+    let code = |byte| LinkCode { hash: TokenHash([byte; 32]), shown: Timestamp(9) };
     for stored in [Some(code(0)), Some(code(1)), None] {
         let written = stored.clone();
         fixture.rows(move |rows| rows.put_device_code(alice, written.as_ref()));

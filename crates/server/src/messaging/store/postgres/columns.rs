@@ -8,8 +8,8 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, PendingCode,
-    PushId, SignedKey, TokenHash, VerificationCode,
+    Account, AccountKey, App, AppKey, Askers, Device, DeviceColumns, DeviceKey, IntraApp, LinkCode,
+    PendingCode, PushId, SignedKey, TokenHash, VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -130,10 +130,17 @@ impl<'a> Columns<'a> {
         Ok(PushId::of_columns(self.text()?, self.text()?, self.text()?))
     }
 
-    /// A code, when it was sent, and wrong attempts.
+    /// A code, when it was sent, wrong attempts, and the networks that have asked for it.
     pub(super) fn pending_code(&mut self) -> Read<PendingCode> {
         let (code, sent) = (VerificationCode(self.number()?), self.time()?);
-        Ok(PendingCode { code, sent, attempts: self.number()? })
+        let attempts = self.number()?;
+        let askers = Askers::from_bytes(&self.value::<Vec<u8>>()?);
+        Ok(PendingCode { code, sent, attempts, askers })
+    }
+
+    /// The hash of a code for another device, and when the code was shown.
+    pub(super) fn link_code(&mut self) -> Read<LinkCode> {
+        Ok(LinkCode { hash: TokenHash(self.array()?), shown: self.time()? })
     }
 
     /// Id, key and signature, if there is a key.

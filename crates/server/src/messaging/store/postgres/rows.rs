@@ -11,7 +11,7 @@ use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::rules::before;
 use crate::messaging::store::{
     Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
-    NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, ReadRows, Rows, SignedKey,
+    LinkCode, NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, ReadRows, Rows, SignedKey,
     StoreError,
 };
 
@@ -53,6 +53,10 @@ impl ReadRows for PostgresTables<'_> {
         };
         Ok(self.read(|it| &it.published_keys, &[&vec![device.0]], read)?.pop().flatten())
     }
+
+    fn device_code(&mut self, account: AccountKey) -> Stored<Option<LinkCode>> {
+        self.read_device_code(account)
+    }
 }
 
 impl Rows for PostgresTables<'_> {
@@ -78,15 +82,12 @@ impl Rows for PostgresTables<'_> {
             return self.query(|it| &it.delete_code, &[&number]).map(drop);
         };
         let (digits, attempts) = (i64::from(code.code.0), i64::from(code.attempts));
-        let row: [&(dyn ToSql + Sync); 4] = [&number, &digits, &stored(code.sent), &attempts];
+        let (sent, askers) = (stored(code.sent), code.askers.to_bytes());
+        let row: [&(dyn ToSql + Sync); 5] = [&number, &digits, &sent, &attempts, &askers];
         self.query(|it| &it.put_code, &row).map(drop)
     }
 
-    fn device_code(&mut self, account: AccountKey) -> Stored<Option<PendingCode>> {
-        self.read_device_code(account)
-    }
-
-    fn put_device_code(&mut self, account: AccountKey, code: Option<&PendingCode>) -> Stored<()> {
+    fn put_device_code(&mut self, account: AccountKey, code: Option<&LinkCode>) -> Stored<()> {
         self.write_device_code(account, code)
     }
 

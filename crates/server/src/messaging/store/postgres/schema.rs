@@ -4,7 +4,7 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
@@ -131,5 +131,15 @@ pub(super) const STEPS: [&str; 2] = [
         message BYTEA
     );
     CREATE INDEX messaging_provisioning_opened ON messaging_provisioning (opened);
+",
+    "
+    ALTER TABLE messaging_codes ADD COLUMN askers BYTEA NOT NULL DEFAULT ''; -- 9 bytes for each network
+    DROP TABLE messaging_device_codes; -- of six digits, which can be guessed
+    CREATE TABLE messaging_device_codes (
+        account BIGINT PRIMARY KEY,
+        hash BYTEA NOT NULL, -- SHA-256
+        shown BIGINT NOT NULL
+    );
+    CREATE INDEX messaging_device_codes_shown ON messaging_device_codes (shown);
 ",
 ];

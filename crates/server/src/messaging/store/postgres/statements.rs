@@ -129,24 +129,27 @@ statements! {
     update_app: "UPDATE messaging_apps SET refuses_intra = $2, token_1 = $3, token_2 = $4
         WHERE key = $1",
 
-    code: "SELECT code, sent, attempts FROM messaging_codes WHERE number = $1",
-    put_code: "INSERT INTO messaging_codes (number, code, sent, attempts) VALUES ($1, $2, $3, $4)
+    code: "SELECT code, sent, attempts, askers FROM messaging_codes WHERE number = $1",
+    put_code: "INSERT INTO messaging_codes (number, code, sent, attempts, askers)
+        VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (number) DO UPDATE SET code = excluded.code, sent = excluded.sent,
-            attempts = excluded.attempts",
+            attempts = excluded.attempts, askers = excluded.askers",
     delete_code: "DELETE FROM messaging_codes WHERE number = $1",
 
-    device_code: "SELECT code, sent, attempts FROM messaging_device_codes WHERE account = $1",
-    put_device_code: "INSERT INTO messaging_device_codes (account, code, sent, attempts)
-        VALUES ($1, $2, $3, $4)
-        ON CONFLICT (account) DO UPDATE SET code = excluded.code, sent = excluded.sent,
-            attempts = excluded.attempts",
+    device_code: "SELECT hash, shown FROM messaging_device_codes WHERE account = $1",
+    put_device_code: "INSERT INTO messaging_device_codes (account, hash, shown)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (account) DO UPDATE SET hash = excluded.hash, shown = excluded.shown",
     delete_device_code: "DELETE FROM messaging_device_codes WHERE account = $1",
     insert_provisioning: "INSERT INTO messaging_provisioning (address, opened) VALUES ($1, $2)",
     put_provisioning_message: "UPDATE messaging_provisioning SET message = $3
         WHERE address = $1 AND opened >= $2 AND message IS NULL",
-    take_provisioning_message: "DELETE FROM messaging_provisioning
-        WHERE address = $1 AND message IS NOT NULL RETURNING message",
-    delete_provisioning: "DELETE FROM messaging_provisioning WHERE address = $1",
+    // These do not wait for other transactions, so that no two of them wait for each other.
+    take_provisioning_message: "DELETE FROM messaging_provisioning WHERE address IN (
+        SELECT address FROM messaging_provisioning WHERE address = $1 AND message IS NOT NULL
+        FOR UPDATE SKIP LOCKED) RETURNING message",
+    delete_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
+        SELECT address FROM messaging_provisioning WHERE address = $1 FOR UPDATE SKIP LOCKED)",
 
     account: select_accounts!("WHERE a.id = $1"),
     account_at: select_accounts!("WHERE a.key = $1"),
@@ -334,7 +337,7 @@ statements! {
     expire_codes: "DELETE FROM messaging_codes WHERE number IN (
         SELECT number FROM messaging_codes WHERE sent < $1 ORDER BY sent LIMIT $2::bigint)",
     expire_device_codes: "DELETE FROM messaging_device_codes WHERE account IN (
-        SELECT account FROM messaging_device_codes WHERE sent < $1 ORDER BY sent LIMIT $2::bigint
+        SELECT account FROM messaging_device_codes WHERE shown < $1 ORDER BY shown LIMIT $2::bigint
         FOR UPDATE SKIP LOCKED)",
     expire_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
         SELECT address FROM messaging_provisioning WHERE opened < $1

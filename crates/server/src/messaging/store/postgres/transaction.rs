@@ -35,6 +35,8 @@ pub(super) struct PostgresTables<'a> {
     pub(super) removed: Vec<DeviceKey>,
     /// Whether accounts or devices have changed.
     is_changed: bool,
+    /// Whether a shared transaction has written rows, besides those of queues.
+    has_written: bool,
     /// Why an operation has failed.
     problem: Option<SessionError>,
 }
@@ -83,6 +85,7 @@ impl<'a> PostgresTables<'a> {
             access,
             removed: Vec::new(),
             is_changed: false,
+            has_written: false,
             problem: None,
         })
     }
@@ -91,6 +94,11 @@ impl<'a> PostgresTables<'a> {
     pub(super) fn change_accounts(&mut self) {
         self.is_changed = true;
         self.cache.clear();
+    }
+
+    /// Rows are written, perhaps in a shared transaction.
+    pub(super) const fn write(&mut self) {
+        self.has_written = true;
     }
 
     /// Executes a statement for the rules, and returns its rows.
@@ -200,7 +208,7 @@ impl<'a> PostgresTables<'a> {
     fn commit(&mut self) -> Result<(), SessionError> {
         let changed = self.queues.take_changes();
         let transaction = match self.access {
-            Access::Shared if changed.devices.is_empty() => None,
+            Access::Shared if changed.devices.is_empty() && !self.has_written => None,
             Access::Exclusive | Access::Shared => self.save(&changed)?,
         };
         let committed = self

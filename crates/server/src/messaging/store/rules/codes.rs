@@ -1,7 +1,9 @@
 //! Codes of six digits: how long they are valid, and how often they may be guessed.
 //!
-//! Whoever guesses codes is limited by number and network, so that an attacker elsewhere does not keep the owner of a
-//! number from registering.
+//! Six digits can be guessed, so guesses are limited. But whoever knows a number must not keep its owner from registering, so
+//! wrong codes count for the network that has sent them. A network that has asked for the code has guesses of its own; all
+//! others together have a few, and when these are used up, a right code from such a network is refused like a wrong one: its
+//! user asks for the code again, from this network. So no answer shows a stranger whether a code is pending.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -12,7 +14,7 @@ use wormhole_chat::service::PhoneNumber;
 use wormhole_kit::network;
 
 use crate::messaging::rate_limits::{Action, Budget};
-use crate::messaging::store::{PendingCode, VerificationCode};
+use crate::messaging::store::{Askers, NetworkHash, PendingCode, VerificationCode};
 
 /// The limits of a client that enters codes.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(in crate::messaging) struct Guesses {
 /// What became of a code that was entered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Entered {
-    /// There were too many wrong codes. Another may be entered after this time.
+    /// The network has entered too many wrong codes. It may enter another one after this time.
     Limited(Duration),
     /// Remove it: it is valid once.
     Right,
@@ -53,58 +55,87 @@ impl Guesses {
         entered: Option<VerificationCode>,
         now: Timestamp,
     ) -> Entered {
-        let Some(pending) = pending else { return Entered::Wrong(None) };
-        if let Err(pause) = self.check(number) {
-            return Entered::Limited(pause);
-        }
-        if !pending.is_valid(now) {
+        let Some(mut pending) = pending.filter(|it| it.is_valid(now)) else {
             return Entered::Wrong(None);
+        };
+        let asker = pending.askers.attempts(NetworkHash::of(number, self.address));
+        let limit = match asker {
+            Some(attempts) => self.check_asker(number, attempts).map_err(Entered::Limited),
+            None => self.check_other(number, pending.attempts).map_err(|_| Entered::Wrong(None)),
+        };
+        if let Err(refused) = limit {
+            return refused;
         }
         if entered.is_some_and(|code| code.matches(pending.code)) {
             return Entered::Right;
         }
-        self.count(number);
-        Entered::Wrong(Some(PendingCode { attempts: pending.attempts + 1, ..pending }))
+        self.count(number, asker.is_some());
+        if asker.is_some() {
+            pending.askers.count(NetworkHash::of(number, self.address));
+        } else {
+            pending.attempts += 1;
+        }
+        Entered::Wrong(Some(pending))
     }
 
-    /// Whether another wrong code would be allowed.
-    fn check(&self, number: &PhoneNumber) -> Result<(), Duration> {
-        let Budget { limits, now } = &self.budget;
-        limits.check(Action::WrongCode, number, *now)?;
+    /// Whether a network that has asked for a code may enter another one. The first one is always allowed, whatever else
+    /// was sent from there: many people may share the address of their provider.
+    fn check_asker(&self, number: &PhoneNumber, attempts: u32) -> Result<(), Duration> {
+        self.check_number(number)?;
+        match attempts {
+            0 => Ok(()),
+            1..MAX_ATTEMPTS => self.check_network(),
+            _ => Err(CODE_LIFE),
+        }
+    }
+
+    /// Whether a network that has not asked for the code may enter one.
+    fn check_other(&self, number: &PhoneNumber, attempts: u32) -> Result<(), Duration> {
+        if attempts >= MAX_ATTEMPTS {
+            return Err(CODE_LIFE);
+        }
+        self.check_number(number)?;
+        self.check_network()?;
+        self.budget.limits.check(Action::WrongCode, number, self.budget.now)
+    }
+
+    fn check_number(&self, number: &PhoneNumber) -> Result<(), Duration> {
         let from_network = (number, network(self.address));
-        limits.check(Action::WrongCodeFromNetwork, from_network, *now)?;
+        self.budget.limits.check(Action::WrongCodeFromNetwork, from_network, self.budget.now)
+    }
+
+    fn check_network(&self) -> Result<(), Duration> {
+        let Budget { limits, now } = &self.budget;
         let network = limits.network(self.address);
         network.map_or(Ok(()), |it| limits.check(Action::WrongCodePerNetwork, it, *now))
     }
 
-    /// Counts a wrong code.
-    fn count(&self, number: &PhoneNumber) {
-        let from_network = (number, network(self.address));
-        let counted = [
-            self.budget.spend(Action::WrongCode, number, 1),
-            self.budget.spend(Action::WrongCodeFromNetwork, from_network, 1),
-            self.budget.limits.network(self.address).map_or(Ok(()), |network| {
-                self.budget.spend(Action::WrongCodePerNetwork, network, 1)
-            }),
-        ];
-        debug_assert!(counted.iter().all(Result::is_ok), "they were checked before");
+    /// Counts a wrong code. An empty bucket stays empty.
+    fn count(&self, number: &PhoneNumber, is_asker: bool) {
+        let _empty = self.spend(Action::WrongCodeFromNetwork, number);
+        if let Some(network) = self.budget.limits.network(self.address) {
+            let _empty = self.budget.spend(Action::WrongCodePerNetwork, network, 1);
+        }
+        if !is_asker {
+            let _empty = self.budget.spend(Action::WrongCode, number, 1);
+        }
     }
 }
 
 impl PendingCode {
     /// A code that nobody has entered yet.
     pub(super) const fn new(code: VerificationCode, sent: Timestamp) -> Self {
-        Self { code, sent, attempts: 0 }
+        Self { code, sent, attempts: 0, askers: Askers::none() }
     }
 
     /// Whether it can be used.
-    pub(super) const fn is_valid(&self, now: Timestamp) -> bool {
-        now.since(self.sent) < CODE_LIFE && self.attempts < MAX_ATTEMPTS
+    pub(super) fn is_valid(&self, now: Timestamp) -> bool {
+        u128::from(now.since(self.sent)) < CODE_LIFE.as_millis()
     }
 }
 
-/// How long a code is valid after it was last sent, in milliseconds.
-const CODE_LIFE: u64 = 10 * 60 * 1000;
+/// How long a code is valid after it was last sent or shown.
+pub(super) const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// How many wrong codes may be entered before a code is useless.
+/// How many wrong codes a network that has asked for the code may enter, and all others together.
 const MAX_ATTEMPTS: u32 = 10;

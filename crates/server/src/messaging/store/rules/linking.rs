@@ -6,19 +6,18 @@ use std::time::Duration;
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use super::apps::ClaimedApp;
-use super::codes::{Entered, Guesses};
+use super::codes::CODE_LIFE;
 use super::{before, day};
 use crate::messaging::store::{
-    Account, Device, DeviceColumns, LoginName, PendingCode, ProvisioningAddress, ReadRows, Rows,
-    StoreError, VerificationCode, WorkError,
+    Account, App, Device, DeviceColumns, LinkCode, LoginName, ProvisioningAddress, ReadRows, Rows,
+    StoreError, TokenHash, WorkError,
 };
 
 /// A request to link a device with a code.
 #[derive(Debug)]
 pub(in crate::messaging) struct Link {
-    /// `None` if the text is not a code.
-    pub(in crate::messaging) code: Option<VerificationCode>,
-    pub(in crate::messaging) guesses: Guesses,
+    /// The hash of the code. Nobody guesses codes of 128 random bits, so wrong ones are not counted.
+    pub(in crate::messaging) code: TokenHash,
     /// The account.
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) app: ClaimedApp,
@@ -36,8 +35,6 @@ pub(in crate::messaging) struct LinkedDevice {
 /// Why a device is not linked or removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum LinkRefusal {
-    /// There were too many wrong codes. Another may be entered after this time.
-    Limited(Duration),
     /// The account has no such device.
     NoSuchDevice,
     /// The account has as many devices as it may have.
@@ -50,18 +47,18 @@ pub(in crate::messaging) enum LinkRefusal {
 
 type Linked<T> = Result<T, WorkError<LinkRefusal>>;
 
-/// Replaces the code with which another device can be linked to an account.
+/// Replaces the code with which another device can be linked to an account. `code` is its hash.
 ///
 /// # Errors
 /// The account cannot have another device.
 pub(in crate::messaging) fn put_code(
     rows: &mut dyn Rows,
     account: &Account,
-    code: VerificationCode,
+    code: TokenHash,
     now: Timestamp,
 ) -> Linked<()> {
     check_room(&rows.devices(account.key)?)?;
-    Ok(rows.put_device_code(account.key, Some(&PendingCode::new(code, now)))?)
+    Ok(rows.put_device_code(account.key, Some(&LinkCode { hash: code, shown: now }))?)
 }
 
 impl Link {
@@ -74,10 +71,7 @@ impl Link {
         rows: &mut dyn Rows,
         now: Timestamp,
     ) -> Linked<LinkedDevice> {
-        let app = self.app.find(rows)?.ok_or(WorkError::Refused(LinkRefusal::WrongApp))?;
-        let account = self.account(rows)?.filter(|account| account.app == app.key);
-        let account = account.ok_or(WorkError::Refused(LinkRefusal::WrongCode))?;
-        self.check_code(rows, &account, now)?;
+        let account = self.find(rows, now)?;
         let devices = rows.devices(account.key)?;
         check_room(&devices)?;
         rows.put_device_code(account.key, None)?;
@@ -89,33 +83,37 @@ impl Link {
         Ok(LinkedDevice { account: account.id, number })
     }
 
-    fn account(&self, rows: &mut dyn ReadRows) -> Result<Option<Account>, StoreError> {
-        match &self.name {
-            LoginName::Account(id) => rows.account(*id),
-            LoginName::Number(number) => {
-                let app = self.app.find(rows)?;
-                let accounts = rows.accounts_of(number)?;
-                Ok(accounts
-                    .into_iter()
-                    .find(|it| app.as_ref().is_some_and(|app| it.app == app.key)))
-            }
+    /// The account, if the code is right.
+    ///
+    /// # Errors
+    /// The code is wrong, or the client may not use the app.
+    pub(in crate::messaging) fn find(
+        &self,
+        rows: &mut dyn ReadRows,
+        now: Timestamp,
+    ) -> Linked<Account> {
+        let app = self.app.find(rows)?.ok_or(WorkError::Refused(LinkRefusal::WrongApp))?;
+        let account = self.account(rows, &app)?;
+        let account = account.ok_or(WorkError::Refused(LinkRefusal::WrongCode))?;
+        let code = rows.device_code(account.key)?;
+        let is_right = |code: LinkCode| {
+            u128::from(now.since(code.shown)) < CODE_LIFE.as_millis()
+                && code.hash.matches(&self.code)
+        };
+        if code.is_some_and(is_right) {
+            Ok(account)
+        } else {
+            Err(WorkError::Refused(LinkRefusal::WrongCode))
         }
     }
 
-    /// Checks the code. A wrong one is counted.
-    fn check_code(&self, rows: &mut dyn Rows, account: &Account, now: Timestamp) -> Linked<()> {
-        let pending = rows.device_code(account.key)?;
-        let refusal = match self.guesses.enter(&account.number, pending, self.code, now) {
-            Entered::Right => return Ok(()),
-            Entered::Limited(pause) => LinkRefusal::Limited(pause),
-            Entered::Wrong(left) => {
-                if let Some(left) = left {
-                    rows.put_device_code(account.key, Some(&left))?;
-                }
-                LinkRefusal::WrongCode
-            }
+    /// The account in this app.
+    fn account(&self, rows: &mut dyn ReadRows, app: &App) -> Result<Option<Account>, StoreError> {
+        let accounts = match &self.name {
+            LoginName::Account(id) => rows.account(*id)?.into_iter().collect(),
+            LoginName::Number(number) => rows.accounts_of(number)?,
         };
-        Err(WorkError::Refused(refusal))
+        Ok(accounts.into_iter().find(|account| account.app == app.key))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who gets an account: whoever enters the code that was sent to a number.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wormhole_chat::service::PhoneNumber;
@@ -9,7 +10,8 @@ use super::apps::ClaimedApp;
 use super::codes::{Entered, Guesses};
 use super::day;
 use crate::messaging::store::{
-    Account, DeviceColumns, NewAccount, PendingCode, Rows, StoreError, VerificationCode, WorkError,
+    Account, DeviceColumns, NetworkHash, NewAccount, PendingCode, Rows, StoreError,
+    VerificationCode, WorkError,
 };
 
 /// A request to confirm a code.
@@ -51,16 +53,18 @@ pub(in crate::messaging) enum RegistrationRefusal {
 type Registered<T> = Result<T, WorkError<RegistrationRefusal>>;
 
 /// Chooses the code that is sent. While an earlier one is valid, it is sent again: a stranger who asks for a code does
-/// not make the owner's useless, and gets no more attempts to guess one.
+/// not make the owner's useless. The network of the client that asks gets guesses of its own.
 pub(in crate::messaging) fn choose_code(
     rows: &mut dyn Rows,
     number: &PhoneNumber,
+    asker: IpAddr,
     new: VerificationCode,
     now: Timestamp,
 ) -> Result<VerificationCode, StoreError> {
     let earlier = rows.pending_code(number)?.filter(|code| code.is_valid(now));
     let new = PendingCode::new(new, now);
-    let pending = earlier.map_or(new, |earlier| PendingCode { sent: now, ..earlier });
+    let mut pending = earlier.map_or(new, |earlier| PendingCode { sent: now, ..earlier });
+    pending.askers.add(NetworkHash::of(number, asker));
     rows.put_pending_code(number, Some(&pending))?;
     Ok(pending.code)
 }

@@ -9,7 +9,7 @@ use wormhole_chat::{AccountId, Timestamp, directory_token};
 
 use crate::messaging::store::columns::{account_columns, app_columns};
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, IntraApp, NewAccount, PendingCode, TokenHash,
+    Account, AccountKey, App, AppKey, Askers, IntraApp, NewAccount, PendingCode, TokenHash,
     VerificationCode,
 };
 
@@ -64,14 +64,18 @@ pub(super) fn pending_code(
     database: &Connection,
     number: &PhoneNumber,
 ) -> Result<Option<PendingCode>> {
-    let sql = "SELECT code, sent, attempts FROM pending_codes WHERE number = ?";
+    let sql = "SELECT code, sent, attempts, askers FROM pending_codes WHERE number = ?";
     database.prepare_cached(sql)?.query_row([number.as_str()], read_code).optional()
 }
 
-/// Reads a code from the first three columns.
-pub(super) fn read_code(row: &Row<'_>) -> Result<PendingCode> {
-    let code = VerificationCode(row.get(0)?);
-    Ok(PendingCode { code, sent: time(row, 1)?, attempts: row.get(2)? })
+/// Reads a code from the first columns.
+fn read_code(row: &Row<'_>) -> Result<PendingCode> {
+    Ok(PendingCode {
+        code: VerificationCode(row.get(0)?),
+        sent: time(row, 1)?,
+        attempts: row.get(2)?,
+        askers: Askers::from_bytes(&row.get::<_, Vec<u8>>(3)?),
+    })
 }
 
 pub(super) fn put_pending_code(
@@ -83,8 +87,10 @@ pub(super) fn put_pending_code(
         let sql = "DELETE FROM pending_codes WHERE number = ?";
         return database.prepare_cached(sql)?.execute([number.as_str()]).map(drop);
     };
-    let sql = "REPLACE INTO pending_codes (number, code, sent, attempts) VALUES (?, ?, ?, ?)";
-    let row = params![number.as_str(), code.code.0, stored(code.sent), code.attempts];
+    let sql = "REPLACE INTO pending_codes (number, code, sent, attempts, askers)
+        VALUES (?, ?, ?, ?, ?)";
+    let (number, askers) = (number.as_str(), code.askers.to_bytes());
+    let row = params![number, code.code.0, stored(code.sent), code.attempts, askers];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 

@@ -1,27 +1,28 @@
 //! What links another device to an account: codes, and messages at addresses.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use wormhole_chat::Timestamp;
 
-use super::accounts::{read_code, stored};
-use crate::messaging::store::{AccountKey, PendingCode, ProvisioningAddress};
+use super::accounts::{stored, time};
+use crate::messaging::store::{AccountKey, LinkCode, ProvisioningAddress, TokenHash};
 
-pub(super) fn code(database: &Connection, account: AccountKey) -> Result<Option<PendingCode>> {
-    let sql = "SELECT code, sent, attempts FROM device_codes WHERE account = ?";
-    database.prepare_cached(sql)?.query_row([account.0], read_code).optional()
+pub(super) fn code(database: &Connection, account: AccountKey) -> Result<Option<LinkCode>> {
+    let sql = "SELECT hash, shown FROM device_codes WHERE account = ?";
+    let read = |row: &Row<'_>| Ok(LinkCode { hash: TokenHash(row.get(0)?), shown: time(row, 1)? });
+    database.prepare_cached(sql)?.query_row([account.0], read).optional()
 }
 
 pub(super) fn put_code(
     database: &Connection,
     account: AccountKey,
-    code: Option<&PendingCode>,
+    code: Option<&LinkCode>,
 ) -> Result<()> {
     let Some(code) = code else {
         let sql = "DELETE FROM device_codes WHERE account = ?";
         return database.prepare_cached(sql)?.execute([account.0]).map(drop);
     };
-    let sql = "REPLACE INTO device_codes (account, code, sent, attempts) VALUES (?, ?, ?, ?)";
-    let row = params![account.0, code.code.0, stored(code.sent), code.attempts];
+    let sql = "REPLACE INTO device_codes (account, hash, shown) VALUES (?, ?, ?)";
+    let row = params![account.0, code.hash.0, stored(code.shown)];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 

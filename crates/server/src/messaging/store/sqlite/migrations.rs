@@ -14,7 +14,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// What creates each version from the one before. Times are milliseconds since 1970.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
@@ -133,5 +133,15 @@ const STEPS: [&str; 2] = [
         message BLOB
     );
     CREATE INDEX provisioning_opened ON provisioning (opened);
+",
+    "
+    ALTER TABLE pending_codes ADD COLUMN askers BLOB NOT NULL DEFAULT x''; -- 9 bytes for each network
+    DROP TABLE device_codes; -- of six digits, which can be guessed
+    CREATE TABLE device_codes (
+        account INTEGER PRIMARY KEY,
+        hash BLOB NOT NULL, -- SHA-256
+        shown INTEGER NOT NULL
+    );
+    CREATE INDEX device_codes_shown ON device_codes (shown);
 ",
 ];

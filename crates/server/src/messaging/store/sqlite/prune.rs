@@ -127,7 +127,7 @@ const CODES: [&str; 3] = [
     "DELETE FROM pending_codes WHERE number IN (
         SELECT number FROM pending_codes WHERE sent < ? ORDER BY sent LIMIT ?)",
     "DELETE FROM device_codes WHERE account IN (
-        SELECT account FROM device_codes WHERE sent < ? ORDER BY sent LIMIT ?)",
+        SELECT account FROM device_codes WHERE shown < ? ORDER BY shown LIMIT ?)",
     "DELETE FROM provisioning WHERE address IN (
         SELECT address FROM provisioning WHERE opened < ? ORDER BY opened LIMIT ?)",
 ];

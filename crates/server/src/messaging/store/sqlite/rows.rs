@@ -13,7 +13,7 @@ use crate::messaging::store::tables::{
 };
 use crate::messaging::store::{
     Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceColumns, DeviceKey, Found,
-    IntraApp, KeySet, Login, NewAccount, OneTimeKey, Page, PageRequest, PendingCode,
+    IntraApp, KeySet, LinkCode, Login, NewAccount, OneTimeKey, Page, PageRequest, PendingCode,
     ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
 };
 
@@ -66,6 +66,10 @@ impl ReadRows for SqliteTables<'_> {
     fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
         Ok(keys::published(self.database, device)?.signed)
     }
+
+    fn device_code(&mut self, account: AccountKey) -> Stored<Option<LinkCode>> {
+        Ok(linking::code(self.database, account)?)
+    }
 }
 
 impl Rows for SqliteTables<'_> {
@@ -85,11 +89,7 @@ impl Rows for SqliteTables<'_> {
         Ok(accounts::put_pending_code(self.database, number, code)?)
     }
 
-    fn device_code(&mut self, account: AccountKey) -> Stored<Option<PendingCode>> {
-        Ok(linking::code(self.database, account)?)
-    }
-
-    fn put_device_code(&mut self, account: AccountKey, code: Option<&PendingCode>) -> Stored<()> {
+    fn put_device_code(&mut self, account: AccountKey, code: Option<&LinkCode>) -> Stored<()> {
         Ok(linking::put_code(self.database, account, code)?)
     }
 

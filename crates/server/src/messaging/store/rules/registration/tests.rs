@@ -7,7 +7,7 @@ use wormhole_chat::DeviceId;
 
 use super::*;
 use crate::messaging::random;
-use crate::messaging::rate_limits::{Budget, RateLimits};
+use crate::messaging::rate_limits::{Action, Budget, RateLimits};
 use crate::messaging::store::{IntraApp, SqliteStore, TokenHash};
 
 /// A database with two apps, in a folder that is removed at the end of the test.
@@ -33,10 +33,11 @@ impl Fixture {
         Self { folder, store, budget, now: Timestamp(1_700_000_000_000) }
     }
 
-    /// Asks for a code. If there is none, `new` is sent.
-    pub(in super::super) fn ask(&mut self, new: u32) -> u32 {
-        let now = self.now;
-        let choose = |rows: &mut dyn Rows| choose_code(rows, &number(), VerificationCode(new), now);
+    /// Asks for a code in a network. If there is none, `new` is sent.
+    pub(in super::super) fn ask(&mut self, network: &str, new: u32) -> u32 {
+        let (now, asker) = (self.now, network.parse().unwrap());
+        let new = VerificationCode(new);
+        let choose = |rows: &mut dyn Rows| choose_code(rows, &number(), asker, new, now);
         self.store.edit(choose).unwrap().0
     }
 
@@ -137,30 +138,50 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[test]
 fn a_code_that_is_valid_is_sent_again_instead_of_another() {
     let mut fixture = Fixture::new("again");
-    assert_eq!(fixture.ask(RIGHT), RIGHT);
+    assert_eq!(fixture.ask(HOME, RIGHT), RIGHT);
     fixture.wait(9 * MINUTE);
-    assert_eq!(fixture.ask(WRONG), RIGHT);
+    assert_eq!(fixture.ask(HOME, WRONG), RIGHT);
     // It is valid for ten minutes after it was last sent.
     fixture.wait(9 * MINUTE);
     assert!(fixture.enter(RIGHT, HOME).is_ok());
-    assert_eq!(fixture.ask(222_222), 222_222);
+    assert_eq!(fixture.ask(HOME, 222_222), 222_222);
     fixture.wait(10 * MINUTE);
     assert_eq!(fixture.enter(222_222, HOME), Err(403));
-    assert_eq!(fixture.ask(333_333), 333_333);
+    assert_eq!(fixture.ask(HOME, 333_333), 333_333);
 }
 
 #[test]
-fn a_code_is_useless_after_ten_wrong_ones_even_if_it_was_sent_again() {
+fn strangers_have_ten_guesses_and_the_owner_still_registers() {
     let mut fixture = Fixture::new("ten");
-    fixture.ask(RIGHT);
-    for attempt in 0..10 {
-        assert_eq!(fixture.ask(WRONG), RIGHT);
+    fixture.ask(HOME, RIGHT);
+    for attempt in 0..20 {
         assert_eq!(fixture.enter(WRONG, &other(attempt)), Err(403));
     }
-    assert_eq!(fixture.enter(RIGHT, HOME), Err(403));
-    // The owner asks for another one.
-    assert_eq!(fixture.ask(222_222), 222_222);
-    assert!(fixture.enter(222_222, HOME).is_ok());
+    // Refused like a wrong one, so that nobody learns whether a code is pending.
+    assert_eq!(fixture.enter(RIGHT, &other(21)), Err(403));
+    // Somebody who changes the network asks for the code again.
+    assert_eq!(fixture.ask(&other(22), WRONG), RIGHT);
+    assert!(fixture.enter(RIGHT, &other(22)).is_ok());
+    fixture.ask(HOME, RIGHT);
+    for attempt in 0..10 {
+        assert_eq!(fixture.enter(WRONG, &other(attempt)), Err(403));
+    }
+    assert!(fixture.enter(RIGHT, HOME).is_ok());
+}
+
+#[test]
+fn strangers_who_ask_for_the_code_have_ten_guesses_each_and_do_not_keep_the_owner_out() {
+    let mut fixture = Fixture::new("askers");
+    for attempt in 0..5 {
+        fixture.ask(&other(attempt), RIGHT);
+        for _ in 0..10 {
+            assert_eq!(fixture.enter(WRONG, &other(attempt)), Err(403));
+        }
+        assert_eq!(fixture.enter(RIGHT, &other(attempt)), Err(413));
+    }
+    assert_eq!(fixture.ask(HOME, WRONG), RIGHT);
+    assert_eq!(fixture.enter(WRONG, HOME), Err(403));
+    assert!(fixture.enter(RIGHT, HOME).is_ok());
 }
 
 #[test]
@@ -169,36 +190,53 @@ fn a_network_guesses_ten_times_a_day_and_keeps_nobody_else_from_registering() {
     for attempt in 0..10 {
         // Each code is given up before ten guesses.
         fixture.wait(10 * MINUTE);
-        fixture.ask(200_000 + attempt);
+        fixture.ask(HOME, 200_000 + attempt);
         assert_eq!(fixture.enter(WRONG, HOME), Err(403));
     }
     // The last code is still valid.
-    let right = fixture.ask(RIGHT);
+    let right = fixture.ask(HOME, RIGHT);
     assert_eq!(fixture.enter(right, HOME), Err(413));
     assert!(fixture.enter(right, &other(1)).is_ok());
     fixture.wait(DAY);
-    fixture.ask(RIGHT);
+    fixture.ask(HOME, RIGHT);
     assert!(fixture.enter(RIGHT, HOME).is_ok());
 }
 
 #[test]
-fn all_networks_together_guess_fifty_times_a_day() {
+fn all_strangers_together_guess_fifty_times_a_day() {
     let mut fixture = Fixture::new("all");
-    let mut statuses = Vec::new();
-    for attempt in 0..60 {
-        fixture.ask(RIGHT + u32::try_from(attempt).unwrap());
-        statuses.push(fixture.enter(WRONG, &other(attempt)).unwrap_err());
+    for attempt in 0..50 {
+        fixture.ask(HOME, RIGHT + u32::try_from(attempt).unwrap());
+        assert_eq!(fixture.enter(WRONG, &other(attempt)), Err(403));
+        fixture.wait(10 * MINUTE);
     }
-    let allowed = statuses.iter().filter(|status| **status == 403).count();
-    assert_eq!(allowed, 50);
-    assert!(statuses.ends_with(&[413; 10]));
+    let code = fixture.ask(HOME, RIGHT);
+    // A few guesses are possible again after more than eight hours.
+    let spent = (0..50).filter(|_| fixture.budget.spend(Action::WrongCode, number(), 1).is_ok());
+    assert!(spent.count() < 20);
+    assert_eq!(fixture.enter(code, &other(60)), Err(403));
+    assert!(fixture.enter(code, HOME).is_ok());
+}
+
+#[test]
+fn wrong_codes_of_neighbours_do_not_keep_anybody_from_registering() {
+    let mut fixture = Fixture::new("neighbours");
+    let guesses = fixture.guesses(HOME);
+    let neighbour = guesses.budget.limits.network(guesses.address).unwrap();
+    while guesses.budget.spend(Action::WrongCodePerNetwork, neighbour, 1).is_ok() {}
+    let code = fixture.ask(HOME, RIGHT);
+    assert!(fixture.enter(code, HOME).is_ok());
+    // But there is no second attempt.
+    fixture.ask(HOME, RIGHT);
+    assert_eq!(fixture.enter(WRONG, HOME), Err(403));
+    assert_eq!(fixture.enter(RIGHT, HOME), Err(413));
 }
 
 #[test]
 fn a_bare_number_means_the_first_app_unless_it_was_verified_long_ago() {
     let mut fixture = Fixture::new("default");
     let register = |fixture: &mut Fixture, app: &str| {
-        fixture.ask(RIGHT);
+        fixture.ask(HOME, RIGHT);
         fixture.register(RIGHT, HOME, app, DirectoryChoice::default()).unwrap()
     };
     let first = register(&mut fixture, "com.a");
@@ -218,7 +256,7 @@ fn a_bare_number_means_the_first_app_unless_it_was_verified_long_ago() {
 fn a_second_registration_keeps_what_the_owner_decided_about_the_directory() {
     let mut fixture = Fixture::new("directory");
     let mut register = |is_discoverable, shows_app| {
-        fixture.ask(RIGHT);
+        fixture.ask(HOME, RIGHT);
         let choice = DirectoryChoice { is_discoverable, shows_app };
         let account = fixture.register(RIGHT, HOME, "com.a", choice).unwrap();
         (account.is_discoverable, account.shows_app)
