@@ -21,6 +21,7 @@
 //! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |
 //! | a duplicate | `Acknowledge` | |
 //! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
+//! | `Keep` | `Commit` | |
 //!
 //! After a crash, [`Client::restore`] continues from the committed state. A ciphertext that may
 //! have been sent is sent again unchanged, so no key is used twice, and the server recognises it by
@@ -31,11 +32,14 @@ mod exchange;
 mod identity;
 mod inbox;
 mod outbox;
+mod pending;
+mod replays;
 mod sessions;
 mod store;
+mod strangers;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_core::CryptoRngCore;
@@ -49,6 +53,7 @@ use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 use account::PreKeys;
 use outbox::Outgoing;
+use pending::{PendingRequests, Purpose};
 use sessions::ArchivedRows;
 use store::Peer;
 
@@ -63,14 +68,15 @@ pub struct Client {
     identity: Identity,
     prekeys: PreKeys,
     peers: BTreeMap<AccountId, Peer>,
+    /// Accounts that the user knows, according to the driver.
+    kept: BTreeSet<AccountId>,
     sessions: BTreeMap<Address, SessionRecord>,
     archived_rows: ArchivedRows,
     /// By timestamp, which identifies a message.
     outbox: BTreeMap<Timestamp, Outgoing>,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
-    /// The purpose of each pending request.
-    pending: BTreeMap<RequestId, PendingRequest>,
+    pending: PendingRequests,
     last_request: u64,
     last_commit: u64,
     /// Outputs that wait for commits, in order.
@@ -95,6 +101,8 @@ pub enum ClientInput {
     AcceptIdentity(AccountId, PublicKey),
     /// The user refuses this changed identity key for an account, and keeps the accepted one.
     RefuseIdentity(AccountId, PublicKey),
+    /// The user knows this account: it is never forgotten. The driver passes this in for each of them after a start.
+    Keep(AccountId),
     /// These changes and all earlier ones are durable.
     Committed(CommitId),
     /// The server delivered an envelope.
@@ -213,14 +221,6 @@ pub enum ReadError {
     Unsupported,
 }
 
-/// The purpose of a pending request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum PendingRequest {
-    Bundles(AccountId),
-    Send(Timestamp),
-    Publish,
-}
-
 impl Client {
     /// Handles one input at time `now`.
     pub fn handle(&mut self, now: Timestamp, input: ClientInput, rng: &mut impl CryptoRngCore) {
@@ -232,8 +232,9 @@ impl Client {
             ClientInput::RefuseIdentity(account, identity) => {
                 self.refuse_identity(now, account, identity);
             }
+            ClientInput::Keep(account) => self.keep(account),
             ClientInput::Committed(id) => self.release(id),
-            ClientInput::Envelope(delivery, envelope) => self.read(delivery, &envelope, rng),
+            ClientInput::Envelope(delivery, envelope) => self.read(now, delivery, &envelope, rng),
             ClientInput::Response(id, response) => self.handle_response(now, id, response, rng),
             ClientInput::Connected => self.repeat_requests(now, rng),
         }
@@ -244,7 +245,7 @@ impl Client {
         self.outputs.pop_front()
     }
 
-    /// Number of messages in the outbox. Callers should limit it.
+    /// Number of messages in the outbox. Callers should limit it, and their bytes: [`Client::outbox_bytes`].
     pub fn outbox_len(&self) -> usize {
         self.outbox.len()
     }
@@ -282,10 +283,10 @@ impl Client {
     }
 
     /// Creates a request and remembers it until its response arrives.
-    fn request(&mut self, pending: PendingRequest, request: Request) -> ClientOutput {
+    fn request(&mut self, purpose: Purpose, request: Request) -> ClientOutput {
         self.last_request += 1;
         let id = RequestId(self.last_request);
-        self.pending.insert(id, pending);
+        self.pending.insert(id, purpose);
         ClientOutput::Request(id, request)
     }
 
@@ -301,15 +302,15 @@ impl Client {
         rng: &mut impl CryptoRngCore,
     ) {
         // Ignores responses to requests that were repeated since, or were sent before a crash.
-        match (self.pending.remove(&id), response) {
+        match (self.pending.remove(id), response) {
             (None, _) | (_, Response::Unavailable) => {}
-            (Some(PendingRequest::Bundles(account)), response) => {
+            (Some(Purpose::Bundles(account)), response) => {
                 self.handle_bundles(now, account, response, rng);
             }
-            (Some(PendingRequest::Send(timestamp)), response) => {
+            (Some(Purpose::Send(timestamp)), response) => {
                 self.handle_send_response(timestamp, response);
             }
-            (Some(PendingRequest::Publish), response) => self.handle_publish_response(&response),
+            (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
         }
     }
 

@@ -147,7 +147,9 @@ impl Ratchet {
 /// Why a ratchet has no key for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FindError {
-    /// It is a duplicate, or it was skipped so long ago that its key was deleted.
+    /// Its key was deleted, because too many messages were skipped. Or it is a duplicate from before that.
+    Deleted,
+    /// It is a duplicate.
     Duplicate,
     /// Its ratchet key is invalid.
     Key(KeyError),

@@ -50,8 +50,19 @@ pub enum Trust<'a> {
     Any,
     /// Only this key.
     Only(&'a PublicKey),
-    /// Any key. But a session with another key than this one never displaces an archived session with this key.
+    /// Any key. But a session with another key than this one never displaces an archived session with this key, or the
+    /// keys of its late messages.
     Prefer(&'a PublicKey),
+}
+
+impl<'a> Trust<'a> {
+    /// The key whose sessions are kept before others.
+    const fn accepted(self) -> Option<&'a PublicKey> {
+        match self {
+            Self::Any => None,
+            Self::Only(key) | Self::Prefer(key) => Some(key),
+        }
+    }
 }
 
 /// Our prekeys to which a first message refers.
@@ -154,15 +165,26 @@ impl SessionRecord {
         message: &SignalMessage,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        self.decrypt_preferring(route, message, None, rng)
+    }
+
+    /// The same. The late messages of sessions with the identity key `accepted` are kept before others.
+    pub(crate) fn decrypt_preferring(
+        &mut self,
+        route: Route,
+        message: &SignalMessage,
+        accepted: Option<&PublicKey>,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         // A known chain belongs to exactly one session, so no other session is tried.
         if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, message, limit, rng)?;
-            self.promote(place);
+            self.promote(place, accepted);
             return Ok(plaintext);
         }
-        self.decrypt_with_any(route, message, rng)
+        self.decrypt_with_any(route, message, accepted, rng)
     }
 
     /// The peer has a new ratchet key: the message may belong to any session.
@@ -170,6 +192,7 @@ impl SessionRecord {
         &mut self,
         route: Route,
         message: &SignalMessage,
+        accepted: Option<&PublicKey>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let mut first_error = None;
@@ -184,7 +207,7 @@ impl SessionRecord {
             };
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
-                    self.promote(place);
+                    self.promote(place, accepted);
                     return Ok(plaintext);
                 }
                 Err(error) => {
@@ -227,17 +250,14 @@ impl SessionRecord {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
-            self.promote(place);
+            self.promote(place, trust.accepted());
             return Ok(FirstMessage { plaintext, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
         let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
         self.had_post_quantum |= session.version == Version::Pqxdh;
-        self.put_in_use(session);
-        self.limit_archived(match trust {
-            Trust::Any => None,
-            Trust::Only(key) | Trust::Prefer(key) => Some(key),
-        });
+        self.add_started(session);
+        self.limit_archived(trust.accepted());
         let used = UsedPreKeys {
             one_time: message.pre_key_id,
             kem: message.kem_pre_key_id(),
@@ -284,6 +304,11 @@ impl SessionRecord {
     /// Whether [`SessionRecord::encrypt`] would find a usable session.
     pub fn can_encrypt(&self, now: Timestamp) -> bool {
         self.current.as_ref().is_some_and(|session| !session.is_stale(now))
+    }
+
+    /// Whether the current session has post-quantum protection.
+    pub(crate) fn uses_post_quantum(&self) -> bool {
+        self.version() == Some(Version::Pqxdh)
     }
 
     /// Whether the peer has not yet replied in the current session.

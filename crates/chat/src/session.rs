@@ -147,6 +147,9 @@ pub enum DecryptError {
     /// The message was modified, or belongs to a session that we do not have.
     #[error("the message cannot be decrypted")]
     BadMac,
+    /// So many messages were late that the key of this one was deleted. It may also be a duplicate from before that.
+    #[error("the key of this message was deleted, because too many messages were late")]
+    DeletedKey,
     /// The message is a duplicate.
     #[error("the message is a duplicate")]
     Duplicate,
@@ -177,6 +180,7 @@ pub enum DecryptError {
 impl From<FindError> for DecryptError {
     fn from(error: FindError) -> Self {
         match error {
+            FindError::Deleted => Self::DeletedKey,
             FindError::Duplicate => Self::Duplicate,
             FindError::Key(error) => error.into(),
             FindError::TooFarAhead(missing) => Self::TooFarAhead(missing),

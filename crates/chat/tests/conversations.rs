@@ -319,6 +319,69 @@ fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
 }
 
 #[test]
+fn attack_7_a_weaker_session_that_a_new_device_starts_is_for_reading_only() {
+    let mut world = World::new(1);
+    let [alices, bobs] = [0; 2].map(|_| KeyPair::random(&mut world.rng));
+    world.join(1, 1, &alices);
+    let first = world.join(2, 1, &bobs);
+    (0..2).for_each(|which| world.run(which));
+    let [alice, bob] = [0, first].map(|which| world.devices[which].address.account);
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    // The new device knows nothing about Alice, and the server gives it her bundle without the post-quantum key.
+    let second = world.join(2, 2, &bobs);
+    world.run(second);
+    world.server.strips_post_quantum_keys = true;
+    world.input(second, ClientInput::Send(alice, text("from the new device")));
+    world.run(second);
+    assert_eq!(world.waiting_versions(0), [3]);
+    world.hand_out(0);
+    world.run(0);
+    assert_eq!(world.devices[0].texts(), ["from the new device"]);
+    // She encrypts nothing for it while the server hides its key, and then with it.
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    world.server.strips_post_quantum_keys = false;
+    world.input(0, ClientInput::Send(bob, text("third")));
+    world.run(0);
+    assert_eq!(world.waiting_versions(second), [4]);
+    world.settle();
+    assert_eq!(world.devices[first].texts(), ["first", "third"]);
+    assert_eq!(world.devices[second].texts(), ["third"]);
+    // The new device follows.
+    world.input(second, ClientInput::Send(alice, text("thanks")));
+    world.run(second);
+    assert_eq!(world.waiting_versions(0), [4]);
+}
+
+#[test]
+fn attack_7_a_weaker_session_never_replaces_a_stronger_one_when_first_messages_cross() {
+    let mut world = two();
+    let [alice, bob] = [0, 1].map(|which| world.devices[which].address.account);
+    world.input(0, ClientInput::Send(bob, text("a1")));
+    world.run(0);
+    world.server.strips_post_quantum_keys = true;
+    world.input(1, ClientInput::Send(alice, text("b1")));
+    world.run(1);
+    assert_eq!((world.waiting_versions(0), world.waiting_versions(1)), (vec![3], vec![4]));
+    world.hand_out(0);
+    world.run(0);
+    assert_eq!(world.devices[0].texts(), ["b1"]);
+    world.input(0, ClientInput::Send(bob, text("a2")));
+    world.run(0);
+    assert_eq!(world.waiting_versions(1), [4, 4]);
+    world.settle();
+    // Bob has read her messages, and follows. Nothing is lost.
+    world.input(1, ClientInput::Send(alice, text("b2")));
+    world.run(1);
+    assert_eq!(world.waiting_versions(0), [4]);
+    world.settle();
+    assert_eq!(world.devices[0].texts(), ["b1", "b2"]);
+    assert_eq!(world.devices[1].texts(), ["a1", "a2"]);
+}
+
+#[test]
 fn attack_9_a_device_of_our_own_account_needs_our_identity() {
     let mut world = two();
     let (alice, identity) = (world.devices[0].address, KeyPair::random(&mut world.rng));

@@ -1,13 +1,15 @@
 //! Our own prekeys: creating, publishing, using and replacing them (X3DH §4.5, §4.6).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand_core::CryptoRngCore;
 
+use super::Client;
 use super::exchange::{Publication, Request, Response};
+use super::pending::Purpose;
+use super::replays::RememberedSessions;
 use super::store::{Changes, StoreKey};
-use super::{Client, PendingRequest};
-use crate::address::Address;
+use crate::address::{AccountId, Address};
 use crate::key::{KeyPair, PublicKey};
 use crate::message::PreKeySignalMessage;
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
@@ -21,9 +23,8 @@ pub(super) struct PreKeys {
     pub(super) one_time: BTreeMap<u32, OneTimePreKey>,
     pub(super) signed: BTreeMap<u32, SignedPreKey>,
     pub(super) kem: BTreeMap<u32, KemPreKey>,
-    /// Sessions that started without a one-time prekey, to reject replays: by signed prekey, the post-quantum prekey and
-    /// the base key. They are kept as long as the signed prekey.
-    pub(super) sessions_without_one_time_prekey: BTreeMap<u32, BTreeSet<(Option<u32>, PublicKey)>>,
+    /// Sessions that started without a one-time prekey, by signed prekey. They are kept as long as that.
+    pub(super) sessions_without_one_time_prekey: BTreeMap<u32, RememberedSessions>,
     /// The keys that the server is known to have, if it may not have the newest.
     pub(super) confirmed: Option<Confirmed>,
     /// When keys were made last, since the program was started.
@@ -54,6 +55,7 @@ impl PreKeys {
     /// The same message already started a session, or there are too many to remember. Nothing has changed.
     pub(super) fn record_use(
         &mut self,
+        account: AccountId,
         used: &UsedPreKeys,
         changes: &mut Changes,
     ) -> Result<(), DecryptError> {
@@ -63,17 +65,24 @@ impl PreKeys {
             return Ok(());
         }
         let (signed, kem, base_key) = (used.signed, used.kem, used.base_key);
+        let has_room = self.can_remember_sessions();
         let sessions = self.sessions_without_one_time_prekey.entry(signed).or_default();
         if sessions.contains(&(kem, base_key)) {
             return Err(DecryptError::Duplicate);
         }
-        // None is forgotten in favour of another, or its first message could be replayed.
-        if sessions.len() >= MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY {
+        if !has_room || !sessions.has_room(account) {
             return Err(DecryptError::TooManySessions);
         }
-        sessions.insert((kem, base_key));
-        changes.put(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key }, Vec::new());
+        sessions.insert((kem, base_key), Some(account));
+        let key = StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key };
+        changes.put(key, account.as_bytes().to_vec());
         Ok(())
+    }
+
+    /// Whether the sessions that started with all signed prekeys leave room for more.
+    fn can_remember_sessions(&self) -> bool {
+        let sessions = self.sessions_without_one_time_prekey.values();
+        sessions.map(RememberedSessions::len).sum::<usize>() < MAX_REMEMBERED
     }
 
     /// Creates new keys: signed and last-resort keys if the newest are old, and one-time keys, unless too many are
@@ -111,10 +120,15 @@ impl PreKeys {
         changes.put_confirmed(confirmed);
     }
 
-    /// Whether the signed prekey must be replaced. A key from the future was made while the clock was wrong.
+    /// Whether the signed prekey must be replaced: it is old, or few more sessions that start with it can be remembered. A
+    /// key from the future was made while the clock was wrong.
     fn are_old(&self, now: Timestamp) -> bool {
-        self.signed.last_key_value().is_none_or(|(_, key)| {
-            now.since(key.created) >= ROTATION || key.created.since(now) >= DAY
+        self.signed.last_key_value().is_none_or(|(id, key)| {
+            let sessions = self.sessions_without_one_time_prekey.get(id);
+            let is_filling = sessions.is_some_and(RememberedSessions::is_filling);
+            let is_early = is_filling && self.can_remember_sessions();
+            let limit = if is_early { REFILL_PAUSE } else { ROTATION };
+            now.since(key.created) >= limit || key.created.since(now) >= DAY
         })
     }
 
@@ -153,7 +167,7 @@ impl PreKeys {
             self.signed.remove(&id);
             changes.delete(StoreKey::SignedPreKey(id));
             let sessions = self.sessions_without_one_time_prekey.remove(&id).unwrap_or_default();
-            for (kem, base_key) in sessions {
+            for (kem, base_key) in sessions.into_names() {
                 let signed = id;
                 changes.delete(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key });
             }
@@ -194,7 +208,7 @@ impl Client {
     }
 
     /// Reports how many one-time prekeys the server has left. Creates more when few are left, at most once per hour, and
-    /// replaces the signed prekey when it is old. Call this at least once a day.
+    /// replaces the signed prekey when it is old or many sessions have started with it. Call this at least once a day.
     pub fn keys_left(&mut self, now: Timestamp, count: usize, rng: &mut impl CryptoRngCore) {
         let has_few = count < REFILL_BELOW && self.prekeys.may_refill(now);
         if has_few || self.prekeys.are_old(now) {
@@ -206,7 +220,7 @@ impl Client {
         self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
         self.commit(changes, Vec::new());
         if let Some(keys) = self.prekeys.publication(self.identity.pair.public()) {
-            let request = self.request(PendingRequest::Publish, Request::Publish(Box::new(keys)));
+            let request = self.request(Purpose::Publish, Request::Publish(Box::new(keys)));
             self.after_commits(vec![request]);
         }
     }
@@ -220,9 +234,7 @@ impl Client {
     }
 
     pub(super) fn handle_publish_response(&mut self, response: &Response) {
-        if *response == Response::Done
-            && !self.pending.values().any(|pending| *pending == PendingRequest::Publish)
-        {
+        if *response == Response::Done && !self.pending.has(Purpose::Publish) {
             self.prekeys.confirmed = None;
             let mut changes = Changes::default();
             changes.delete(StoreKey::Unpublished);
@@ -265,7 +277,8 @@ const MAX_UNCONFIRMED: usize = 1000;
 /// With fewer one-time prekeys than this at the server, we publish more.
 const REFILL_BELOW: usize = 20;
 
-/// Milliseconds between two times that more one-time prekeys are made because the server has few.
+/// Milliseconds between two times that more one-time prekeys are made because the server has few, or that the signed prekey
+/// is replaced before it is old.
 const REFILL_PAUSE: u64 = DAY / 24;
 
 /// Number of signed prekeys that are always kept. With one per week, 7 are in use, and a wrong clock adds one.
@@ -274,8 +287,8 @@ const MIN_KEPT: usize = 8;
 /// Maximum number of one-time prekeys kept, except those that the server may still hand out.
 const MAX_ONE_TIME: usize = 2000;
 
-/// Maximum number of remembered sessions that started with the same signed prekey and without a one-time prekey.
-const MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY: usize = 20_000;
+/// Maximum number of remembered sessions that started without a one-time prekey, with all signed prekeys.
+const MAX_REMEMBERED: usize = 160_000;
 
 /// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of
 /// clients of 2014.
@@ -293,29 +306,85 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
-    use crate::address::{AccountId, DeviceId};
+    use crate::address::DeviceId;
 
     #[test]
     fn attack_3_no_remembered_session_is_forgotten_in_favour_of_others() {
         let mut prekeys = PreKeys::default();
         let mut changes = Changes::default();
-        let used = |number: u32, signed: u32| {
-            let mut bytes = [7; 32];
-            bytes[..4].copy_from_slice(&number.to_be_bytes());
-            let base_key = PublicKey::from_u(bytes).unwrap();
-            UsedPreKeys { one_time: None, kem: None, signed, base_key }
-        };
         for number in 0..20_000 {
-            assert_eq!(prekeys.record_use(&used(number, 1), &mut changes), Ok(()));
+            assert_eq!(use_without_one_time(&mut prekeys, number, 1, &mut changes), Ok(()));
         }
         let full = Err(DecryptError::TooManySessions);
-        assert_eq!(prekeys.record_use(&used(20_000, 1), &mut changes), full);
+        assert_eq!(use_without_one_time(&mut prekeys, 20_000, 1, &mut changes), full);
         for number in 0..20_000 {
-            let replayed = prekeys.record_use(&used(number, 1), &mut changes);
+            let replayed = use_without_one_time(&mut prekeys, number, 1, &mut changes);
             assert_eq!(replayed, Err(DecryptError::Duplicate));
         }
         // The next signed prekey has room of its own.
-        assert_eq!(prekeys.record_use(&used(20_000, 2), &mut changes), Ok(()));
+        assert_eq!(use_without_one_time(&mut prekeys, 20_000, 2, &mut changes), Ok(()));
+    }
+
+    /// A session starts without a one-time prekey. Each account starts a hundred of them.
+    fn use_without_one_time(
+        prekeys: &mut PreKeys,
+        number: u32,
+        signed: u32,
+        changes: &mut Changes,
+    ) -> Result<(), DecryptError> {
+        let mut account = [0; 16];
+        account[..4].copy_from_slice(&(number / 100).to_be_bytes());
+        let account = AccountId::from_bytes(account);
+        prekeys.record_use(account, &used(number, signed), changes)
+    }
+
+    fn used(number: u32, signed: u32) -> UsedPreKeys {
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        let base_key = PublicKey::from_u(bytes).unwrap();
+        UsedPreKeys { one_time: None, kem: None, signed, base_key }
+    }
+
+    #[test]
+    fn attack_3_one_account_cannot_use_up_the_memory_of_sessions() {
+        let mut prekeys = PreKeys::default();
+        let mut changes = Changes::default();
+        let [mallory, bob] = [1, 2].map(|number| AccountId::from_bytes([number; 16]));
+        for number in 0..100 {
+            assert_eq!(prekeys.record_use(mallory, &used(number, 1), &mut changes), Ok(()));
+        }
+        let full = Err(DecryptError::TooManySessions);
+        assert_eq!(prekeys.record_use(mallory, &used(100, 1), &mut changes), full);
+        assert_eq!(prekeys.record_use(bob, &used(100, 1), &mut changes), Ok(()));
+    }
+
+    #[test]
+    fn attack_3_the_signed_prekey_is_replaced_before_its_sessions_cannot_be_remembered() {
+        let (mut client, now, mut rng) = client();
+        let mut changes = Changes::default();
+        let newest = |client: &Client| client.prekeys.newest().signed;
+        for number in 0..14_999 {
+            use_without_one_time(&mut client.prekeys, number, 1, &mut changes).unwrap();
+        }
+        let later = Timestamp(now.0 + 60 * 60_000);
+        client.keys_left(later, 100, &mut rng);
+        assert_eq!(newest(&client), 1);
+        use_without_one_time(&mut client.prekeys, 14_999, 1, &mut changes).unwrap();
+        client.keys_left(Timestamp(later.0 - 1), 100, &mut rng);
+        assert_eq!(newest(&client), 1);
+        client.keys_left(later, 100, &mut rng);
+        assert_eq!(newest(&client), 2);
+        // No more keys are made when the memory for all signed prekeys is full.
+        for signed in 2..12 {
+            for number in 0..15_000 {
+                // The last ones are refused.
+                let _full = use_without_one_time(&mut client.prekeys, number, signed, &mut changes);
+            }
+        }
+        let refused = use_without_one_time(&mut client.prekeys, 15_000, 2, &mut changes);
+        assert_eq!(refused, Err(DecryptError::TooManySessions));
+        client.keys_left(Timestamp(now.0 + DAY), 100, &mut rng);
+        assert_eq!(newest(&client), 2);
     }
 
     /// A client that has made its first keys, and the time.

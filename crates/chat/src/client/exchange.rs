@@ -1,5 +1,7 @@
 //! Requests of a client and responses of the server.
 
+use std::sync::Arc;
+
 use crate::address::{AccountId, DeviceId};
 use crate::kem::KemPublicKey;
 use crate::key::{PublicKey, Signature};
@@ -25,8 +27,9 @@ pub enum Request {
         to: AccountId,
         /// Identifies the message.
         timestamp: Timestamp,
-        /// One message for each device that we know.
-        messages: Vec<SealedMessage>,
+        /// One message for each device that we know. The outbox has them, too, so a queue of requests needs no memory for
+        /// them.
+        messages: Arc<[SealedMessage]>,
     },
 }
 

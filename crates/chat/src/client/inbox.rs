@@ -13,12 +13,14 @@ use crate::message::{PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
 use crate::record::{FirstMessage, SessionRecord, Trust, UsedPreKeys};
 use crate::session::DecryptError;
+use crate::time::Timestamp;
 
 impl Client {
     /// Reads an envelope. It is always acknowledged, because the server would otherwise deliver it
     /// for ever; but only once its content, or why it could not be read, is durable.
     pub(super) fn read(
         &mut self,
+        now: Timestamp,
         delivery: Delivery,
         envelope: &Envelope,
         rng: &mut impl CryptoRngCore,
@@ -27,7 +29,7 @@ impl Client {
         let from = from.map(|(account, device)| Address { account, device });
         let mut changes = Changes::default();
         let mut then = vec![ClientOutput::Acknowledge(delivery)];
-        match self.open(envelope, from, &mut changes, rng) {
+        match self.open(now, envelope, from, &mut changes, rng) {
             Ok(Some(received)) => {
                 changes.received.push(received.clone());
                 then.push(ClientOutput::Event(ClientEvent::Received(received)));
@@ -46,6 +48,7 @@ impl Client {
 
     fn open(
         &mut self,
+        now: Timestamp,
         envelope: &Envelope,
         from: Option<Address>,
         changes: &mut Changes,
@@ -73,10 +76,11 @@ impl Client {
                 // message of the same session can still be read.
                 return content.map(|_| None);
             }
-            self.start_session(from, opened, changes)?;
+            self.start_session(now, from, opened, changes)?;
             content?
         } else {
             let plaintext = self.decrypt(from, bytes, changes, rng)?;
+            self.heard(now, from.account, changes);
             // From here on the session has changed, even if the plaintext is invalid.
             decode(envelope, &plaintext)?
         };
@@ -100,7 +104,8 @@ impl Client {
         let route = Route { from, to: self.us };
         let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
         let before = record.our_ratchet_key();
-        let plaintext = record.decrypt(route, &message, rng)?;
+        let accepted = self.peers.get(&from.account).map(|peer| &peer.identity);
+        let plaintext = record.decrypt_preferring(route, &message, accepted, rng)?;
         let has_stepped = record.our_ratchet_key() != before;
         self.store_session(from, changes);
         if has_stepped {
@@ -144,19 +149,26 @@ impl Client {
     /// Uses the session of a decrypted message from now on.
     fn start_session(
         &mut self,
+        now: Timestamp,
         from: Address,
         opened: OpenedFirst,
         changes: &mut Changes,
     ) -> Result<(), DecryptError> {
         if let Some(used) = opened.used {
-            self.prekeys.record_use(&used, changes)?;
+            self.prekeys.record_use(from.account, &used, changes)?;
         }
         self.sessions.insert(from, opened.record);
         self.store_session(from, changes);
         if opened.has_stepped {
             self.count_ratchet_step(from.account, changes);
         }
+        let is_unknown = self.is_unknown(from);
         self.is_trusted(changes, from.account, opened.identity);
+        if is_unknown {
+            self.add_stranger(now, from.account, changes);
+        } else {
+            self.heard(now, from.account, changes);
+        }
         self.note_post_quantum(from, changes);
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Messages that the server has not yet accepted.
 
+use std::sync::Arc;
+
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
 use super::store::Changes;
-use super::{Client, ClientEvent, ClientOutput, Failed, PendingRequest, SendError};
+use super::{Client, ClientEvent, ClientOutput, Failed, Purpose, SendError};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
 use crate::padding::{pad, unpad};
@@ -20,7 +22,7 @@ pub(super) struct Outgoing {
     pub(super) plaintext: Zeroizing<Vec<u8>>,
     /// Ciphertexts that may have been sent. They are sent again unchanged until the server requires
     /// a change.
-    pub(super) sealed: Option<Vec<SealedMessage>>,
+    pub(super) sealed: Option<Arc<[SealedMessage]>>,
     /// Number of ratchet steps of sessions with the recipient since then. The recipient keeps only
     /// a few chains.
     pub(super) steps: u8,
@@ -28,7 +30,20 @@ pub(super) struct Outgoing {
     pub(super) attempts: u32,
 }
 
+impl Outgoing {
+    /// Bytes of its content and its ciphertexts.
+    fn len(&self) -> usize {
+        let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
+        self.plaintext.len() + sealed.map(|message| message.ciphertext.bytes.len()).sum::<usize>()
+    }
+}
+
 impl Client {
+    /// The recipients of the messages in the outbox, and the bytes of each message, ciphertexts included.
+    pub fn outbox_bytes(&self) -> impl Iterator<Item = (AccountId, usize)> {
+        self.outbox.values().map(|outgoing| (outgoing.to, outgoing.len()))
+    }
+
     pub(super) fn send(&mut self, now: Timestamp, to: AccountId, content: &Content) {
         let timestamp = Timestamp(now.0.max(self.last_written.0.saturating_add(1)));
         self.last_written = timestamp;
@@ -42,6 +57,7 @@ impl Client {
         let mut changes = Changes::default();
         changes.put_last_written(timestamp);
         self.put_outgoing(&mut changes, timestamp);
+        self.not_a_stranger(to, &mut changes);
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
         self.commit(changes, vec![accepted]);
         self.advance(now, timestamp);
@@ -51,12 +67,12 @@ impl Client {
     pub(super) fn advance(&mut self, now: Timestamp, timestamp: Timestamp) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
-        if self.pending.values().any(|pending| *pending == PendingRequest::Send(timestamp)) {
+        if self.pending.has(Purpose::Send(timestamp)) {
             return;
         }
         if let Some(messages) = outgoing.sealed.clone() {
             let request = Request::Send { to, timestamp, messages };
-            let request = self.request(PendingRequest::Send(timestamp), request);
+            let request = self.request(Purpose::Send(timestamp), request);
             return self.after_commits(vec![request]);
         }
         if self.peers.get(&to).is_some_and(|peer| peer.changed.is_some()) {
@@ -80,8 +96,8 @@ impl Client {
     }
 
     fn request_bundles(&mut self, account: AccountId) {
-        if !self.pending.values().any(|pending| *pending == PendingRequest::Bundles(account)) {
-            let request = self.request(PendingRequest::Bundles(account), Request::Bundles(account));
+        if !self.pending.has(Purpose::Bundles(account)) {
+            let request = self.request(Purpose::Bundles(account), Request::Bundles(account));
             self.outputs.push_back(request);
         }
     }
@@ -108,10 +124,11 @@ impl Client {
             }
         }
         let Some(outgoing) = self.outbox.get_mut(&timestamp) else { return };
-        (outgoing.sealed, outgoing.steps) = (Some(messages.clone()), 0);
+        let messages: Arc<[SealedMessage]> = messages.into();
+        (outgoing.sealed, outgoing.steps) = (Some(Arc::clone(&messages)), 0);
         self.put_outgoing(&mut changes, timestamp);
         let request = Request::Send { to, timestamp, messages };
-        let request = self.request(PendingRequest::Send(timestamp), request);
+        let request = self.request(Purpose::Send(timestamp), request);
         self.commit(changes, vec![request]);
     }
 

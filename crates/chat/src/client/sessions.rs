@@ -8,7 +8,7 @@ use super::store::Changes;
 use super::{Client, SendError};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::prekey::{PreKeyBundle, VerifiedBundle};
-use crate::record::{ArchivedRow, InitiateError};
+use crate::record::{ArchivedRow, InitiateError, SessionRecord};
 use crate::time::Timestamp;
 
 /// What is in the store for the archived sessions of each device, oldest first.
@@ -18,16 +18,23 @@ impl Client {
     /// The devices of an account with which we have ever had a session, except our own device.
     pub(super) fn devices(&self, account: AccountId) -> Vec<DeviceId> {
         let ours = |address: &Address| *address == self.us;
-        let of_account = self.sessions.iter().filter(|(address, _)| address.account == account);
+        let first = Address { account, device: DeviceId::PRIMARY };
+        let of_account = self.sessions.range(first..);
+        let of_account = of_account.take_while(|(address, _)| address.account == account);
         let others = of_account.filter(|(address, record)| !ours(address) && record.has_sessions());
         others.map(|(address, _)| address.device).collect()
     }
 
+    /// Whether we can send to a device. If its account ever had post-quantum prekeys, a session without them is for
+    /// reading only: the server could have removed ours, so that the other side started a weaker session.
     pub(super) fn can_encrypt(&self, now: Timestamp, address: Address) -> bool {
-        let pinned = self.peers.get(&address.account).map(|peer| &peer.identity);
-        self.sessions
-            .get(&address)
-            .is_some_and(|record| record.can_encrypt(now) && record.their_identity() == pinned)
+        let peer = self.peers.get(&address.account);
+        let needs_post_quantum = peer.is_some_and(|peer| peer.had_post_quantum);
+        self.sessions.get(&address).is_some_and(|record| {
+            record.can_encrypt(now)
+                && record.their_identity() == peer.map(|peer| &peer.identity)
+                && (record.uses_post_quantum() || !needs_post_quantum)
+        })
     }
 
     /// Starts sessions with those devices to which we cannot send yet. What has changed is committed also after an error.
@@ -44,6 +51,7 @@ impl Client {
             return Err(SendError::NotAuthentic);
         }
         let mut changes = Changes::default();
+        self.not_a_stranger(account, &mut changes);
         if !self.is_trusted(&mut changes, account, identity) {
             self.commit(changes, Vec::new());
             return Ok(());
@@ -92,10 +100,11 @@ impl Client {
         let mut started = Vec::new();
         for bundle in bundles {
             let address = Address { account, device: bundle.bundle().device };
-            if address == self.us || self.can_encrypt(now, address) {
+            let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
+            let is_strong = record.uses_post_quantum() || !has_kem;
+            if address == self.us || is_strong && self.can_encrypt(now, address) {
                 continue;
             }
-            let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
             let initiated = record.initiate(&self.identity, bundle, now, rng);
             initiated.map_err(|error| match error {
                 InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
@@ -116,7 +125,7 @@ impl Client {
         Ok(())
     }
 
-    fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
+    pub(super) fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
         if let Some(record) = self.sessions.get_mut(&address) {
             record.delete_sessions();
             changes.put_session(address, record, &mut self.archived_rows);
@@ -151,6 +160,17 @@ impl Client {
             record.drop_archived(accepted.as_ref());
             changed.insert(**address);
         }
+        // Seeds of sessions with other keys go first: whoever controls the server can start such sessions.
+        loop {
+            let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
+            let foreign = |record: &SessionRecord| record.foreign_skipped_len(accepted.as_ref());
+            let most = records.iter_mut().max_by_key(|(_, record)| foreign(record));
+            let most = most.filter(|(_, record)| total > MAX_SKIPPED && foreign(record) > 0);
+            let Some((address, record)) = most else { break };
+            let removed = foreign(record).min(total - MAX_SKIPPED);
+            record.limit_skipped(record.skipped_len() - removed, accepted.as_ref());
+            changed.insert(**address);
+        }
         let share = MAX_SKIPPED / records.len().max(1);
         loop {
             let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
@@ -159,7 +179,7 @@ impl Client {
             let excess = total - MAX_SKIPPED;
             // The most that a device has is above the share, because the total is too much.
             let kept = record.skipped_len().saturating_sub(excess).max(share);
-            record.limit_skipped(kept);
+            record.limit_skipped(kept, accepted.as_ref());
             changed.insert(**address);
         }
         changed

@@ -84,11 +84,19 @@ pub(super) struct Peer {
     pub(super) refused: Vec<PublicKey>,
     /// Whether a device with the accepted key ever had a post-quantum prekey: then every device must have one.
     pub(super) had_post_quantum: bool,
+    /// When we last heard from an account that the user does not know: we never wrote to it. `None` for others.
+    pub(super) stranger: Option<Timestamp>,
 }
 
 impl Peer {
     pub(super) fn new(identity: PublicKey) -> Self {
-        Self { identity, changed: None, refused: Vec::new(), had_post_quantum: false }
+        Self {
+            identity,
+            changed: None,
+            refused: Vec::new(),
+            had_post_quantum: false,
+            stranger: None,
+        }
     }
 }
 
@@ -169,12 +177,14 @@ impl Changes {
         value.push(u8::try_from(peer.refused.len()).unwrap_or(u8::MAX));
         let keys = peer.changed.iter().chain(&peer.refused);
         value.extend(keys.flat_map(|key| *key.as_u()));
+        value.extend(peer.stranger.into_iter().flat_map(|heard| heard.0.to_be_bytes()));
         self.put(StoreKey::Peer(account), value);
     }
 
     pub(super) fn put_outgoing(&mut self, timestamp: Timestamp, outgoing: &Outgoing) {
-        let messages = outgoing.sealed.iter().flatten();
-        let sealed: usize = messages.map(|message| 10 + message.ciphertext.bytes.len()).sum();
+        let messages = outgoing.sealed.iter().flat_map(|sealed| sealed.iter());
+        let sealed: usize =
+            messages.clone().map(|message| 10 + message.ciphertext.bytes.len()).sum();
         // In one piece: see above.
         let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + sealed);
         value.extend(outgoing.to.as_bytes());
@@ -182,7 +192,7 @@ impl Changes {
         value.push(outgoing.sealed.is_some().into());
         value.push(outgoing.steps);
         value.extend(outgoing.attempts.to_be_bytes());
-        for message in outgoing.sealed.iter().flatten() {
+        for message in messages {
             value.push(message.device.number());
             value.extend(message.registration_id.to_be_bytes());
             value.push(u8::from(message.ciphertext.kind == CiphertextKind::PreKey));
@@ -230,6 +240,7 @@ impl Client {
             identity,
             prekeys: PreKeys::default(),
             peers: Default::default(),
+            kept: Default::default(),
             sessions: Default::default(),
             archived_rows: Default::default(),
             outbox: Default::default(),
@@ -275,7 +286,9 @@ impl Client {
             StoreKey::Account | StoreKey::ArchivedSession { .. } => return Ok(()),
             StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key } => {
                 let sessions = prekeys.sessions_without_one_time_prekey.entry(signed).or_default();
-                sessions.insert((kem, base_key));
+                // Earlier versions of this program stored no account.
+                let account = if value.is_empty() { None } else { Some(value.array()?) };
+                sessions.insert((kem, base_key), account.map(AccountId::from_bytes));
             }
             StoreKey::KemPreKey(id) => {
                 prekeys.kem.insert(id, read_kem(id, value)?);
@@ -363,6 +376,8 @@ fn read_peer(value: &mut Reader<'_>) -> Result<Peer, RestoreError> {
     let refused = value.u8()?;
     peer.changed = if has_changed { Some(read_key(value)?) } else { None };
     peer.refused = (0..refused).map(|_| read_key(value)).collect::<Result<_, _>>()?;
+    // Earlier versions of this program did not store it.
+    peer.stranger = if value.is_empty() { None } else { Some(read_time(value)?) };
     Ok(peer)
 }
 
@@ -407,7 +422,7 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         let ciphertext = Ciphertext { kind, bytes: read_bytes(value)?.to_vec() };
         messages.push(SealedMessage { device, registration_id, ciphertext });
     }
-    let sealed = is_sealed.then_some(messages);
+    let sealed = is_sealed.then(|| messages.into());
     Ok(Outgoing { to, plaintext, sealed, steps, attempts })
 }
 

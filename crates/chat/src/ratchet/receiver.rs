@@ -14,12 +14,14 @@ pub(crate) struct ReceiverChain {
     pub(crate) theirs: PublicKey,
     pub(crate) chain: ChainKey,
     pub(crate) skipped: Skipped,
+    /// Seeds of skipped messages before this one were deleted. 0: none were.
+    pub(crate) deleted_before: u32,
 }
 
 impl ReceiverChain {
     /// Creates a chain of which no message has been received.
     pub(crate) const fn new(theirs: PublicKey, chain: ChainKey) -> Self {
-        Self { theirs, chain, skipped: VecDeque::new() }
+        Self { theirs, chain, skipped: VecDeque::new(), deleted_before: 0 }
     }
 
     /// Finds the seed of message `counter`, skipping at most `limit` messages. `receiver` is the
@@ -57,7 +59,10 @@ impl ReceiverChain {
 
     fn find_late(&self, receiver: usize, counter: u32) -> Result<(Step, MessageSeed), FindError> {
         let found = self.skipped.binary_search_by_key(&counter, |(index, _)| *index);
-        let position = found.map_err(|_| FindError::Duplicate)?;
+        // A message before those that were deleted may have been one of them, so it must not be taken for a duplicate.
+        let is_deleted = counter < self.deleted_before;
+        let missing = if is_deleted { FindError::Deleted } else { FindError::Duplicate };
+        let position = found.map_err(|_| missing)?;
         let (_, seed) = self.skipped.get(position).ok_or(FindError::Duplicate)?;
         Ok((Step::Late { receiver, position }, seed.clone()))
     }
@@ -66,16 +71,28 @@ impl ReceiverChain {
     pub(super) fn commit(&mut self, step: Step) {
         match step {
             Step::Advance { chain, skipped, .. } => {
+                if let Some((first, _)) = skipped.front()
+                    && *first > self.chain.index
+                {
+                    // Those before it were not even derived.
+                    self.deleted_before = *first;
+                }
                 self.chain = chain;
                 self.skipped.extend(skipped);
-                let max = usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX);
-                let excess = self.skipped.len().saturating_sub(max);
-                self.skipped.drain(..excess);
+                self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX));
             }
             Step::Late { position, .. } => {
                 self.skipped.remove(position);
             }
             Step::DhRatchet { .. } => {}
+        }
+    }
+
+    /// Deletes the oldest seeds of skipped messages above `max`.
+    pub(crate) fn limit_skipped(&mut self, max: usize) {
+        let excess = self.skipped.len().saturating_sub(max);
+        if let Some((last, _)) = self.skipped.drain(..excess).next_back() {
+            self.deleted_before = self.deleted_before.max(last.saturating_add(1));
         }
     }
 }

@@ -27,19 +27,27 @@ impl SessionRecord {
         self.current = Some(session);
     }
 
+    /// Adds a session that the peer has started. It becomes the current one, but never replaces one with post-quantum
+    /// protection by one without it: a server that removed our post-quantum keys could choose the weaker one. Its
+    /// messages can be read in any case.
+    pub(super) fn add_started(&mut self, session: Session) {
+        if self.current.as_ref().is_some_and(|current| is_downgrade(current, &session)) {
+            self.archived.push_front(session);
+        } else {
+            self.put_in_use(session);
+        }
+    }
+
     /// Makes an archived session the current one, because it has just decrypted a message. A session without post-quantum
-    /// protection never replaces one with it: a server that held a message back could choose the weaker one.
-    pub(super) fn promote(&mut self, place: Place) {
+    /// protection never replaces one with it: a server that held a message back could choose the weaker one. `accepted` is
+    /// the identity key whose late messages are kept before others.
+    pub(super) fn promote(&mut self, place: Place, accepted: Option<&PublicKey>) {
         if let Place::Archived(index) = place
             && let Some(session) = self.archived.remove(index)
         {
-            if self.current.as_ref().is_some_and(|current| is_downgrade(current, &session)) {
-                self.archived.push_front(session);
-            } else {
-                self.put_in_use(session);
-            }
+            self.add_started(session);
         }
-        self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX));
+        self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX), accepted);
     }
 
     /// Applies the limits of a record after a session was added. `accepted` is the identity key whose sessions are
@@ -55,15 +63,14 @@ impl SessionRecord {
         {
             self.drop_archived(accepted);
         }
-        self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX));
+        self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX), accepted);
     }
 
     /// Deletes the oldest archived session with another identity key than `accepted`, or the oldest of all.
     pub(crate) fn drop_archived(&mut self, accepted: Option<&PublicKey>) {
-        let is_other =
-            |session: &Session| accepted.is_some_and(|key| session.their_identity != *key);
         let oldest = self.archived.len().saturating_sub(1);
-        let index = self.archived.iter().rposition(is_other).unwrap_or(oldest);
+        let other = self.archived.iter().rposition(|session| is_foreign(session, accepted));
+        let index = other.unwrap_or(oldest);
         self.archived.remove(index);
     }
 
@@ -77,17 +84,32 @@ impl SessionRecord {
         self.current.iter().chain(&self.archived).map(|session| session.ratchet.skipped_len()).sum()
     }
 
-    /// Deletes the oldest seeds of skipped messages above `max`, first those of archived sessions.
-    pub(crate) fn limit_skipped(&mut self, max: usize) {
+    /// The same of sessions with another identity key than `accepted`: whoever controls the server can start them.
+    pub(crate) fn foreign_skipped_len(&self, accepted: Option<&PublicKey>) -> usize {
+        let sessions = self.current.iter().chain(&self.archived);
+        let foreign = sessions.filter(|session| is_foreign(session, accepted));
+        foreign.map(|session| session.ratchet.skipped_len()).sum()
+    }
+
+    /// Deletes the oldest seeds of skipped messages above `max`: first those of sessions with another identity key than
+    /// `accepted`, then those of archived sessions.
+    pub(crate) fn limit_skipped(&mut self, max: usize, accepted: Option<&PublicKey>) {
         let mut room = max;
-        for session in self.current.iter_mut().chain(&mut self.archived) {
-            for chain in session.ratchet.receivers.iter_mut().rev() {
-                let excess = chain.skipped.len().saturating_sub(room);
-                chain.skipped.drain(..excess);
-                room -= chain.skipped.len();
+        for foreign in [false, true] {
+            let sessions = self.current.iter_mut().chain(&mut self.archived);
+            for session in sessions.filter(|session| is_foreign(session, accepted) == foreign) {
+                for chain in session.ratchet.receivers.iter_mut().rev() {
+                    chain.limit_skipped(room);
+                    room -= chain.skipped.len();
+                }
             }
         }
     }
+}
+
+/// Whether a session has another identity key than the accepted one.
+fn is_foreign(session: &Session, accepted: Option<&PublicKey>) -> bool {
+    accepted.is_some_and(|key| session.their_identity != *key)
 }
 
 fn is_downgrade(from: &Session, to: &Session) -> bool {

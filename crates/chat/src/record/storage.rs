@@ -94,11 +94,11 @@ impl SessionRecord {
         let count = usize::from(reader.u8()?);
         let mut archived = VecDeque::new();
         for _ in 0..count {
-            archived.push_back(session(&mut reader)?);
+            archived.push_back(session(&mut reader, flags & DELETED_SEEDS != 0)?);
         }
         let current = if flags & 1 == 1 { archived.pop_front() } else { None };
         let lacks_current = flags & 1 == 1 && current.is_none();
-        if flags > 3 || lacks_current || archived.len() > MAX_ARCHIVED + 1 || !reader.is_empty() {
+        if flags > 7 || lacks_current || archived.len() > MAX_ARCHIVED + 1 || !reader.is_empty() {
             return Err(StoredRecordError::Damaged);
         }
         Ok(Self { current, archived, had_post_quantum: flags & 2 == 2 })
@@ -169,10 +169,13 @@ fn encode<'a>(
     // Reserves the whole capacity, because a vector that grows leaves copies of secrets behind.
     let room = sessions.clone().map(size).sum::<usize>() + 3;
     let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
+    let has_deleted = sessions.clone().any(|session| {
+        session.ratchet.receivers.iter().any(|receiver| receiver.deleted_before > 0)
+    });
     out.u8(FORMAT);
-    out.u8(flags);
+    out.u8(flags | if has_deleted { DELETED_SEEDS } else { 0 });
     out.count(sessions.clone().count());
-    sessions.for_each(|session| out.session(session));
+    sessions.for_each(|session| out.session(session, has_deleted));
     debug_assert!(out.0.len() <= room, "the record outgrew its room");
     out.0
 }
@@ -218,20 +221,20 @@ impl Writer {
         self.u32(id.unwrap_or_default());
     }
 
-    fn session(&mut self, session: &Session) {
+    fn session(&mut self, session: &Session, has_deleted: bool) {
         self.u8(session.version.number());
         self.key(&session.our_identity);
         self.key(&session.their_identity);
         self.u32(session.their_registration_id);
         self.key(&session.base_key);
-        self.ratchet(&session.ratchet);
+        self.ratchet(&session.ratchet, has_deleted);
         self.u8(session.pending.is_some().into());
         if let Some(pending) = &session.pending {
             self.pending(pending);
         }
     }
 
-    fn ratchet(&mut self, ratchet: &Ratchet) {
+    fn ratchet(&mut self, ratchet: &Ratchet, has_deleted: bool) {
         self.secret(&ratchet.root.0);
         self.secret(ratchet.ours.private().as_secret());
         self.key(ratchet.ours.public());
@@ -241,6 +244,9 @@ impl Writer {
         for receiver in &ratchet.receivers {
             self.key(&receiver.theirs);
             self.chain(&receiver.chain);
+            if has_deleted {
+                self.u32(receiver.deleted_before);
+            }
             self.u16(receiver.skipped.len());
             for (index, seed) in &receiver.skipped {
                 self.u32(*index);
@@ -281,7 +287,7 @@ fn optional_id(reader: &mut Reader<'_>) -> Result<Option<u32>, StoredRecordError
     }
 }
 
-fn session(reader: &mut Reader<'_>) -> Result<Session, StoredRecordError> {
+fn session(reader: &mut Reader<'_>, has_deleted: bool) -> Result<Session, StoredRecordError> {
     let version = Version::from_number(reader.u8()?).ok_or(StoredRecordError::Damaged)?;
     Ok(Session {
         version,
@@ -289,7 +295,7 @@ fn session(reader: &mut Reader<'_>) -> Result<Session, StoredRecordError> {
         their_identity: key(reader)?,
         their_registration_id: reader.u32_be()?,
         base_key: key(reader)?,
-        ratchet: ratchet(reader)?,
+        ratchet: ratchet(reader, has_deleted)?,
         pending: match reader.u8()? {
             0 => None,
             1 => Some(pending(reader)?),
@@ -298,7 +304,7 @@ fn session(reader: &mut Reader<'_>) -> Result<Session, StoredRecordError> {
     })
 }
 
-fn ratchet(reader: &mut Reader<'_>) -> Result<Ratchet, StoredRecordError> {
+fn ratchet(reader: &mut Reader<'_>, has_deleted: bool) -> Result<Ratchet, StoredRecordError> {
     let root = RootKey(secret(reader)?);
     let private = PrivateKey::from_secret(&secret(reader)?);
     let ours = KeyPair::from_stored(private, key(reader)?);
@@ -308,12 +314,18 @@ fn ratchet(reader: &mut Reader<'_>) -> Result<Ratchet, StoredRecordError> {
     if count > MAX_RECEIVERS {
         return Err(StoredRecordError::Damaged);
     }
-    let receivers = (0..count).map(|_| receiver(reader)).collect::<Result<_, _>>()?;
+    let receivers = (0..count).map(|_| receiver(reader, has_deleted)).collect::<Result<_, _>>()?;
     Ok(Ratchet { root, ours, sender, receivers, previous_counter })
 }
 
-fn receiver(reader: &mut Reader<'_>) -> Result<ReceiverChain, StoredRecordError> {
+fn receiver(
+    reader: &mut Reader<'_>,
+    has_deleted: bool,
+) -> Result<ReceiverChain, StoredRecordError> {
     let mut chain = ReceiverChain::new(key(reader)?, chain(reader)?);
+    if has_deleted {
+        chain.deleted_before = reader.u32_be()?;
+    }
     let count = u16::from_be_bytes(reader.array()?);
     if u32::from(count) > MAX_SKIPPED {
         return Err(StoredRecordError::Damaged);
@@ -343,11 +355,14 @@ fn pending(reader: &mut Reader<'_>) -> Result<Pending, StoredRecordError> {
 /// The format that we write.
 const FORMAT: u8 = 1;
 
+/// A flag: each receiving chain says which seeds of skipped messages were deleted.
+const DELETED_SEEDS: u8 = 4;
+
 /// An upper bound for the size of a session without its receiving chains.
 const FIXED: usize = 2048;
 
 /// Size of a receiving chain without its skipped messages.
-const CHAIN: usize = 70;
+const CHAIN: usize = 74;
 
 /// Size of a skipped message.
 const SEED: usize = 36;

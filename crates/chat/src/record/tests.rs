@@ -49,6 +49,8 @@ fn a_record_reads_as_it_was_stored() {
         assert_eq!(SessionRecord::decode(&stored).as_ref(), Ok(&record));
     }
     let mut archived = full();
+    archived.limit_skipped(3, None);
+    assert_eq!(SessionRecord::decode(&archived.encode()).as_ref(), Ok(&archived));
     archived.archive();
     assert_eq!(SessionRecord::decode(&archived.encode()), Ok(archived));
 }

@@ -83,7 +83,7 @@ impl Server {
                 if !self.taken.insert((from, timestamp)) {
                     return Response::Done;
                 }
-                for message in messages {
+                for message in messages.iter().cloned() {
                     let kind = match message.ciphertext.kind {
                         CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
                         _ => EnvelopeKind::Ciphertext,
@@ -266,6 +266,13 @@ impl World {
             let input = ClientInput::Envelope(delivery, Box::new(envelope));
             self.devices[which].inputs.push_back(input);
         }
+    }
+
+    /// The versions of the messages that wait for a device at the server: 3 (X3DH) or 4 (PQXDH).
+    pub(crate) fn waiting_versions(&self, which: usize) -> Vec<u8> {
+        let registered = &self.server.devices[&self.devices[which].address];
+        let contents = registered.queue.iter().map(|(_, envelope)| envelope.content.as_ref());
+        contents.map(|content| content.unwrap()[0] >> 4).collect()
     }
 
     /// The device loses everything that is not durable.

@@ -105,7 +105,11 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start { core, store, service, contacts, counts, max_unread, signals, tasks } = start;
+        let Start { mut core, store, service, contacts, counts, max_unread, signals, tasks } =
+            start;
+        for known in contacts.iter().filter(|contact| contact.is_known()) {
+            core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+        }
         Self {
             outbox: Outbox::new(&core),
             core,

@@ -240,7 +240,9 @@ pub enum SendError {
 #[non_exhaustive]
 pub enum NotSent {
     /// The client has ended. It sends the message when it is opened again.
-    #[error("the message is in the outbox and will be sent later")]
+    #[error(
+        "the chat was closed before the server had the message: it is sent when the chat is opened again"
+    )]
     Ended,
     /// The recipient's identity key has changed. The message waits in the outbox until the user accepts or refuses the key.
     #[error(

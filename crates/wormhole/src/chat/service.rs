@@ -5,6 +5,7 @@
 mod json;
 
 use data_encoding::BASE64;
+use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
@@ -73,7 +74,10 @@ impl Service {
         transport: Transport,
     ) -> Result<(), RequestError> {
         let path = format!("/v1/accounts/{}/code/{number}", transport.path());
-        read(&self.ask(Method::GET, &path, None).await?).map(|_: json::Accepted| ())
+        let request = self.request(Method::GET, &path, None)?;
+        // Each request sends a code, so it is not repeated.
+        let response = self.http.request_once(request, MAX_ANSWER).await?;
+        read(&check(response)?).map(|_: json::Accepted| ())
     }
 
     /// Confirms a verification code of six digits, and so registers the number.
@@ -83,7 +87,9 @@ impl Service {
         attributes: &Attributes,
     ) -> Result<Registered, RequestError> {
         let path = format!("/v1/accounts/code/{code}");
-        read(&self.ask(Method::PUT, &path, Some(json::write(attributes)?)).await?)
+        let request = self.request(Method::PUT, &path, Some(json::write(attributes)?))?;
+        // A code can be used only once, so the request is not repeated.
+        read(&check(self.http.request_once(request, MAX_ANSWER).await?)?)
     }
 
     /// Our account.
@@ -182,6 +188,15 @@ impl Service {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<HttpResponse, RequestError> {
+        Ok(self.http.request(self.request(method, path, body)?, MAX_ANSWER).await?)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Request<Bytes>, RequestError> {
         let mut request = Request::builder().method(method).uri(self.url.path(path));
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -190,8 +205,7 @@ impl Service {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(body.unwrap_or_default().into());
-        let request = request.map_err(|_| RequestError::Internal)?;
-        Ok(self.http.request(request, MAX_ANSWER).await?)
+        request.map_err(|_| RequestError::Internal)
     }
 }
 
@@ -235,16 +249,14 @@ impl RequestError {
     ) -> Self {
         let code = serde_json::from_slice::<Failure>(body).ok().map(|failure| failure.error);
         match status {
-            401 => match code.as_deref() {
-                Some("bad_package") => Self::AppRefused,
-                _ => Self::CredentialsRefused,
-            },
             413 | 429 => Self::TooMany(retry_after.unwrap_or(DEFAULT_PAUSE)),
             500.. => Self::Unavailable(status),
             _ => match (status, code.as_deref()) {
                 // Something else than the service answers, such as a proxy or a login page of the network.
                 (_, None) => Self::NotAService,
+                (401, Some("bad_package")) => Self::AppRefused,
                 // Only what the service itself says is final.
+                (401, Some("bad_credentials")) => Self::CredentialsRefused,
                 (404, Some("not_found")) => Self::NotFound,
                 (403, Some("intra_app")) => Self::IntraApp,
                 (400, Some("bad_destination" | "too_large")) | (422, Some("invalid")) => {
@@ -343,6 +355,18 @@ mod tests {
         }
         let named = sent(response(410, r#"{"staleDevices":[1]}"#));
         assert_eq!(named, Ok(Response::Stale(vec![wormhole_chat::DeviceId::PRIMARY])));
+    }
+
+    #[test]
+    fn only_the_service_can_say_that_an_account_does_not_exist() {
+        let error = |body: &str| RequestError::of_status(401, None, body.as_bytes());
+        assert_eq!(error(r#"{"error":"bad_credentials"}"#), RequestError::CredentialsRefused);
+        assert_eq!(error(r#"{"error":"bad_package"}"#), RequestError::AppRefused);
+        // A proxy, or a login page of the network.
+        for body in ["", "<html>", "{}", r#"{"message":"login required"}"#] {
+            assert_eq!(error(body), RequestError::NotAService, "{body}");
+        }
+        assert_eq!(error(r#"{"error":"new"}"#), RequestError::Refused(401));
     }
 
     #[test]

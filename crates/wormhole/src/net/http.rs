@@ -145,8 +145,9 @@ impl HttpClient {
         &self.origin
     }
 
-    /// Sends a request and reads a response of at most `limit` bytes. The path of the request must be relative. If the server
-    /// has closed a connection that was idle, the request is sent again, so executing it twice must do no harm.
+    /// Sends a request and reads a response of at most `limit` bytes. The path of the request must be relative. If a
+    /// connection that was idle is lost or the server does not answer on it soon, the request is sent again on a new one, so
+    /// executing it twice must do no harm.
     ///
     /// # Errors
     /// There is no complete response in time. The server may have executed the request.
@@ -160,11 +161,28 @@ impl HttpClient {
         timeout(time, complete).await.map_err(|_| LinkFailure::TimedOut)?
     }
 
+    /// Sends a request like [`HttpClient::request`], but never twice.
+    ///
+    /// # Errors
+    /// There is no complete response in time. The server may have executed the request.
+    pub(crate) async fn request_once(
+        &self,
+        request: hyper::Request<Bytes>,
+        limit: usize,
+    ) -> Result<HttpResponse, HttpFailure> {
+        let time = REQUEST_TIME + time_for(byte_count(request.body().len()));
+        let complete = async { self.send(request.map(body)).await?.read(self, limit).await };
+        timeout(time, complete).await.map_err(|_| LinkFailure::TimedOut)?
+    }
+
     /// Sends a request, if possible on a connection that is open.
     async fn start(&self, request: hyper::Request<Bytes>) -> Result<StreamedResponse, HttpFailure> {
         while let Some(connection) = self.take_idle() {
-            if let Ok(response) = self.exchange(connection, request.clone().map(body)).await {
-                return Ok(response);
+            let request = request.clone().map(body);
+            match self.exchange(connection, request, REUSED_HEAD_TIME).await {
+                Err(HttpFailure::Link(LinkFailure::TimedOut)) => self.close_idle(),
+                Err(HttpFailure::Link(_)) => {}
+                result => return result,
             }
         }
         self.send(request.map(body)).await
@@ -180,17 +198,19 @@ impl HttpClient {
     ) -> Result<StreamedResponse, HttpFailure> {
         let opened = timeout(CONNECT_TIME, self.connect()).await;
         let connection = opened.map_err(|_| LinkFailure::TimedOut)??;
-        self.exchange(connection, request).await
+        self.exchange(connection, request, HEAD_TIME).await
     }
 
+    /// Sends a request and waits so long for the head of the response, in addition to the time for the request's body.
     async fn exchange(
         &self,
         mut connection: Connection,
         mut request: hyper::Request<HttpBody>,
+        head_time: Duration,
     ) -> Result<StreamedResponse, HttpFailure> {
         let host = HeaderValue::from_str(&self.origin.authority);
         request.headers_mut().insert(HOST, host.map_err(|_| HttpFailure::NotHttp)?);
-        let time = HEAD_TIME + time_for(body_length(&request));
+        let time = head_time + time_for(body_length(&request));
         let response = timeout(time, connection.sender.send_request(request)).await;
         let response = response.map_err(|_| LinkFailure::TimedOut)?;
         let (head, body) = response.map_err(|error| failure(&error))?.into_parts();
@@ -210,6 +230,11 @@ impl HttpClient {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|it| it.since.elapsed() < IDLE_TIME && !it.connection.sender.is_closed());
         idle.pop().map(|it| it.connection)
+    }
+
+    /// Closes the other idle connections: the network has changed, so they are dead, too.
+    fn close_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn put_back(&self, connection: Connection) {
@@ -306,6 +331,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(30);
 
 /// Time limit for the head of a response, in addition to the time for the body of the request.
 const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// The same on a connection that was idle. It may be dead without a sign, such as after a change of the network; then there
+/// must be time left for a new connection.
+const REUSED_HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// Time limit for the next piece of a long body. It is shorter after slow pieces: in the long run, each byte must not take
 /// longer than [`MIN_RATE`] permits.

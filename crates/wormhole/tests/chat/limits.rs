@@ -51,6 +51,27 @@ async fn one_recipient_cannot_fill_the_outbox() {
 }
 
 #[tokio::test]
+async fn long_messages_to_one_recipient_are_limited_in_bytes() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550810", 0).await;
+    let bob = world.register("+14155550811", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "hello").await;
+    world.stop().await;
+    let long = Message::text("x".repeat(100_000));
+    let mut sent = 0;
+    let error = loop {
+        match a.send(&bob.destination(), long.clone()).await {
+            Ok(_) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, SendError::OutboxFull);
+    // Each is in memory twice: the text and its ciphertext.
+    assert!((70..100).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
 async fn few_messages_wait_for_a_changed_identity_key() {
     let world = World::new().await;
     let alice = world.register("+14155550806", 0).await;

@@ -41,6 +41,12 @@ impl Driver {
             return Err(SendError::TooManyFailed);
         }
         let waiting = self.core.outbox().filter(|(_, account)| *account == to).count();
+        let bytes = self.core.outbox_bytes().map(|(_, bytes)| bytes).sum::<usize>();
+        let of_account = self.core.outbox_bytes().filter(|(account, _)| *account == to);
+        let bytes_for_one = of_account.map(|(_, bytes)| bytes).sum::<usize>();
+        if bytes >= MAX_OUTBOX_BYTES || bytes_for_one >= MAX_BYTES_FOR_ONE {
+            return Err(SendError::OutboxFull);
+        }
         match self.outbox.blocked(to) {
             Some(key) if waiting >= MAX_BLOCKED => {
                 Err(SendError::IdentityChanged { account: to, key })
@@ -169,12 +175,21 @@ impl Driver {
     /// Changes a contact.
     pub(super) fn put(&mut self, contact: Contact) {
         self.contacts.insert(contact.clone());
+        if contact.is_known() {
+            self.input(ClientInput::Keep(contact.account));
+        }
         self.commits.add_contact(contact);
     }
 }
 
 /// Most messages in the outbox, together with those that have failed.
 const MAX_OUTBOX: usize = 10_000;
+
+/// Most bytes of messages in the outbox, with their ciphertexts for all devices: they are in memory.
+const MAX_OUTBOX_BYTES: usize = 64 << 20;
+
+/// Most bytes of messages in the outbox for one account.
+const MAX_BYTES_FOR_ONE: usize = 16 << 20;
 
 /// Most messages in the outbox for one account, so that it does not stop messages to others.
 const MAX_FOR_ONE: usize = 1000;

@@ -183,7 +183,9 @@ impl From<DecryptError> for ReadError {
             | DecryptError::Duplicate
             | DecryptError::Malformed(_)
             | DecryptError::WrongParties => Self::NotDecryptable,
-            DecryptError::MissingPreKey | DecryptError::NoSession => Self::MissingKey,
+            DecryptError::DeletedKey | DecryptError::MissingPreKey | DecryptError::NoSession => {
+                Self::MissingKey
+            }
             DecryptError::TooFarAhead(_) | DecryptError::TooManySessions => Self::TooMany,
             DecryptError::UntrustedIdentity(_) => Self::RefusedIdentity,
         }

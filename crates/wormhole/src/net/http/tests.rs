@@ -96,6 +96,54 @@ async fn a_request_is_repeated_if_the_server_has_closed_an_idle_connection() {
     tokio::join!(serve, asked);
 }
 
+#[tokio::test]
+async fn a_request_is_repeated_on_a_new_connection_if_an_idle_one_is_dead() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&listener);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let serve = async {
+        let mut dead = accept(&listener).await;
+        dead.write_all(answer).await.unwrap();
+        // The next request gets no answer on this connection, and the one after it does not use it.
+        read_head(&mut dead).await;
+        let mut stream = accept(&listener).await;
+        stream.write_all(answer).await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(answer).await.unwrap();
+        (dead, stream)
+    };
+    let asked = async {
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let start = Instant::now();
+            assert_eq!(ask(&client, 0).await.unwrap().status, 200);
+            times.push(start.elapsed());
+        }
+        times
+    };
+    let (_, times) = tokio::join!(serve, asked);
+    assert!(times[1] >= REUSED_HEAD_TIME && times[1] < HEAD_TIME / 2, "{times:?}");
+    assert!(times[2] < REUSED_HEAD_TIME, "{times:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_be_repeated_uses_a_new_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&listener);
+    let serve = async {
+        let mut idle = accept(&listener).await;
+        idle.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        drop(accept(&listener).await);
+        idle
+    };
+    let asked = async {
+        assert_eq!(ask(&client, 0).await.unwrap().status, 200);
+        client.request_once(Request::get("/path").body(Bytes::new()).unwrap(), 0).await
+    };
+    let (_, once) = tokio::join!(serve, asked);
+    assert!(matches!(once, Err(HttpFailure::Link(_))), "{once:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_is_given_up_after_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -127,7 +175,7 @@ async fn streamed(client: &HttpClient) -> (StreamedResponse, DuplexStream) {
         theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         theirs
     };
-    let (response, theirs) = tokio::join!(client.exchange(connection, request), serve);
+    let (response, theirs) = tokio::join!(client.exchange(connection, request, HEAD_TIME), serve);
     (response.unwrap(), theirs)
 }
 
