@@ -26,7 +26,7 @@ mod service;
 pub mod store;
 
 pub use account::{Account, AccountState};
-pub use client::{Client, Messages, Options, RouteHook, SentMessage};
+pub use client::{Client, Events, Messages, Options, RouteHook, SentMessage};
 pub use error::{
     AttachmentError, Ended, IdentityError, NotSent, OpenError, ReadError, RegisterError,
     RequestError, SendError, SendFailure,

@@ -1,5 +1,6 @@
 //! The handle of a client: what an application calls.
 
+mod events;
 mod identity;
 mod messages;
 mod notes;
@@ -24,8 +25,8 @@ use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
+pub use events::Events;
 pub use messages::Messages;
-pub(super) use notes::note_name;
 pub use sent::SentMessage;
 
 /// A client of one account. It connects in the background, and reconnects by itself.
@@ -125,6 +126,11 @@ impl Client {
     /// The messages that have arrived and are not [`done`](Self::done), and then those that arrive, together with other events.
     pub fn messages(&self) -> Messages {
         Messages::new(self.clone())
+    }
+
+    /// The events without the messages, for an application that does not want to read them now.
+    pub fn events(&self) -> Events {
+        Events::new(self.clone())
     }
 
     /// The application has stored or shown this message, and does not want to get it again. If it is killed between storing
@@ -241,6 +247,11 @@ impl Client {
         attachment::download(&self.service, &file.0, target, on_exists).await
     }
 
+    /// Bytes of attached files that were received since the client was opened, also by downloads that have failed.
+    pub fn downloaded_bytes(&self) -> u64 {
+        self.service.received()
+    }
+
     /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
     /// any more.
     pub async fn close(self) {
@@ -254,7 +265,10 @@ impl Client {
             match attachment::upload(&self.service, file).await {
                 Err(SendError::Request(error)) if error.is_temporary() && attempt < MAX_UPLOADS => {
                     let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
-                    sleep(pause.min(MAX_UPLOAD_PAUSE)).await;
+                    if pause > MAX_UPLOAD_PAUSE {
+                        return Err(error.into());
+                    }
+                    sleep(pause).await;
                     attempt += 1;
                 }
                 result => return result,
@@ -347,7 +361,7 @@ const MAX_CONTENT: usize = 128 << 10;
 /// How often an upload is repeated.
 const MAX_UPLOADS: u32 = 3;
 
-/// Longest pause between two uploads.
+/// Longest pause between two uploads. If the server asks for a longer one, the application decides whether to wait.
 const MAX_UPLOAD_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

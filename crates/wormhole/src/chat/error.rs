@@ -34,6 +34,9 @@ pub enum RequestError {
     /// The request contains something that the server will never accept.
     #[error("the server will never accept this request (HTTP status {0})")]
     Invalid(u16),
+    /// The server has no room for files.
+    #[error("the server has no room for files at the moment")]
+    StorageFull,
     /// The server does not have what we asked for.
     #[error("the server does not have what was asked for")]
     NotFound,
@@ -66,7 +69,8 @@ impl RequestError {
             | Self::Invalid(_)
             | Self::NotAService
             | Self::NotFound
-            | Self::Refused(_) => false,
+            | Self::Refused(_)
+            | Self::StorageFull => false,
         }
     }
 
@@ -81,6 +85,7 @@ impl RequestError {
             | Self::NotAService
             | Self::NotFound
             | Self::Refused(_)
+            | Self::StorageFull
             | Self::TooMany(_)
             | Self::Unavailable(_) => false,
         }
@@ -99,6 +104,7 @@ impl RequestError {
             | Self::NotAService
             | Self::NotFound
             | Self::Refused(_)
+            | Self::StorageFull
             | Self::Unavailable(_) => None,
         }
     }
@@ -262,6 +268,9 @@ pub enum NotSent {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendFailure {
+    /// It has failed, but the store does not say any more what it was and why.
+    #[error("the stored message is damaged")]
+    Damaged,
     /// The server kept reporting different devices.
     #[error("the recipient's devices keep changing")]
     DevicesKeepChanging,

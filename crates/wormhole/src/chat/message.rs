@@ -220,17 +220,19 @@ pub struct OutboxMessage {
 pub struct FailedMessage {
     /// Identifies the message.
     pub timestamp: Timestamp,
-    /// The recipient.
+    /// The recipient; zeros if the row in the store is damaged.
     pub to: AccountId,
     /// Its text.
     pub text: Option<String>,
+    /// Its files, which the server has for some time. [`Attachment::name`] says what they were.
+    pub files: Vec<Attachment>,
     /// Why it cannot be sent.
     pub why: SendFailure,
 }
 
 impl fmt::Debug for FailedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { timestamp, to, text: _, why } = self;
+        let Self { timestamp, to, text: _, files: _, why } = self;
         f.debug_struct("FailedMessage")
             .field("timestamp", timestamp)
             .field("to", to)
@@ -337,7 +339,8 @@ mod tests {
         let received = Received { from: address, timestamp, content, identity_changed: false };
         let from = Contact { name: Some(secret.to_owned()), ..crate::chat::contact(account) };
         let why = SendFailure::TooLong;
-        let failed = FailedMessage { timestamp, to: account, text: Some(secret.to_owned()), why };
+        let text = Some(secret.to_owned());
+        let failed = FailedMessage { timestamp, to: account, text, files: Vec::new(), why };
         let sent = Message::text(secret).with_file(secret);
         let read = ReceivedMessage::new(ReceivedId(1), received.clone(), from);
         let event = Event::Message(Box::new(read.clone()));

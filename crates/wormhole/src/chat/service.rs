@@ -4,6 +4,8 @@
 
 mod json;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use data_encoding::BASE64;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -30,8 +32,10 @@ pub(crate) struct Service {
     http: HttpClient,
     /// Who asks. Their values are marked as sensitive, so `Debug` does not show them.
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Limits the downloads of attachments that run at the same time.
-    downloads: Semaphore,
+    /// Limits the uploads and downloads of attachments that run at the same time.
+    transfers: Semaphore,
+    /// Bytes of attachments that were received, also by downloads that failed.
+    received: AtomicU64,
 }
 
 impl Service {
@@ -48,8 +52,9 @@ impl Service {
             headers.push((HeaderName::from_static("x-pkg-token"), header(app.token.expose())?));
         }
         let http = HttpClient::new(origin, route.clone());
-        let downloads = Semaphore::new(MAX_DOWNLOADS);
-        Ok(Self { url: server.url.clone(), route, http, headers, downloads })
+        let transfers = Semaphore::new(MAX_TRANSFERS);
+        let received = AtomicU64::new(0);
+        Ok(Self { url: server.url.clone(), route, http, headers, transfers, received })
     }
 
     /// The same service, asked by this user: a number or an account id, perhaps with `.DEVICE`.
@@ -161,10 +166,20 @@ impl Service {
         &self.route
     }
 
-    /// Waits until another download may start. The next one may start when the result is dropped.
-    pub(crate) async fn download_turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits until another upload or download may start. The next one may start when the result is dropped.
+    pub(crate) async fn transfer_turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
-        self.downloads.acquire().await.ok()
+        self.transfers.acquire().await.ok()
+    }
+
+    /// Counts bytes of an attachment that were received.
+    pub(crate) fn count_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of attachments that were received, also by downloads that failed.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The client without credentials.
@@ -236,6 +251,7 @@ impl RequestError {
         match status {
             404 | 410 => Self::NotFound,
             413 | 429 => Self::TooMany(retry_after.unwrap_or(DEFAULT_PAUSE)),
+            507 => Self::StorageFull,
             500.. => Self::Unavailable(status),
             _ => Self::Refused(status),
         }
@@ -310,8 +326,8 @@ fn header(value: &str) -> Result<HeaderValue, RequestError> {
     Ok(value)
 }
 
-/// Most downloads at the same time. Others wait for their turn.
-const MAX_DOWNLOADS: usize = 4;
+/// Most uploads and downloads at the same time. Others wait for their turn: each needs a thread, and the store needs one, too.
+const MAX_TRANSFERS: usize = 4;
 
 /// Longest answer, in bytes: the keys of 127 devices need about 400 KiB.
 const MAX_ANSWER: usize = 1 << 20;
@@ -378,20 +394,21 @@ mod tests {
             (404, RequestError::NotFound),
             (429, RequestError::TooMany(Duration::from_secs(7))),
             (503, RequestError::Unavailable(503)),
+            (507, RequestError::StorageFull),
         ] {
             assert_eq!(RequestError::of_storage(status, wait), error);
         }
     }
 
     #[test]
-    fn at_most_four_downloads_run_at_the_same_time() {
+    fn at_most_four_files_are_transferred_at_the_same_time() {
         let server = Server::new("http://127.0.0.1:1".parse().unwrap());
         let service = Service::new(&server, &Network::default()).unwrap();
-        let turns: Vec<_> = (0..4).map(|_| service.download_turn().now_or_never()).collect();
+        let turns: Vec<_> = (0..4).map(|_| service.transfer_turn().now_or_never()).collect();
         assert!(turns.iter().all(|turn| matches!(turn, Some(Some(_)))));
-        assert!(service.download_turn().now_or_never().is_none());
+        assert!(service.transfer_turn().now_or_never().is_none());
         drop(turns);
-        assert!(service.download_turn().now_or_never().is_some());
+        assert!(service.transfer_turn().now_or_never().is_some());
     }
 
     fn of(status: u16, body: &str) -> RequestError {

@@ -230,14 +230,22 @@ impl Store {
         Ok(contacts)
     }
 
-    /// The contact with this account.
+    /// The contact with this account. `None` also if its row is damaged: that must not hide a message.
     ///
     /// # Errors
-    /// The store is damaged or cannot be read.
+    /// The store cannot be read.
     pub(crate) fn contact(&self, account: AccountId) -> Result<Option<Contact>, StoreError> {
         let key = account.as_bytes();
-        let value = self.database.get(&self.keys, Table::Contact, key)?;
-        value.map(|value| Contact::decode(key, &value)).transpose()
+        let value = self.database.get(&self.keys, Table::Contact, key);
+        readable(value.and_then(|value| value.map(|it| Contact::decode(key, &it)).transpose()))
+    }
+
+    /// The note about a received message. `None` also if its row is damaged.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn note(&self, id: ReceivedId) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        readable(self.database.get(&self.keys, Table::Note, &id.0.to_be_bytes()))
     }
 
     /// The oldest received message with a higher id, or the oldest of all. A row that cannot be read is a message that
@@ -330,6 +338,14 @@ impl Store {
     /// The store is damaged or cannot be read.
     pub fn setting(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         self.database.get(&self.keys, Table::Setting, name.as_bytes())
+    }
+}
+
+/// The value of a row, if it is not damaged.
+fn readable<T>(row: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match row {
+        Err(StoreError::Damaged | StoreError::UnknownFormat) => Ok(None),
+        row => row,
     }
 }
 

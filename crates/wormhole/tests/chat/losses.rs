@@ -142,3 +142,21 @@ async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
     let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
     assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
 }
+
+#[tokio::test]
+async fn the_events_can_be_read_without_the_messages() {
+    let world = World::new().await;
+    let alice = world.register("+14155550711", 0).await;
+    let bob = world.register("+14155550712", 1).await;
+    say(&alice.open().await, &bob.destination(), "hello").await;
+    let b = bob.open().await;
+    let mut events = b.events();
+    let mut all = Vec::new();
+    while all.last() != Some(&Event::UpToDate) {
+        all.push(soon(events.next()).await.unwrap());
+    }
+    assert_eq!(all, [Event::Connected, Event::UpToDate]);
+    // A later stream begins with the state, and the message is still there.
+    assert_eq!(soon(b.events().next()).await, Ok(Event::UpToDate));
+    assert_eq!(next_message(&mut b.messages()).await.text.as_deref(), Some("hello"));
+}

@@ -13,10 +13,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use wormhole_chat::{
     AttachmentError as CipherError, AttachmentOpener, AttachmentPlace, AttachmentPointer,
-    Client as Core,
+    Client as Core, attachment_padding,
 };
 use zeroize::Zeroizing;
 
+use super::upload::blob_length;
 use super::{PIECES, send_to};
 use crate::chat::RequestError;
 use crate::chat::error::AttachmentError;
@@ -39,13 +40,13 @@ pub(in crate::chat) async fn download(
     target: &Path,
     on_exists: OnExists,
 ) -> Result<PathBuf, AttachmentError> {
-    // Each download has a thread, and the store needs one, too.
-    let _turn = service.download_turn().await;
+    let _turn = service.transfer_turn().await;
     let (pieces, receiver) = mpsc::channel(PIECES);
     let (file, path) = (pointer.clone(), target.to_owned());
     let writing = spawn_blocking(move || write(&file, &path, on_exists, receiver));
-    let time = TOTAL_TIME + time_for(pointer.size.map_or(MAX_BLOB, u64::from));
-    let fetched = timeout(time, fetch(service, pointer, &pieces)).await;
+    let limit = limit_for(pointer.size);
+    let time = TOTAL_TIME + time_for(limit);
+    let fetched = timeout(time, fetch(service, pointer, limit, &pieces)).await;
     let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
     drop(pieces);
     let written = writing.await.map_err(|_| failed(target, io::ErrorKind::Other))?;
@@ -61,12 +62,13 @@ pub(in crate::chat) async fn download(
 async fn fetch(
     service: &Service,
     pointer: &AttachmentPointer,
+    limit: u64,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), AttachmentError> {
     let (mut received, mut attempt) = (0, 0);
     loop {
         let before = received;
-        match fetch_rest(service, pointer, &mut received, pieces).await {
+        match fetch_rest(service, pointer, limit, &mut received, pieces).await {
             Err(AttachmentError::Request(error)) if error.is_temporary() => {
                 if received > before.saturating_add(MIN_PROGRESS) {
                     attempt = 0;
@@ -90,6 +92,7 @@ async fn fetch(
 async fn fetch_rest(
     service: &Service,
     pointer: &AttachmentPointer,
+    limit: u64,
     received: &mut u64,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), AttachmentError> {
@@ -109,11 +112,12 @@ async fn fetch_rest(
         status => return Err(RequestError::of_storage(status, response.retry_after()).into()),
     };
     while let Some(mut piece) = response.piece().await.map_err(RequestError::from)? {
+        service.count_received(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         let skipped = piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
         let piece = piece.split_off(skipped);
         skip -= u64::try_from(skipped).unwrap_or(skip);
         *received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if *received > MAX_BLOB {
+        if *received > limit {
             return Err(AttachmentError::TooLarge);
         }
         // If the thread has ended, its result says why.
@@ -122,6 +126,12 @@ async fn fetch_rest(
         }
     }
     finish(pieces).await
+}
+
+/// The longest blob that is read for a file of this size. Other programs add less padding than we do, or up to twice as much.
+fn limit_for(size: Option<u32>) -> u64 {
+    let expected = size.map(|size| blob_length(attachment_padding(size.into())));
+    expected.map_or(MAX_BLOB, |expected| expected.saturating_mul(2).min(MAX_BLOB))
 }
 
 async fn finish(pieces: &mpsc::Sender<Piece>) -> Result<(), AttachmentError> {
@@ -229,3 +239,15 @@ const MIN_PROGRESS: u64 = 64 << 10;
 
 /// How many requests may fail one after the other.
 const MAX_ATTEMPTS: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_claimed_size_limits_what_is_read() {
+        assert_eq!(limit_for(Some(1)), 2 * blob_length(541));
+        assert!(limit_for(Some(1 << 20)) < 3 << 20);
+        assert_eq!((limit_for(Some(u32::MAX)), limit_for(None)), (MAX_BLOB, MAX_BLOB));
+    }
+}

@@ -36,6 +36,7 @@ pub(in crate::chat) async fn upload(
     service: &Service,
     path: &Path,
 ) -> Result<AttachmentPointer, SendError> {
+    let _turn = service.transfer_turn().await;
     let unreadable = |kind| SendError::File(path.to_owned(), kind);
     let opening = path.to_owned();
     let opened = spawn_blocking(move || open(&opening)).await;
@@ -189,7 +190,7 @@ fn seal_pieces(
 }
 
 /// Length of the encrypted file: IV, whole blocks, MAC.
-const fn blob_length(padded: u64) -> u64 {
+pub(super) const fn blob_length(padded: u64) -> u64 {
     16 + (padded / 16 + 1) * 16 + 32
 }
 

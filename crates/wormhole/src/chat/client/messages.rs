@@ -1,11 +1,10 @@
 //! The received messages, in order, together with what else happens.
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use super::Client;
+use super::{Client, Events};
 use crate::chat::error::Ended;
-use crate::chat::message::{Connection, Event, ReceivedMessage};
+use crate::chat::message::{Event, ReceivedMessage};
 use crate::chat::store::{ReceivedId, StoreError, StoredMessage};
 
 /// The received messages and other events.
@@ -19,22 +18,16 @@ use crate::chat::store::{ReceivedId, StoreError, StoredMessage};
 pub struct Messages {
     client: Client,
     last: Option<ReceivedId>,
-    events: broadcast::Receiver<Event>,
+    events: Events,
     /// Comes after the messages that arrived before it.
     event: Option<Event>,
     news: watch::Receiver<()>,
-    ended: watch::Receiver<Option<Ended>>,
 }
 
 impl Messages {
     pub(super) fn new(client: Client) -> Self {
-        let signals = &client.signals;
-        let events = signals.events.subscribe();
-        // Those who come later want to know it, too.
-        let is_up_to_date = *signals.connection.borrow() == Connection::UpToDate;
-        let event = is_up_to_date.then_some(Event::UpToDate);
-        let (news, ended) = (signals.news.subscribe(), signals.ended.subscribe());
-        Self { client, last: None, events, event, news, ended }
+        let (events, news) = (Events::new(client.clone()), client.signals.news.subscribe());
+        Self { client, last: None, events, event: None, news }
     }
 
     /// Waits for the next message or event. If the returned future is dropped, nothing is lost.
@@ -56,14 +49,7 @@ impl Messages {
                 return Ok(event);
             }
             tokio::select! {
-                biased;
-                _ = self.ended.changed() => return Err(self.client.wait_for_end().await),
-                event = self.events.recv() => match event {
-                    Ok(event) => self.event = Some(event),
-                    Err(RecvError::Lagged(missed)) => self.event = Some(Event::Missed(missed)),
-                    // The client is in this stream.
-                    Err(RecvError::Closed) => return Err(self.client.wait_for_end().await),
-                },
+                event = self.events.next() => self.event = Some(event?),
                 _ = self.news.changed() => {}
             }
         }

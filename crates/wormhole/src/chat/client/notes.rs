@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::Client;
 use crate::chat::error::Ended;
-use crate::chat::store::ReceivedId;
+use crate::chat::store::{ReceivedId, StoreError};
 
 impl Client {
     /// The application's note about a received message, see [`set_note`](Self::set_note).
@@ -12,23 +12,24 @@ impl Client {
     /// # Errors
     /// The client has ended.
     pub async fn note(&self, id: ReceivedId) -> Result<Option<Zeroizing<Vec<u8>>>, Ended> {
-        let stored = self.store.run(move |store| store.setting(&note_name(id)));
+        let stored = self.store.run(move |store| store.note(id));
         let Some(stored) = stored.await else { return Err(self.wait_for_end().await) };
         Ok(stored?)
     }
 
     /// Stores a note about a received message, for example which of its files the application has saved.
-    /// [`done`](Self::done) removes it.
+    /// [`done`](Self::done) removes it. Does nothing if the message is not in the store any more.
     ///
     /// # Errors
-    /// The client has ended.
+    /// The client has ended, or the note has more than 1 MiB (`NoteTooLong`).
     pub async fn set_note(&self, id: ReceivedId, note: Vec<u8>) -> Result<(), Ended> {
         let note = Zeroizing::new(note);
+        if note.len() > MAX_NOTE {
+            return Err(StoreError::NoteTooLong.into());
+        }
         self.ask(move |driver, reply| driver.set_note(id, note, reply)).await
     }
 }
 
-/// The name of the setting with the note about a message.
-pub(in crate::chat) fn note_name(id: ReceivedId) -> String {
-    format!("received.{}", id.0)
-}
+/// Maximum length of a note in bytes. The names of the files of a message have up to 256 KiB.
+const MAX_NOTE: usize = 1 << 20;

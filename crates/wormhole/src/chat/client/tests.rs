@@ -83,6 +83,8 @@ async fn all_who_wait_learn_that_the_store_has_failed() {
     assert!(named.as_ref().is_err_and(is_store), "{named:?}");
     let (note, failed) = (client.note(ReceivedId(1)).await, client.failed().await);
     assert!(note.is_err_and(|ended| is_store(&ended)) && failed.is_err_and(|it| is_store(&it)));
+    let event = client.events().next().await;
+    assert!(event.as_ref().is_err_and(is_store), "{event:?}");
     let next = client.messages().next().await;
     assert!(next.as_ref().is_err_and(is_store), "{next:?}");
 }

@@ -90,9 +90,9 @@ impl Commits {
         self.waiting.commit.add_contact(contact);
     }
 
-    /// Adds a setting; `None` removes it.
-    pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
-        self.waiting.commit.settings.push((name, value));
+    /// Adds a note about a received message. It replaces the previous one.
+    pub(super) fn add_note(&mut self, id: ReceivedId, note: Zeroizing<Vec<u8>>) {
+        self.waiting.commit.notes.insert(id, note);
     }
 
     /// Adds an account that we write to.

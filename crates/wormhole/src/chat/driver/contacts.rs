@@ -60,7 +60,11 @@ impl Contacts {
 
     /// What a contact becomes with the number and app that an envelope names. `None` if nothing changes.
     pub(super) fn with_hint(&self, hint: Contact) -> Option<Contact> {
-        let Some(known) = self.all.get(&hint.account) else { return Some(hint) };
+        let Some(known) = self.all.get(&hint.account) else {
+            // Anybody can invent accounts. Without a contact, a message is shown with its account alone.
+            let strangers = self.all.values().filter(|contact| !contact.is_known()).count();
+            return (strangers < MAX_STRANGERS).then_some(hint);
+        };
         if is_bound(known) {
             return None;
         }
@@ -167,6 +171,9 @@ fn bind(contact: Contact, to: &Destination) -> Contact {
     }
 }
 
+/// Most contacts of which we know only what the server says.
+const MAX_STRANGERS: usize = 10_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,5 +263,22 @@ mod tests {
             contacts.resolved(&number, &Resolved { app: None, ..answer(BOB, "a.b") }),
             refused
         );
+    }
+
+    #[test]
+    fn invented_senders_are_not_remembered_without_limit() {
+        let mut contacts = Contacts::default();
+        for number in 0..10_000_u32 {
+            let mut id = [9; 16];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            let hint = crate::chat::contact(AccountId::from_bytes(id));
+            contacts.insert(contacts.with_hint(hint).unwrap());
+        }
+        let hint = crate::chat::contact(AccountId::from_bytes([8; 16]));
+        assert_eq!(contacts.with_hint(hint.clone()), None);
+        let mut named = contacts.all.values().next().cloned().unwrap();
+        named.name = Some("Bob".to_owned());
+        contacts.insert(named);
+        assert_eq!(contacts.with_hint(hint.clone()), Some(hint));
     }
 }

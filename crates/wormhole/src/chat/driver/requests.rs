@@ -257,6 +257,7 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
         | RequestError::NotAService
         | RequestError::NotFound
         | RequestError::Refused(_)
+        | RequestError::StorageFull
         | RequestError::TooMany(_)
         | RequestError::Unavailable(_) => Core::pause(attempt),
     };

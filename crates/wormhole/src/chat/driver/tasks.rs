@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 use super::contacts::Contacts;
 use super::outbox::Outbox;
 use super::{Driver, Sending};
-use crate::chat::client::note_name;
 use crate::chat::error::SendError;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
@@ -116,7 +115,6 @@ impl Driver {
     /// Removes a received message and the note about it, and answers when that is durable.
     pub(in crate::chat) fn take(&mut self, id: ReceivedId, reply: oneshot::Sender<()>) {
         self.commits.add_taken(id);
-        self.commits.add_setting(note_name(id), None);
         self.commits.reply(reply);
     }
 
@@ -127,7 +125,7 @@ impl Driver {
         note: Zeroizing<Vec<u8>>,
         reply: oneshot::Sender<()>,
     ) {
-        self.commits.add_setting(note_name(id), Some(note));
+        self.commits.add_note(id, note);
         self.commits.reply(reply);
     }
 

@@ -92,6 +92,7 @@ impl Arrival<'_, '_> {
         self.index.insert(id, Entry { from, is_readable, bytes: value.len() });
         while let Some(oldest) = self.index.surplus() {
             self.rows.set(Table::Received, &oldest.0.to_be_bytes(), None)?;
+            self.rows.set(Table::Note, &oldest.0.to_be_bytes(), None)?;
             self.index.remove(oldest);
         }
         Ok(Some(id))

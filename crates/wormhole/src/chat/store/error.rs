@@ -33,6 +33,9 @@ pub enum StoreError {
     /// A passphrase protects the store.
     #[error("the message store is protected by a passphrase")]
     PassphraseNeeded,
+    /// A note about a received message is too long.
+    #[error("the note about a message has more than 1 MiB")]
+    NoteTooLong,
     /// The name of a setting has more than 64 bytes.
     #[error("the name of a setting is too long")]
     SettingNameTooLong,

@@ -16,7 +16,7 @@ use super::records::{end, read_flag};
 use super::state_key::decode_address;
 use super::{ReceivedId, StoreError};
 use crate::chat::error::{ReadError, SendFailure};
-use crate::chat::message::FailedMessage;
+use crate::chat::message::{Attachment, FailedMessage};
 
 /// A received message in the store.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -125,20 +125,31 @@ pub(super) fn encode_failed(message: &Failed) -> Zeroizing<Vec<u8>> {
     value
 }
 
-/// Decodes a message that cannot be sent.
+/// Decodes a message that cannot be sent. If its value is damaged, it says so, and can be forgotten like the others.
 pub(super) fn decode_failed(key: &[u8], value: &[u8]) -> Result<FailedMessage, StoreError> {
     let timestamp = decode_timestamp(key)?;
+    Ok(decode_failed_value(timestamp, value).unwrap_or_else(|_| FailedMessage {
+        timestamp,
+        to: AccountId::from_bytes([0; 16]),
+        text: None,
+        files: Vec::new(),
+        why: SendFailure::Damaged,
+    }))
+}
+
+fn decode_failed_value(timestamp: Timestamp, value: &[u8]) -> Result<FailedMessage, StoreError> {
     let mut reader = Reader::new(value);
     if reader.u8()? != READ {
         return Err(StoreError::UnknownFormat);
     }
     let to = AccountId::from_bytes(reader.array()?);
     let why = failure(reader.u8()?)?;
-    let text = match Content::decode_stored(reader.rest()) {
-        Ok(Content::Data(data)) => data.body,
-        Ok(_) | Err(_) => None,
+    let (text, files) = match Content::decode_stored(reader.rest()) {
+        Ok(Content::Data(data)) => (data.body, data.attachments),
+        Ok(_) | Err(_) => (None, Vec::new()),
     };
-    Ok(FailedMessage { timestamp, to, text, why })
+    let files = files.into_iter().map(Attachment).collect();
+    Ok(FailedMessage { timestamp, to, text, files, why })
 }
 
 /// Decodes the id of a received message.
@@ -233,6 +244,7 @@ const fn read_error(number: u8) -> Result<ReadError, StoreError> {
 
 const fn failure_number(failure: SendFailure) -> u8 {
     match failure {
+        SendFailure::Damaged => 0,
         SendFailure::DevicesKeepChanging => 1,
         SendFailure::IntraApp => 2,
         SendFailure::NoDevice => 3,

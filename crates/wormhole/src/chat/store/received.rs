@@ -97,6 +97,10 @@ impl ReceivedIndex {
         })
     }
 
+    pub(super) fn contains(&self, id: ReceivedId) -> bool {
+        self.messages.contains_key(&id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }

@@ -39,6 +39,8 @@ pub(super) enum Table {
     Seen,
     /// An account that we have written to.
     WrittenTo,
+    /// A note of the application about a received message.
+    Note,
 }
 
 impl Table {
@@ -55,6 +57,7 @@ impl Table {
             Self::Failed => 8,
             Self::Seen => 9,
             Self::WrittenTo => 10,
+            Self::Note => 11,
         }
     }
 }

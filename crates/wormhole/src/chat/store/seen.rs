@@ -260,7 +260,7 @@ mod tests {
             let from = device(2 + u32::try_from(number / 10_000).unwrap());
             assert!(insert(&mut seen, from, number, 2));
         }
-        assert_eq!(seen.messages.len(), MAX_MESSAGES);
+        assert!((MAX_MESSAGES - ROW..=MAX_MESSAGES).contains(&seen.messages.len()));
         assert!(!insert(&mut seen, BOB, 0, 2) && insert(&mut seen, device(2), 0, 2));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Commit {
     pub(in crate::chat) contacts: BTreeMap<AccountId, Contact>,
     /// Received messages that the application has taken: they are removed.
     pub(in crate::chat) taken: Vec<ReceivedId>,
+    /// The application's notes about received messages.
+    pub(in crate::chat) notes: BTreeMap<ReceivedId, Secret>,
     /// Accounts that we write to.
     pub(in crate::chat) written_to: BTreeSet<AccountId>,
     /// Messages that cannot be sent, and that the application has taken: they are removed.
@@ -116,12 +118,13 @@ impl Commit {
             registration,
             contacts,
             taken,
+            notes,
             written_to,
             forgotten,
             settings,
         } = self;
         let is_taken = !taken.is_empty() || !forgotten.is_empty();
-        let has_messages = !received.is_empty() || !failed.is_empty();
+        let has_messages = !received.is_empty() || !failed.is_empty() || !notes.is_empty();
         let has_accounts = !contacts.is_empty() || !written_to.is_empty();
         let has_rows = !rows.is_empty() || has_accounts || !settings.is_empty();
         registration.is_none() && !is_taken && !has_messages && !has_rows
@@ -149,6 +152,9 @@ impl Store {
             known: &self.known,
         };
         let received = arrival.write(&commit.received)?;
+        for (id, note) in commit.notes.iter().filter(|(id, _)| self.received.contains(**id)) {
+            transaction.put(Table::Note, &id.0.to_be_bytes(), note)?;
+        }
         let failed = write_failed(&mut transaction, commit)?;
         transaction.commit()?;
         self.failed = self.failed.saturating_add_signed(failed);
@@ -178,6 +184,7 @@ fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreEr
     }
     for id in &commit.taken {
         rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
+        rows.set(Table::Note, &id.0.to_be_bytes(), None)?;
     }
     Ok(())
 }

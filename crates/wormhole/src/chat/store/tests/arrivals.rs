@@ -134,3 +134,52 @@ fn a_stranger_does_not_fill_the_store() {
     store.commit(&many(4)).unwrap();
     assert_eq!(store.readable_count(), 3020);
 }
+
+#[test]
+fn a_note_belongs_to_a_message_in_the_store() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let (first, second) = (ReceivedId(1), ReceivedId(2));
+    store.commit(&received(vec![message(1, "one"), message(2, "two")])).unwrap();
+    let note = |id| (id, Zeroizing::new(b"saved".to_vec()));
+    let notes = [first, second, ReceivedId(3)].map(note).into_iter().collect();
+    store.commit(&Commit { notes, ..Commit::default() }).unwrap();
+    store.commit(&setting("received.2", b"of the application")).unwrap();
+    drop(store);
+    let mut store = folder.open().unwrap();
+    assert_eq!(store.note(first).unwrap().as_deref(), Some(&b"saved".to_vec()));
+    assert_eq!(store.note(ReceivedId(3)), Ok(None));
+    // The message is taken, and the note comes too late.
+    let notes = std::iter::once(note(first)).collect();
+    store.commit(&Commit { taken: vec![first, second], notes, ..Commit::default() }).unwrap();
+    assert_eq!((store.note(first), store.note(second)), (Ok(None), Ok(None)));
+    assert!(store.setting("received.2").unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_row_hides_nothing_else() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    store.commit(&received(vec![message(1, "one")])).unwrap();
+    let failed = |number| wormhole_chat::Failed {
+        timestamp: Timestamp(number),
+        to: account(1),
+        content: Zeroizing::default(),
+        why: wormhole_chat::SendError::NoDevice,
+    };
+    let changes = Changes { failed: vec![failed(1), failed(2)], ..Changes::default() };
+    store.commit(&commit_of(changes)).unwrap();
+    let mut transaction = store.database.begin(&store.keys).unwrap();
+    transaction.put(Table::Failed, &1_u64.to_be_bytes(), &[99]).unwrap();
+    transaction.put(Table::Contact, account(1).as_bytes(), &[99]).unwrap();
+    transaction.commit().unwrap();
+    drop(store);
+    let mut store = folder.open().unwrap();
+    assert_eq!(store.contact(account(1)), Ok(None));
+    let failed = store.failed().unwrap();
+    assert_eq!((failed.len(), failed[0].timestamp), (2, Timestamp(1)));
+    assert_eq!(failed[0].why, crate::chat::SendFailure::Damaged);
+    assert_eq!((failed[1].to, failed[1].why), (account(1), crate::chat::SendFailure::NoDevice));
+    store.commit(&Commit { forgotten: vec![Timestamp(1)], ..Commit::default() }).unwrap();
+    assert_eq!(store.failed_count(), 1);
+}
