@@ -92,7 +92,7 @@ fn the_npm_client_and_wormhole_chat_exchange_texts() {
     alice.ask(&json!({"operation": "send", "to": BOB, "text": "hello"}));
     let messages = bob.messages();
     assert_eq!(texts(&messages), ["hello"]);
-    assert_eq!(messages[0]["from"]["number"], ALICE);
+    assert_eq!(messages[0]["from"]["claimed_number"], ALICE);
     alice.ask(&json!({"operation": "connect"}));
     bob.succeed(&["send", ALICE, "hello yourself"]);
     let first = alice.ask(&json!({"operation": "receive"}));
