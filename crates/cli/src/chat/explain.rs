@@ -119,6 +119,7 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
              To register it again here, use --account with another name",
         ),
         RequestError::AppRefused
+        | RequestError::Internal
         | RequestError::IntraApp
         | RequestError::Invalid(_)
         | RequestError::NotFound

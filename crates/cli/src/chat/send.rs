@@ -104,7 +104,17 @@ fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
         // 507: the storage of the server is full.
         RequestError::Unavailable(507) => None,
         RequestError::Unavailable(_) if attempt < MAX_ATTEMPTS => Some(usual),
-        // Others do not succeed later.
+        RequestError::AppRefused
+        | RequestError::CredentialsRefused
+        | RequestError::Internal
+        | RequestError::IntraApp
+        | RequestError::Invalid(_)
+        | RequestError::NotAService
+        | RequestError::NotFound
+        | RequestError::Refused(_)
+        | RequestError::TooMany(_)
+        | RequestError::Unavailable(_) => None,
+        // Later errors of the SDK.
         _ => None,
     }
 }

@@ -167,12 +167,12 @@ pub(super) fn event(
 
 /// Shows that a message has arrived that cannot be read.
 fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<()> {
-    let Event::NotRead { id, from, timestamp, why, .. } = event else { return Ok(()) };
+    let Event::NotRead { id, from, timestamp, why, more } = event else { return Ok(()) };
     let account = from.map(|address| address.account);
     let known = contacts.iter().find(|contact| Some(contact.account) == account);
     let why = printable::line(&why.to_string());
     console.report(&json!({
-        "event": "chat-unreadable", "id": id.0, "reason": why,
+        "event": "chat-unreadable", "id": id.0, "reason": why, "more": more,
         "from": account.map(|account| account.to_string()),
         "timestamp": timestamp.map(|timestamp| timestamp.0),
     }))?;
@@ -180,21 +180,24 @@ fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<
     let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
     let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
     let time = time.unwrap_or_default();
-    console.print(&format!("{time}{from}: this message cannot be read: {why}\n"))
+    let more = match more {
+        0 => String::new(),
+        1 => "; nor can 1 other message of this sender".to_owned(),
+        more => format!("; nor can {more} other messages of this sender"),
+    };
+    console.print(&format!("{time}{from}: this message cannot be read: {why}{more}\n"))
 }
 
 /// A person as JSON. A number that only an envelope names is a claim.
 pub(super) fn person(contact: &Contact) -> Value {
-    let (number, app) = (&contact.number, &contact.app);
-    let mut value = json!({
+    let is_bound = who::is_bound(contact);
+    let known = |value: &Option<String>| value.clone().filter(|_| is_bound);
+    let claimed = |value: &Option<String>| value.clone().filter(|_| !is_bound);
+    json!({
         "account": contact.account.to_string(), "name": contact.name,
-        "number": null, "app": null, "claimed_number": null, "claimed_app": null,
-    });
-    let keys =
-        if who::is_bound(contact) { ["number", "app"] } else { ["claimed_number", "claimed_app"] };
-    value[keys[0]] = number.as_deref().into();
-    value[keys[1]] = app.as_deref().into();
-    value
+        "number": known(&contact.number), "app": known(&contact.app),
+        "claimed_number": claimed(&contact.number), "claimed_app": claimed(&contact.app),
+    })
 }
 
 /// Text without characters that control a terminal. All lines but the first are indented, so that none of them can look

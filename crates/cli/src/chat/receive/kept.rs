@@ -40,7 +40,7 @@ impl Receiver<'_> {
     pub(super) async fn downloaded(
         &mut self,
         downloaded: Result<PathBuf, AttachmentError>,
-        console: &mut Console,
+        console: &Console,
     ) -> Result<()> {
         let (Some(work), Some(mut pending)) = (self.work.take(), self.active.take()) else {
             return Ok(());
