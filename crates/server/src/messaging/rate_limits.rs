@@ -38,6 +38,8 @@ pub(super) enum Action {
     DownloadKib,
     /// A name and a network: a wrong password.
     FailedLogin,
+    /// A network: the first wrong code was entered for a code that the network has asked for.
+    FirstWrongCodePerNetwork,
     /// An account: bytes are received, in KiB.
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
@@ -96,6 +98,7 @@ impl Action {
             // 20 GiB a day: many people may share the address of their provider.
             Self::DownloadKib => (20_971_520.0, 20_971_520.0 / DAY),
             Self::FailedLogin => (20.0, 6.0),
+            Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
             Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),

@@ -69,7 +69,7 @@ impl Guesses {
         if entered.is_some_and(|code| code.matches(pending.code)) {
             return Entered::Right;
         }
-        self.count(number, asker.is_some());
+        self.count(number, asker);
         if asker.is_some() {
             pending.askers.count(NetworkHash::of(number, self.address));
         } else {
@@ -78,13 +78,13 @@ impl Guesses {
         Entered::Wrong(Some(pending))
     }
 
-    /// Whether a network that has asked for a code may enter another one. The first one is always allowed, whatever else
-    /// was sent from there: many people may share the address of their provider.
+    /// Whether a network that has asked for a code may enter another one. Many people may share the address of their
+    /// provider, so the first one has a limit of its own, which is hard to use up: each needs a code for another number.
     fn check_asker(&self, number: &PhoneNumber, attempts: u32) -> Result<(), Duration> {
         self.check_number(number)?;
         match attempts {
-            0 => Ok(()),
-            1..MAX_ATTEMPTS => self.check_network(),
+            0 => self.check_network(Action::FirstWrongCodePerNetwork),
+            1..MAX_ATTEMPTS => self.check_network(Action::WrongCodePerNetwork),
             _ => Err(CODE_LIFE),
         }
     }
@@ -95,7 +95,7 @@ impl Guesses {
             return Err(CODE_LIFE);
         }
         self.check_number(number)?;
-        self.check_network()?;
+        self.check_network(Action::WrongCodePerNetwork)?;
         self.budget.limits.check(Action::WrongCode, number, self.budget.now)
     }
 
@@ -104,19 +104,23 @@ impl Guesses {
         self.budget.limits.check(Action::WrongCodeFromNetwork, from_network, self.budget.now)
     }
 
-    fn check_network(&self) -> Result<(), Duration> {
+    fn check_network(&self, action: Action) -> Result<(), Duration> {
         let Budget { limits, now } = &self.budget;
         let network = limits.network(self.address);
-        network.map_or(Ok(()), |it| limits.check(Action::WrongCodePerNetwork, it, *now))
+        network.map_or(Ok(()), |it| limits.check(action, it, *now))
     }
 
     /// Counts a wrong code. An empty bucket stays empty.
-    fn count(&self, number: &PhoneNumber, is_asker: bool) {
+    fn count(&self, number: &PhoneNumber, asker: Option<u32>) {
         let _empty = self.spend(Action::WrongCodeFromNetwork, number);
         if let Some(network) = self.budget.limits.network(self.address) {
-            let _empty = self.budget.spend(Action::WrongCodePerNetwork, network, 1);
+            let action = match asker {
+                Some(0) => Action::FirstWrongCodePerNetwork,
+                Some(_) | None => Action::WrongCodePerNetwork,
+            };
+            let _empty = self.budget.spend(action, network, 1);
         }
-        if !is_asker {
+        if asker.is_none() {
             let _empty = self.budget.spend(Action::WrongCode, number, 1);
         }
     }
