@@ -45,6 +45,7 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
         StoreError::Database(_)
         | StoreError::Exists
         | StoreError::Io(_)
+        | StoreError::NoteTooLong
         | StoreError::PassphraseNeeded
         | StoreError::SettingNameTooLong
         | StoreError::UnknownFormat => Failure::new(plain(error)),
@@ -124,6 +125,7 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
         | RequestError::Invalid(_)
         | RequestError::NotFound
         | RequestError::Refused(_)
+        | RequestError::StorageFull
         | RequestError::TooMany(_)
         | RequestError::Unavailable(_) => failure,
         // Later errors of the SDK have no hint.

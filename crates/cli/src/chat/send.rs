@@ -101,8 +101,6 @@ fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
         RequestError::Link(_) => Some(usual),
         RequestError::TooMany(pause) if *pause > LONGEST_PAUSE => None,
         RequestError::TooMany(pause) if attempt < MAX_ATTEMPTS => Some(usual.max(*pause)),
-        // 507: the storage of the server is full.
-        RequestError::Unavailable(507) => None,
         RequestError::Unavailable(_) if attempt < MAX_ATTEMPTS => Some(usual),
         RequestError::AppRefused
         | RequestError::CredentialsRefused
@@ -112,6 +110,7 @@ fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
         | RequestError::NotAService
         | RequestError::NotFound
         | RequestError::Refused(_)
+        | RequestError::StorageFull
         | RequestError::TooMany(_)
         | RequestError::Unavailable(_) => None,
         // Later errors of the SDK.
@@ -263,7 +262,7 @@ mod tests {
     #[test]
     fn files_are_not_uploaded_again_and_again_to_a_server_that_refuses_them() {
         let unavailable = RequestError::Unavailable;
-        assert_eq!(pause(&unavailable(507), 0), None);
+        assert_eq!(pause(&RequestError::StorageFull, 0), None);
         assert_eq!(pause(&unavailable(503), 0), Some(RETRY));
         assert_eq!(pause(&unavailable(503), MAX_ATTEMPTS), None);
         let too_many = |seconds| RequestError::TooMany(Duration::from_secs(seconds));
