@@ -199,6 +199,9 @@ pub enum SendError {
     /// The server will never accept it.
     #[error("the server refuses to deliver this message")]
     Refused,
+    /// The server names an identity key of the recipient that the user has refused.
+    #[error("the server names a key of the recipient that you have refused")]
+    RefusedIdentity,
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,

@@ -182,7 +182,7 @@ fn attack_6_a_refused_identity_does_not_end_the_conversation() {
     world.run(2);
     world.input(0, ClientInput::Send(bob, text("third")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    assert_eq!(not_sent(&world, 0), [SendError::RefusedIdentity]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use error::{
 };
 pub use message::{
     AcceptedNumber, Attachment, Connection, Event, FailedMessage, IdentityChange, Me, Message,
-    OutboxMessage, Progress, ReceivedMessage, Route, SafetyNumber,
+    OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route, SafetyNumber,
 };
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,

@@ -48,7 +48,7 @@ impl Client {
         let bundles = self.verify_bundles(account, bundles)?;
         let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
         if self.is_refused(account, &identity) {
-            return Err(SendError::NotAuthentic);
+            return Err(SendError::RefusedIdentity);
         }
         let mut changes = Changes::default();
         self.not_a_stranger(account, &mut changes);

@@ -31,6 +31,11 @@ impl Client {
         Some(KnownIdentity { accepted: peer.identity, changed: peer.changed })
     }
 
+    /// The identity keys of another account that the user has refused, the latest first. One of them can still be accepted.
+    pub fn refused_identities(&self, account: AccountId) -> &[PublicKey] {
+        self.peers.get(&account).map_or(&[], |peer| &peer.refused)
+    }
+
     /// The accounts whose identity key has changed, and waits to be accepted or refused.
     pub fn identity_changes(&self) -> impl Iterator<Item = (AccountId, KnownIdentity)> {
         let changed = self.peers.iter().filter(|(_, peer)| peer.changed.is_some());

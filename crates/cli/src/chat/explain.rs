@@ -204,9 +204,10 @@ pub(super) fn identity(error: &IdentityError, who: &str, args: &AccountArgs) -> 
             let refuse = format!("safety {} --refuse", quote(&printable::line(who)));
             Failure::new(plain(error)).hint(format!("refuse it: {}", command(&refuse, args)))
         }
-        IdentityError::Ended(_) | IdentityError::Mismatch | IdentityError::NotCurrent => {
-            Failure::new(plain(error))
-        }
+        IdentityError::Ended(_)
+        | IdentityError::Mismatch
+        | IdentityError::NotCurrent
+        | IdentityError::Refused(_) => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Contact, IdentityError, SafetyNumber};
+use wormhole::chat::{Client, Contact, IdentityError, PublicKey, SafetyNumber};
 
 use super::outbox::{self, Waiting};
 use super::{explain, profile, show, who};
@@ -41,21 +41,60 @@ async fn safety(client: &Client, args: &SafetyArgs, console: &mut Console) -> Re
     if args.refuse {
         return refuse(client, &contact, &number, args, waiting, console).await;
     }
-    if let Some(digits) = &digits {
-        let verified = client.verify_safety_number(contact.account, digits);
-        let verified = console.unless_interrupted(verified).await?;
-        verified.map_err(|error| explain(&error))?;
-    }
     if digits.is_none() && !args.accept {
         return Ok(());
     }
-    if number.is_new {
-        let accepted = client.accept_identity(contact.account, number.key);
-        let accepted = console.unless_interrupted(accepted).await?;
-        accepted.map_err(|error| explain(&error))?;
+    if digits.is_none() && !number.is_new && !number.refused.is_empty() {
+        return Err(nothing_to_accept(args).into());
+    }
+    if let Some(digits) = &digits {
+        verify(client, &contact, digits, args, console).await?;
+    }
+    // A number that was refused is accepted by `verify`, and then no other one is.
+    let is_new = console.unless_interrupted(client.safety_number(contact.account)).await?;
+    if is_new.map_err(|error| explain(&error))?.is_new {
+        accept(client, &contact, number.key, args, console).await?;
     }
     say_decided(&contact, if digits.is_some() { "verified" } else { "accepted" }, console)?;
     finish(client, waiting, args, console).await
+}
+
+/// Remembers that the digits were compared. A key that the user refused by mistake is accepted first.
+///
+/// # Errors
+/// The digits belong to no key of the other person.
+async fn verify(
+    client: &Client,
+    contact: &Contact,
+    digits: &str,
+    args: &SafetyArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let verify = || client.verify_safety_number(contact.account, digits);
+    let mut verified = console.unless_interrupted(verify()).await?;
+    if let Err(IdentityError::Refused(key)) = verified {
+        accept(client, contact, key, args, console).await?;
+        verified = console.unless_interrupted(verify()).await?;
+    }
+    Ok(verified.map_err(|error| explain::identity(&error, &args.who, &args.client.account))?)
+}
+
+async fn accept(
+    client: &Client,
+    contact: &Contact,
+    key: PublicKey,
+    args: &SafetyArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let accepted = console.unless_interrupted(client.accept_identity(contact.account, key)).await?;
+    Ok(accepted.map_err(|error| explain::identity(&error, &args.who, &args.client.account))?)
+}
+
+fn nothing_to_accept(args: &SafetyArgs) -> Failure {
+    let verify = format!("safety {} --verify DIGITS", quote(&args.who));
+    let verify = explain::command(&verify, &args.client.account);
+    Failure::new("the safety number has not changed since you refused one")
+        .hint(format!("if you refused it by mistake, compare it again: {verify}, with the 60 digits that the other person sees"))
 }
 
 /// Reports what the user has decided.
@@ -164,10 +203,11 @@ fn print(
     console: &Console,
 ) -> Result<()> {
     let previous = number.accepted.as_ref().map(|accepted| accepted.digits.as_str());
+    let refused: Vec<_> = number.refused.iter().map(|refused| refused.digits.as_str()).collect();
     console.report(&json!({
         "event": "chat-safety-number", "who": show::person(contact), "digits": number.digits,
         "verified": number.is_verified, "identity_changed": number.is_new,
-        "previous_digits": previous,
+        "previous_digits": previous, "refused_digits": refused,
     }))?;
     let label = who::label(contact);
     let state = match (number.is_new, number.is_verified) {
@@ -179,6 +219,13 @@ fn print(
     };
     console.screen.show(&format!("Safety number with {label}. {state}"));
     console.print(&grouped(&number.digits))?;
+    for refused in &number.refused {
+        let digits = grouped(&refused.digits);
+        console.screen.show(&format!(
+            "You have refused this number. If it is right after all, --verify with its digits accepts it:\n{}",
+            digits.trim_end()
+        ));
+    }
     if let Some(previous) = previous {
         console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
         if args.verify.is_none() && !args.accept && !args.refuse {

@@ -17,6 +17,7 @@ use crate::args::chat::{AccountArgs, SendArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::shell::quote;
 use crate::{printable, stdin};
 
 /// Sends a message.
@@ -195,6 +196,13 @@ fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
                 Some(advice) => failure.hint(advice),
                 None => failure,
             }
+        }
+        NotSent::Failed(SendFailure::RefusedIdentity) => {
+            let safety = format!("safety {}", quote(&args.who));
+            let safety = explain::command(&safety, &args.client.account);
+            Failure::new(printable::line(&error.to_string())).hint(format!(
+                "if you refused it by mistake: {safety} shows it, and how to accept it"
+            ))
         }
         NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())).hint(format!(
             "until you have seen it in {}, the text stays on the disk",

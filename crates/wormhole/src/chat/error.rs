@@ -280,12 +280,15 @@ pub enum SendFailure {
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
-    /// The server returned invalid keys, or a key that the user has refused: an attack, or a defective client.
+    /// The server returned invalid keys: an attack, or a defective client.
     #[error("the recipient's keys are invalid")]
     NotAuthentic,
     /// The server will never accept it.
     #[error("the server refuses to deliver this message")]
     Refused,
+    /// The server names an identity key of the recipient that the user has refused.
+    #[error("the server names a key of the recipient that you have refused")]
+    RefusedIdentity,
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,
@@ -342,6 +345,9 @@ pub enum IdentityError {
     /// The key that should be accepted or refused is not the one that the account has now.
     #[error("the identity key has changed again: look at the safety number again")]
     NotCurrent,
+    /// The other person has this key, which was refused.
+    #[error("you have refused this safety number")]
+    Refused(PublicKey),
     /// We have not exchanged a message with the account yet.
     #[error("the identity key of this account is not known yet: exchange a message first")]
     Unknown,

@@ -295,6 +295,19 @@ pub struct SafetyNumber {
     /// The number with the accepted key, if this key is a new one. If the other person sees these digits, the new key belongs
     /// to somebody else.
     pub accepted: Option<AcceptedNumber>,
+    /// The numbers with keys that the user has refused, the latest first. After a mistake, one of them can still be
+    /// [accepted](super::Client::accept_identity).
+    pub refused: Vec<RefusedNumber>,
+}
+
+/// The safety number with an identity key that the user has refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RefusedNumber {
+    /// 60 digits.
+    pub digits: String,
+    /// The refused identity key.
+    pub key: PublicKey,
 }
 
 /// The safety number with the accepted identity key of an account that has a new one.

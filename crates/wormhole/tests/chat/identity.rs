@@ -125,7 +125,7 @@ async fn a_forged_identity_can_be_refused() {
     assert_eq!(compared, Err(IdentityError::NewKeyNotTheirs));
     assert_eq!(a.refuse_identity(account, before.key).await, Err(IdentityError::NotCurrent));
     a.refuse_identity(account, key).await.unwrap();
-    assert_eq!(soon(sent.on_server()).await, Err(NotSent::Failed(SendFailure::NotAuthentic)));
+    assert_eq!(soon(sent.on_server()).await, Err(NotSent::Failed(SendFailure::RefusedIdentity)));
     assert_eq!(a.identity_changes().await.unwrap(), []);
     let number = a.safety_number(account).await.unwrap();
     assert_eq!((number.key, number.is_verified, number.is_new), (before.key, true, false));
@@ -135,4 +135,18 @@ async fn a_forged_identity_can_be_refused() {
     let unread =
         next_event(&mut a.messages(), |event| matches!(event, Event::NotRead { .. })).await;
     assert!(matches!(unread, Event::NotRead { why: ReadError::RefusedIdentity, .. }), "{unread:?}");
+
+    // It was Bob after all.
+    let [refused] = number.refused.as_slice() else { panic!("{number:?}") };
+    assert_eq!((&refused.digits, refused.key), (&after.digits, key));
+    let compared = a.verify_safety_number(account, &after.digits).await;
+    assert_eq!(compared, Err(IdentityError::Refused(key)));
+    a.accept_identity(account, key).await.unwrap();
+    a.verify_safety_number(account, &after.digits).await.unwrap();
+    let number = a.safety_number(account).await.unwrap();
+    assert_eq!((number.key, number.is_verified, number.refused.len()), (key, true, 0));
+    say(&a, &bob.destination(), "so it is you").await;
+    say(&m, &alice.destination(), "yes").await;
+    let read = next_event(&mut a.messages(), |event| matches!(event, Event::Message(_))).await;
+    assert!(matches!(read, Event::Message(message) if message.text.as_deref() == Some("yes")));
 }

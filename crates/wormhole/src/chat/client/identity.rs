@@ -5,7 +5,7 @@ use wormhole_chat::{AccountId, Fingerprint, PublicKey, safety_number};
 
 use super::Client;
 use crate::chat::error::IdentityError;
-use crate::chat::message::{AcceptedNumber, SafetyNumber};
+use crate::chat::message::{AcceptedNumber, RefusedNumber, SafetyNumber};
 
 impl Client {
     /// The safety number that we share with an account. If the account has a new identity key, it is that of the new key.
@@ -17,9 +17,10 @@ impl Client {
         let keys = self.query(move |driver| {
             let identity = driver.core().identity_of(account)?;
             let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
-            Some((*driver.core().identity(), identity, verified))
+            let refused = driver.core().refused_identities(account).to_vec();
+            Some((*driver.core().identity(), identity, verified, refused))
         });
-        let (our_key, identity, verified) = keys.await?.ok_or(IdentityError::Unknown)?;
+        let (our_key, identity, verified, refused) = keys.await?.ok_or(IdentityError::Unknown)?;
         let digits = |key: &PublicKey| {
             safety_number(&fingerprint(ours, &our_key), &fingerprint(account, key))
         };
@@ -28,6 +29,8 @@ impl Client {
             key: identity.accepted,
             is_verified: verified == Some(identity.accepted),
         });
+        let refused =
+            refused.into_iter().map(|key| RefusedNumber { digits: digits(&key), key }).collect();
         let key = identity.changed.unwrap_or(identity.accepted);
         Ok(SafetyNumber {
             digits: digits(&key),
@@ -35,6 +38,7 @@ impl Client {
             is_verified: verified == Some(key),
             is_new: identity.changed.is_some(),
             accepted,
+            refused,
         })
     }
 
@@ -43,7 +47,7 @@ impl Client {
     ///
     /// # Errors
     /// `Mismatch` if they differ: warn the user. `NewKeyNotTheirs` if the account has a new key, but the other person has the
-    /// accepted one: [refuse](Self::refuse_identity) the new key.
+    /// accepted one: [refuse](Self::refuse_identity) the new key. `Refused` if the other person has a key that was refused.
     pub async fn verify_safety_number(
         &self,
         account: AccountId,
@@ -54,13 +58,16 @@ impl Client {
         if ours.accepted.is_some_and(|accepted| theirs == accepted.digits) {
             return Err(IdentityError::NewKeyNotTheirs);
         }
+        if let Some(refused) = ours.refused.iter().find(|refused| refused.digits == theirs) {
+            return Err(IdentityError::Refused(refused.key));
+        }
         if theirs != ours.digits {
             return Err(IdentityError::Mismatch);
         }
         Ok(self.edit(account, move |contact| contact.verified = Some(ours.key)).await?)
     }
 
-    /// Accepts the new identity key of an account. Messages that have waited for this are sent.
+    /// Accepts the new identity key of an account, or one that was refused. Messages that have waited for this are sent.
     ///
     /// # Errors
     /// The account has another key now, or the client has ended.

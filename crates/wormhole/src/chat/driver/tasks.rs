@@ -79,6 +79,7 @@ impl Driver {
         let known = self.core.identity_of(account);
         let is_new = known.is_some_and(|identity| identity.changed == Some(key));
         let is_accepted = known.is_some_and(|it| it.accepted == key && it.changed.is_none());
+        let is_new = is_new || self.core.refused_identities(account).contains(&key);
         if is_new {
             self.input(ClientInput::AcceptIdentity(account, key));
             self.outbox.set_blocked(account, None);

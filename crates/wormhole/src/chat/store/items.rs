@@ -211,6 +211,7 @@ impl From<SendError> for SendFailure {
             SendError::NoDevice => Self::NoDevice,
             SendError::NotAuthentic => Self::NotAuthentic,
             SendError::Refused => Self::Refused,
+            SendError::RefusedIdentity => Self::RefusedIdentity,
             SendError::TooLong => Self::TooLong,
         }
     }
@@ -251,6 +252,7 @@ const fn failure_number(failure: SendFailure) -> u8 {
         SendFailure::NotAuthentic => 4,
         SendFailure::Refused => 5,
         SendFailure::TooLong => 6,
+        SendFailure::RefusedIdentity => 7,
     }
 }
 
@@ -262,6 +264,7 @@ const fn failure(number: u8) -> Result<SendFailure, StoreError> {
         4 => SendFailure::NotAuthentic,
         5 => SendFailure::Refused,
         6 => SendFailure::TooLong,
+        7 => SendFailure::RefusedIdentity,
         _ => return Err(StoreError::UnknownFormat),
     })
 }
