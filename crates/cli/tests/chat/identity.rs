@@ -117,17 +117,28 @@ fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent()
     assert_eq!(alice.succeed(&["safety", BOB]), before);
     assert!(thief.messages().is_empty());
     assert!(alice.run(&["outbox"]).stderr.contains("No messages wait"));
+}
 
-    // It was no thief: Bob has a new phone.
+#[test]
+fn a_number_that_was_refused_by_mistake_can_be_accepted() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "to the first phone"]);
+    assert_eq!(bob.messages().len(), 1);
+    let phone = service.registered("phone", BOB, "com.example.one");
+    assert_eq!(alice.run(&["send", BOB, "are you there?"]).exit, 1);
+    let number = alice.succeed(&["safety", BOB]);
+    alice.succeed(&["safety", BOB, "--refuse"]);
+
     alice.run(&["safety", BOB, "--accept"]).failed(1, "has not changed since you refused one");
     let again = alice.run(&["send", BOB, "again"]);
     again.failed(1, "a key of the recipient that you have refused");
-    let digits: String = shown.out().chars().filter(char::is_ascii_digit).collect();
-    let verified = alice.run(&["safety", BOB, "--verify", &digits]);
+    let verified = alice.run(&["safety", BOB, "--verify", &number]);
     assert_eq!(verified.exit, 0, "{verified}");
     assert!(verified.stderr.contains("is verified"), "{verified}");
     alice.succeed(&["send", BOB, "so it is you"]);
-    assert_eq!(thief.messages().len(), 1);
+    assert_eq!(phone.messages().len(), 1);
 }
 
 #[test]
