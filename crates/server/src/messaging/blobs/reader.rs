@@ -34,7 +34,7 @@ impl Blobs {
     /// Opens an attachment, and returns its length.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// The attachment does not exist, or cannot be read.
     pub(in crate::messaging) async fn read(
         self: &Arc<Self>,
         name: BlobName,

@@ -152,7 +152,7 @@ impl DeviceSocket {
         self.read_queue();
     }
 
-    /// The client has stored a message, or refuses it for now.
+    /// Handles the client's response to a delivered message.
     pub(super) fn confirm(&mut self, response: &WebSocketResponse) {
         if self.provisioning.as_ref().is_some_and(|it| it.is_confirmed(response)) {
             self.end(websocket::CLOSE_GOING_AWAY);

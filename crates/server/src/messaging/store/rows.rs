@@ -69,8 +69,8 @@ pub(in crate::messaging) trait Rows: ReadRows {
         opened: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Stores the message for a device that waits at this address since `oldest` or later. False if there is none, or if
-    /// it has a message.
+    /// Stores the message for the device that has waited at this address since `oldest` or later. False if no device waits
+    /// there, or if the device has a message already.
     fn put_provisioning_message(
         &mut self,
         address: ProvisioningAddress,

@@ -110,7 +110,7 @@ fn an_account_has_six_devices() {
     }
     let full = alice.get("/v1/devices/provisioning/code").expect(411);
     assert_eq!(full["error"], "too_many_devices");
-    // More codes are not available for now.
+    // The limit for codes is reached.
     alice.get("/v1/devices/provisioning/code").expect(413);
 }
 

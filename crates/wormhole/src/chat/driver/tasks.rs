@@ -69,7 +69,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Accepts a new identity key, and answers when that is durable. False if the account has another key.
+    /// Accepts a new identity key, or one that was refused, and answers when that is durable. False if the account has
+    /// neither.
     pub(in crate::chat) fn accept(
         &mut self,
         account: AccountId,
@@ -79,14 +80,14 @@ impl Driver {
         let known = self.core.identity_of(account);
         let is_new = known.is_some_and(|identity| identity.changed == Some(key));
         let is_accepted = known.is_some_and(|it| it.accepted == key && it.changed.is_none());
-        let is_new = is_new || self.core.refused_identities(account).contains(&key);
-        if is_new {
+        let was_refused = self.core.refused_identities(account).contains(&key);
+        if is_new || was_refused {
             self.input(ClientInput::AcceptIdentity(account, key));
             self.outbox.set_blocked(account, None);
             self.process_outputs();
         }
         self.commits.reply(reply);
-        is_new || is_accepted
+        is_new || was_refused || is_accepted
     }
 
     /// Refuses a new identity key, and answers when that is durable. False if the account has another key.

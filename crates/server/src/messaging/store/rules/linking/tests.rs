@@ -18,7 +18,7 @@ fn registered(fixture: &mut Fixture, app: &str) -> Account {
         .unwrap()
 }
 
-/// Requests a code for another device; returns why there is none.
+/// Requests a code for another device. Returns why the request was refused.
 fn ask(fixture: &mut Fixture, account: &Account, code: &str) -> Result<(), LinkRefusal> {
     let now = fixture.now;
     fixture.decide(|rows| put_code(rows, account, hash(code), now))

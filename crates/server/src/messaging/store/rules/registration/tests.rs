@@ -33,7 +33,7 @@ impl Fixture {
         Self { folder, store, budget, now: Timestamp(1_700_000_000_000) }
     }
 
-    /// Asks for a code in a network. If there is none, `new` is sent.
+    /// Asks for a code from a network. `new` is sent if no code is pending.
     pub(in super::super) fn ask(&mut self, network: &str, new: u32) -> u32 {
         let (now, asker) = (self.now, network.parse().unwrap());
         let new = VerificationCode(new);
