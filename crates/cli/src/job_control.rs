@@ -5,10 +5,14 @@
 //! again, because the shell has changed both.
 
 #[cfg(unix)]
-pub(crate) use unix::{WhenContinued, edit_keys_again, hide_keys_again, suspend, suspend_key};
+pub(crate) use unix::{
+    WhenContinued, edit_keys_again, hide_keys_again, keep_keys, suspend, suspend_key,
+};
 
 #[cfg(not(unix))]
-pub(crate) use other::{WhenContinued, edit_keys_again, hide_keys_again, suspend, suspend_key};
+pub(crate) use other::{
+    WhenContinued, edit_keys_again, hide_keys_again, keep_keys, suspend, suspend_key,
+};
 
 /// Systems without job control.
 #[cfg(not(unix))]
@@ -37,6 +41,9 @@ mod other {
 
     /// Does nothing.
     pub(crate) const fn hide_keys_again() {}
+
+    /// Does nothing.
+    pub(crate) const fn keep_keys() {}
 }
 
 #[cfg(unix)]
@@ -128,6 +135,16 @@ mod unix {
     /// Hides typed text again, after the shell has changed the mode.
     pub(crate) fn hide_keys_again() {
         change_mode(|mode| mode.local_modes.remove(LocalModes::ECHO));
+    }
+
+    /// Keeps keys that are pressed between two lines of the editor for the next line, without showing them. In the
+    /// usual mode, a Ctrl-D that comes just after Return would be lost.
+    pub(crate) fn keep_keys() {
+        change_mode(|mode| {
+            mode.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+            mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+            mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+        });
     }
 
     /// Changes the mode of the terminal. Ignores errors: the terminal may be gone.

@@ -33,15 +33,13 @@ impl SavedMode {
     pub(crate) fn new() -> Self {
         Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
     }
-}
 
-#[cfg(unix)]
-impl Drop for SavedMode {
-    fn drop(&mut self) {
+    /// Restores the saved mode. Ignores errors: the terminal may be gone.
+    pub(crate) fn restore(&self) {
         use rustix::termios::{OptionalActions, tcsetattr};
 
         if let Some(before) = &self.before {
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+            let _gone = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
         }
     }
 }
@@ -51,5 +49,14 @@ impl SavedMode {
     /// Saves nothing on this system.
     pub(crate) fn new() -> Self {
         Self {}
+    }
+
+    /// Does nothing on this system.
+    pub(crate) fn restore(&self) {}
+}
+
+impl Drop for SavedMode {
+    fn drop(&mut self) {
+        self.restore();
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::chat::{ChatEvent, InputEnd, now};
 use super::show;
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
-use crate::terminal_mode::EditedMode;
+use crate::terminal_mode::{EditedMode, SavedMode};
 use crate::{job_control, screen};
 
 /// The lines that are typed, the end of the input, and the guard that restores the mode of the terminal.
@@ -60,6 +60,8 @@ fn read_all(
 ) -> InputEnd {
     let suspended = Suspended::default();
     bind_suspend_key(editor, &suspended);
+    let usual_mode = SavedMode::new();
+    job_control::keep_keys();
     let mut editing = Editing::default();
     loop {
         let redraw = redraw_when_continued(editor);
@@ -71,7 +73,9 @@ fn read_all(
         shared.set(PromptState::Nothing);
         if let Some(line) = taken(&suspended) {
             editing = line;
+            usual_mode.restore();
             job_control::suspend();
+            job_control::keep_keys();
             continue;
         }
         editing = Editing::default();
