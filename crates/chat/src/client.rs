@@ -21,6 +21,7 @@
 //! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |
 //! | a duplicate | `Acknowledge` | |
 //! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
+//! | `Cancel` | `Commit` (removed from the outbox) | on `Committed`: `Cancelled` |
 //! | `Keep` | `Commit` | |
 //!
 //! After a crash, [`Client::restore`] continues from the committed state. A ciphertext that may
@@ -97,6 +98,8 @@ pub struct Delivery(pub u64);
 pub enum ClientInput {
     /// Send content to every device of an account.
     Send(AccountId, Content),
+    /// Remove a message from the outbox, and do not send it any more. A request that was output already may still deliver it.
+    Cancel(Timestamp),
     /// The user accepts this identity key for an account.
     AcceptIdentity(AccountId, PublicKey),
     /// The user refuses this changed identity key for an account, and keeps the accepted one.
@@ -132,6 +135,8 @@ pub enum ClientOutput {
 pub enum ClientEvent {
     /// A message with this timestamp is in the outbox and will not be lost.
     Accepted(Timestamp, AccountId),
+    /// A message was removed from the outbox before the server has accepted it, as the user wanted.
+    Cancelled(Timestamp),
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
     /// A message cannot be sent. The committed changes include it as failed.
@@ -229,6 +234,7 @@ impl Client {
     pub fn handle(&mut self, now: Timestamp, input: ClientInput, rng: &mut impl CryptoRngCore) {
         match input {
             ClientInput::Send(to, content) => self.send(now, to, &content),
+            ClientInput::Cancel(timestamp) => self.cancel(timestamp),
             ClientInput::AcceptIdentity(account, identity) => {
                 self.accept_identity(now, account, identity);
             }

@@ -23,7 +23,7 @@ use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::{
     Client, ClientEvent, ClientInput, Content, DataMessage, DeviceId, KeyPair, PreKeyBundle,
-    RestoreError, SendError, StoreKey,
+    RestoreError, SendError, StoreKey, Timestamp,
 };
 
 /// Every accepted message is read exactly once on every device of the recipient.
@@ -266,6 +266,56 @@ fn attack_6_a_rejected_bundle_does_not_lose_the_first_identity_key() {
     let changed = ClientEvent::IdentityChanged(bob, *identity.public());
     assert!(world.devices[0].events.contains(&changed));
     assert_eq!(world.devices[0].outbox_len(), 1);
+}
+
+#[test]
+fn a_cancelled_message_is_never_sent_and_the_next_one_is_read() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    world.server.is_down = true;
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.run(0);
+    world.input(0, ClientInput::Cancel(last_accepted(&world, 0)));
+    world.run(0);
+    let cancelled = ClientEvent::Cancelled(last_accepted(&world, 0));
+    assert_eq!(world.devices[0].events.last(), Some(&cancelled));
+    world.crash(0);
+    assert_eq!(world.devices[0].outbox_len(), 0);
+    world.server.is_down = false;
+    world.input(0, ClientInput::Send(bob, text("third")));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["first", "third"]);
+}
+
+#[test]
+fn a_request_that_waits_for_the_store_is_dropped_with_its_message() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    world.input(0, ClientInput::Send(bob, text("second")));
+    let timestamp = Timestamp(last_accepted(&world, 0).0 + 1);
+    // It is encrypted, but its request waits for the commit.
+    world.input(0, ClientInput::Cancel(timestamp));
+    world.run(0);
+    assert_eq!(world.devices[0].events.last(), Some(&ClientEvent::Cancelled(timestamp)));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["first"]);
+    // Nothing happens for a message that is not in the outbox.
+    world.input(0, ClientInput::Cancel(timestamp));
+    assert!(world.devices[0].poll().is_none());
+}
+
+/// The timestamp of the message that was accepted last.
+fn last_accepted(world: &World, which: usize) -> Timestamp {
+    let mut accepted = world.devices[which].events.iter().rev();
+    let last = accepted.find_map(|event| match event {
+        ClientEvent::Accepted(timestamp, _) => Some(*timestamp),
+        _ => None,
+    });
+    last.unwrap()
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! A message is in the store before it is sent, and a received message is in the store before the server is told that it
 //! arrived. So nothing is lost when the program is killed at any moment. A received message, also one that cannot be read, stays
 //! in the store until the application is [`done`](Client::done) with it, and a message that cannot be sent until it is
-//! [forgotten](Client::forget_failed). If the application is killed between storing a message and `done`, it gets the message
+//! [forgotten](Client::forget_failed). A message that waits can be [cancelled](Client::cancel). If the application is killed between storing a message and `done`, it gets the message
 //! again, with the same [`ReceivedId`].
 //!
 //! Not yet: several devices of one account, and groups.
@@ -32,8 +32,8 @@ pub use error::{
     RequestError, SendError, SendFailure,
 };
 pub use message::{
-    AcceptedNumber, Attachment, Connection, Event, FailedMessage, IdentityChange, Me, Message,
-    OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route, SafetyNumber,
+    AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
+    Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route, SafetyNumber,
 };
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,

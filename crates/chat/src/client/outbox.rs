@@ -63,6 +63,20 @@ impl Client {
         self.advance(now, timestamp);
     }
 
+    /// Removes a message, and drops requests for it that nobody has seen yet.
+    pub(super) fn cancel(&mut self, timestamp: Timestamp) {
+        if self.outbox.remove(&timestamp).is_none() {
+            return;
+        }
+        self.pending.forget(Purpose::Send(timestamp));
+        let is_other = |output: &ClientOutput| !sends(output, timestamp);
+        self.outputs.retain(is_other);
+        self.held.iter_mut().for_each(|(_, held)| held.retain(is_other));
+        let mut changes = Changes::default();
+        changes.delete_outgoing(timestamp);
+        self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
+    }
+
     /// Continues with a message: sends its ciphertexts, encrypts it, or requests keys.
     pub(super) fn advance(&mut self, now: Timestamp, timestamp: Timestamp) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
@@ -240,6 +254,11 @@ impl Client {
             changes.put_outgoing(timestamp, outgoing);
         }
     }
+}
+
+/// Whether an output delivers the message with this timestamp.
+fn sends(output: &ClientOutput, message: Timestamp) -> bool {
+    matches!(output, ClientOutput::Request(_, Request::Send { timestamp, .. }) if *timestamp == message)
 }
 
 /// How many times a message is encrypted again because the server reported different devices.

@@ -39,6 +39,12 @@ impl PendingRequests {
         self.ids.range(first..).next().is_some_and(|(next, _)| *next == purpose)
     }
 
+    /// Ignores the responses to all requests with this purpose.
+    pub(super) fn forget(&mut self, purpose: Purpose) {
+        self.purposes.retain(|_, it| *it != purpose);
+        self.ids.retain(|(it, _)| *it != purpose);
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -61,6 +67,10 @@ mod tests {
         assert_eq!(pending.remove(RequestId(3)), Some(Purpose::Publish));
         assert!(!pending.has(Purpose::Publish));
         assert_eq!(pending.remove(RequestId(3)), None);
+        pending.insert(RequestId(4), send(8));
+        pending.forget(send(8));
+        assert!(!pending.has(send(8)) && pending.has(send(7)));
+        assert_eq!(pending.remove(RequestId(4)), None);
         pending.clear();
         assert!(!pending.has(send(7)));
     }

@@ -49,6 +49,11 @@ impl Client {
         self.outbox.iter().map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
     }
 
+    /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.
+    pub fn is_encrypted(&self, message: Timestamp) -> bool {
+        self.outbox.get(&message).is_some_and(|outgoing| outgoing.sealed.is_some())
+    }
+
     /// Whether prekeys of ours may not be at the server yet. While that is so, its count of them means nothing.
     pub const fn is_publishing(&self) -> bool {
         self.prekeys.confirmed.is_some()

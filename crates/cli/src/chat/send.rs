@@ -208,7 +208,7 @@ fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
             "until you have seen it in {}, the text stays on the disk",
             explain::command("outbox", &args.client.account)
         )),
-        NotSent::Ended => Failure::new(printable::line(&error.to_string())),
+        NotSent::Cancelled | NotSent::Ended => Failure::new(printable::line(&error.to_string())),
         // Later errors of the SDK.
         _ => Failure::new(printable::line(&error.to_string())),
     }

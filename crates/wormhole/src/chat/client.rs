@@ -147,7 +147,8 @@ impl Client {
     /// Puts a message into the outbox. When this returns, the message survives a crash, and is sent as soon as the server
     /// can be reached. Files are uploaded before that.
     ///
-    /// If the returned future is dropped, the message may be sent or not: [`outbox`](Self::outbox) says whether it waits.
+    /// If the returned future is dropped, the message may be sent or not: [`outbox`](Self::outbox) says whether it waits, and
+    /// [`cancel`](Self::cancel) removes it. While files are uploaded, it is not in the outbox yet, so dropping the future cancels it.
     ///
     /// # Errors
     /// The message is not in the outbox.

@@ -257,12 +257,19 @@ impl Driver {
 
     fn finish(&mut self, finished: Finished) {
         let (account, is_cached) = (finished.account(), finished.is_cached());
+        let message = finished.message();
+        if let Some(message) = message.filter(|_| finished.may_have_arrived()) {
+            self.outbox.may_have_arrived(message);
+        }
         let (id, response, error) = self.requests.finish(finished);
         // What the server has not been asked says nothing about it.
         if !is_cached {
             self.outbox.answered(account, error);
         }
         self.input(ClientInput::Response(id, response));
+        if let Some(message) = message.filter(|message| self.outbox.is_cancelling(*message)) {
+            self.cancel_unless_sending(message);
+        }
     }
 
     fn lost(&mut self, error: RequestError) {
@@ -278,6 +285,9 @@ impl Driver {
     fn report(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Accepted(timestamp, account) => self.accepted(timestamp, account),
+            ClientEvent::Cancelled(timestamp) => {
+                self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
+            }
             ClientEvent::IdentityChanged(account, key) => {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });

@@ -245,6 +245,9 @@ pub enum SendError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSent {
+    /// It was removed from the outbox by [`Client::cancel`](super::Client::cancel).
+    #[error("the message was cancelled")]
+    Cancelled,
     /// The client has ended. It sends the message when it is opened again.
     #[error(
         "the chat was closed before the server had the message: it is sent when the chat is opened again"

@@ -173,7 +173,7 @@ pub enum Event {
         /// How many later messages of the same account could not be read and were only counted.
         more: u64,
     },
-    /// A message of ours has left the outbox: it is on the server or has failed. Those that have not are in
+    /// A message of ours has left the outbox: it is on the server, has failed or was cancelled. Those that have not are in
     /// [`Client::outbox`](super::Client::outbox), and those that have failed in [`Client::failed`](super::Client::failed).
     Progress {
         /// Identifies the message.
@@ -193,13 +193,41 @@ pub enum Event {
 pub enum Progress {
     /// The last attempt has failed. The client tries again by itself.
     Delayed(RequestError),
-    /// It is not on the server. Unless it has [failed](NotSent::Failed), it is sent when the reason has passed.
+    /// It is not on the server. Unless it has [failed](NotSent::Failed) or was [cancelled](NotSent::Cancelled), it is sent when
+    /// the reason has passed.
     NotSent(NotSent),
     /// The server has it for all devices of the recipient.
     OnServer,
     /// It waits, or is being sent.
     #[default]
     Waiting,
+}
+
+/// What [`Client::cancel`](super::Client::cancel) has achieved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CancelOutcome {
+    /// The message is removed from the outbox, and the server does not get it.
+    Cancelled,
+    /// The message is removed from the outbox and is not sent again. But an attempt has ended without an answer, perhaps before
+    /// the client was opened: the server may have the message.
+    MaybeSent,
+    /// There is no such message in the outbox: it is on the server, has [failed](super::Client::failed), or was cancelled before.
+    NotWaiting,
+    /// The server has the message: it has confirmed that just now.
+    Sent,
+}
+
+impl CancelOutcome {
+    /// What has become of a message that somebody wanted to cancel.
+    pub(super) const fn of(progress: &Progress, may_have_arrived: bool) -> Self {
+        match progress {
+            Progress::NotSent(NotSent::Cancelled) if may_have_arrived => Self::MaybeSent,
+            Progress::NotSent(NotSent::Cancelled) => Self::Cancelled,
+            Progress::OnServer => Self::Sent,
+            Progress::Delayed(_) | Progress::NotSent(_) | Progress::Waiting => Self::NotWaiting,
+        }
+    }
 }
 
 /// A message that the server does not have yet.

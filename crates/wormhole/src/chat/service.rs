@@ -123,17 +123,27 @@ impl Service {
     /// Sends a message to all devices of an account.
     ///
     /// # Errors
-    /// The server does not have the message, and has not said which devices are wrong.
+    /// The server has not confirmed that it has the message, and has not said which devices are wrong.
     pub(crate) async fn send(
         &self,
         to: AccountId,
         timestamp: Timestamp,
         messages: &[SealedMessage],
-    ) -> Result<Response, RequestError> {
-        let body = json::write(&MessageJson::new(timestamp, messages))?;
+    ) -> Result<Response, Unconfirmed> {
         let path = format!("/v1/messages/{to}");
-        let response = self.exchange(Method::PUT, &path, Some(body)).await?;
-        sent(response)
+        let request = json::write(&MessageJson::new(timestamp, messages))
+            .and_then(|body| self.request(Method::PUT, &path, Some(body)));
+        let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
+        let response = self.http.request(request, MAX_ANSWER).await.map_err(|failure| {
+            let may_have_arrived = !matches!(failure, HttpFailure::NotConnected(_));
+            Unconfirmed { why: failure.into(), may_have_arrived }
+        })?;
+        let is_repeated = response.is_repeated;
+        sent(response).map_err(|why| {
+            // Only the service itself knows, not a proxy in front of it.
+            let is_vague = matches!(why, RequestError::NotAService | RequestError::Unavailable(_));
+            Unconfirmed { why, may_have_arrived: is_vague || is_repeated }
+        })
     }
 
     /// Allocates an attachment that is posted as a form to [`Service::posted_attachments`].
@@ -224,10 +234,18 @@ impl Service {
     }
 }
 
+/// The server has not confirmed that it has a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Unconfirmed {
+    pub(crate) why: RequestError,
+    /// Whether the server may have the message nevertheless.
+    pub(crate) may_have_arrived: bool,
+}
+
 impl From<HttpFailure> for RequestError {
     fn from(failure: HttpFailure) -> Self {
         match failure {
-            HttpFailure::Link(failure) => Self::Link(failure),
+            HttpFailure::Link(failure) | HttpFailure::NotConnected(failure) => Self::Link(failure),
             HttpFailure::NotHttp | HttpFailure::TooLong => Self::NotAService,
         }
     }
@@ -307,7 +325,7 @@ fn sent(response: HttpResponse) -> Result<Response, RequestError> {
 }
 
 fn check(response: HttpResponse) -> Result<Vec<u8>, RequestError> {
-    let HttpResponse { status, retry_after, body } = response;
+    let HttpResponse { status, retry_after, body, is_repeated: _ } = response;
     if (200..300).contains(&status) {
         Ok(body)
     } else {
@@ -344,7 +362,7 @@ mod tests {
     use super::*;
 
     fn response(status: u16, body: &str) -> HttpResponse {
-        HttpResponse { status, retry_after: None, body: body.into() }
+        HttpResponse { status, retry_after: None, body: body.into(), is_repeated: false }
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub(crate) struct HttpResponse {
     /// How long the server asks us to wait.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
+    /// Whether the request was sent before, on a connection that was lost: the server may have executed it twice.
+    pub(crate) is_repeated: bool,
 }
 
 /// A response whose body has not been read yet. Its connection closes when it is dropped.
@@ -90,12 +92,24 @@ pub(crate) struct StreamedResponse {
 /// Why a request has no complete response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum HttpFailure {
-    /// There is no connection, or it was lost.
+    /// The connection was lost.
     Link(LinkFailure),
+    /// There was no connection, so the server has not seen the request.
+    NotConnected(LinkFailure),
     /// The response is not HTTP.
     NotHttp,
     /// The response exceeds its limit.
     TooLong,
+}
+
+impl HttpFailure {
+    /// The same failure, while the connection was opened.
+    fn before_the_request(self) -> Self {
+        match self {
+            Self::Link(failure) => Self::NotConnected(failure),
+            Self::NotConnected(_) | Self::NotHttp | Self::TooLong => self,
+        }
+    }
 }
 
 impl From<LinkFailure> for HttpFailure {
@@ -157,7 +171,10 @@ impl HttpClient {
         limit: usize,
     ) -> Result<HttpResponse, HttpFailure> {
         let time = REQUEST_TIME + time_for(byte_count(request.body().len()));
-        let complete = async { self.start(request).await?.read(self, limit).await };
+        let complete = async {
+            let (response, is_repeated) = self.start(request).await?;
+            Ok(HttpResponse { is_repeated, ..response.read(self, limit).await? })
+        };
         timeout(time, complete).await.map_err(|_| LinkFailure::TimedOut)?
     }
 
@@ -175,17 +192,29 @@ impl HttpClient {
         timeout(time, complete).await.map_err(|_| LinkFailure::TimedOut)?
     }
 
-    /// Sends a request, if possible on a connection that is open.
-    async fn start(&self, request: hyper::Request<Bytes>) -> Result<StreamedResponse, HttpFailure> {
+    /// Sends a request, if possible on a connection that is open. Also returns whether it was sent before.
+    async fn start(
+        &self,
+        request: hyper::Request<Bytes>,
+    ) -> Result<(StreamedResponse, bool), HttpFailure> {
+        let mut was_sent = false;
         while let Some(connection) = self.take_idle() {
             let request = request.clone().map(body);
             match self.exchange(connection, request, REUSED_HEAD_TIME).await {
-                Err(HttpFailure::Link(LinkFailure::TimedOut)) => self.close_idle(),
-                Err(HttpFailure::Link(_)) => {}
-                result => return result,
+                Err(HttpFailure::Link(failure)) => {
+                    was_sent = true;
+                    if failure == LinkFailure::TimedOut {
+                        self.close_idle();
+                    }
+                }
+                Err(HttpFailure::NotConnected(_)) => {}
+                result => return result.map(|response| (response, was_sent)),
             }
         }
-        self.send(request.map(body)).await
+        match self.send(request.map(body)).await {
+            Err(HttpFailure::NotConnected(failure)) if was_sent => Err(HttpFailure::Link(failure)),
+            result => result.map(|response| (response, was_sent)),
+        }
     }
 
     /// Sends a request on a new connection and waits for the head of the response.
@@ -197,7 +226,8 @@ impl HttpClient {
         request: hyper::Request<HttpBody>,
     ) -> Result<StreamedResponse, HttpFailure> {
         let opened = timeout(CONNECT_TIME, self.connect()).await;
-        let connection = opened.map_err(|_| LinkFailure::TimedOut)??;
+        let opened = opened.unwrap_or_else(|_| Err(LinkFailure::TimedOut.into()));
+        let connection = opened.map_err(HttpFailure::before_the_request)?;
         self.exchange(connection, request, HEAD_TIME).await
     }
 
@@ -256,7 +286,8 @@ impl StreamedResponse {
             None => HttpFailure::NotHttp,
         })?;
         client.put_back(self.connection);
-        Ok(HttpResponse { status, retry_after, body: body.to_bytes().to_vec() })
+        let body = body.to_bytes().to_vec();
+        Ok(HttpResponse { status, retry_after, body, is_repeated: false })
     }
 
     /// The next piece of the body; `None` at its end.
@@ -307,14 +338,16 @@ pub(crate) fn body(bytes: Bytes) -> HttpBody {
 }
 
 fn failure(error: &hyper::Error) -> HttpFailure {
+    // The connection was closed before the request was written.
+    let link = if error.is_canceled() { HttpFailure::NotConnected } else { HttpFailure::Link };
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
-            return HttpFailure::Link(error.kind().into());
+            return link(error.kind().into());
         }
         source = inner.source();
     }
-    if error.is_parse() { HttpFailure::NotHttp } else { HttpFailure::Link(LinkFailure::Closed) }
+    if error.is_parse() { HttpFailure::NotHttp } else { link(LinkFailure::Closed) }
 }
 
 /// `Retry-After` in seconds. The other form, a date, is rare, and then the caller chooses the pause.

@@ -10,7 +10,7 @@ use crate::proxy::Proxy;
 use crate::world::{World, next_message, register, soon};
 
 /// Creates a file with random content.
-fn create(path: &Path, size: usize) -> Vec<u8> {
+pub(crate) fn create(path: &Path, size: usize) -> Vec<u8> {
     let mut content = vec![0; size];
     OsRng.fill_bytes(&mut content);
     std::fs::write(path, &content).unwrap();
@@ -74,7 +74,7 @@ async fn a_file_that_was_changed_at_the_server_does_not_appear() {
 }
 
 /// All files in a directory and below.
-fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

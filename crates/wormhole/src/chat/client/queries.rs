@@ -4,7 +4,9 @@ use wormhole_chat::Timestamp;
 
 use super::Client;
 use crate::chat::error::Ended;
-use crate::chat::message::{Connection, FailedMessage, IdentityChange, OutboxMessage};
+use crate::chat::message::{
+    CancelOutcome, Connection, FailedMessage, IdentityChange, OutboxMessage,
+};
 
 impl Client {
     /// Whether the client is connected to its server.
@@ -18,6 +20,22 @@ impl Client {
     /// The client has ended.
     pub async fn outbox(&self) -> Result<Vec<OutboxMessage>, Ended> {
         self.query(|driver| driver.outbox().list()).await
+    }
+
+    /// Removes a message from the outbox, so that it is not sent. What it says is lost; files that were uploaded for it expire at
+    /// the server. If the message is being sent, this waits for the answer of the server, for a minute or two at most.
+    ///
+    /// When this returns, the result is durable. Everybody who watches the message learns it, too: [`NotSent::Cancelled`]. A
+    /// message whose files are still being uploaded is not in the outbox yet: drop the future of [`send`](Self::send).
+    ///
+    /// If the returned future is dropped, the message may be cancelled or not.
+    ///
+    /// # Errors
+    /// The client has ended.
+    ///
+    /// [`NotSent::Cancelled`]: crate::chat::NotSent::Cancelled
+    pub async fn cancel(&self, message: Timestamp) -> Result<CancelOutcome, Ended> {
+        self.ask(move |driver, reply| driver.cancel(message, reply)).await
     }
 
     /// The messages that can never be sent, oldest first. They stay here until they are [forgotten](Self::forget_failed).

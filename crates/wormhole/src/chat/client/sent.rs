@@ -43,14 +43,16 @@ impl SentMessage {
     /// Waits until the server has the message for all devices of the recipient.
     ///
     /// # Errors
-    /// The message cannot be sent, or not now. Unless it has failed, it is still in the outbox, and this can be called again to
-    /// wait for a change.
+    /// The message cannot be sent, or not now. Unless it has failed or was cancelled, it is still in the outbox, and this can be
+    /// called again to wait for a change.
     pub async fn on_server(&mut self) -> Result<(), NotSent> {
         loop {
             let progress = self.progress.borrow_and_update().clone();
             match progress {
                 Progress::OnServer => return Ok(()),
-                Progress::NotSent(why @ NotSent::Failed(_)) => return Err(why),
+                Progress::NotSent(why @ (NotSent::Cancelled | NotSent::Failed(_))) => {
+                    return Err(why);
+                }
                 Progress::NotSent(why) => {
                     if self.reported.as_ref() != Some(&why) {
                         self.reported = Some(why.clone());

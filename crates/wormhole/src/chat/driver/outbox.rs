@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use wormhole_chat::{AccountId, Client as Core, PublicKey, Timestamp};
 
 use crate::chat::RequestError;
 use crate::chat::error::NotSent;
-use crate::chat::message::{OutboxMessage, Progress};
+use crate::chat::message::{CancelOutcome, OutboxMessage, Progress};
 
 /// The messages in the outbox.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Outbox {
-    messages: BTreeMap<Timestamp, (AccountId, watch::Sender<Progress>)>,
+    messages: BTreeMap<Timestamp, Entry>,
     /// The messages for each account.
     accounts: BTreeMap<AccountId, BTreeSet<Timestamp>>,
     /// Accounts with an identity key that the user must accept.
@@ -21,6 +21,17 @@ pub(in crate::chat) struct Outbox {
     delays: BTreeMap<AccountId, RequestError>,
     /// Why the server does not accept us.
     refusal: Option<RequestError>,
+}
+
+/// A message in the outbox.
+#[derive(Debug)]
+struct Entry {
+    to: AccountId,
+    progress: watch::Sender<Progress>,
+    /// Whether the server may have it, although it has not confirmed that.
+    may_have_arrived: bool,
+    /// Those who want to cancel it.
+    cancelling: Vec<oneshot::Sender<CancelOutcome>>,
 }
 
 impl Outbox {
@@ -33,14 +44,18 @@ impl Outbox {
         let mut outbox = Self { blocked: changes.filter_map(changed).collect(), ..Self::default() };
         for (timestamp, to) in core.outbox() {
             outbox.add(timestamp, to);
+            if core.is_encrypted(timestamp) {
+                outbox.may_have_arrived(timestamp);
+            }
         }
         outbox
     }
 
     /// Adds a message. Returns what has become of it.
     pub(super) fn add(&mut self, timestamp: Timestamp, to: AccountId) -> watch::Receiver<Progress> {
-        let (sender, receiver) = watch::channel(self.progress(to));
-        self.messages.insert(timestamp, (to, sender));
+        let (progress, receiver) = watch::channel(self.progress(to));
+        let entry = Entry { to, progress, may_have_arrived: false, cancelling: Vec::new() };
+        self.messages.insert(timestamp, entry);
         self.accounts.entry(to).or_default().insert(timestamp);
         receiver
     }
@@ -51,7 +66,8 @@ impl Outbox {
         timestamp: Timestamp,
         progress: &Progress,
     ) -> Option<AccountId> {
-        let (to, sender) = self.messages.remove(&timestamp)?;
+        let Entry { to, progress: sender, may_have_arrived, cancelling } =
+            self.messages.remove(&timestamp)?;
         if let Some(messages) = self.accounts.get_mut(&to) {
             messages.remove(&timestamp);
             if messages.is_empty() {
@@ -60,7 +76,38 @@ impl Outbox {
             }
         }
         sender.send_replace(progress.clone());
+        for reply in cancelling {
+            // The one who asked may be gone.
+            let _gone = reply.send(CancelOutcome::of(progress, may_have_arrived));
+        }
         Some(to)
+    }
+
+    /// The server may have a message, although it has not confirmed that.
+    pub(super) fn may_have_arrived(&mut self, message: Timestamp) {
+        if let Some(entry) = self.messages.get_mut(&message) {
+            entry.may_have_arrived = true;
+        }
+    }
+
+    /// Answers when a message has left the outbox. False if it is not there.
+    pub(super) fn cancel(
+        &mut self,
+        message: Timestamp,
+        reply: oneshot::Sender<CancelOutcome>,
+    ) -> bool {
+        if let Some(entry) = self.messages.get_mut(&message) {
+            entry.cancelling.push(reply);
+            return true;
+        }
+        // The one who asked may be gone.
+        let _gone = reply.send(CancelOutcome::NotWaiting);
+        false
+    }
+
+    /// Whether somebody wants to cancel a message.
+    pub(super) fn is_cancelling(&self, message: Timestamp) -> bool {
+        self.messages.get(&message).is_some_and(|entry| !entry.cancelling.is_empty())
     }
 
     /// The identity key of an account has changed, or the user has accepted or refused it.
@@ -112,9 +159,9 @@ impl Outbox {
     /// The messages, oldest first.
     pub(in crate::chat) fn list(&self) -> Vec<OutboxMessage> {
         let messages = self.messages.iter();
-        let described = messages.map(|(timestamp, (to, progress))| {
-            let progress = progress.borrow().clone();
-            OutboxMessage { timestamp: *timestamp, to: *to, progress }
+        let described = messages.map(|(timestamp, entry)| {
+            let progress = entry.progress.borrow().clone();
+            OutboxMessage { timestamp: *timestamp, to: entry.to, progress }
         });
         described.collect()
     }
@@ -134,8 +181,8 @@ impl Outbox {
     fn update(&self, account: AccountId) {
         let progress = self.progress(account);
         let messages = self.accounts.get(&account).into_iter().flatten();
-        for (_, sender) in messages.filter_map(|timestamp| self.messages.get(timestamp)) {
-            sender.send_if_modified(|known| {
+        for entry in messages.filter_map(|timestamp| self.messages.get(timestamp)) {
+            entry.progress.send_if_modified(|known| {
                 let is_new = *known != progress;
                 known.clone_from(&progress);
                 is_new

@@ -16,10 +16,12 @@ use futures_util::stream::FuturesUnordered;
 use rand_core::{OsRng, RngCore};
 use tokio::time::{Instant, sleep_until};
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response};
+use wormhole_chat::{
+    AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response, Timestamp,
+};
 
 use crate::chat::RequestError;
-use crate::chat::service::{Resolved, Service};
+use crate::chat::service::{Resolved, Service, Unconfirmed};
 
 /// The requests of a client that have no response yet.
 pub(super) struct Requests {
@@ -30,6 +32,8 @@ pub(super) struct Requests {
     /// Lanes with a running request.
     busy: BTreeSet<Lane>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
+    /// The messages that are being sent.
+    sending: BTreeSet<Timestamp>,
     /// Lanes in which a request has failed. Their later requests wait, to keep the order of messages.
     failed: BTreeSet<Lane>,
     /// Lanes that the server has asked us to slow down.
@@ -56,9 +60,18 @@ pub(super) struct Finished {
     result: Result<Response, RequestError>,
     /// Whether the server was not asked, because its answer was known.
     is_cached: bool,
+    /// The message that was sent.
+    message: Option<Timestamp>,
+    /// Whether the server may have the message, although it has not confirmed that.
+    may_have_arrived: bool,
 }
 
 impl Finished {
+    /// The answer of the server to a request that sends nothing.
+    const fn new(lane: Lane, id: RequestId, result: Result<Response, RequestError>) -> Self {
+        Self { lane, id, result, is_cached: false, message: None, may_have_arrived: false }
+    }
+
     /// The account that the request was about.
     pub(super) const fn account(&self) -> Option<AccountId> {
         match self.lane {
@@ -71,6 +84,16 @@ impl Finished {
     pub(super) const fn is_cached(&self) -> bool {
         self.is_cached
     }
+
+    /// The message that was sent.
+    pub(super) const fn message(&self) -> Option<Timestamp> {
+        self.message
+    }
+
+    /// Whether the server may have the message, although it has not confirmed that.
+    pub(super) const fn may_have_arrived(&self) -> bool {
+        self.may_have_arrived
+    }
 }
 
 impl Requests {
@@ -81,6 +104,7 @@ impl Requests {
             last: None,
             busy: BTreeSet::new(),
             running: FuturesUnordered::new(),
+            sending: BTreeSet::new(),
             failed: BTreeSet::new(),
             held: BTreeMap::new(),
             retry: None,
@@ -98,6 +122,19 @@ impl Requests {
             Request::Publish(_) => Lane::OwnKeys,
         };
         self.queues.entry(lane).or_default().push_back((id, request));
+    }
+
+    /// Whether a message is being sent, so that the server may have it.
+    pub(super) fn is_sending(&self, message: Timestamp) -> bool {
+        self.sending.contains(&message)
+    }
+
+    /// Does not send a message that waits here.
+    pub(super) fn forget(&mut self, message: Timestamp) {
+        for queue in self.queues.values_mut() {
+            queue.retain(|(_, request)| sent_by(request) != Some(message));
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
     }
 
     /// Remembers keys for the next request for them.
@@ -147,14 +184,12 @@ impl Requests {
             && since.elapsed() < FETCHED_TIME
         {
             let result = Ok(Response::Bundles(bundles));
-            let finished = Finished { lane, id, result, is_cached: true };
+            let finished = Finished { is_cached: true, ..Finished::new(lane, id, result) };
             return self.running.push(Box::pin(async move { finished }));
         }
+        self.sending.extend(sent_by(&request));
         let service = Arc::clone(&self.service);
-        self.running.push(Box::pin(async move {
-            let result = answer(&service, request).await;
-            Finished { lane, id, result, is_cached: false }
-        }));
+        self.running.push(Box::pin(answered(service, lane, id, request)));
     }
 
     /// Waits for the next result. `None`: something can be done that had to wait.
@@ -172,8 +207,11 @@ impl Requests {
         &mut self,
         finished: Finished,
     ) -> (RequestId, Response, Option<RequestError>) {
-        let Finished { lane, id, result, is_cached } = finished;
+        let Finished { lane, id, result, is_cached, message, may_have_arrived: _ } = finished;
         self.busy.remove(&lane);
+        if let Some(message) = message {
+            self.sending.remove(&message);
+        }
         let is_about_account = lane != Lane::OwnKeys;
         match result {
             Ok(response) => {
@@ -265,16 +303,39 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
     pause.mul_f64(0.5 + share / 2.0)
 }
 
-async fn answer(service: &Service, request: Request) -> Result<Response, RequestError> {
+/// The message that a request sends.
+const fn sent_by(request: &Request) -> Option<Timestamp> {
     match request {
-        Request::Bundles(account) => {
-            let resolved = service.bundles(&Destination::Account(account)).await?;
-            let is_right = resolved.account == account;
-            is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(RequestError::NotAService)
-        }
-        Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
-        Request::Send { to, timestamp, messages } => service.send(to, timestamp, &messages).await,
+        Request::Send { timestamp, .. } => Some(*timestamp),
+        Request::Bundles(_) | Request::Publish(_) => None,
     }
+}
+
+/// Makes a request.
+async fn answered(service: Arc<Service>, lane: Lane, id: RequestId, request: Request) -> Finished {
+    let message = sent_by(&request);
+    let answered = answer(&service, request).await;
+    let may_have_arrived = answered.as_ref().is_err_and(|error| error.may_have_arrived);
+    let result = answered.map_err(|error| error.why);
+    Finished { message, may_have_arrived, ..Finished::new(lane, id, result) }
+}
+
+async fn answer(service: &Service, request: Request) -> Result<Response, Unconfirmed> {
+    let result = match request {
+        Request::Send { to, timestamp, messages } => {
+            return service.send(to, timestamp, &messages).await;
+        }
+        Request::Bundles(account) => keys(service, account).await,
+        Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
+    };
+    result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
+}
+
+/// The keys of an account.
+async fn keys(service: &Service, account: AccountId) -> Result<Response, RequestError> {
+    let resolved = service.bundles(&Destination::Account(account)).await?;
+    let is_right = resolved.account == account;
+    is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(RequestError::NotAService)
 }
 
 /// Most requests that run at the same time.
@@ -327,7 +388,7 @@ mod tests {
 
     /// The request of a lane has this result.
     fn finish(requests: &mut Requests, lane: Lane, result: Result<Response, RequestError>) {
-        requests.finish(Finished { lane, id: request_id(), result, is_cached: false });
+        requests.finish(Finished::new(lane, request_id(), result));
     }
 
     fn publication() -> Request {

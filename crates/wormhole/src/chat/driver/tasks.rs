@@ -9,6 +9,7 @@ use super::contacts::Contacts;
 use super::outbox::Outbox;
 use super::{Driver, Sending};
 use crate::chat::error::SendError;
+use crate::chat::message::CancelOutcome;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
 
@@ -67,6 +68,28 @@ impl Driver {
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));
         Ok(())
+    }
+
+    /// Removes a message from the outbox, and answers when that is durable. If the message is being sent, the answer of the
+    /// server decides.
+    pub(in crate::chat) fn cancel(
+        &mut self,
+        message: Timestamp,
+        reply: oneshot::Sender<CancelOutcome>,
+    ) {
+        if self.outbox.cancel(message, reply) {
+            self.cancel_unless_sending(message);
+        }
+    }
+
+    /// Removes a message from the outbox that somebody wants to cancel.
+    pub(super) fn cancel_unless_sending(&mut self, message: Timestamp) {
+        if self.requests.is_sending(message) {
+            return;
+        }
+        self.requests.forget(message);
+        // If it has left the outbox already, its event is on the way.
+        self.input(ClientInput::Cancel(message));
     }
 
     /// Accepts a new identity key, or one that was refused, and answers when that is durable. False if the account has

@@ -51,6 +51,7 @@ async fn answers_are_read_up_to_their_limit() {
         status: 413,
         retry_after: Some(Duration::from_secs(7)),
         body: b"hello".to_vec(),
+        is_repeated: false,
     };
     assert_eq!(answered(answer, 5).await, Ok(expected));
     assert_eq!(answered(answer, 4).await, Err(HttpFailure::TooLong));
@@ -142,6 +143,29 @@ async fn a_request_that_must_not_be_repeated_uses_a_new_connection() {
     };
     let (_, once) = tokio::join!(serve, asked);
     assert!(matches!(once, Err(HttpFailure::Link(_))), "{once:?}");
+}
+
+#[tokio::test]
+async fn a_failure_says_whether_the_server_may_have_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&listener);
+    let refused = |why: &LinkFailure| *why == LinkFailure::Io(io::ErrorKind::ConnectionRefused);
+    let serve = async {
+        let mut idle = accept(&listener).await;
+        idle.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        idle
+    };
+    let (mut idle, first) = tokio::join!(serve, ask(&client, 0));
+    assert_eq!(first.unwrap().status, 200);
+    // The server reads the next request, and goes away without an answer.
+    let serve = async {
+        read_head(&mut idle).await;
+        drop((listener, idle));
+    };
+    let ((), second) = tokio::join!(serve, ask(&client, 0));
+    assert!(matches!(&second, Err(HttpFailure::Link(why)) if refused(why)), "{second:?}");
+    let third = ask(&client, 0).await;
+    assert!(matches!(&third, Err(HttpFailure::NotConnected(why)) if refused(why)));
 }
 
 #[tokio::test(start_paused = true)]
