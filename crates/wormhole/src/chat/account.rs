@@ -78,6 +78,9 @@ impl Account {
     /// Asks the server to send a verification code to a number. The server stays that of the account, also if it does not use
     /// TLS, because [`Server::allow_plain_http`] has permitted that here.
     ///
+    /// A code that was requested before for another number or server cannot be used any more. If this fails, or the returned
+    /// future is dropped before the server has answered, it still can.
+    ///
     /// # Errors
     /// `PlainHttp`, the store has an account already, or the server does not send a code.
     pub async fn register(
@@ -90,23 +93,15 @@ impl Account {
             return Err(RegisterError::PlainHttp(server.url.clone()));
         }
         let service = Service::new(server, &self.network)?;
-        if let AccountState::Registered(_) = self.state().await? {
+        let pending = self.store.run(|store| store.registration()).await?;
+        if pending.as_ref().is_some_and(|pending| pending.account.is_some()) {
             return Err(RegisterError::AlreadyRegistered);
         }
-        let registration = Registration {
-            server: server.url.to_string(),
-            app: server.app.as_ref().map(|app| App {
-                name: app.name.to_string(),
-                token: Zeroizing::new(app.token.expose().to_owned()),
-            }),
-            number: number.to_string(),
-            password: password(),
-            registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
-            account: None,
-        };
-        let commit = Commit { registration: Some(registration), ..Commit::default() };
+        service.request_code(number, transport).await?;
+        let commit =
+            Commit { registration: Some(requested(server, number, pending)), ..Commit::default() };
         self.store.run(move |store| store.commit(&commit)).await?;
-        Ok(service.request_code(number, transport).await?)
+        Ok(())
     }
 
     /// Confirms the verification code, and publishes the keys of the new account.
@@ -163,6 +158,33 @@ impl Account {
             }
         }
         Ok(())
+    }
+}
+
+/// The registration after a code was requested. It keeps the password of an earlier request for the same account: the server
+/// may have confirmed that one, and its answer may have been lost.
+fn requested(server: &Server, number: &PhoneNumber, pending: Option<Registration>) -> Registration {
+    let app = server.app.as_ref().map(|app| App {
+        name: app.name.to_string(),
+        token: Zeroizing::new(app.token.expose().to_owned()),
+    });
+    let (server, number) = (server.url.to_string(), number.to_string());
+    let name = |app: &Option<App>| app.as_ref().map(|app| app.name.clone());
+    match pending {
+        Some(known)
+            if (&known.server, &known.number) == (&server, &number)
+                && name(&known.app) == name(&app) =>
+        {
+            Registration { app, ..known }
+        }
+        _ => Registration {
+            server,
+            app,
+            number,
+            password: password(),
+            registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
+            account: None,
+        },
     }
 }
 

@@ -71,6 +71,49 @@ async fn too_many_attempts_have_to_wait() {
 }
 
 #[tokio::test]
+async fn a_code_can_be_used_after_a_request_for_another_number_has_failed() {
+    let mut world = World::new().await;
+    let (alice, other) = (person("+14155550307"), person("+14155550308"));
+    let (number, busy) = (alice.number.parse().unwrap(), other.number.parse().unwrap());
+    let (server, account) = (world.server(0), alice.account());
+    account.register(&server, &number, Transport::Sms).await.unwrap();
+    let code = verification_code(&alice.number).unwrap();
+    // Somebody else has asked for so many codes that the server refuses the next request.
+    let elsewhere = other.account();
+    for _ in 0..2 {
+        elsewhere.register(&server, &busy, Transport::Sms).await.unwrap();
+    }
+    let refused = account.register(&server, &busy, Transport::Sms).await;
+    assert!(matches!(refused, Err(RegisterError::Request(RequestError::TooMany(_)))));
+    world.stop().await;
+    let lost = account.register(&server, &busy, Transport::Sms).await;
+    assert!(matches!(lost, Err(RegisterError::Request(RequestError::Link(_)))), "{lost:?}");
+    world.start().await;
+    drop(account);
+
+    // In another process.
+    let account = alice.account();
+    assert_eq!(account.state().await, Ok(AccountState::Pending(number.clone())));
+    assert_eq!(account.verify(&code).await.unwrap().number, number);
+}
+
+#[tokio::test]
+async fn a_second_code_for_the_same_account_is_for_the_same_password() {
+    let world = World::new().await;
+    for (number, apps, is_same) in [("+14155550309", [0, 0], true), ("+14155550310", [0, 1], false)]
+    {
+        let alice = person(number);
+        let mut passwords = Vec::new();
+        for app in apps {
+            let (server, number) = (world.server(app), number.parse().unwrap());
+            alice.account().register(&server, &number, Transport::Sms).await.unwrap();
+            passwords.push(alice.registration().password);
+        }
+        assert_eq!(passwords[0] == passwords[1], is_same);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_app_token_is_reported() {
     let world = World::new().await;
     let alice = person("+14155550304");
