@@ -6,6 +6,7 @@ mod messages;
 mod notes;
 mod queries;
 mod sent;
+mod settings;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::chat::account::now;
 use crate::chat::message::{Connection, Event};
-use crate::chat::store::{Commit, Protection, Registration, Store};
+use crate::chat::store::{Commit, Protection, Registration, Store, StoreError};
 use crate::chat::{Network, RequestError};
 
 /// A directory that is removed with this value.
@@ -98,4 +98,20 @@ async fn the_stream_of_messages_keeps_the_client_running() {
     drop(client);
     let event = soon(messages.next()).await;
     assert!(matches!(event, Ok(Event::Disconnected(RequestError::Link(_)))), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_setting_is_kept_until_it_is_removed() {
+    let (folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    assert_eq!(client.setting("colour").await, Ok(None));
+    client.set_setting("colour", Some(b"green")).await.unwrap();
+    assert_eq!(client.setting("colour").await.unwrap().as_deref(), Some(&b"green".to_vec()));
+    let long = client.set_setting(&"n".repeat(65), None).await;
+    assert_eq!(long, Err(Ended::Store(StoreError::SettingNameTooLong)));
+    soon(client.close()).await;
+    let mut store = Store::open(&folder.0, None).unwrap();
+    assert_eq!(store.setting("colour").unwrap().as_deref(), Some(&b"green".to_vec()));
+    store.set_setting("colour", None).unwrap();
+    assert_eq!(store.setting("colour"), Ok(None));
 }

@@ -95,6 +95,11 @@ impl Commits {
         self.waiting.commit.notes.insert(id, note);
     }
 
+    /// Adds a setting. Its name has at most 64 bytes.
+    pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
+        self.waiting.commit.settings.push((name, value));
+    }
+
     /// Adds an account that we write to.
     pub(super) fn add_written_to(&mut self, account: AccountId) {
         self.waiting.commit.written_to.insert(account);

@@ -154,6 +154,17 @@ impl Driver {
         self.commits.reply(reply);
     }
 
+    /// Sets a setting or removes it, and answers when that is durable.
+    pub(in crate::chat) fn set_setting(
+        &mut self,
+        name: String,
+        value: Option<Zeroizing<Vec<u8>>>,
+        reply: oneshot::Sender<()>,
+    ) {
+        self.commits.add_setting(name, value);
+        self.commits.reply(reply);
+    }
+
     /// Removes a message that cannot be sent, and answers when that is durable.
     pub(in crate::chat) fn forget(&mut self, message: Timestamp, reply: oneshot::Sender<()>) {
         self.commits.add_forgotten(message);

@@ -206,4 +206,4 @@ fn write_failed(rows: &mut Transaction<'_>, commit: &Commit) -> Result<isize, St
 }
 
 /// Maximum length of a setting's name in bytes. A row's key has at most 255.
-const MAX_SETTING_NAME: usize = 64;
+pub(in crate::chat) const MAX_SETTING_NAME: usize = 64;
