@@ -19,5 +19,9 @@ mod identity;
 mod kills;
 #[path = "chat/npm_client.rs"]
 mod npm_client;
+#[path = "chat/outbox.rs"]
+mod outbox;
 #[path = "chat/service.rs"]
 mod service;
+#[path = "chat/unreadable.rs"]
+mod unreadable;

@@ -144,10 +144,10 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,
     /// Most files of one message to save
-    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_MAX_FILES)]
     pub(crate) max_files: usize,
     /// Most megabytes of files to save in one run; with --follow, in one day
-    #[arg(long, value_name = "MB", default_value_t = 200)]
+    #[arg(long, value_name = "MB", default_value_t = DEFAULT_MAX_SIZE)]
     pub(crate) max_size: u64,
     /// Give up files that are not saved yet, instead of saving them: those of WHO, or of everybody
     #[arg(long, value_name = "WHO", num_args = 0..=1)]
@@ -235,6 +235,12 @@ pub(crate) enum ProtectWith {
 
 /// Name of the account on this computer if the user names none.
 pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+
+/// Default of `receive --max-files`.
+pub(crate) const DEFAULT_MAX_FILES: usize = 16;
+
+/// Default of `receive --max-size`, in megabytes.
+pub(crate) const DEFAULT_MAX_SIZE: u64 = 200;
 
 /// Heading in the help of the options about the account.
 const ACCOUNT: &str = "Account options";

@@ -4,7 +4,8 @@ use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{AccountId, Client, Contact, Destination};
 
-use super::{explain, profile, show, who};
+use super::people::{self, People};
+use super::{explain, profile, who};
 use crate::args::chat::{AccountArgs, ContactsArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -18,8 +19,7 @@ use crate::printable;
 pub(super) async fn run(args: ContactsArgs, config: &Config, console: &mut Console) -> Result<()> {
     let client = profile::client(&args.client, config, console).await?;
     let done = change(&client, &args, console).await;
-    client.close().await;
-    done
+    profile::close(client, done).await
 }
 
 async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> Result<()> {
@@ -32,7 +32,8 @@ async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> 
         Some(name) => rename(client, contact, name, console).await?,
         None => contact,
     };
-    print(&contact, client, console).await
+    let people = People::new(client, console).await?;
+    print(&contact, &people, client, console).await
 }
 
 async fn rename(
@@ -56,45 +57,87 @@ async fn accept(
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<()> {
-    let shown = printable::line(account);
-    let account: AccountId = account
-        .parse()
-        .map_err(|_| Failure::usage(format!("--accept-account: '{shown}' is not an account id")))?;
-    let destination = number.parse::<Destination>().ok();
-    let destination = destination.filter(|it| !matches!(it, Destination::Account(_)));
-    let destination = destination.ok_or_else(|| {
-        let number = printable::line(number);
-        Failure::usage(format!("--accept-account needs a phone number, and '{number}' is not one"))
-    })?;
-    let accepted = console.unless_interrupted(client.accept_number(&destination, account)).await?;
+    let (number, account) = (phone_number(number)?, account_id(account)?);
+    if account == client.me().address.account {
+        return Err(Failure::usage("--accept-account: this is the id of your own account").into());
+    }
+    let people = People::new(client, console).await?;
+    let known = people.get(account);
+    if known.is_some_and(|contact| people::is_bound_to(contact, &number)) {
+        console.screen.show(&format!("{number} leads to the account {account} already."));
+        return Ok(());
+    }
+    let accepted = console.unless_interrupted(client.accept_number(&number, account)).await?;
     accepted.map_err(|error| explain::ended(&error))?;
-    let safety = explain::command(&format!("safety {destination} --verify"), args);
+    let moved = known.filter(|contact| people::is_bound(contact)).and_then(|contact| {
+        let before =
+            contact.number.as_deref().filter(|before| !number.to_string().starts_with(before));
+        Some(format!(", and those to {} do not any more", printable::line(before?)))
+    });
+    let compare = compare(client, &number, account, args, console).await?;
     console.screen.show(&format!(
-        "{destination} leads to the account {account} now. It has another safety number. When you have exchanged a \
-         message, compare it: {safety}"
+        "From now on, messages to {number} go to the account {account}{}. {compare}",
+        moved.unwrap_or_default()
     ));
     Ok(())
 }
 
+/// How the user finds out whether the account belongs to the right person.
+async fn compare(
+    client: &Client,
+    number: &Destination,
+    account: AccountId,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<String> {
+    let is_known = console.unless_interrupted(client.safety_number(account)).await?.is_ok();
+    let safety = explain::command(&format!("safety {number} --verify"), args);
+    Ok(if is_known {
+        format!("Compare its safety number: {safety}")
+    } else {
+        format!("When you have exchanged a message, compare its safety number: {safety}")
+    })
+}
+
+fn account_id(text: &str) -> Result<AccountId> {
+    let shown = printable::line(text);
+    let invalid = Failure::usage(format!("--accept-account: '{shown}' is not an account id"));
+    Ok(text.parse().map_err(|_| invalid)?)
+}
+
+fn phone_number(text: &str) -> Result<Destination> {
+    let number = text.parse().ok();
+    Ok(number.filter(|it| !matches!(it, Destination::Account(_))).ok_or_else(|| {
+        let shown = printable::line(text);
+        Failure::usage(format!("--accept-account needs a phone number, and '{shown}' is not one"))
+    })?)
+}
+
 async fn list(client: &Client, console: &mut Console) -> Result<()> {
-    let contacts = console.unless_interrupted(client.contacts()).await?;
-    let contacts = contacts.map_err(|error| explain::ended(&error))?;
-    if contacts.is_empty() {
+    let people = People::new(client, console).await?;
+    if people.others().next().is_none() {
         console.screen.show("You have not exchanged messages with anyone yet.");
     }
-    for contact in &contacts {
-        print(contact, client, console).await?;
+    for contact in people.others() {
+        print(contact, &people, client, console).await?;
     }
     Ok(())
 }
 
-async fn print(contact: &Contact, client: &Client, console: &mut Console) -> Result<()> {
-    // Without an exchanged message, there is no safety number.
-    let safety = console.unless_interrupted(client.safety_number(contact.account)).await?.ok();
-    let is_verified = safety.as_ref().is_some_and(|safety| safety.is_verified);
-    let is_changed = safety.is_some_and(|safety| safety.is_new);
+async fn print(
+    contact: &Contact,
+    people: &People,
+    client: &Client,
+    console: &mut Console,
+) -> Result<()> {
+    let changes = console.unless_interrupted(client.identity_changes()).await?;
+    let changes = changes.map_err(|error| explain::ended(&error))?;
+    let is_changed = changes.iter().any(|change| change.account == contact.account);
+    // Computing a safety number takes some milliseconds.
+    let is_verified =
+        contact.verified.is_some() && is_verified(contact.account, client, console).await?;
     console.report(&json!({
-        "event": "chat-contact", "who": show::person(contact), "verified": is_verified,
+        "event": "chat-contact", "who": people::json(contact), "verified": is_verified,
         "identity_changed": is_changed,
     }))?;
     let state = match (is_changed, is_verified) {
@@ -102,5 +145,14 @@ async fn print(contact: &Contact, client: &Client, console: &mut Console) -> Res
         (false, true) => "  verified",
         (false, false) => "",
     };
-    console.print(&format!("{}  {}{state}\n", contact.account, who::label(contact)))
+    let (account, label) = (contact.account.to_string(), people.label(contact));
+    // The label of an unknown person begins with the account.
+    let label = label.strip_prefix(&account).unwrap_or(&label).trim_start();
+    console.print(&format!("{}\n", format!("{account}  {label}{state}").trim_end()))
+}
+
+/// Whether the user has compared the safety number with the key that the account has now.
+async fn is_verified(account: AccountId, client: &Client, console: &mut Console) -> Result<bool> {
+    let safety = console.unless_interrupted(client.safety_number(account)).await?;
+    Ok(safety.is_ok_and(|safety| safety.is_verified))
 }

@@ -24,7 +24,7 @@ pub(super) fn command(command: &str, args: &AccountArgs) -> String {
 pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
     let name = printable::line(&args.account);
     match error {
-        StoreError::NotFound => not_found(&name),
+        StoreError::NotFound => not_found(&name, args),
         StoreError::InUse => {
             Failure::new(format!("another `wormhole chat` command uses the account '{name}'"))
                 .hint("end it first, for example `wormhole chat receive --follow` with Ctrl-C")
@@ -54,11 +54,12 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
     }
 }
 
-fn not_found(name: &str) -> Failure {
+fn not_found(name: &str, args: &AccountArgs) -> Failure {
     let failure = Failure::new(format!("there is no chat account '{name}' here"));
     let others = profile::accounts();
     if others.is_empty() {
-        return failure.hint("register first: `wormhole chat register +NUMBER --server URL`");
+        let register = command("register +NUMBER --server URL", args);
+        return failure.hint(format!("register first: {register}"));
     }
     let shown: Vec<_> = others.iter().take(MAX_ACCOUNTS).map(String::as_str).collect();
     let more = if others.len() > MAX_ACCOUNTS { ", ..." } else { "" };
@@ -97,8 +98,10 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
         RegisterError::Request(error) => request(error, args),
         RegisterError::AlreadyRegistered => Failure::new("this account is registered already")
             .hint("use --account NAME to register another one"),
-        RegisterError::WrongCode => Failure::new(plain(error))
-            .hint("check the code and try again; `wormhole chat register` requests a code again"),
+        RegisterError::WrongCode => Failure::new(plain(error)).hint(format!(
+            "check the code and try again; {} requests a code again",
+            command("register +NUMBER --server URL", args)
+        )),
         RegisterError::NotRequested
         | RegisterError::NumberTaken
         | RegisterError::PlainHttp(_) => Failure::new(plain(error)),

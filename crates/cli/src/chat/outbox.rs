@@ -8,11 +8,12 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Connection, Contact, FailedMessage, Messages, NotSent, OutboxMessage,
-    Progress, RequestError, Timestamp,
+    AccountId, Client, Connection, FailedMessage, Messages, NotSent, OutboxMessage, Progress,
+    RequestError, Timestamp,
 };
 
-use super::{explain, profile, show, who};
+use super::people::People;
+use super::{explain, profile, show};
 use crate::args::chat::{AccountArgs, OutboxArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -26,8 +27,7 @@ use crate::{printable, units};
 pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console) -> Result<()> {
     let client = profile::client(&args.client, config, console).await?;
     let done = list(&client, &args.client.account, console).await;
-    client.close().await;
-    done
+    profile::close(client, done).await
 }
 
 async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Result<()> {
@@ -41,11 +41,11 @@ async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Res
     for message in &left {
         let why = reason(message, &people, args);
         report_waiting(message, &people, &why, console)?;
-        let (time, to) = (units::time(message.timestamp.0 / 1000), people.label(message.to));
+        let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_of(message.to));
         console.print(&format!("{time}  to {to}: {why}\n"))?;
     }
     let failed = show_failed(client, console).await?;
-    if left.is_empty() && failed == 0 && sent == 0 {
+    if left.is_empty() && failed.is_empty() && sent == 0 {
         console.screen.show("No messages wait to be sent.");
     }
     Ok(())
@@ -55,7 +55,7 @@ async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Res
 fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> String {
     match &message.progress {
         Progress::NotSent(NotSent::IdentityChanged(_)) => {
-            let safety = format!("safety {} --verify", quote(&people.argument(message.to)));
+            let safety = format!("safety {} --verify", quote(&people.argument_of(message.to)));
             let verify = explain::command(&safety, args);
             format!("it waits because the safety number has changed. Compare it: {verify}")
         }
@@ -77,20 +77,20 @@ fn report_waiting(
     console: &Console,
 ) -> Result<()> {
     console.report(&json!({
-        "event": "chat-waiting", "to": people.json(message.to), "timestamp": message.timestamp.0,
+        "event": "chat-waiting", "to": people.json_of(message.to), "timestamp": message.timestamp.0,
         "reason": why,
     }))
 }
 
-/// Prints the messages that cannot be sent. Each is forgotten only when it was printed. Returns their number.
+/// Prints the messages that cannot be sent. Each is forgotten only when it was printed. Returns which they are.
 ///
 /// # Errors
 /// The client has ended, standard output cannot be written, or a signal came.
-pub(super) async fn show_failed(client: &Client, console: &mut Console) -> Result<usize> {
+pub(super) async fn show_failed(client: &Client, console: &mut Console) -> Result<Vec<Timestamp>> {
     let failed = console.unless_interrupted(client.failed()).await?;
     let failed = failed.map_err(|error| explain::ended(&error))?;
     if failed.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let people = People::new(client, console).await?;
     for message in &failed {
@@ -98,16 +98,16 @@ pub(super) async fn show_failed(client: &Client, console: &mut Console) -> Resul
         let forgotten = console.unless_interrupted(client.forget_failed(message.timestamp)).await?;
         forgotten.map_err(|error| explain::ended(&error))?;
     }
-    Ok(failed.len())
+    Ok(failed.iter().map(|message| message.timestamp).collect())
 }
 
 fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> Result<()> {
     let why = printable::line(&message.why.to_string());
     console.report(&json!({
-        "event": "chat-not-sent", "to": people.json(message.to), "timestamp": message.timestamp.0,
+        "event": "chat-not-sent", "to": people.json_of(message.to), "timestamp": message.timestamp.0,
         "reason": why, "text": message.text,
     }))?;
-    let (time, to) = (units::time(message.timestamp.0 / 1000), people.label(message.to));
+    let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_of(message.to));
     let text = show::safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { String::new() } else { format!("\n    {text}") };
     console.print(&format!(
@@ -181,7 +181,7 @@ impl<'a> Waiting<'a> {
         loop {
             let outbox = console.unless_interrupted(self.client.outbox()).await?;
             let outbox = outbox.map_err(|error| explain::ended(&error))?;
-            let new = self.report_sent(&outbox, console).await?;
+            let new = self.report_gone(&outbox, console).await?;
             if new > 0 {
                 (sent, since) = (sent + new, Instant::now());
             }
@@ -199,8 +199,27 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Reports the messages that have left the outbox for the server. Returns their number.
-    async fn report_sent(
+    /// Prints the messages that cannot be sent, also others than these.
+    ///
+    /// # Errors
+    /// Those of [`show_failed`].
+    pub(super) async fn show_failed(&mut self, console: &mut Console) -> Result<()> {
+        for message in show_failed(self.client, console).await? {
+            self.messages.remove(&message);
+        }
+        Ok(())
+    }
+
+    /// Reports the messages that have left the outbox for the server since the last report. Returns their number.
+    ///
+    /// # Errors
+    /// The client has ended, standard output cannot be written, or a signal came.
+    pub(super) async fn report_sent(&mut self, console: &mut Console) -> Result<usize> {
+        let outbox = console.unless_interrupted(self.client.outbox()).await?;
+        self.report_gone(&outbox.map_err(|error| explain::ended(&error))?, console).await
+    }
+
+    async fn report_gone(
         &mut self,
         outbox: &[OutboxMessage],
         console: &mut Console,
@@ -215,14 +234,24 @@ impl<'a> Waiting<'a> {
         let failed = failed.map_err(|error| explain::ended(&error))?;
         let mut sent = 0;
         for message in gone {
-            let to = self.messages.remove(&message).map(|to| to.to_string());
-            if failed.iter().all(|failed| failed.timestamp != message) {
+            if failed.iter().any(|failed| failed.timestamp == message) {
+                self.messages.remove(&message);
+            } else {
                 sent += 1;
-                let report = json!({"event": "chat-sent", "to": to, "timestamp": message.0});
-                console.report(&report)?;
+                self.report_one(message, console)?;
             }
         }
         Ok(sent)
+    }
+
+    /// Reports that the server has a message, unless that was reported before.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn report_one(&mut self, message: Timestamp, console: &Console) -> Result<()> {
+        let Some(to) = self.messages.remove(&message) else { return Ok(()) };
+        let to = to.to_string();
+        console.report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0}))
     }
 }
 
@@ -265,36 +294,6 @@ pub(super) async fn say_waiting(
     let list = explain::command("outbox", args);
     console.screen.show(&format!("{waiting}. To see why: {list}"));
     Ok(())
-}
-
-/// The contacts, to name recipients.
-#[derive(Debug)]
-struct People(BTreeMap<AccountId, Contact>);
-
-impl People {
-    async fn new(client: &Client, console: &mut Console) -> Result<Self> {
-        let contacts = console.unless_interrupted(client.contacts()).await?;
-        let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        Ok(Self(contacts.into_iter().map(|contact| (contact.account, contact)).collect()))
-    }
-
-    fn label(&self, account: AccountId) -> String {
-        self.0.get(&account).map_or_else(|| account.to_string(), who::label)
-    }
-
-    fn argument(&self, account: AccountId) -> String {
-        self.0.get(&account).map_or_else(|| account.to_string(), who::argument)
-    }
-
-    fn json(&self, account: AccountId) -> serde_json::Value {
-        match self.0.get(&account) {
-            Some(contact) => show::person(contact),
-            None => json!({
-                "account": account.to_string(), "number": null, "app": null, "name": null,
-                "claimed_number": null, "claimed_app": null,
-            }),
-        }
-    }
 }
 
 /// How long to wait for the next message to be sent.

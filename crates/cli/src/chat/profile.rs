@@ -9,7 +9,7 @@ use wormhole::chat::{Account, Client, Network, Options};
 use wormhole::store::{KeyName, Profile};
 use zeroize::Zeroizing;
 
-use super::explain;
+use super::{explain, refusal};
 use crate::args::TorArgs;
 use crate::args::chat::{AccountArgs, ClientArgs, DEFAULT_ACCOUNT};
 use crate::config::Config;
@@ -25,7 +25,7 @@ use crate::tor::TorChoice;
 /// The name is invalid, or there is no home directory.
 pub(super) fn directory(args: &AccountArgs) -> Result<PathBuf> {
     let name: KeyName = args.account.parse().map_err(|error| {
-        Failure::usage(format!("--account {:?}: {error}", printable::line(&args.account)))
+        Failure::usage(format!("--account '{}': {error}", printable::line(&args.account)))
     })?;
     let profile = Profile::of_user().ok_or_else(|| Failure::new("there is no home directory"))?;
     Ok(profile.chat(&name))
@@ -105,6 +105,16 @@ pub(super) async fn client(
     let account = account(open(args, console).await?, tor, config, console).await?;
     let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
     opened.map_err(|error| explain::open(&error, args).into())
+}
+
+/// Ends a client after a command. Returns what the command has returned.
+///
+/// # Errors
+/// Those of the command.
+pub(super) async fn close(client: Client, done: Result<()>) -> Result<()> {
+    refusal::remember(&client, done.is_err()).await;
+    client.close().await;
+    done
 }
 
 /// The account in a store, with the network to use.

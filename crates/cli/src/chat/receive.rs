@@ -9,7 +9,7 @@ mod left;
 mod note;
 mod queue;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -21,6 +21,7 @@ use wormhole::chat::{
 };
 
 use super::outbox::{self, Waiting};
+use super::people::{self, People};
 use super::show::{self, FileResult, NotSaved};
 use super::{explain, profile, who};
 use crate::args::chat::{AccountArgs, ReceiveArgs};
@@ -46,8 +47,7 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
     }
     let client = profile::client(&args.client, config, console).await?;
     let done = receive(&client, &args, directory, console).await;
-    client.close().await;
-    done
+    profile::close(client, done).await
 }
 
 async fn receive(
@@ -68,8 +68,10 @@ async fn receive(
     let now = Instant::now();
     let mut receiver = Receiver {
         client,
+        people: People::new(client, console).await?,
         account: &args.client.account,
         follows: args.follow,
+        to: args.to.as_deref(),
         files: FileSaver::new(client, directory, limits),
         reading: Reading::Waiting,
         last_event: now,
@@ -79,6 +81,7 @@ async fn receive(
         queue: Queue::default(),
         active: None,
         work: None,
+        waiting: Waiting::all(client, console).await?,
         kept: Vec::new(),
         left: LeftFiles::default(),
         retry_at: now + RETRY,
@@ -89,8 +92,11 @@ async fn receive(
 /// A running command.
 struct Receiver<'a> {
     client: &'a Client,
+    people: People,
     account: &'a AccountArgs,
     follows: bool,
+    /// The directory for files that the user has named.
+    to: Option<&'a Path>,
     files: FileSaver<'a>,
     reading: Reading,
     /// When something came from the client.
@@ -105,6 +111,8 @@ struct Receiver<'a> {
     /// The message whose files are being saved.
     active: Option<Pending>,
     work: Option<Work>,
+    /// The messages that were in the outbox at the beginning.
+    waiting: Waiting<'a>,
     /// Messages that stay in the store because files are left.
     kept: Vec<Pending>,
     /// The files that are left, until the user learns it.
@@ -134,7 +142,6 @@ enum Step {
 impl Receiver<'_> {
     async fn run(&mut self, console: &mut Console) -> Result<()> {
         let mut messages = self.client.messages();
-        let mut waiting = Waiting::all(self.client, console).await?;
         if self.follows {
             console.screen.show("Waiting for messages. End it with Ctrl-C before you write.");
         }
@@ -148,7 +155,7 @@ impl Receiver<'_> {
                 Step::Timer => self.timer(console),
             }
             if self.save_files(console).await? {
-                return self.send_waiting(&mut waiting, console).await;
+                return self.send_waiting(console).await;
             }
         }
     }
@@ -179,10 +186,12 @@ impl Receiver<'_> {
             Event::Disconnected(why) => self.disconnected(why, console),
             Event::Missed(_) => self.missed(console).await,
             Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
-                outbox::show_failed(self.client, console).await.map(drop)
+                self.waiting.show_failed(console).await
             }
             Event::IdentityChanged { .. } => self.other(event, console).await,
-            Event::Progress { .. } if self.follows => self.other(event, console).await,
+            Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
+                self.waiting.report_one(*message, console)
+            }
             // It is reported at the end.
             Event::Progress { .. } => Ok(()),
             // Later events of the SDK.
@@ -192,7 +201,10 @@ impl Receiver<'_> {
 
     /// Events were left out. What they said can be queried.
     async fn missed(&mut self, console: &mut Console) -> Result<()> {
-        outbox::show_failed(self.client, console).await?;
+        self.waiting.show_failed(console).await?;
+        if self.follows {
+            self.waiting.report_sent(console).await?;
+        }
         let changes = console.unless_interrupted(self.client.identity_changes()).await?;
         for change in changes.map_err(|error| explain::ended(&error))? {
             let event = Event::IdentityChanged { account: change.account, key: change.changed };
@@ -224,7 +236,7 @@ impl Receiver<'_> {
     /// All messages were shown that had waited.
     async fn up_to_date(&mut self, console: &mut Console) -> Result<()> {
         self.reading = Reading::UpToDate;
-        outbox::show_failed(self.client, console).await?;
+        self.waiting.show_failed(console).await?;
         if self.follows { console.report(&json!({"event": "chat-up-to-date"})) } else { Ok(()) }
     }
 
@@ -242,10 +254,23 @@ impl Receiver<'_> {
     }
 
     /// An event that is not a message.
-    async fn other(&self, event: &Event, console: &mut Console) -> Result<()> {
-        let contacts = console.unless_interrupted(self.client.contacts()).await?;
-        let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        show::event(event, &contacts, self.account, console)
+    async fn other(&mut self, event: &Event, console: &mut Console) -> Result<()> {
+        let account = match event {
+            Event::IdentityChanged { account, .. } => Some(*account),
+            Event::NotRead { from, .. } => from.map(|address| address.account),
+            Event::Connected
+            | Event::Disconnected(_)
+            | Event::Message(_)
+            | Event::Missed(_)
+            | Event::Progress { .. }
+            | Event::UpToDate => None,
+            // Later events of the SDK.
+            _ => None,
+        };
+        if account.is_some_and(|account| self.people.get(account).is_none()) {
+            self.people = People::new(self.client, console).await?;
+        }
+        show::event(event, &self.people, self.account, console)
     }
 
     /// Shows a message. Its files are saved later; until then, it stays in the store with a note about what has become of each
@@ -271,21 +296,23 @@ impl Receiver<'_> {
 
     fn show_text(&mut self, message: &ReceivedMessage, console: &Console) -> Result<()> {
         (self.has_shown, self.headed) = (true, Some(message.id));
-        show::message(message, console)?;
+        self.people.insert(message.from.clone());
+        show::message(message, &self.people, console)?;
         if message.identity_changed {
-            let (label, argument) = (who::label(&message.from), who::argument(&message.from));
+            let label = self.people.label(&message.from);
+            let argument = people::argument(&message.from);
             console.screen.show(&explain::changed_sender(&label, &argument, self.account));
         }
         Ok(())
     }
 
     /// Sends what had waited in the outbox.
-    async fn send_waiting(&self, waiting: &mut Waiting<'_>, console: &mut Console) -> Result<()> {
+    async fn send_waiting(&mut self, console: &mut Console) -> Result<()> {
         if !self.has_shown {
             console.screen.show("No new messages.");
         }
-        outbox::say_sent(waiting.send(console).await?, console);
-        outbox::show_failed(self.client, console).await?;
+        outbox::say_sent(self.waiting.send(console).await?, console);
+        self.waiting.show_failed(console).await?;
         outbox::say_waiting(self.client, self.account, console).await
     }
 

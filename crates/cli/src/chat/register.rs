@@ -24,7 +24,7 @@ pub(super) async fn register(
     let number: PhoneNumber = args
         .number
         .parse()
-        .map_err(|error| Failure::usage(format!("{:?}: {error}", printable::line(&args.number))))?;
+        .map_err(|error| Failure::usage(format!("'{}': {error}", printable::line(&args.number))))?;
     let server = server(&args)?;
     let transport = if args.voice { Transport::Voice } else { Transport::Sms };
     let store = profile::open_or_create(&args.client.account, args.ask_passphrase, console).await?;
@@ -48,9 +48,10 @@ pub(super) async fn register(
 /// # Errors
 /// The code is wrong, or the server cannot be reached.
 pub(super) async fn verify(args: VerifyArgs, config: &Config, console: &mut Console) -> Result<()> {
+    let code = six_digits(&args.code)?;
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    let me = console.unless_interrupted(account.verify(&args.code)).await?;
+    let me = console.unless_interrupted(account.verify(&code)).await?;
     let me = me.map_err(|error| explain::register(&error, &args.client.account))?;
     let id = me.address.account.to_string();
     console.report(&json!({
@@ -62,10 +63,25 @@ pub(super) async fn verify(args: VerifyArgs, config: &Config, console: &mut Cons
     console.print(&format!("{id}\n"))
 }
 
+/// The digits of a code. The server is not asked about anything else, because it permits only a few attempts.
+///
+/// # Errors
+/// It is not a code.
+fn six_digits(typed: &str) -> Result<String> {
+    let digits: String = typed.chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    if digits.len() == CODE && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(digits);
+    }
+    let shown = printable::line(typed);
+    Err(Failure::usage(format!("'{shown}' is not a code"))
+        .hint("a code has six digits, such as 123-456")
+        .into())
+}
+
 /// The server and the app of the options.
 fn server(args: &RegisterArgs) -> Result<Server> {
     let url: ServerUrl = args.server.parse().map_err(|error| {
-        Failure::usage(format!("--server {:?}: {error}", printable::line(&args.server)))
+        Failure::usage(format!("--server '{}': {error}", printable::line(&args.server)))
     })?;
     if !url.is_private() && !args.allow_plain {
         return Err(Failure::usage(format!(
@@ -79,7 +95,7 @@ fn server(args: &RegisterArgs) -> Result<Server> {
     let Some(app) = &args.app else { return Ok(server) };
     let name: AppName = app
         .parse()
-        .map_err(|error| Failure::usage(format!("--app {:?}: {error}", printable::line(app))))?;
+        .map_err(|error| Failure::usage(format!("--app '{}': {error}", printable::line(app))))?;
     let token = match &args.token_file {
         Some(file) => first_line(file)?,
         None => environment::text(TOKEN)?.map(Into::into).ok_or_else(|| {
@@ -91,6 +107,9 @@ fn server(args: &RegisterArgs) -> Result<Server> {
     let token: Token = token.parse().map_err(|error| Failure::usage(format!("{error}")))?;
     Ok(server.with_app(name, token))
 }
+
+/// Number of digits of a code.
+const CODE: usize = 6;
 
 /// The variable with the token of the app.
 const TOKEN: &str = "WORMHOLE_CHAT_TOKEN";

@@ -33,9 +33,8 @@ pub(super) async fn run(args: SendArgs, config: &Config, console: &mut Console) 
     let text = text(args.text.as_deref(), console).await?;
     let message = args.file.iter().fold(Message::text(text), Message::with_file);
     let client = profile::client(&args.client, config, console).await?;
-    let sent = send(&client, &args, message, console).await;
-    client.close().await;
-    sent
+    let done = send(&client, &args, message, console).await;
+    profile::close(client, done).await
 }
 
 async fn send(

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use wormhole::chat::store::{Protection, ProtectionKind, Registration, Store};
 
+use super::refusal::Refusal;
 use super::{explain, profile};
 use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith};
 use crate::console::Console;
 use crate::json::add_path;
-use crate::printable;
+use crate::{printable, units};
 
 /// Shows the account, after changing its protection if the user wants that.
 ///
@@ -45,16 +46,23 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
         Some(ProtectionKind::Passphrase) => "passphrase",
         _ => "key-file",
     };
+    let refusal = Refusal::stored(store).map_err(explain_store)?;
     let outbox = store.outbox().map_err(explain_store)?.len();
     let (received, failed) = (store.received_count(), store.failed_count());
+    let refused =
+        refusal.as_ref().map(|it| json!({"since": it.since, "reason": it.error().to_string()}));
     let mut value = json!({
         "event": "chat-account", "protection": protection, "waiting": received, "to_send": outbox,
-        "not_sent": failed,
+        "not_sent": failed, "refused": refused,
     });
     add_path(&mut value, &directory);
     add_registration(&mut value, registration.as_ref());
     console.report(&value)?;
     let mut text = registration.as_ref().map(|it| describe(it, &args.account)).unwrap_or_default();
+    if let Some(refusal) = &refusal {
+        let why = printable::line(&refusal.error().to_string());
+        text += &format!("refused     since {}: {why}\n", units::time(refusal.since));
+    }
     text += &format!("directory   {}\n", printable::path(&directory));
     text += &format!("protection  {protection}\n");
     text += &format!(
@@ -66,6 +74,11 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
         text += &format!("not sent    {}\n", messages(failed, ""));
     }
     console.print(&text)?;
+    if let Some(advice) = refusal
+        .and_then(|it| explain::request(&it.error(), &args.account).advice().map(str::to_owned))
+    {
+        console.screen.show(&format!("What to do: {advice}."));
+    }
     if outbox + failed > 0 {
         let list = explain::command("outbox", &args.account);
         console.screen.show(&format!("To send what waits, or to see why it is not sent: {list}"));

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{Attachment, Contact, Event, Progress, ReceivedMessage};
+use wormhole::chat::{Attachment, Event, ReceivedMessage};
 
-use super::{explain, who};
+use super::explain;
+use super::people::{self, People};
 use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::json::add_path;
@@ -75,11 +76,11 @@ impl FileResult<'_> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn message(message: &ReceivedMessage, console: &Console) -> Result<()> {
+pub(super) fn message(message: &ReceivedMessage, people: &People, console: &Console) -> Result<()> {
     console.report(&json!({
         "event": "chat-message",
         "id": message.id.0,
-        "from": person(&message.from),
+        "from": people::json(&message.from),
         "timestamp": message.timestamp.0,
         "text": message.text,
         "files": message.files.iter().map(described).collect::<Vec<_>>(),
@@ -87,20 +88,20 @@ pub(super) fn message(message: &ReceivedMessage, console: &Console) -> Result<()
     }))?;
     let text = safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { String::new() } else { format!(" {text}") };
-    console.print(&format!("{}:{text}\n{}", heading(message), file_lines(&message.files)))
+    console.print(&format!("{}:{text}\n{}", heading(message, people), file_lines(&message.files)))
 }
 
 /// Prints to which earlier message the files belong that are saved now.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn earlier(message: &ReceivedMessage, console: &Console) -> Result<()> {
-    console.print(&format!("{}: files of this earlier message\n", heading(message)))
+pub(super) fn earlier(message: &ReceivedMessage, people: &People, console: &Console) -> Result<()> {
+    console.print(&format!("{}: files of this earlier message\n", heading(message, people)))
 }
 
 /// When a message was sent, and by whom.
-fn heading(message: &ReceivedMessage) -> String {
-    format!("{}  {}", units::time(message.timestamp.0 / 1000), who::label(&message.from))
+fn heading(message: &ReceivedMessage, people: &People) -> String {
+    format!("{}  {}", units::time(message.timestamp.0 / 1000), people.label(&message.from))
 }
 
 /// One line for each file, but not for a thousand of them.
@@ -135,23 +136,18 @@ pub(super) fn size(bytes: u64) -> String {
 /// Standard output cannot be written.
 pub(super) fn event(
     event: &Event,
-    contacts: &[Contact],
+    people: &People,
     args: &AccountArgs,
     console: &Console,
 ) -> Result<()> {
     match event {
         Event::IdentityChanged { account, .. } => {
-            let known = contacts.iter().find(|contact| contact.account == *account);
-            let Some(contact) = known else { return Ok(()) };
-            console.report(&json!({"event": "chat-identity-changed", "who": person(contact)}))?;
-            let (label, argument) = (who::label(contact), who::argument(contact));
+            let who = people.json_of(*account);
+            console.report(&json!({"event": "chat-identity-changed", "who": who}))?;
+            let (label, argument) = (people.label_of(*account), people.argument_of(*account));
             console.screen.show(&explain::changed_recipient(&label, &argument, args));
         }
-        Event::NotRead { .. } => unreadable(event, contacts, console)?,
-        Event::Progress { message, to, progress: Progress::OnServer } => {
-            let to = to.to_string();
-            console.report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0}))?;
-        }
+        Event::NotRead { .. } => unreadable(event, people, console)?,
         // `receive.rs` handles these.
         Event::Connected
         | Event::Disconnected(_)
@@ -166,44 +162,45 @@ pub(super) fn event(
 }
 
 /// Shows that a message has arrived that cannot be read.
-fn unreadable(event: &Event, contacts: &[Contact], console: &Console) -> Result<()> {
+fn unreadable(event: &Event, people: &People, console: &Console) -> Result<()> {
     let Event::NotRead { id, from, timestamp, why, more } = event else { return Ok(()) };
     let account = from.map(|address| address.account);
-    let known = contacts.iter().find(|contact| Some(contact.account) == account);
     let why = printable::line(&why.to_string());
     console.report(&json!({
         "event": "chat-unreadable", "id": id.0, "reason": why, "more": more,
         "from": account.map(|account| account.to_string()),
         "timestamp": timestamp.map(|timestamp| timestamp.0),
     }))?;
-    let from = known.map(who::label).or_else(|| account.map(|it| it.to_string()));
-    let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
+    let unknown = || "an unknown sender".to_owned();
+    let from = account.map_or_else(unknown, |account| people.label_of(account));
     let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
-    let time = time.unwrap_or_default();
+    let line = unreadable_line(&from, &why, *more);
+    console.print(&format!("{}{line}\n", time.unwrap_or_default()))
+}
+
+/// The store keeps only some unreadable messages of one sender, and counts the others.
+fn unreadable_line(from: &str, why: &str, more: u64) -> String {
     let more = match more {
         0 => String::new(),
         1 => "; nor can 1 other message of this sender".to_owned(),
         more => format!("; nor can {more} other messages of this sender"),
     };
-    console.print(&format!("{time}{from}: this message cannot be read: {why}{more}\n"))
-}
-
-/// A person as JSON. A number that only an envelope names is a claim.
-pub(super) fn person(contact: &Contact) -> Value {
-    let is_bound = who::is_bound(contact);
-    let known = |value: &Option<String>| value.clone().filter(|_| is_bound);
-    let claimed = |value: &Option<String>| value.clone().filter(|_| !is_bound);
-    json!({
-        "account": contact.account.to_string(), "name": contact.name,
-        "number": known(&contact.number), "app": known(&contact.app),
-        "claimed_number": claimed(&contact.number), "claimed_app": claimed(&contact.app),
-    })
+    format!("{from}: this message cannot be read: {why}{more}")
 }
 
 /// Text without characters that control a terminal. All lines but the first are indented, so that none of them can look
-/// like the beginning of another message.
+/// like the beginning of another message. Joiners stay: emoji and several languages need them.
 pub(super) fn safe(text: &str) -> String {
-    printable::text(text.trim_end()).replace('\n', "\n    ")
+    let parts = text.trim_end().split_inclusive(is_joiner);
+    let parts = parts.map(|part| match part.strip_suffix(is_joiner) {
+        Some(before) => printable::text(before) + part.get(before.len()..).unwrap_or_default(),
+        None => printable::text(part),
+    });
+    parts.collect::<String>().replace('\n', "\n    ")
+}
+
+const fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 /// Most files of a message that are listed.
@@ -217,5 +214,21 @@ mod tests {
     fn a_text_cannot_look_like_two_messages() {
         assert_eq!(safe("one\n2026-01-01  Bob: two\n"), "one\n    2026-01-01  Bob: two");
         assert_eq!(safe("a\x1b[2J\rb"), "a\\u{1b}[2J\\rb");
+    }
+
+    #[test]
+    fn messages_that_were_only_counted_are_mentioned() {
+        let line = |more| unreadable_line("Bob", "it is damaged", more);
+        let one = "Bob: this message cannot be read: it is damaged";
+        assert_eq!(line(0), one);
+        assert_eq!(line(1), format!("{one}; nor can 1 other message of this sender"));
+        assert_eq!(line(900), format!("{one}; nor can 900 other messages of this sender"));
+    }
+
+    #[test]
+    fn an_emoji_of_several_characters_stays_as_it_is() {
+        assert_eq!(safe("👩\u{200d}💻 می\u{200c}خواهم"), "👩\u{200d}💻 می\u{200c}خواهم");
+        assert_eq!(safe("a\u{200d}\u{200d}\x07"), "a\u{200d}\u{200d}\\u{7}");
+        assert_eq!(safe("gpj\u{202e}exe"), "gpj\\u{202e}exe");
     }
 }

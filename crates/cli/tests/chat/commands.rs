@@ -12,8 +12,8 @@ fn two_people_in_two_apps_exchange_texts_and_files() {
     alice.succeed(&["send", BOB, "hello\x1b[2J\nsecond line"]);
     alice.succeed(&["send", &format!("{BOB}@com.example.two"), "--file", "photo.jpg", "a photo"]);
     let received = bob.succeed(&["receive"]);
-    // Bob has never asked the server for Alice's number: it is only what the envelope claims.
-    let from = format!(" (says it is {ALICE}@com.example.one): ");
+    // Nobody else whom Bob knows has this number.
+    let from = format!(" UTC  {ALICE}@com.example.one: ");
     assert!(
         received.contains(&format!("{from}hello\\u{{1b}}[2J\n    second line\n")),
         "{received}"
@@ -100,6 +100,12 @@ fn a_wrong_code_can_be_corrected_and_a_number_registered_once() {
     assert!(early.exit == 1 && early.stderr.contains("wormhole chat verify CODE"), "{early}");
     let code = service.code(ALICE);
     let wrong = if code == "000-000" { "111-111" } else { "000-000" };
+    // Only what may be a code is an attempt: the server permits two at once.
+    for typed in ["hello", "12-345", "1234567", ""] {
+        let not_a_code = alice.run(&["verify", typed]);
+        not_a_code.failed(2, &format!("'{typed}' is not a code"));
+        assert!(not_a_code.stderr.contains("six digits, such as 123-456"), "{not_a_code}");
+    }
     let refused = alice.run(&["verify", wrong]);
     assert!(refused.exit == 1 && refused.stderr.contains("code is wrong"), "{refused}");
     let id = alice.succeed(&["verify", &code]);
@@ -152,4 +158,60 @@ fn a_message_to_an_unknown_number_or_without_a_server_is_explained() {
     service.resume();
     alice.succeed(&["send", BOB, "third"]);
     assert_eq!(texts(&bob.messages()), ["first", "second", "third"]);
+}
+
+#[test]
+fn hints_name_the_account_of_the_command() {
+    let service = Service::new();
+    let alice = service.person("alice");
+    let nothing = alice.run(&["receive", "--account", "work"]);
+    nothing.failed(1, "there is no chat account 'work' here");
+    let register = "`wormhole chat register +NUMBER --server URL --account work`";
+    assert!(nothing.stderr.contains(register), "{nothing}");
+    let register = ["register", ALICE, "--server", &service.url, "--account", "work"];
+    let asked = alice.run(&register);
+    assert!(asked.stderr.contains("`wormhole chat verify CODE --account work`"), "{asked}");
+    let code = service.code(ALICE);
+    let wrong = if code == "000-000" { "111-111" } else { "000-000" };
+    let wrong = alice.run(&["verify", wrong, "--account", "work"]);
+    assert!(wrong.stderr.contains("register +NUMBER --server URL --account work`"), "{wrong}");
+    alice.succeed(&["verify", &code, "--account", "work"]);
+    let unknown = alice.run(&["send", "Bob", "hello", "--account", "work"]);
+    assert!(unknown.stderr.contains("`wormhole chat contacts --account work`"), "{unknown}");
+}
+
+#[test]
+fn the_account_shows_whether_the_server_has_refused_it() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    alice.succeed(&["receive"]);
+    assert!(!alice.succeed(&["config"]).contains("\nrefused"));
+    let new = service.registered("new", ALICE, "com.example.one");
+    alice
+        .run(&["send", BOB, "hello"])
+        .failed(1, "the server does not accept this account any more");
+    let config = alice.run(&["config"]);
+    assert!(config.out().contains("\nrefused     since 20"), "{config}");
+    let why =
+        " UTC: the server does not accept this account any more: it was deleted, or its number";
+    assert!(config.out().contains(why), "{config}");
+    assert!(config.stderr.contains("use it there"), "{config}");
+    let shown = alice.run(&["config", "--json"]).events().remove(0);
+    assert!(shown["refused"]["since"].as_u64().unwrap() > 1_600_000_000, "{shown}");
+    assert!(new.run(&["config", "--json"]).events()[0]["refused"].is_null());
+}
+
+#[test]
+fn the_own_account_is_not_a_contact() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.run(&["contacts", ALICE]).failed(2, "this is your own number");
+    let empty = alice.run(&["contacts"]);
+    assert!(empty.stdout.is_empty() && empty.stderr.contains("with anyone yet"), "{empty}");
+    alice.succeed(&["contacts", BOB]);
+    let listed = alice.succeed(&["contacts"]);
+    let id = bob.succeed(&["config", "--json"]);
+    let id = serde_json::from_str::<serde_json::Value>(&id).unwrap()["account"].clone();
+    assert_eq!(listed, format!("{}  {BOB}@com.example.one\n", id.as_str().unwrap()));
 }

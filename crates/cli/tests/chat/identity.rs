@@ -20,6 +20,12 @@ fn a_changed_identity_key_stops_sending_until_it_is_accepted() {
     let after = alice.run(&["safety", BOB]);
     assert!(after.out() != before && after.stderr.contains("It has changed"), "{after}");
     assert!(alice.succeed(&["contacts"]).contains("safety number has changed"));
+    // Alice's own half is in both numbers: only the other half says whose key it is.
+    let after_out = after.out();
+    let own: Vec<_> = after_out.lines().filter(|line| before.contains(line)).collect();
+    assert_eq!(own.len(), 1, "{after}");
+    let compare = format!("The line {} is your own half. It is in both numbers: compare", own[0]);
+    assert!(after.stderr.contains(&compare), "{after}");
 
     let mut declined = alice.start(&["safety", BOB, "--verify"]);
     declined.type_in("n\n");
@@ -187,8 +193,50 @@ fn a_number_with_another_account_is_explained_and_can_be_accepted() {
     let account = account.split_once('`').unwrap().0;
     assert!(owner.succeed(&["config"]).contains(account), "{moved}");
     alice.run(&["contacts", BOB, "--accept-account", "x"]).failed(2, "'x' is not an account id");
+    let own = alice.succeed(&["config", "--json"]);
+    let own = serde_json::from_str::<serde_json::Value>(&own).unwrap()["account"].clone();
+    let own = alice.run(&["contacts", BOB, "--accept-account", own.as_str().unwrap()]);
+    own.failed(2, "this is the id of your own account");
+    // The number that the new owner claims is that of somebody whom Alice knows.
+    owner.succeed(&["send", ALICE, "hello"]);
+    let received = alice.succeed(&["receive"]);
+    let claim = format!("  {account} (says it is {BOB}@com.example.one): hello\n");
+    assert!(received.contains(&claim), "{received}");
     let accepted = alice.run(&["contacts", BOB, "--accept-account", account]);
     assert!(accepted.exit == 0 && accepted.out().starts_with(account), "{accepted}");
+    let words = format!("From now on, messages to {BOB} go to the account {account}. Compare its");
+    assert!(accepted.stderr.contains(&words), "{accepted}");
     alice.succeed(&["send", BOB, "for the new owner"]);
     assert_eq!(texts(&owner.messages()), ["for the new owner"]);
+    let again = alice.run(&["contacts", BOB, "--accept-account", account]);
+    assert!(again.stderr.contains(&format!("{BOB} leads to the account {account} already.")));
 }
+
+#[test]
+fn the_account_of_a_contact_can_be_accepted_for_another_number() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    let carol = service.registered("carol", CAROL, "com.example.one");
+    for person in [BOB, CAROL] {
+        alice.succeed(&["send", person, "hello"]);
+    }
+    service.delete(&bob);
+    let id = carol.succeed(&["config", "--json"]);
+    let id = serde_json::from_str::<serde_json::Value>(&id).unwrap()["account"].clone();
+    let id = id.as_str().unwrap();
+    let accepted = alice.run(&["contacts", BOB, "--accept-account", id]);
+    let words = format!(
+        "messages to {BOB} go to the account {id}, and those to {CAROL} do not any more. Compare its \
+         safety number: `wormhole chat safety {BOB} --verify`"
+    );
+    assert!(accepted.exit == 0 && accepted.stderr.contains(&words), "{accepted}");
+    let unknown =
+        ["contacts", "+14155550109", "--accept-account", &id.replace(&id[..8], "00000000")];
+    let unknown = alice.run(&unknown);
+    assert!(unknown.stderr.contains("When you have exchanged a message, compare"), "{unknown}");
+    alice.succeed(&["send", BOB, "for Carol"]);
+    assert_eq!(texts(&carol.messages()), ["hello", "for Carol"]);
+}
+
+const CAROL: &str = "+14155550103";

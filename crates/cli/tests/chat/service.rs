@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use serde_json::Value;
-use wormhole::chat::store::Store;
+use wormhole::chat::store::{Store, StoreError};
 
 use crate::world::{Ended, Running};
 
@@ -86,22 +87,39 @@ impl Service {
 
     /// Deletes the account of a person at the server.
     pub(crate) fn delete(&self, person: &Person) {
-        let store = Store::open(&person.path("wormhole/chat/default"), None).unwrap();
+        let store = person.store();
         let registration = store.registration().unwrap().unwrap();
         let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
         let device = address.device.number();
         let login = format!("{}.{device}:{}", address.account, *registration.password);
         let login = BASE64.encode(login.as_bytes());
+        let headers = format!("X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n", app.name, *app.token);
+        self.request("DELETE /v1/accounts/me", &login, &headers, "");
+    }
+
+    /// Registers a number in the default app, with requests of our own. Returns the login for other requests.
+    pub(crate) fn register_by_hand(&self, number: &str) -> String {
+        let login = BASE64.encode(format!("{number}:a-long-password").as_bytes());
+        self.request(&format!("GET /v1/accounts/sms/code/{number}"), &login, "", "");
+        let code = self.code(number).replace('-', "");
+        let body = r#"{"registrationId": 1234, "fetchesMessages": true}"#;
+        self.request(&format!("PUT /v1/accounts/code/{code}"), &login, "", body);
+        login
+    }
+
+    /// Makes a request that must succeed.
+    #[track_caller]
+    pub(crate) fn request(&self, what: &str, login: &str, headers: &str, body: &str) {
+        let length = body.len();
         let request = format!(
-            "DELETE /v1/accounts/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\
-             X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n\r\n",
-            app.name, *app.token
+            "{what} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}"
         );
         let mut stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
-        assert!(response.starts_with("HTTP/1.1 2"), "{response}");
+        assert!(response.starts_with("HTTP/1.1 2"), "{what}: {response}");
     }
 
     /// A path in the folder of the test.
@@ -179,6 +197,18 @@ impl Person {
         let ended = self.run(arguments);
         assert_eq!(ended.exit, 0, "{arguments:?}: {ended}");
         ended.out()
+    }
+
+    /// The store of the default account.
+    pub(crate) fn store(&self) -> Store {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match Store::open(&self.path("wormhole/chat/default"), None) {
+                // A process that another test has just started holds the lock until it executes its program.
+                Err(StoreError::InUse) if Instant::now() < deadline => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// Registers a number in an app.

@@ -11,7 +11,7 @@ use super::{
     FileResult, FileState, LeftFiles, NotSaved, Outcome, Pending, RETRY, Reading, Receiver, Start,
     set_state,
 };
-use crate::chat::{explain, show, who};
+use crate::chat::{explain, people, show};
 use crate::console::Console;
 
 impl Receiver<'_> {
@@ -91,7 +91,7 @@ impl Receiver<'_> {
     fn print_below(&mut self, pending: &Pending, lines: &str, console: &Console) -> Result<()> {
         self.has_shown = true;
         if self.headed.replace(pending.message.id) != Some(pending.message.id) {
-            show::earlier(&pending.message, console)?;
+            show::earlier(&pending.message, &self.people, console)?;
         }
         console.print(lines)
     }
@@ -130,7 +130,7 @@ impl Receiver<'_> {
 
     /// Says which files wait, and what to do about it.
     fn say_left(&self, left: &LeftFiles, console: &Console) {
-        let (files, save) = (left.words(), explain::command(&left.command(), self.account));
+        let (files, save) = (left.words(), explain::command(&left.command(self.to), self.account));
         let drop = explain::command("receive --drop-files", self.account);
         let of = if left.messages > 1 {
             format!(" of {} messages", left.messages)
@@ -155,7 +155,8 @@ impl Receiver<'_> {
         let Some((count, message)) = counts.into_values().max_by_key(|(count, _)| *count) else {
             return;
         };
-        let (label, argument) = (who::label(&message.from), who::argument(&message.from));
+        let label = self.people.label(&message.from);
+        let argument = people::argument(&message.from);
         let drop = format!("receive --drop-files {argument}");
         let drop = explain::command(&drop, self.account);
         let kept = self.kept.len();

@@ -1,9 +1,13 @@
 //! Files that are left for another run of `chat receive`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::files::{LARGEST, MEGABYTE};
+use crate::args::chat::{DEFAULT_MAX_FILES, DEFAULT_MAX_SIZE};
 use crate::chat::show;
+use crate::printable;
+use crate::shell::quote;
 
 /// Why a file waits.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -59,23 +63,30 @@ impl LeftFiles {
 
     /// How many files, and their size.
     pub(super) fn words(&self) -> String {
+        self.sum().words()
+    }
+
+    fn sum(&self) -> LeftCount {
         let mut sum = LeftCount::default();
         for count in self.reasons.values() {
             sum.files += count.files;
             sum.bytes = sum.bytes.saturating_add(count.bytes);
         }
-        sum.words()
+        sum
     }
 
-    /// The command that saves them.
-    pub(super) fn command(&self) -> String {
+    /// The command that saves them, perhaps into another directory. It names only limits that must be higher than usual.
+    pub(super) fn command(&self, directory: Option<&Path>) -> String {
         let mut command = "receive".to_owned();
-        if self.reasons.contains_key(&LeftReason::TooMany) {
+        if let Some(directory) = directory {
+            command += &format!(" --to {}", quote(&printable::path(directory)));
+        }
+        if self.reasons.contains_key(&LeftReason::TooMany) && self.largest > DEFAULT_MAX_FILES {
             command += &format!(" --max-files {}", self.largest);
         }
-        if let Some(count) = self.reasons.get(&LeftReason::TooLarge) {
-            let needed = count.bytes.div_ceil(MEGABYTE).max(1);
-            command += &format!(" --max-size {needed}");
+        let megabytes = self.sum().bytes.div_ceil(MEGABYTE);
+        if megabytes > DEFAULT_MAX_SIZE {
+            command += &format!(" --max-size {megabytes}");
         }
         command
     }
@@ -94,16 +105,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_raises_only_the_limits_that_were_reached() {
+    fn the_command_raises_only_the_limits_that_are_too_low() {
         let mut left = LeftFiles { messages: 1, largest: 20, ..LeftFiles::default() };
         left.add(LeftReason::Other("the disk is full".to_owned()), Some(5));
-        assert_eq!(left.command(), "receive");
+        assert_eq!(left.command(None), "receive");
         left.add(LeftReason::TooLarge, Some(1_000_001));
-        assert_eq!(left.command(), "receive --max-size 2");
+        assert_eq!(left.words(), "2 files (1.0 MB)");
+        assert_eq!(left.command(None), "receive");
         left.add(LeftReason::TooMany, Some(1));
-        assert_eq!(left.command(), "receive --max-files 20 --max-size 2");
-        assert_eq!(left.words(), "3 files (1.0 MB)");
+        assert_eq!(left.command(None), "receive --max-files 20");
         left.add(LeftReason::TooLarge, None);
-        assert_eq!(left.command(), "receive --max-files 20 --max-size 106");
+        left.add(LeftReason::TooMany, Some(100_000_000));
+        assert_eq!(left.command(None), "receive --max-files 20 --max-size 206");
+    }
+
+    #[test]
+    fn the_command_saves_into_the_same_directory() {
+        let mut left = LeftFiles { messages: 1, largest: 1, ..LeftFiles::default() };
+        left.add(LeftReason::TooLarge, Some(300_000_000));
+        let command = left.command(Some("my files".as_ref()));
+        assert_eq!(command, "receive --to 'my files' --max-size 300");
     }
 }

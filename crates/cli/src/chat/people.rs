@@ -1,0 +1,225 @@
+//! The contacts of an account, to name people.
+//!
+//! `who.rs` finds the person that a command names.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use wormhole::chat::{AccountId, Client, Contact, Destination};
+
+use super::explain;
+use crate::console::Console;
+use crate::printable;
+
+/// The contacts of an account.
+#[derive(Debug)]
+pub(super) struct People {
+    own_account: AccountId,
+    own_number: String,
+    contacts: BTreeMap<AccountId, Contact>,
+}
+
+impl People {
+    /// All contacts.
+    ///
+    /// # Errors
+    /// The client has ended, or a signal came.
+    pub(super) async fn new(client: &Client, console: &mut Console) -> Result<Self> {
+        let contacts = console.unless_interrupted(client.contacts()).await?;
+        let contacts = contacts.map_err(|error| explain::ended(&error))?;
+        let me = client.me();
+        Ok(Self {
+            own_account: me.address.account,
+            own_number: me.number.to_string(),
+            contacts: contacts.into_iter().map(|contact| (contact.account, contact)).collect(),
+        })
+    }
+
+    /// The contacts, except the user's own account.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Contact> {
+        self.contacts.values().filter(|contact| contact.account != self.own_account)
+    }
+
+    /// The contact of this account, if there is one.
+    pub(super) fn get(&self, account: AccountId) -> Option<&Contact> {
+        self.contacts.get(&account)
+    }
+
+    /// Adds a contact, or replaces the one of this account.
+    pub(super) fn insert(&mut self, contact: Contact) {
+        self.contacts.insert(contact.account, contact);
+    }
+
+    /// How a contact is called: by your own name for it, its number, or its account id. If the server has not led from the
+    /// number to this account, and somebody else has this number, too, it is only quoted.
+    pub(super) fn label(&self, contact: &Contact) -> String {
+        let name = contact.name.as_deref().map(printable::line);
+        match (name, number(contact)) {
+            (Some(name), Some(number)) if is_bound(contact) => format!("{name} ({number})"),
+            (Some(name), _) => name,
+            (None, Some(number)) if is_bound(contact) || self.is_only_owner(contact) => number,
+            (None, Some(number)) => format!("{} (says it is {number})", contact.account),
+            (None, None) => contact.account.to_string(),
+        }
+    }
+
+    /// How the contact of an account is called.
+    pub(super) fn label_of(&self, account: AccountId) -> String {
+        self.get(account).map_or_else(|| account.to_string(), |contact| self.label(contact))
+    }
+
+    /// What a command accepts as `WHO` for an account.
+    pub(super) fn argument_of(&self, account: AccountId) -> String {
+        self.get(account).map_or_else(|| account.to_string(), argument)
+    }
+
+    /// The person with an account as JSON.
+    pub(super) fn json_of(&self, account: AccountId) -> Value {
+        match self.get(account) {
+            Some(contact) => json(contact),
+            None => json!({
+                "account": account.to_string(), "number": null, "app": null, "name": null,
+                "claimed_number": null, "claimed_app": null,
+            }),
+        }
+    }
+
+    /// Whether no other contact has the number of this one, in any app. The number is not your own, either.
+    fn is_only_owner(&self, contact: &Contact) -> bool {
+        let is_other = |it: &Contact| it.account != contact.account && it.number == contact.number;
+        let is_own = contact.number.as_deref() == Some(self.own_number.as_str());
+        !is_own && !self.contacts.values().any(is_other)
+    }
+}
+
+/// Whether the server has led us from the number to this account. Otherwise the number is only what an envelope claims.
+pub(super) const fn is_bound(contact: &Contact) -> bool {
+    contact.is_default || contact.is_in_app
+}
+
+/// Whether a number leads to this contact.
+pub(super) fn is_bound_to(contact: &Contact, number: &Destination) -> bool {
+    let has = |text: &str| contact.number.as_deref() == Some(text);
+    match number {
+        Destination::Account(account) => contact.account == *account,
+        Destination::Number(number) => contact.is_default && has(number.as_str()),
+        Destination::NumberInApp(number, app) => {
+            contact.is_in_app
+                && has(number.as_str())
+                && contact.app.as_deref() == Some(app.as_str())
+        }
+    }
+}
+
+/// The number of a contact, with its app.
+fn number(contact: &Contact) -> Option<String> {
+    let number = printable::line(contact.number.as_ref()?);
+    Some(match &contact.app {
+        Some(app) => format!("{number}@{}", printable::line(app)),
+        None => number,
+    })
+}
+
+/// What a command accepts as `WHO` for this contact. A number that is only known from an envelope may be somebody else's.
+pub(super) fn argument(contact: &Contact) -> String {
+    let in_app = number(contact).filter(|_| contact.is_in_app);
+    let plain = contact.number.as_deref().filter(|_| contact.is_default).map(printable::line);
+    plain.or(in_app).unwrap_or_else(|| contact.account.to_string())
+}
+
+/// A person as JSON. A number that only an envelope names is a claim.
+pub(super) fn json(contact: &Contact) -> Value {
+    let is_bound = is_bound(contact);
+    let known = |value: &Option<String>| value.clone().filter(|_| is_bound);
+    let claimed = |value: &Option<String>| value.clone().filter(|_| !is_bound);
+    json!({
+        "account": contact.account.to_string(), "name": contact.name,
+        "number": known(&contact.number), "app": known(&contact.app),
+        "claimed_number": claimed(&contact.number), "claimed_app": claimed(&contact.app),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: &str = "+14155550101";
+    const BOB: &str = "+14155550102";
+
+    fn contact(first_byte: u8) -> Contact {
+        Contact {
+            account: AccountId::from_bytes([first_byte; 16]),
+            number: Some(BOB.to_owned()),
+            app: Some("com.two".to_owned()),
+            name: None,
+            verified: None,
+            is_default: false,
+            is_in_app: false,
+        }
+    }
+
+    /// The contacts of Alice.
+    fn people<const N: usize>(contacts: [Contact; N]) -> People {
+        People {
+            own_account: AccountId::from_bytes([9; 16]),
+            own_number: ALICE.to_owned(),
+            contacts: contacts.map(|contact| (contact.account, contact)).into(),
+        }
+    }
+
+    #[test]
+    fn only_numbers_that_the_server_led_to_are_used_as_arguments() {
+        let mut contact = contact(1);
+        assert_eq!(argument(&contact), contact.account.to_string());
+        contact.is_in_app = true;
+        assert_eq!(argument(&contact), format!("{BOB}@com.two"));
+        contact.is_default = true;
+        assert_eq!(argument(&contact), BOB);
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_has_is_shown_as_a_claim() {
+        let (stranger, mut bob) = (contact(1), contact(2));
+        let number = format!("{BOB}@com.two");
+        let claim = format!("{} (says it is {number})", stranger.account);
+        assert_eq!(people([stranger.clone()]).label(&stranger), number);
+        assert_eq!(people([stranger.clone(), bob.clone()]).label(&stranger), claim);
+        (bob.is_default, bob.app) = (true, Some("com.one".to_owned()));
+        let people = people([stranger.clone(), bob.clone()]);
+        assert_eq!(people.label(&stranger), claim);
+        assert_eq!(people.label(&bob), format!("{BOB}@com.one"));
+        let named = Contact { name: Some("Bob".into()), ..stranger };
+        assert_eq!(people.label(&named), "Bob");
+        let named = Contact { name: Some("Bob".into()), ..bob };
+        assert_eq!(people.label(&named), format!("Bob ({BOB}@com.one)"));
+    }
+
+    #[test]
+    fn nobody_else_is_shown_with_your_own_number() {
+        let stranger = Contact { number: Some(ALICE.to_owned()), ..contact(1) };
+        let claim = format!("{} (says it is {ALICE}@com.two)", stranger.account);
+        assert_eq!(people([stranger.clone()]).label(&stranger), claim);
+    }
+
+    #[test]
+    fn the_own_account_is_not_another_person() {
+        let (own, bob) = (contact(9), contact(1));
+        let people = people([own, bob.clone()]);
+        assert_eq!(people.others().collect::<Vec<_>>(), [&bob]);
+    }
+
+    #[test]
+    fn names_from_the_server_cannot_control_the_terminal() {
+        let mut contact = contact(1);
+        let label = |contact: &Contact| people([]).label(contact);
+        (contact.number, contact.app) = (Some("+1415\x1b[2J".into()), Some("one\n".into()));
+        assert_eq!(label(&contact), "+1415\\u{1b}[2J@one");
+        contact.is_default = true;
+        assert_eq!(label(&contact), "+1415\\u{1b}[2J@one");
+        contact.name = Some("Bob\u{202e}".into());
+        assert!(label(&contact).starts_with("Bob\\u{202e} ("));
+        (contact.number, contact.name) = (None, None);
+        assert_eq!(label(&contact), contact.account.to_string());
+    }
+}
