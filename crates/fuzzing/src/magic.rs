@@ -8,6 +8,9 @@ use wormhole_kit::{Input, LinkId, Output, Secret, Session, UnixTime};
 use wormhole_magic::AppId;
 use wormhole_magic::code::uri::TransferUri;
 use wormhole_magic::code::{Code, completion};
+use wormhole_magic::dilation::frame::{FrameBuffer, MAX_FRAME, PREFIX};
+use wormhole_magic::dilation::noise::{self, Initiator};
+use wormhole_magic::dilation::{DilationMessage, DilationRecord};
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
 use wormhole_magic::mailbox::server::Client;
@@ -28,6 +31,8 @@ use crate::Body;
 pub const BODIES: &[(&str, Body)] = &[
     ("ack", ack),
     ("code", code),
+    ("dilation_frames", dilation_frames),
+    ("dilation_message", dilation_message),
     ("file_name", file_name),
     ("hashcash_stamp", hashcash_stamp),
     ("hints", hints),
@@ -58,6 +63,35 @@ pub fn code(bytes: &[u8]) {
     }
     for completed in completion::complete_words(text, std::num::NonZeroU8::MIN) {
         assert!(completed.starts_with(text));
+    }
+}
+
+/// What a peer sends on a dilated connection after the prologue: frames, and records in frames.
+pub fn dilation_frames(bytes: &[u8]) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let psk = Secret::new([7; 32]);
+    let (initiator, first) = Initiator::start(&psk, &mut rng);
+    let (answer, mut sealer, mut opener) =
+        noise::respond(&psk, &first, &mut rng).expect("a handshake with ourselves");
+    let (_, mut forged) = initiator.finish(&answer).expect("a handshake with ourselves");
+    let mut buffer = FrameBuffer::default();
+    for piece in bytes.chunks(7) {
+        buffer.push(piece);
+        while let Ok(Some(frame)) = buffer.next_frame(noise::TAG, MAX_FRAME) {
+            assert!(forged.open(frame).is_err());
+        }
+    }
+    let Ok(record) = DilationRecord::decode(bytes.to_vec()) else { return };
+    assert_eq!(record.encode(), bytes);
+    let (head, body) = record.encode_parts();
+    let frame = sealer.seal(&head, body).expect("a short record");
+    assert!(opener.open(frame[PREFIX..].to_vec()).is_err(), "our own frame came back");
+}
+
+/// A message about a dilated connection that a peer sends through the mailbox.
+pub fn dilation_message(bytes: &[u8]) {
+    if let Ok(message) = DilationMessage::decode(bytes) {
+        assert_eq!(DilationMessage::decode(&message.encode()), Ok(message));
     }
 }
 

@@ -32,6 +32,11 @@ impl Key {
         Self(bytes)
     }
 
+    /// The key itself, for derivations of this crate.
+    pub(crate) const fn secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
     /// Derives `length` bytes for the application's `purpose`, which is normalised to NFC. Both sides
     /// derive the same bytes.
     ///

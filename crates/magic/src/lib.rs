@@ -1,4 +1,4 @@
-//! The Magic Wormhole protocols without I/O: codes, mailbox, transit, file transfer, and the relay.
+//! The Magic Wormhole protocols without I/O: codes, mailbox, transit, dilation, file transfer, and the relay.
 //!
 //! This crate uses no sockets, files, clocks or operating system randomness; the caller provides them.
 //!
@@ -8,6 +8,7 @@
 
 mod app_id;
 pub mod code;
+pub mod dilation;
 pub mod key;
 pub mod mailbox;
 pub mod relay;

@@ -1,7 +1,5 @@
 //! The known answers of `vectors/magic/vectors.json`, which the Python reference computed: codes,
-//! keys, sealed messages, transit and file transfer.
-//!
-//! Not dilation: it is not implemented yet, and its answers wait for it (`EXPECTED` says which).
+//! keys, sealed messages, transit, dilation and file transfer.
 
 #![expect(
     clippy::indexing_slicing,
@@ -10,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+mod dilation;
 mod keys;
 mod spake2;
 mod transit;
@@ -27,7 +26,7 @@ const EXPECTED: &[(&str, &str, &[&str])] = &[
     ("derive_phase_key", "keys", &["_desc", "cases", "key"]),
     (
         "dilation",
-        "waits for dilation",
+        "dilation",
         &[
             "_desc",
             "dilation_key",

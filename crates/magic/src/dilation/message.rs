@@ -1,0 +1,125 @@
+//! The messages that two sides exchange through the mailbox, in the phases `dilate-0`, `dilate-1`, ... (dilation-protocol.md
+//! "L1").
+
+use serde_json::{Value, json};
+
+use super::keys::DilationSide;
+use crate::transit::hint::Hint;
+
+/// A mailbox message about the dilated connection: a JSON object with a `type`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DilationMessage {
+    /// Starts: announces the side, which decides who leads.
+    Please(DilationSide),
+    /// Where the sender can be reached. A list adds to earlier lists of the same generation.
+    Hints(Vec<Hint>),
+    /// From the leader: the connection is lost, start the next generation.
+    Reconnect,
+    /// From the follower: the next generation has started.
+    Reconnecting,
+    /// From a follower of this project: the connection is lost, and the leader may not know that. Others ignore it.
+    Lost,
+    /// From a peer of this project: it leaves, and needs no further connection. Others ignore it.
+    Leaving,
+    /// Another type, which is ignored.
+    Unknown,
+}
+
+impl DilationMessage {
+    /// Decodes a message.
+    ///
+    /// # Errors
+    /// It is not a JSON object with a `type`, or a `please` without a usable side.
+    pub fn decode(plaintext: &[u8]) -> Result<Self, MalformedDilationMessage> {
+        let value: Value = serde_json::from_slice(plaintext).map_err(|_| MALFORMED)?;
+        let kind = value.get("type").and_then(Value::as_str).ok_or(MALFORMED)?;
+        Ok(match kind {
+            "please" => {
+                let side = value.get("side").and_then(Value::as_str).ok_or(MALFORMED)?;
+                Self::Please(DilationSide::parse(side).ok_or(MALFORMED)?)
+            }
+            "connection-hints" => {
+                Self::Hints(Hint::parse_list(value.get("hints").unwrap_or(&Value::Null)))
+            }
+            "reconnect" => Self::Reconnect,
+            "reconnecting" => Self::Reconnecting,
+            LOST => Self::Lost,
+            LEAVING => Self::Leaving,
+            _ => Self::Unknown,
+        })
+    }
+
+    /// Encodes the message.
+    pub fn encode(&self) -> Vec<u8> {
+        let value = match self {
+            Self::Please(side) => {
+                json!({ "type": "please", "side": side.as_str(), "use-version": VERSION })
+            }
+            Self::Hints(hints) => {
+                json!({ "type": "connection-hints", "hints": Hint::encode_list(hints) })
+            }
+            Self::Reconnect => json!({ "type": "reconnect" }),
+            Self::Reconnecting => json!({ "type": "reconnecting" }),
+            Self::Lost => json!({ "type": LOST }),
+            Self::Leaving => json!({ "type": LEAVING }),
+            Self::Unknown => json!({ "type": "unknown" }),
+        };
+        value.to_string().into_bytes()
+    }
+}
+
+/// A mailbox message that cannot be decoded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the peer sent a malformed message about the dilated connection")]
+pub struct MalformedDilationMessage;
+
+const MALFORMED: MalformedDilationMessage = MalformedDilationMessage;
+
+/// The version of the protocol, as in `can-dilate`.
+pub(super) const VERSION: &str = "ged";
+
+const LOST: &str = "connection-lost";
+const LEAVING: &str = "leaving";
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::transit::hint::TcpHint;
+
+    #[test]
+    fn messages_survive_encoding_and_decoding() {
+        let side = DilationSide::leading(&mut ChaCha8Rng::seed_from_u64(1));
+        for message in [
+            DilationMessage::Please(side),
+            DilationMessage::Hints(vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))]),
+            DilationMessage::Reconnect,
+            DilationMessage::Reconnecting,
+            DilationMessage::Lost,
+            DilationMessage::Leaving,
+            DilationMessage::Unknown,
+        ] {
+            assert_eq!(DilationMessage::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn malformed_messages_are_refused() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"please"}"#,
+            r#"{"type":"please","side":7}"#,
+            r#"{"type":"please","side":""}"#,
+        ] {
+            assert_eq!(DilationMessage::decode(text.as_bytes()), Err(MALFORMED), "{text}");
+        }
+        let hints = DilationMessage::decode(br#"{"type":"connection-hints"}"#);
+        assert_eq!(hints, Ok(DilationMessage::Hints(vec![])));
+    }
+}
