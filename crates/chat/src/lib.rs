@@ -67,6 +67,7 @@ mod ratchet;
 mod record;
 pub mod service;
 mod session;
+mod spqr;
 mod time;
 mod websocket;
 mod x3dh;
@@ -103,6 +104,7 @@ pub use record::{
     Trust, UsedPreKeys,
 };
 pub use session::{DecryptError, EncryptError};
+pub use spqr::{SpqrChunk, SpqrDecodeError, SpqrMessage, SpqrPayload};
 pub use time::Timestamp;
 pub use websocket::{
     CLOSE_MALFORMED, MAX_FRAME, WebSocketError, WebSocketMessage, WebSocketRequest,

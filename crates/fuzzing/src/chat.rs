@@ -10,7 +10,8 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey,
     PreKeyBundle, PreKeySignalMessage, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
-    SignalMessage, SignalingKey, SignedPreKey, Timestamp, Trust, WebSocketMessage, pad, unpad,
+    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage,
+    pad, unpad,
 };
 
 use crate::Body;
@@ -24,6 +25,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_push_payload", push_payload),
     ("chat_session_record", session_record),
     ("chat_signal_message", signal_message),
+    ("chat_spqr", spqr),
     ("chat_websocket", websocket),
 ];
 
@@ -94,6 +96,15 @@ pub fn signal_message(bytes: &[u8]) {
     let mut record = READER.record.clone();
     if record.decrypt(ROUTE, &message, &mut rng()).is_err() {
         assert_eq!(record, READER.record);
+    }
+}
+
+/// The field of the post-quantum ratchet.
+pub fn spqr(bytes: &[u8]) {
+    if let Ok(Some(message)) = SpqrMessage::decode(bytes) {
+        let encoded = message.encode();
+        assert!(encoded.len() <= bytes.len());
+        assert_eq!(SpqrMessage::decode(&encoded), Ok(Some(message)));
     }
 }
 
