@@ -28,7 +28,7 @@ pub mod store;
 pub use account::{Account, AccountState};
 pub use client::{Client, Events, Messages, Options, RouteHook, SentMessage};
 pub use error::{
-    AttachmentError, Ended, IdentityError, NotSent, OpenError, ReadError, RegisterError,
+    AttachmentError, Ended, IdentityError, NotOpened, NotSent, OpenError, ReadError, RegisterError,
     RequestError, SendError, SendFailure,
 };
 pub use message::{

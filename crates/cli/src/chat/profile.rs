@@ -104,7 +104,7 @@ pub(super) async fn client(
     let ClientArgs { account: args, tor } = args;
     let account = account(open(args, console).await?, tor, config, console).await?;
     let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
-    opened.map_err(|error| explain::open(&error, args).into())
+    opened.map_err(|error| explain::open(&error.why, args).into())
 }
 
 /// Ends a client after a command. Returns what the command has returned.
@@ -113,7 +113,7 @@ pub(super) async fn client(
 /// Those of the command.
 pub(super) async fn close(client: Client, done: Result<()>) -> Result<()> {
     refusal::remember(&client, done.is_err()).await;
-    client.close().await;
+    let _account = client.close().await;
     done
 }
 

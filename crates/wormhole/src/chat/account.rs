@@ -1,6 +1,6 @@
 //! The account in a store: registering a number, and confirming it with a code.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -261,44 +261,58 @@ fn number(registration: &Registration) -> Result<PhoneNumber, StoreError> {
 pub(super) struct SharedStore(Arc<Mutex<Store>>);
 
 impl SharedStore {
-    /// A reference that does not keep the store open.
-    pub(super) fn downgrade(&self) -> WeakStore {
-        WeakStore(Arc::downgrade(&self.0))
-    }
-
     /// Does something with the store on a blocking thread.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> T {
-        let store = Arc::clone(&self.0);
-        let running = tokio::task::spawn_blocking(move || {
-            // A transaction that was interrupted by a panic has no effect.
-            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match running.await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is being shut down, and drops this future as well.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        let store = self.clone();
+        blocking(move || store.with(work)).await
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
+        work(&mut lock(&self.0))
     }
 }
 
-/// A store that is used while its client runs.
+/// The store of a client, as its handles use it: until the client ends.
 #[derive(Clone, Debug)]
-pub(super) struct WeakStore(Weak<Mutex<Store>>);
+pub(super) struct ClientStore(Arc<Mutex<Option<SharedStore>>>);
 
-impl WeakStore {
+impl ClientStore {
+    pub(super) fn new(store: SharedStore) -> Self {
+        Self(Arc::new(Mutex::new(Some(store))))
+    }
+
     /// Does something with the store on a blocking thread. `None` if the client has ended.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Option<T> {
-        let store = SharedStore(self.0.upgrade()?);
-        Some(store.run(work).await)
+        let store = Arc::clone(&self.0);
+        blocking(move || lock(&store).as_ref().map(|store| store.with(work))).await
+    }
+
+    /// Takes the store away from the handles, when they have done with it what they have begun. Blocks until then.
+    pub(super) fn close(&self) {
+        *lock(&self.0) = None;
+    }
+}
+
+/// What was interrupted by a panic has no effect: the store works in transactions.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something on a blocking thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being shut down, and drops this future as well.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -18,9 +18,9 @@ use tokio::time::sleep;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
 
-use super::account::{Account, WeakStore, service_of};
+use super::account::{Account, ClientStore, service_of};
 use super::driver::{Counts, Driver, Signals, Start};
-use super::error::{AttachmentError, Ended, OpenError, SendError};
+use super::error::{AttachmentError, Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
 use super::service::Service;
 use super::store::{Contact, ReceivedId};
@@ -33,11 +33,12 @@ pub use sent::SentMessage;
 /// A client of one account. It connects in the background, and reconnects by itself.
 ///
 /// This is a handle that can be cloned. When the last one is dropped, the client finishes writing to its store and ends.
+/// [`close`](Self::close) also waits for that.
 #[derive(Clone)]
 pub struct Client {
     me: Arc<Me>,
     options: Arc<Options>,
-    store: WeakStore,
+    store: ClientStore,
     service: Arc<Service>,
     signals: Arc<Signals>,
     tasks: mpsc::Sender<super::driver::Task>,
@@ -81,24 +82,20 @@ impl Client {
     /// Starts a client for a registered account. Sends what is in the outbox.
     ///
     /// # Errors
-    /// The account is not registered, or the store cannot be used.
-    pub async fn open(account: Account, options: Options) -> Result<Self, OpenError> {
-        let Account { store, network } = account;
-        let restored = store.run(|store| {
-            let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
-            if registration.account.is_none() {
-                return Err(OpenError::NotRegistered);
-            }
-            // Derives public keys, which takes some time.
-            let core = Core::restore(store.client_rows()?)?;
-            Ok((registration, core, store.contacts()?, Counts::of(store)))
-        });
-        let (registration, core, contacts, counts) = restored.await?;
-        let me = Arc::new(Me::of(&registration).ok_or(OpenError::NotRegistered)?);
-        let service = service_of(&registration, &network)?;
+    /// The account is not registered, or the store cannot be used. The error contains the account, so that it can be opened
+    /// again.
+    pub async fn open(account: Account, options: Options) -> Result<Self, NotOpened> {
+        match Restored::of(&account).await {
+            Ok(restored) => Ok(Self::start(account, options, restored)),
+            Err(why) => Err(NotOpened { account, why }),
+        }
+    }
+
+    fn start(account: Account, options: Options, restored: Restored) -> Self {
+        let Restored { core, me, service, contacts, counts } = restored;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
-        let weak = store.downgrade();
+        let store = ClientStore::new(account.store.clone());
         let signals = Arc::new(Signals {
             events: broadcast::Sender::new(MAX_EVENTS),
             news: watch::Sender::default(),
@@ -107,7 +104,7 @@ impl Client {
         });
         let start = Start {
             core,
-            store,
+            store: account.store.clone(),
             service: Arc::clone(&service),
             contacts,
             counts,
@@ -115,8 +112,9 @@ impl Client {
             signals: Arc::clone(&signals),
             tasks,
         };
-        tokio::spawn(Driver::new(start).run());
-        Ok(Self { me, options: Arc::new(options), store: weak, service, signals, tasks: sender })
+        tokio::spawn(Driver::new(start).run(account, store.clone()));
+        let (me, options) = (Arc::new(me), Arc::new(options));
+        Self { me, options, store, service, signals, tasks: sender }
     }
 
     /// Our account.
@@ -255,10 +253,12 @@ impl Client {
     }
 
     /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
-    /// any more.
-    pub async fn close(self) {
-        let _ended = self.tasks.send(Box::new(Driver::close)).await;
-        self.wait_for_end().await;
+    /// any more. When the returned account is dropped, the store is closed, and another process can open it.
+    ///
+    /// # Errors
+    /// The client had ended already: it was closed through another handle, or it has failed. Its store is closed.
+    pub async fn close(self) -> Result<Account, Ended> {
+        self.ask(Driver::close).await
     }
 
     async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
@@ -325,6 +325,33 @@ impl Client {
         let ended = ended.wait_for(Option::is_some).await;
         // The sender is in this handle.
         ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ended::Closed)
+    }
+}
+
+/// What a client starts with.
+struct Restored {
+    core: Core,
+    me: Me,
+    service: Service,
+    contacts: Vec<Contact>,
+    counts: Counts,
+}
+
+impl Restored {
+    async fn of(account: &Account) -> Result<Self, OpenError> {
+        let restored = account.store.run(|store| {
+            let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
+            if registration.account.is_none() {
+                return Err(OpenError::NotRegistered);
+            }
+            // Derives public keys, which takes some time.
+            let core = Core::restore(store.client_rows()?)?;
+            Ok((registration, core, store.contacts()?, Counts::of(store)))
+        });
+        let (registration, core, contacts, counts) = restored.await?;
+        let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
+        let service = service_of(&registration, &account.network)?;
+        Ok(Self { core, me, service, contacts, counts })
     }
 }
 

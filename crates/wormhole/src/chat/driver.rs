@@ -23,7 +23,7 @@ use wormhole_chat::{
 };
 
 use super::RequestError;
-use super::account::{SharedStore, now};
+use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent, SendFailure};
 use super::message::{Connection, Event, Progress};
 use super::service::{KeyCount, Service};
@@ -80,6 +80,8 @@ pub(super) struct Driver {
     max_unread: usize,
     /// Whether the server has delivered everything that had waited, but not all of it may be in the store.
     is_up_to_date: bool,
+    /// Who wants the account back when the client has ended.
+    closing: Option<oneshot::Sender<Account>>,
 }
 
 /// What a driver starts with.
@@ -129,23 +131,32 @@ impl Driver {
             counts,
             max_unread,
             is_up_to_date: false,
+            closing: None,
         }
     }
 
-    /// Runs until all handles are dropped, or the store fails.
-    pub(super) async fn run(mut self) {
-        let mut ending = Ending { signals: Arc::clone(&self.signals), why: Ended::Failed };
+    /// Runs until it is closed, all handles are dropped, or the store fails.
+    pub(super) async fn run(mut self, account: Account, handles: ClientStore) {
+        let signals = Arc::clone(&self.signals);
+        let account = Some(account);
+        let mut ending = Ending { signals, handles, account, why: Ended::Failed };
         self.input(ClientInput::Connected);
-        let store = self.store.clone();
-        ending.why = match self.serve().await {
-            Ok(()) => Ended::Closed,
-            Err(error) => Ended::Store(error),
+        let closing = match self.serve().await {
+            Ok(closing) => {
+                ending.why = Ended::Closed;
+                closing
+            }
+            Err(error) => {
+                ending.why = Ended::Store(error);
+                None
+            }
         };
-        // SQLite writes its log into the database when it is closed.
-        let _closed = tokio::task::spawn_blocking(move || drop(store)).await;
+        // Here, because the store blocks while SQLite writes its log into the database.
+        let _ended = tokio::task::spawn_blocking(move || ending.end(closing)).await;
     }
 
-    async fn serve(mut self) -> Result<(), StoreError> {
+    /// Returns who wants the account.
+    async fn serve(mut self) -> Result<Option<oneshot::Sender<Account>>, StoreError> {
         loop {
             self.process_outputs();
             let woken = self.wait().await;
@@ -161,7 +172,7 @@ impl Driver {
             self.process_outputs();
         }
         self.socket.close().await;
-        Ok(())
+        Ok(self.closing)
     }
 
     async fn wait(&mut self) -> Woken {
@@ -332,11 +343,26 @@ impl Driver {
 /// Notifies all handles when the task ends, also by a panic.
 struct Ending {
     signals: Arc<Signals>,
+    handles: ClientStore,
+    account: Option<Account>,
     why: Ended,
+}
+
+impl Ending {
+    /// Takes the store away from the handles, and gives the account back, if somebody wants it.
+    fn end(mut self, closing: Option<oneshot::Sender<Account>>) {
+        self.handles.close();
+        if let (Some(closing), Some(account)) = (closing, self.account.take()) {
+            // The one who asked may be gone.
+            let _gone = closing.send(account);
+        }
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.handles.close();
+        self.account = None;
         self.signals.ended.send_replace(Some(self.why.clone()));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, PublicKey, RestoreError};
 
+use super::account::Account;
 use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::net::{LinkFailure, TlsFailure};
@@ -149,6 +150,17 @@ pub enum RegisterError {
     /// The code is wrong or old.
     #[error("this verification code is wrong, was used, or is older than 10 minutes")]
     WrongCode,
+}
+
+/// A client was not started.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+#[non_exhaustive]
+pub struct NotOpened {
+    /// The account, as before.
+    pub account: Account,
+    /// Why.
+    pub why: OpenError,
 }
 
 /// Why a client cannot be started.

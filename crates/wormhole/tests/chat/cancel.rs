@@ -17,7 +17,7 @@ async fn two(world: &World, numbers: [&str; 2]) -> (Person, Person) {
     let bob = world.register(numbers[1], 1).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "first").await;
-    a.close().await;
+    a.close().await.unwrap();
     (alice, bob)
 }
 
@@ -36,7 +36,7 @@ async fn a_message_that_waits_for_the_server_can_be_cancelled() {
     world.stop().await;
     let a = alice.open().await;
     let left = a.send(&bob.destination(), Message::text("left")).await.unwrap().timestamp();
-    a.close().await;
+    a.close().await.unwrap();
     let a = alice.open().await;
     let mut events = a.messages();
     let mut sent = a.send(&bob.destination(), Message::text("wrong")).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_message_that_waits_for_an_identity_key_can_be_cancelled() {
         panic!("{:?}", sent.progress());
     };
     assert_eq!(a.cancel(sent.timestamp()).await, Ok(CancelOutcome::Cancelled));
-    a.close().await;
+    a.close().await.unwrap();
     let a = alice.open().await;
     a.accept_identity(sent.to(), key).await.unwrap();
     say(&a, &bob.destination(), "right").await;

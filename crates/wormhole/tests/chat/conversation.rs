@@ -81,12 +81,12 @@ async fn a_message_comes_again_until_the_application_is_done_with_it() {
         let mut messages = b.messages();
         assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("one"));
         assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("two"));
-        b.close().await;
+        b.close().await.unwrap();
     }
     let b = bob.open().await;
     let one = next_message(&mut b.messages()).await;
     b.done(one.id).await.unwrap();
-    b.close().await;
+    b.close().await.unwrap();
     let b = bob.open().await;
     assert_eq!(next_message(&mut b.messages()).await.text.as_deref(), Some("two"));
 }

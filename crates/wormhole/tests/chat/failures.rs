@@ -19,7 +19,7 @@ async fn messages_wait_for_a_server_that_is_away_also_over_a_restart_of_the_clie
     world.stop().await;
     let sent = a.send(&bob.destination(), Message::text("one")).await.unwrap();
     assert_eq!(sent.progress(), Progress::Waiting);
-    a.close().await;
+    a.close().await.unwrap();
     let a = alice.open().await;
     let mut sent = a.send(&bob.destination(), Message::text("two")).await.unwrap();
     assert_eq!(a.outbox().await.unwrap().len(), 2);

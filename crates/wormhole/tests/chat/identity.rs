@@ -24,7 +24,7 @@ async fn both_sides_see_the_same_safety_number() {
     assert_eq!(a.verify_safety_number(for_bob, &wrong).await, Err(IdentityError::Mismatch));
     let spaced: Vec<_> = theirs.digits.as_bytes().chunks(5).map(String::from_utf8_lossy).collect();
     a.verify_safety_number(for_bob, &spaced.join(" ")).await.unwrap();
-    a.close().await;
+    a.close().await.unwrap();
     // The mark is stored.
     let a = alice.open().await;
     assert!(a.safety_number(for_bob).await.unwrap().is_verified);
@@ -56,7 +56,7 @@ async fn a_changed_identity_stops_messages_until_it_is_accepted() {
     assert_eq!(after.key, key);
 
     // It still waits after a restart.
-    a.close().await;
+    a.close().await.unwrap();
     let a = alice.open().await;
     let mut second = a.send(&bob.destination(), Message::text("waits, too")).await.unwrap();
     assert_eq!(soon(second.on_server()).await, Err(NotSent::IdentityChanged(key)));
@@ -91,7 +91,7 @@ async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_i
     let moved = SendError::NumberMoved { number: number.clone(), from, to };
     assert_eq!(a.send(&number, Message::text("for Bob, too")).await.unwrap_err(), moved);
     a.accept_number(&number, to).await.unwrap();
-    a.close().await;
+    a.close().await.unwrap();
     // It is stored.
     let a = alice.open().await;
     say(&a, &number, "for the new owner").await;

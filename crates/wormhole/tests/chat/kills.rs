@@ -87,7 +87,7 @@ fn no_message_is_lost_or_duplicated_by_kills_of_both_clients() {
         // The number is resolved, so that kills happen while messages are sent.
         let a = alice.open().await;
         say(&a, &bob.destination(), "first").await;
-        a.close().await;
+        a.close().await.unwrap();
         (world, alice, bob)
     });
     let (mut next, mut taken) = (0, Vec::new());

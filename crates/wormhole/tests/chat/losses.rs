@@ -24,7 +24,7 @@ async fn a_message_that_failed_stays_until_the_application_forgets_it() {
     let event = next_event(&mut events, |event| matches!(event, Event::Progress { .. })).await;
     let (message, to) = (sent.timestamp(), sent.to());
     assert_eq!(event, Event::Progress { message, to, progress: Progress::NotSent(why) });
-    a.close().await;
+    a.close().await.unwrap();
 
     let store = Store::open(&alice.folder.0.join("store"), None).unwrap();
     assert_eq!((store.failed_count(), store.outbox()), (1, Ok(vec![])));
@@ -37,7 +37,7 @@ async fn a_message_that_failed_stays_until_the_application_forgets_it() {
     assert_eq!(a.failed().await.unwrap(), failed);
     a.forget_failed(message).await.unwrap();
     a.forget_failed(message).await.unwrap();
-    a.close().await;
+    a.close().await.unwrap();
     let a = alice.open().await;
     assert_eq!(a.failed().await.unwrap(), []);
 }
@@ -58,7 +58,7 @@ async fn a_message_that_cannot_be_read_stays_until_the_application_is_done_with_
             (ReceivedId(1), Some(Timestamp(1234)), ReadError::NotDecryptable);
         assert_eq!(unread, Event::NotRead { id, from, timestamp, why, more: 0 });
         next_event(&mut messages, |event| *event == Event::UpToDate).await;
-        b.close().await;
+        b.close().await.unwrap();
     }
     let b = bob.open().await;
     b.done(ReceivedId(1)).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_message_after_a_refusal_reports_it_at_once() {
     let refused = NotSent::Refused(RequestError::AppRefused);
     assert_eq!(sent.progress(), Progress::NotSent(refused.clone()));
     assert_eq!(sent.on_server().await, Err(refused.clone()));
-    a.close().await;
+    a.close().await.unwrap();
     // An earlier run has left it.
     let a = alice.open().await;
     let mut events = a.messages();
@@ -130,7 +130,7 @@ async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
     say(&a, &bob.destination(), "hello").await;
     world.stop().await;
     let sent = a.send(&bob.destination(), Message::text("left")).await.unwrap();
-    a.close().await;
+    a.close().await.unwrap();
     world.start().await;
     world.delete(&bob).await;
     let a = alice.open().await;

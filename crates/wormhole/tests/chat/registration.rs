@@ -49,9 +49,11 @@ async fn a_wrong_code_does_not_register() {
     for bad in ["", "abc", "../../v1/accounts", "1234567890123"] {
         assert_eq!(account.verify(bad).await, Err(RegisterError::WrongCode), "{bad}");
     }
-    let opened = Client::open(account, Options::default()).await;
-    assert_eq!(opened.map(|_| ()), Err(OpenError::NotRegistered));
-    alice.account().verify(&code).await.unwrap();
+    let refused = Client::open(account, Options::default()).await.unwrap_err();
+    assert_eq!(refused.why, OpenError::NotRegistered);
+    // The store is still open.
+    refused.account.verify(&code).await.unwrap();
+    Client::open(refused.account, Options::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -61,7 +61,36 @@ async fn a_panic_of_the_task_ends_all_handles() {
     assert_eq!(soon(panicked).await, Err(Ended::Failed));
     soon(async { while messages.next().await != Err(Ended::Failed) {} }).await;
     assert_eq!(soon(client.outbox()).await, Err(Ended::Failed));
-    soon(client.close()).await;
+    assert_eq!(soon(client.close()).await.map(drop), Err(Ended::Failed));
+}
+
+#[tokio::test]
+async fn the_store_is_free_when_the_closed_account_is_dropped() {
+    let (folder, mut account) = account();
+    for _ in 0..20 {
+        let client = Client::open(account, Options::default()).await.unwrap();
+        let busy = (0..4).map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { while client.note(ReceivedId(1)).await.is_ok() {} })
+        });
+        let busy: Vec<_> = busy.collect();
+        client.name_contact(AccountId::from_bytes([7; 16]), None).await.unwrap();
+        let other = client.clone();
+        let closed = soon(client.close()).await.unwrap();
+        assert_eq!(soon(other.close()).await.map(drop), Err(Ended::Closed));
+        // It is still locked, until it is dropped.
+        assert_eq!(Store::open(&folder.0, None).map(drop), Err(StoreError::InUse));
+        drop(closed);
+        let store = Store::open(&folder.0, None).unwrap();
+        account = Account::new(store, Network::default());
+        for handle in busy {
+            soon(handle).await.unwrap();
+        }
+    }
+    // It can also be opened again at once.
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let account = soon(client.close()).await.unwrap();
+    Client::open(account, Options::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::contacts::Contacts;
 use super::outbox::Outbox;
 use super::{Driver, Sending};
+use crate::chat::account::Account;
 use crate::chat::error::SendError;
 use crate::chat::message::CancelOutcome;
 use crate::chat::service::Resolved;
@@ -171,9 +172,10 @@ impl Driver {
         self.commits.reply(reply);
     }
 
-    /// Ends the client when everything that handles have asked for is done.
-    pub(in crate::chat) fn close(&mut self) {
+    /// Ends the client when everything that handles have asked for is done. Then it answers with the account.
+    pub(in crate::chat) fn close(&mut self, reply: oneshot::Sender<Account>) {
         self.tasks.close();
+        self.closing = Some(reply);
     }
 
     /// Remembers which account a destination means, and its keys.
