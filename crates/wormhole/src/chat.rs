@@ -28,8 +28,8 @@ pub mod store;
 pub use account::{Account, AccountState};
 pub use client::{Client, Events, Messages, Options, RouteHook, SentMessage};
 pub use error::{
-    AttachmentError, Ended, IdentityError, NotOpened, NotSent, OpenError, ReadError, RegisterError,
-    RequestError, SendError, SendFailure,
+    AttachmentError, Ended, IdentityError, NotOpened, NotSent, NotStored, OpenError, ReadError,
+    RegisterError, RequestError, SendError, SendFailure,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,

@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use wormhole::chat::store::StoreError;
-use wormhole::chat::{Ended, IdentityError, OpenError, RegisterError, RequestError, SendError};
+use wormhole::chat::{
+    Ended, IdentityError, NotStored, OpenError, RegisterError, RequestError, SendError,
+};
 
 use super::{profile, show};
 use crate::args::chat::{AccountArgs, DEFAULT_ACCOUNT};
@@ -192,6 +194,11 @@ pub(super) fn too_long() -> Failure {
 
 /// Why a client has ended.
 pub(super) fn ended(error: &Ended) -> Failure {
+    Failure::new(plain(error))
+}
+
+/// Why something is not in the store of a client.
+pub(super) fn not_stored(error: &NotStored) -> Failure {
     Failure::new(plain(error))
 }
 

@@ -320,7 +320,7 @@ impl Receiver<'_> {
         let note = note::encode(&pending.states);
         let noted = self.client.set_note(pending.message.id, note);
         let noted = console.unless_interrupted(noted).await?;
-        noted.map_err(|error| explain::ended(&error).into())
+        noted.map_err(|error| explain::not_stored(&error).into())
     }
 
     async fn done(&self, id: ReceivedId, console: &mut Console) -> Result<()> {

@@ -193,6 +193,18 @@ pub enum Ended {
     Store(#[from] StoreError),
 }
 
+/// Why a change is not in the store of a client.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotStored {
+    /// The client has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// The store does not accept the change, or cannot be written. The client continues.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
 /// Why a message was not put into the outbox.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -63,7 +63,6 @@ pub use error::StoreError;
 pub(crate) use items::StoredMessage;
 pub use master::{Passphrase, Protection, ProtectionKind};
 pub use records::{App, Contact, Registration};
-pub(in crate::chat) use write::MAX_SETTING_NAME;
 pub(crate) use write::{Commit, EnvelopeHash};
 
 /// An open store. Only one process can open it at a time.

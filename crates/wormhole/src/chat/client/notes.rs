@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::Client;
-use crate::chat::error::Ended;
+use crate::chat::error::{Ended, NotStored};
 use crate::chat::store::{ReceivedId, StoreError};
 
 impl Client {
@@ -22,12 +22,12 @@ impl Client {
     ///
     /// # Errors
     /// The client has ended, or the note has more than 1 MiB (`NoteTooLong`).
-    pub async fn set_note(&self, id: ReceivedId, note: Vec<u8>) -> Result<(), Ended> {
+    pub async fn set_note(&self, id: ReceivedId, note: Vec<u8>) -> Result<(), NotStored> {
         let note = Zeroizing::new(note);
         if note.len() > MAX_NOTE {
-            return Err(StoreError::NoteTooLong.into());
+            return Err(NotStored::Store(StoreError::NoteTooLong));
         }
-        self.ask(move |driver, reply| driver.set_note(id, note, reply)).await
+        Ok(self.ask(move |driver, reply| driver.set_note(id, note, reply)).await?)
     }
 }
 

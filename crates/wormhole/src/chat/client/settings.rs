@@ -1,16 +1,16 @@
-//! Settings of the application, which it can also read and write without a client: [`Store`](crate::chat::store::Store).
+//! What an application can change in the store while the client runs: its settings, and what opens the store.
 
 use zeroize::Zeroizing;
 
 use super::Client;
-use crate::chat::error::Ended;
-use crate::chat::store::{MAX_SETTING_NAME, StoreError};
+use crate::chat::error::{Ended, NotStored};
+use crate::chat::store::{Protection, Store};
 
 impl Client {
-    /// The value of a setting.
+    /// The value of a setting of the application.
     ///
     /// # Errors
-    /// The client has ended.
+    /// The client has ended, or the store cannot be read.
     pub async fn setting(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Ended> {
         let name = name.to_owned();
         let stored = self.store.run(move |store| store.setting(&name));
@@ -18,15 +18,28 @@ impl Client {
         Ok(stored?)
     }
 
-    /// Sets a setting of the application, or removes it.
+    /// Sets a setting of the application, or removes it. When this returns, the change is durable.
+    ///
+    /// If the returned future is dropped, the setting may be changed or not.
     ///
     /// # Errors
     /// The client has ended, or the name has more than 64 bytes (`SettingNameTooLong`).
-    pub async fn set_setting(&self, name: &str, value: Option<&[u8]>) -> Result<(), Ended> {
-        if name.len() > MAX_SETTING_NAME {
-            return Err(StoreError::SettingNameTooLong.into());
-        }
+    pub async fn set_setting(&self, name: &str, value: Option<&[u8]>) -> Result<(), NotStored> {
+        Store::check_setting_name(name).map_err(NotStored::Store)?;
         let (name, value) = (name.to_owned(), value.map(|value| Zeroizing::new(value.to_vec())));
-        self.ask(move |driver, reply| driver.set_setting(name, value, reply)).await
+        Ok(self.ask(move |driver, reply| driver.set_setting(name, value, reply)).await?)
+    }
+
+    /// Changes what opens the store, like [`Store::set_protection`]. When this returns, only the new protection opens it. Deriving
+    /// a key from a passphrase takes about a second; messages wait meanwhile.
+    ///
+    /// If the returned future is dropped, the change is completed nevertheless.
+    ///
+    /// # Errors
+    /// The client has ended; or the store cannot be written: then either the old protection or the new one opens it.
+    pub async fn set_protection(&self, protection: Protection) -> Result<(), NotStored> {
+        let changed = self.store.run(move |store| store.set_protection(&protection)).await;
+        let Some(changed) = changed else { return Err(self.wait_for_end().await.into()) };
+        changed.map_err(NotStored::Store)
     }
 }

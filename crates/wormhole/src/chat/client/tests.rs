@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::chat::account::now;
+use crate::chat::error::NotStored;
 use crate::chat::message::{Connection, Event};
 use crate::chat::store::{Commit, Protection, Registration, Store, StoreError};
 use crate::chat::{Network, RequestError};
@@ -94,6 +95,31 @@ async fn the_store_is_free_when_the_closed_account_is_dropped() {
 }
 
 #[tokio::test]
+async fn settings_and_protection_can_be_changed_while_the_client_runs() {
+    let (folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    assert_eq!(client.setting("colour").await, Ok(None));
+    client.set_setting("colour", Some(b"green")).await.unwrap();
+    assert_eq!(client.setting("colour").await.unwrap().unwrap().as_slice(), b"green");
+    let long = "x".repeat(65);
+    let refused = Err(NotStored::Store(StoreError::SettingNameTooLong));
+    assert_eq!(client.set_setting(&long, Some(b"")).await, refused);
+    let refused = Err(NotStored::Store(StoreError::NoteTooLong));
+    assert_eq!(client.set_note(ReceivedId(1), vec![0; (1 << 20) + 1]).await, refused);
+    client.set_protection(Protection::Passphrase(String::from("secret").into())).await.unwrap();
+    // It runs on.
+    client.set_setting("size", Some(b"large")).await.unwrap();
+    client.set_setting("colour", None).await.unwrap();
+    drop(client.close().await.unwrap());
+    assert_eq!(Store::open(&folder.0, None).map(drop), Err(StoreError::PassphraseNeeded));
+    let store = Store::open(&folder.0, Some(&String::from("secret").into())).unwrap();
+    let stored = [store.setting("colour"), store.setting("size")];
+    assert_eq!(stored, [Ok(None), Ok(Some(Zeroizing::new(b"large".to_vec())))]);
+    let client = Client::open(Account::new(store, Network::default()), Options::default()).await;
+    client.unwrap().set_protection(Protection::KeyFile).await.unwrap();
+}
+
+#[tokio::test]
 async fn all_who_wait_learn_that_the_store_has_failed() {
     let (folder, account) = account();
     let client = Client::open(account, Options::default()).await.unwrap();
@@ -127,20 +153,4 @@ async fn the_stream_of_messages_keeps_the_client_running() {
     drop(client);
     let event = soon(messages.next()).await;
     assert!(matches!(event, Ok(Event::Disconnected(RequestError::Link(_)))), "{event:?}");
-}
-
-#[tokio::test]
-async fn a_setting_is_kept_until_it_is_removed() {
-    let (folder, account) = account();
-    let client = Client::open(account, Options::default()).await.unwrap();
-    assert_eq!(client.setting("colour").await, Ok(None));
-    client.set_setting("colour", Some(b"green")).await.unwrap();
-    assert_eq!(client.setting("colour").await.unwrap().as_deref(), Some(&b"green".to_vec()));
-    let long = client.set_setting(&"n".repeat(65), None).await;
-    assert_eq!(long, Err(Ended::Store(StoreError::SettingNameTooLong)));
-    soon(client.close()).await;
-    let mut store = Store::open(&folder.0, None).unwrap();
-    assert_eq!(store.setting("colour").unwrap().as_deref(), Some(&b"green".to_vec()));
-    store.set_setting("colour", None).unwrap();
-    assert_eq!(store.setting("colour"), Ok(None));
 }

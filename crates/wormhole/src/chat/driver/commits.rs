@@ -95,7 +95,7 @@ impl Commits {
         self.waiting.commit.notes.insert(id, note);
     }
 
-    /// Adds a setting. Its name has at most 64 bytes.
+    /// Adds a setting of the application; `None` removes it.
     pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
         self.waiting.commit.settings.push((name, value));
     }

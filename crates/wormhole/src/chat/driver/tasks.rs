@@ -155,7 +155,7 @@ impl Driver {
         self.commits.reply(reply);
     }
 
-    /// Sets a setting or removes it, and answers when that is durable.
+    /// Stores a setting of the application, or removes it, and answers when that is durable.
     pub(in crate::chat) fn set_setting(
         &mut self,
         name: String,

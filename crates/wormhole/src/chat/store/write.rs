@@ -132,6 +132,14 @@ impl Commit {
 }
 
 impl Store {
+    /// Whether a setting can have this name.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub(crate) const fn check_setting_name(name: &str) -> Result<(), StoreError> {
+        if name.len() > MAX_SETTING_NAME { Err(StoreError::SettingNameTooLong) } else { Ok(()) }
+    }
+
     /// Makes changes durable, in one transaction. Returns the ids of the received messages among them, in their order. A
     /// message that has arrived before is left out.
     ///
@@ -170,9 +178,7 @@ fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreEr
         rows.put(Table::Contact, account.as_bytes(), &contact.encode())?;
     }
     for (name, value) in &commit.settings {
-        if name.len() > MAX_SETTING_NAME {
-            return Err(StoreError::SettingNameTooLong);
-        }
+        Store::check_setting_name(name)?;
         rows.set(Table::Setting, name.as_bytes(), value.as_deref().map(Vec::as_slice))?;
     }
     for (key, value) in &commit.rows {
@@ -206,4 +212,4 @@ fn write_failed(rows: &mut Transaction<'_>, commit: &Commit) -> Result<isize, St
 }
 
 /// Maximum length of a setting's name in bytes. A row's key has at most 255.
-pub(in crate::chat) const MAX_SETTING_NAME: usize = 64;
+const MAX_SETTING_NAME: usize = 64;
