@@ -26,7 +26,9 @@ mod service;
 pub mod store;
 
 pub use account::{Account, AccountState};
-pub use client::{Client, Events, Messages, Options, RouteHook, SentMessage};
+pub use client::{
+    Client, Download, DownloadProgress, Events, Messages, Options, RouteHook, SentMessage,
+};
 pub use error::{
     AttachmentError, Ended, IdentityError, NotOpened, NotSent, NotStored, OpenError, ReadError,
     RegisterError, RequestError, SendError, SendFailure,

@@ -260,7 +260,7 @@ fn may_be_sent_soon(progress: &Progress) -> bool {
     match progress {
         Progress::Waiting => true,
         Progress::Delayed(RequestError::TooMany(pause)) => *pause <= PATIENCE,
-        Progress::Delayed(why) => why.is_temporary(),
+        Progress::Delayed(why) => why.may_retry(),
         Progress::NotSent(_) | Progress::OnServer => false,
         // Later states of the SDK.
         _ => false,

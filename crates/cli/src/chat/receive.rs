@@ -242,7 +242,7 @@ impl Receiver<'_> {
 
     /// The connection is lost. Only `--follow` waits for it.
     fn disconnected(&mut self, why: &RequestError, console: &Console) -> Result<()> {
-        if !why.is_temporary() || (!self.follows && self.reading == Reading::Waiting) {
+        if !why.may_retry() || (!self.follows && self.reading == Reading::Waiting) {
             return Err(explain::request(why, self.account).into());
         }
         if self.follows && !std::mem::replace(&mut self.is_lost, true) {

@@ -139,7 +139,7 @@ async fn wait(
                 return Err(explained(client, error, args, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
-            Next::Event(Ok(Event::Disconnected(why))) if !why.is_temporary() => {
+            Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
                 return Err(explain::request(&why, &args.client.account).into());
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {

@@ -1,5 +1,6 @@
 //! The handle of a client: what an application calls.
 
+mod download;
 mod events;
 mod identity;
 mod messages;
@@ -9,7 +10,7 @@ mod sent;
 mod settings;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,13 @@ use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataM
 
 use super::account::{Account, ClientStore, service_of};
 use super::driver::{Counts, Driver, Signals, Start};
-use super::error::{AttachmentError, Ended, NotOpened, OpenError, SendError};
+use super::error::{Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
 use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
+pub use download::{Download, DownloadProgress};
 pub use events::Events;
 pub use messages::Messages;
 pub use sent::SentMessage;
@@ -234,22 +236,9 @@ impl Client {
     }
 
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
-    /// uploaded. Returns its path, which differs if `on_exists` permits that.
-    ///
-    /// # Errors
-    /// There is no file at `target`.
-    pub async fn download(
-        &self,
-        file: &Attachment,
-        target: &Path,
-        on_exists: OnExists,
-    ) -> Result<PathBuf, AttachmentError> {
-        attachment::download(&self.service, &file.0, target, on_exists).await
-    }
-
-    /// Bytes of attached files that were received since the client was opened, also by downloads that have failed.
-    pub fn downloaded_bytes(&self) -> u64 {
-        self.service.received()
+    /// uploaded. Awaiting the result starts the download, and returns the path, which differs if `on_exists` permits that.
+    pub fn download(&self, file: &Attachment, target: &Path, on_exists: OnExists) -> Download {
+        Download::new(Arc::clone(&self.service), file, target, on_exists)
     }
 
     /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
@@ -265,7 +254,7 @@ impl Client {
         let mut attempt = 0;
         loop {
             match attachment::upload(&self.service, file).await {
-                Err(SendError::Request(error)) if error.is_temporary() && attempt < MAX_UPLOADS => {
+                Err(SendError::Request(error)) if error.may_retry() && attempt < MAX_UPLOADS => {
                     let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
                     if pause > MAX_UPLOAD_PAUSE {
                         return Err(error.into());

@@ -287,7 +287,7 @@ impl Driver {
         self.deliveries.clear();
         self.is_up_to_date = false;
         self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
-        if !error.is_temporary() {
+        if !error.may_retry() {
             self.outbox.set_refusal(Some(error.clone()));
         }
         self.emit(Event::Disconnected(error));

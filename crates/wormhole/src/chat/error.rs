@@ -59,8 +59,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the same request may succeed later.
-    pub const fn is_temporary(&self) -> bool {
+    /// Whether the same request may succeed later, although nobody changes anything here.
+    pub const fn may_retry(&self) -> bool {
         match self {
             Self::Link(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
             Self::AppRefused
@@ -77,37 +77,12 @@ impl RequestError {
 
     /// Whether the server does not accept us at all.
     pub(crate) const fn is_refusal(&self) -> bool {
-        match self {
-            Self::AppRefused | Self::CredentialsRefused => true,
-            Self::Internal
-            | Self::IntraApp
-            | Self::Invalid(_)
-            | Self::Link(_)
-            | Self::NotAService
-            | Self::NotFound
-            | Self::Refused(_)
-            | Self::StorageFull
-            | Self::TooMany(_)
-            | Self::Unavailable(_) => false,
-        }
+        matches!(self, Self::AppRefused | Self::CredentialsRefused)
     }
 
     /// How long the server asks us to wait.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooMany(pause) => Some(*pause),
-            Self::AppRefused
-            | Self::CredentialsRefused
-            | Self::Internal
-            | Self::IntraApp
-            | Self::Invalid(_)
-            | Self::Link(_)
-            | Self::NotAService
-            | Self::NotFound
-            | Self::Refused(_)
-            | Self::StorageFull
-            | Self::Unavailable(_) => None,
-        }
+        if let Self::TooMany(pause) = self { Some(*pause) } else { None }
     }
 }
 
@@ -161,6 +136,21 @@ pub struct NotOpened {
     pub account: Account,
     /// Why.
     pub why: OpenError,
+}
+
+impl RegisterError {
+    /// Whether the same may succeed later, although nobody changes anything here.
+    pub const fn may_retry(&self) -> bool {
+        match self {
+            Self::Request(error) => error.may_retry(),
+            Self::AlreadyRegistered
+            | Self::NotRequested
+            | Self::NumberTaken
+            | Self::PlainHttp(_)
+            | Self::Store(_)
+            | Self::WrongCode => false,
+        }
+    }
 }
 
 /// Why a client cannot be started.
@@ -257,12 +247,32 @@ pub enum SendError {
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]
     OwnRoute(AccountId),
-    /// A request failed. Its cause may be temporary: [`RequestError::is_temporary`].
+    /// A request failed. Another attempt may succeed: [`SendError::may_retry`].
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The message is too long.
     #[error("the message is too long: send it as a file")]
     TooLong,
+}
+
+impl SendError {
+    /// Whether sending the same message may succeed later, although nobody changes anything here.
+    pub const fn may_retry(&self) -> bool {
+        match self {
+            Self::Request(error) => error.may_retry(),
+            Self::OutboxFull => true,
+            Self::Empty
+            | Self::Ended(_)
+            | Self::File(..)
+            | Self::FileTooLarge(_)
+            | Self::IdentityChanged { .. }
+            | Self::NoSuchRecipient(_)
+            | Self::NumberMoved { .. }
+            | Self::OwnRoute(_)
+            | Self::TooLong
+            | Self::TooManyFailed => false,
+        }
+    }
 }
 
 /// Why the server does not have a message.
@@ -402,4 +412,18 @@ pub enum AttachmentError {
     /// The file cannot be written.
     #[error("{}: {}", .0.display(), .1)]
     WriteFailed(PathBuf, io::ErrorKind),
+}
+
+impl AttachmentError {
+    /// Whether the same download may succeed later, although nobody changes anything here.
+    pub const fn may_retry(&self) -> bool {
+        match self {
+            Self::Request(error) => error.may_retry(),
+            Self::Exists(_)
+            | Self::Expired
+            | Self::NotAuthentic
+            | Self::TooLarge
+            | Self::WriteFailed(..) => false,
+        }
+    }
 }

@@ -4,8 +4,6 @@
 
 mod json;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use data_encoding::BASE64;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -34,8 +32,6 @@ pub(crate) struct Service {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Limits the uploads and downloads of attachments that run at the same time.
     transfers: Semaphore,
-    /// Bytes of attachments that were received, also by downloads that failed.
-    received: AtomicU64,
 }
 
 impl Service {
@@ -53,8 +49,7 @@ impl Service {
         }
         let http = HttpClient::new(origin, route.clone());
         let transfers = Semaphore::new(MAX_TRANSFERS);
-        let received = AtomicU64::new(0);
-        Ok(Self { url: server.url.clone(), route, http, headers, transfers, received })
+        Ok(Self { url: server.url.clone(), route, http, headers, transfers })
     }
 
     /// The same service, asked by this user: a number or an account id, perhaps with `.DEVICE`.
@@ -180,16 +175,6 @@ impl Service {
     pub(crate) async fn transfer_turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.transfers.acquire().await.ok()
-    }
-
-    /// Counts bytes of an attachment that were received.
-    pub(crate) fn count_received(&self, bytes: u64) {
-        self.received.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of attachments that were received, also by downloads that failed.
-    pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
     }
 
     /// The client without credentials.

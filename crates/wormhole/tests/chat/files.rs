@@ -129,6 +129,33 @@ async fn a_download_continues_after_a_lost_connection() {
 }
 
 #[tokio::test]
+async fn a_download_says_how_far_it_is() {
+    const SIZE: usize = 3 << 20;
+    let world = World::new().await;
+    let alice = world.register("+14155550211", 0).await;
+    let bob = world.register("+14155550212", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    create(&path, SIZE);
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    let download = b.download(&received.files[0], &bob.folder.0.join("a"), OnExists::Refuse);
+    let mut progress = download.progress();
+    assert_eq!((progress.received(), progress.total()), (0, Some(3 << 20)));
+    let watch = async {
+        let mut steps = Vec::new();
+        while let Some(bytes) = progress.next().await {
+            steps.push(bytes);
+        }
+        steps
+    };
+    let (saved, steps) = soon(async { tokio::join!(download, watch) }).await;
+    saved.unwrap();
+    assert!(steps.len() > 1 && steps.is_sorted() && steps[0] > 0, "{steps:?}");
+    assert_eq!(steps.last(), Some(&(3 << 20)));
+}
+
+#[tokio::test]
 async fn an_interrupted_download_leaves_nothing() {
     let world = World::new().await;
     let alice = world.register("+14155550207", 0).await;

@@ -191,7 +191,7 @@ impl<'a> FileSaver<'a> {
                 Outcome::Failed(format!("{why}: the file may have expired"))
             }
             AttachmentError::Request(error) => {
-                if error.is_temporary() {
+                if error.may_retry() {
                     self.retry_at = Some((Instant::now() + RETRY, why.clone()));
                 }
                 Outcome::Left(LeftReason::Other(why))

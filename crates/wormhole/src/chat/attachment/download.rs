@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_RANGE, RANGE};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use wormhole_chat::{
@@ -30,7 +30,8 @@ use crate::transfer::disk::{DiskError, Part};
 /// A piece of the blob; `None` after the last one.
 type Piece = Option<Bytes>;
 
-/// Downloads a file to `target`. If the returned future is dropped, no file is left.
+/// Downloads a file to `target`, and reports how many bytes of the blob have arrived. If the returned future is dropped, no file
+/// is left.
 ///
 /// # Errors
 /// There is no file at `target`.
@@ -39,6 +40,7 @@ pub(in crate::chat) async fn download(
     pointer: &AttachmentPointer,
     target: &Path,
     on_exists: OnExists,
+    progress: &watch::Sender<u64>,
 ) -> Result<PathBuf, AttachmentError> {
     let _turn = service.transfer_turn().await;
     let (pieces, receiver) = mpsc::channel(PIECES);
@@ -46,7 +48,8 @@ pub(in crate::chat) async fn download(
     let writing = spawn_blocking(move || write(&file, &path, on_exists, receiver));
     let limit = limit_for(pointer.size);
     let time = TOTAL_TIME + time_for(limit);
-    let fetched = timeout(time, fetch(service, pointer, limit, &pieces)).await;
+    let fetching = fetch(service, pointer, limit, progress, &pieces);
+    let fetched = timeout(time, fetching).await;
     let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
     drop(pieces);
     let written = writing.await.map_err(|_| failed(target, io::ErrorKind::Other))?;
@@ -63,14 +66,15 @@ async fn fetch(
     service: &Service,
     pointer: &AttachmentPointer,
     limit: u64,
+    progress: &watch::Sender<u64>,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), AttachmentError> {
-    let (mut received, mut attempt) = (0, 0);
+    let mut attempt = 0;
     loop {
-        let before = received;
-        match fetch_rest(service, pointer, limit, &mut received, pieces).await {
-            Err(AttachmentError::Request(error)) if error.is_temporary() => {
-                if received > before.saturating_add(MIN_PROGRESS) {
+        let before = *progress.borrow();
+        match fetch_rest(service, pointer, limit, progress, pieces).await {
+            Err(AttachmentError::Request(error)) if error.may_retry() => {
+                if *progress.borrow() > before.saturating_add(MIN_PROGRESS) {
                     attempt = 0;
                 }
                 if attempt >= MAX_ATTEMPTS {
@@ -88,36 +92,37 @@ async fn fetch(
     }
 }
 
-/// Fetches what follows the first `received` bytes.
+/// Fetches what follows the bytes that have arrived.
 async fn fetch_rest(
     service: &Service,
     pointer: &AttachmentPointer,
     limit: u64,
-    received: &mut u64,
+    progress: &watch::Sender<u64>,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), AttachmentError> {
+    let mut received = *progress.borrow();
     let location = locate(service, &pointer.place).await?;
     let mut request = Request::get("/");
-    if *received > 0 {
+    if received > 0 {
         request = request.header(RANGE, format!("bytes={received}-"));
     }
     let request = request.body(http::body(Bytes::new())).map_err(|_| RequestError::Internal)?;
     let mut response = send_to(service, &location, request).await?;
     let mut skip = match response.status {
-        200 => *received,
-        206 if starts_at(&response, *received) => 0,
+        200 => received,
+        206 if starts_at(&response, received) => 0,
         206 => return Err(RequestError::NotAService.into()),
         // The connection was lost after the last byte.
-        416 if *received > 0 => return finish(pieces).await,
+        416 if received > 0 => return finish(pieces).await,
         status => return Err(RequestError::of_storage(status, response.retry_after()).into()),
     };
     while let Some(mut piece) = response.piece().await.map_err(RequestError::from)? {
-        service.count_received(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         let skipped = piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
         let piece = piece.split_off(skipped);
         skip -= u64::try_from(skipped).unwrap_or(skip);
-        *received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if *received > limit {
+        received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        progress.send_replace(received);
+        if received > limit {
             return Err(AttachmentError::TooLarge);
         }
         // If the thread has ended, its result says why.

@@ -286,19 +286,7 @@ impl Requests {
 
 /// How long to wait before the next attempt. Random, so that clients do not return all at once.
 pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
-    let pause = match error {
-        RequestError::AppRefused | RequestError::CredentialsRefused => LONG_PAUSE,
-        RequestError::Internal
-        | RequestError::IntraApp
-        | RequestError::Invalid(_)
-        | RequestError::Link(_)
-        | RequestError::NotAService
-        | RequestError::NotFound
-        | RequestError::Refused(_)
-        | RequestError::StorageFull
-        | RequestError::TooMany(_)
-        | RequestError::Unavailable(_) => Core::pause(attempt),
-    };
+    let pause = if error.is_refusal() { LONG_PAUSE } else { Core::pause(attempt) };
     let share = f64::from(OsRng.next_u32()) / f64::from(u32::MAX);
     pause.mul_f64(0.5 + share / 2.0)
 }
