@@ -35,7 +35,8 @@ pub use error::{
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
-    Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route, SafetyNumber,
+    KeyState, Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route,
+    SafetyNumber,
 };
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,

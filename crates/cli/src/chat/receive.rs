@@ -189,6 +189,11 @@ impl Receiver<'_> {
                 self.waiting.show_failed(console).await
             }
             Event::IdentityChanged { .. } => self.other(event, console).await,
+            Event::KeysRefused(why) => {
+                let why = printable::line(&why.to_string());
+                console.screen.show(&format!("New people cannot write to you: {why}"));
+                Ok(())
+            }
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }

@@ -151,6 +151,7 @@ pub(super) fn event(
         // `receive.rs` handles these.
         Event::Connected
         | Event::Disconnected(_)
+        | Event::KeysRefused(_)
         | Event::Message(_)
         | Event::Missed(_)
         | Event::Progress { .. }

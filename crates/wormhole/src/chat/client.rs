@@ -102,6 +102,7 @@ impl Client {
             events: broadcast::Sender::new(MAX_EVENTS),
             news: watch::Sender::default(),
             connection: watch::Sender::default(),
+            keys: watch::Sender::default(),
             ended: watch::Sender::default(),
         });
         let start = Start {

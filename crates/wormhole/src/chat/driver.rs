@@ -25,7 +25,7 @@ use wormhole_chat::{
 use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent, SendFailure};
-use super::message::{Connection, Event, Progress};
+use super::message::{Connection, Event, KeyState, Progress};
 use super::service::{KeyCount, Service};
 use super::store::{Contact, EnvelopeHash, StoreError};
 pub(super) use commits::Counts;
@@ -50,6 +50,8 @@ pub(super) struct Signals {
     pub(super) news: watch::Sender<()>,
     /// Whether the client is connected.
     pub(super) connection: watch::Sender<Connection>,
+    /// Whether the server has our prekeys.
+    pub(super) keys: watch::Sender<KeyState>,
     /// Why the client has ended.
     pub(super) ended: watch::Sender<Option<Ended>>,
 }
@@ -239,6 +241,7 @@ impl Driver {
                 ClientOutput::Event(event) => self.report(event),
             }
         }
+        self.update_key_state();
         self.requests.start();
         self.commits.start(&self.store);
         if self.is_up_to_date && self.commits.is_idle() {
@@ -273,6 +276,11 @@ impl Driver {
             self.outbox.may_have_arrived(message);
         }
         let (id, response, error) = self.requests.finish(finished);
+        if account.is_none()
+            && let Some(error) = error.as_ref().filter(|error| error.refuses_keys())
+        {
+            self.set_key_state(KeyState::Refused(error.clone()));
+        }
         // What the server has not been asked says nothing about it.
         if !is_cached {
             self.outbox.answered(account, error);
@@ -281,6 +289,26 @@ impl Driver {
         if let Some(message) = message.filter(|message| self.outbox.is_cancelling(*message)) {
             self.cancel_unless_sending(message);
         }
+    }
+
+    /// What the server refuses stays refused until it has accepted it.
+    fn update_key_state(&self) {
+        let is_published = *self.signals.keys.borrow() == KeyState::Published;
+        match (self.core.is_publishing(), is_published) {
+            (false, false) => self.set_key_state(KeyState::Published),
+            (true, true) => self.set_key_state(KeyState::Publishing),
+            (false, true) | (true, false) => {}
+        }
+    }
+
+    fn set_key_state(&self, state: KeyState) {
+        let is_new = *self.signals.keys.borrow() != state;
+        if let KeyState::Refused(error) = &state
+            && is_new
+        {
+            self.emit(Event::KeysRefused(error.clone()));
+        }
+        self.signals.keys.send_replace(state);
     }
 
     fn lost(&mut self, error: RequestError) {

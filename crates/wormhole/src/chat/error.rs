@@ -80,6 +80,12 @@ impl RequestError {
         matches!(self, Self::AppRefused | Self::CredentialsRefused)
     }
 
+    /// Whether the server refuses our keys, so that it is useless to offer them again soon.
+    pub(crate) fn refuses_keys(&self) -> bool {
+        // A login page of the network says nothing about the keys.
+        !self.may_retry() && *self != Self::NotAService
+    }
+
     /// How long the server asks us to wait.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         if let Self::TooMany(pause) = self { Some(*pause) } else { None }

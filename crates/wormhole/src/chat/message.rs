@@ -155,6 +155,9 @@ pub enum Event {
         /// The new key.
         key: PublicKey,
     },
+    /// The server refuses our prekeys, so others cannot start a conversation with us. The client tries again every hour. The state
+    /// can be queried with [`Client::key_state`](super::Client::key_state).
+    KeysRefused(RequestError),
     /// A message has arrived.
     Message(Box<ReceivedMessage>),
     /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
@@ -294,6 +297,19 @@ pub enum Connection {
     Disconnected(RequestError),
     /// It is connected, and all messages that had waited at the server have arrived.
     UpToDate,
+}
+
+/// Whether the server has our prekeys, with which others start a conversation.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// It has the newest.
+    Published,
+    /// They are on the way, or the server cannot be reached.
+    #[default]
+    Publishing,
+    /// The server refuses them. The client tries again every hour.
+    Refused(RequestError),
 }
 
 /// Who delivers the messages to an account.

@@ -1,11 +1,12 @@
 //! Servers that are away, refuse or are full.
 
 use wormhole::chat::{
-    Destination, Event, Message, NotSent, Progress, RequestError, SendError, SendFailure, Server,
-    Transport,
+    Destination, Event, KeyState, Message, NotSent, Progress, RequestError, SendError, SendFailure,
+    Server, Transport,
 };
 use wormhole_server::testing::app_command;
 
+use crate::proxy::Proxy;
 use crate::world::{Folder, Person, World, next_event, next_message, register, say, soon};
 
 #[tokio::test]
@@ -66,6 +67,34 @@ async fn a_revoked_app_token_stops_messages_without_losing_them() {
     world.start().await;
     let refused = Event::Disconnected(RequestError::AppRefused);
     next_event(&mut events, |event| *event == refused).await;
+}
+
+#[tokio::test]
+async fn an_application_learns_that_the_server_refuses_its_keys() {
+    let world = World::new().await;
+    let proxy = Proxy::start(world.address).await;
+    let server = world.server_at(proxy.address, 0);
+    // How much the server answers to a new account.
+    proxy.cut_after(u64::MAX);
+    let bob = register("+14155550516", &server).await;
+    let carried = proxy.carried();
+    let b = bob.open().await;
+    let mut events = b.events();
+    while b.key_state() != KeyState::Published {
+        soon(events.next()).await.unwrap();
+    }
+    b.close().await.unwrap();
+    // The connection is lost before the last byte: the answer to the keys.
+    proxy.close_after(carried - 1);
+    let alice = register("+14155550517", &server).await;
+    assert!(proxy.has_cut());
+    proxy.open();
+    app_command(&world.database(), &["revoke", "com.one"]);
+    let a = alice.open().await;
+    let mut events = a.events();
+    let refused = RequestError::AppRefused;
+    while soon(events.next()).await.unwrap() != Event::KeysRefused(refused.clone()) {}
+    assert_eq!(a.key_state(), KeyState::Refused(refused));
 }
 
 #[tokio::test]

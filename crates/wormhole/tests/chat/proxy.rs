@@ -1,7 +1,7 @@
 //! A TCP proxy in front of the messaging service that cuts connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,13 +15,20 @@ pub(crate) struct Proxy {
     budget: Arc<Mutex<Option<u64>>>,
     /// Bytes that clients have received.
     carried: Arc<AtomicU64>,
+    /// Whether no connection is carried after a cut.
+    closes: Arc<AtomicBool>,
 }
 
 impl Proxy {
     pub(crate) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let proxy = Self { address, budget: Arc::default(), carried: Arc::default() };
+        let proxy = Self {
+            address,
+            budget: Arc::default(),
+            carried: Arc::default(),
+            closes: Arc::default(),
+        };
         let serving = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -37,6 +44,17 @@ impl Proxy {
         self.carried.store(0, Ordering::Relaxed);
     }
 
+    /// Cuts the connection that carries the byte after this number, and carries no others until [`Proxy::open`].
+    pub(crate) fn close_after(&self, bytes: u64) {
+        self.closes.store(true, Ordering::Relaxed);
+        self.cut_after(bytes);
+    }
+
+    /// Carries connections again.
+    pub(crate) fn open(&self) {
+        self.closes.store(false, Ordering::Relaxed);
+    }
+
     /// Whether a connection was cut since [`Proxy::cut_after`].
     pub(crate) fn has_cut(&self) -> bool {
         self.budget.lock().unwrap().is_none()
@@ -48,6 +66,9 @@ impl Proxy {
     }
 
     async fn forward(self, client: TcpStream, server: SocketAddr) {
+        if self.closes.load(Ordering::Relaxed) && self.has_cut() {
+            return;
+        }
         let server = TcpStream::connect(server).await.unwrap();
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();

@@ -5,13 +5,18 @@ use wormhole_chat::Timestamp;
 use super::Client;
 use crate::chat::error::Ended;
 use crate::chat::message::{
-    CancelOutcome, Connection, FailedMessage, IdentityChange, OutboxMessage,
+    CancelOutcome, Connection, FailedMessage, IdentityChange, KeyState, OutboxMessage,
 };
 
 impl Client {
     /// Whether the client is connected to its server.
     pub fn connection(&self) -> Connection {
         self.signals.connection.borrow().clone()
+    }
+
+    /// Whether the server has our prekeys. It may refuse them, for example if the app's token was revoked.
+    pub fn key_state(&self) -> KeyState {
+        self.signals.keys.borrow().clone()
     }
 
     /// The messages that the server does not have yet, and why they wait, oldest first.

@@ -36,7 +36,7 @@ pub(super) struct Requests {
     sending: BTreeSet<Timestamp>,
     /// Lanes in which a request has failed. Their later requests wait, to keep the order of messages.
     failed: BTreeSet<Lane>,
-    /// Lanes that the server has asked us to slow down.
+    /// Lanes that wait, because the server has asked for that or refuses our keys.
     held: BTreeMap<Lane, Instant>,
     /// When the client makes its requests again.
     retry: Option<Instant>,
@@ -239,7 +239,9 @@ impl Requests {
     fn pause(&mut self, lane: Lane, error: &RequestError) {
         let now = Instant::now();
         self.failed.insert(lane);
-        let at = if let Some(pause) = error.retry_after() {
+        let is_useless = lane == Lane::OwnKeys && error.refuses_keys();
+        let held = error.retry_after().or_else(|| is_useless.then_some(REFUSED_KEYS_PAUSE));
+        let at = if let Some(pause) = held {
             let until = now + pause;
             self.held.insert(lane, until);
             until
@@ -335,6 +337,9 @@ const FETCHED_TIME: Duration = Duration::from_secs(60);
 /// Most accounts whose fetched keys are kept.
 const MAX_FETCHED: usize = 64;
 
+/// The pause after the server has refused our keys.
+const REFUSED_KEYS_PAUSE: Duration = Duration::from_secs(60 * 60);
+
 /// The pause after an error that does not pass by itself.
 const LONG_PAUSE: Duration = Duration::from_secs(300);
 
@@ -412,6 +417,29 @@ mod tests {
         assert!(started.contains(&Lane::OwnKeys), "{started:?}");
         let accounts: BTreeSet<_> = started.iter().collect();
         assert!(accounts.len() >= 9, "{started:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_keys_are_offered_again_after_an_hour() {
+        let mut requests = requests();
+        requests.push(request_id(), publication());
+        requests.start();
+        finish(&mut requests, Lane::OwnKeys, Err(RequestError::Invalid(422)));
+        requests.running.clear();
+        assert_eq!(requests.due(), Some(Instant::now() + REFUSED_KEYS_PAUSE));
+        // Other requests are made again earlier. The client offers its keys with them.
+        requests.push(request_id(), Request::Bundles(account(1)));
+        requests.start();
+        finish(&mut requests, Lane::Account(account(1)), Err(RequestError::Unavailable(503)));
+        requests.running.clear();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(requests.take_retry());
+        requests.push(request_id(), publication());
+        requests.start();
+        assert!(requests.running.is_empty() && requests.due().is_some());
+        tokio::time::advance(REFUSED_KEYS_PAUSE).await;
+        requests.start();
+        assert!(requests.busy.contains(&Lane::OwnKeys));
     }
 
     #[tokio::test(start_paused = true)]
