@@ -140,7 +140,7 @@ pub enum ClientEvent {
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
     /// A message cannot be sent. The committed changes include it as failed.
-    NotSent(Timestamp, SendError),
+    NotSent(Timestamp, SendFailure),
     /// An envelope could not be read. The committed changes include the reason.
     NotRead(Option<Address>, ReadError),
     /// A message arrived. The committed changes include it.
@@ -183,12 +183,13 @@ pub struct Failed {
     /// Its encoded content.
     pub content: Zeroizing<Vec<u8>>,
     /// Why it cannot be sent.
-    pub why: SendError,
+    pub why: SendFailure,
 }
 
-/// Why a message cannot be sent.
+/// Why a message can never be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum SendError {
+#[non_exhaustive]
+pub enum SendFailure {
     /// The server kept reporting different devices.
     #[error("the recipient's devices keep changing")]
     DevicesKeepChanging,
@@ -210,6 +211,35 @@ pub enum SendError {
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,
+}
+
+impl SendFailure {
+    /// A number for a store, from 1 to 255. It never changes.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::DevicesKeepChanging => 1,
+            Self::IntraApp => 2,
+            Self::NoDevice => 3,
+            Self::NotAuthentic => 4,
+            Self::Refused => 5,
+            Self::TooLong => 6,
+            Self::RefusedIdentity => 7,
+        }
+    }
+
+    /// The reason with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::DevicesKeepChanging,
+            2 => Self::IntraApp,
+            3 => Self::NoDevice,
+            4 => Self::NotAuthentic,
+            5 => Self::Refused,
+            6 => Self::TooLong,
+            7 => Self::RefusedIdentity,
+            _ => return None,
+        })
+    }
 }
 
 /// Why an envelope could not be read.

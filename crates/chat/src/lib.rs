@@ -79,7 +79,7 @@ pub use attachment::{
 pub use client::{
     Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, Failed,
     KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
-    SealedMessage, SendError, StoreKey, Unreadable,
+    SealedMessage, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,

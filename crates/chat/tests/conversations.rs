@@ -23,7 +23,7 @@ use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::{
     Client, ClientEvent, ClientInput, Content, DataMessage, DeviceId, KeyPair, PreKeyBundle,
-    RestoreError, SendError, StoreKey, Timestamp,
+    RestoreError, SendFailure, StoreKey, Timestamp,
 };
 
 /// Every accepted message is read exactly once on every device of the recipient.
@@ -182,7 +182,7 @@ fn attack_6_a_refused_identity_does_not_end_the_conversation() {
     world.run(2);
     world.input(0, ClientInput::Send(bob, text("third")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::RefusedIdentity]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::RefusedIdentity]);
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn attack_7_a_device_that_comes_back_without_post_quantum_keys_is_refused() {
     world.input(0, ClientInput::Send(bob.account, text("third")));
     world.run(0);
     let refused =
-        |event: &&ClientEvent| matches!(event, ClientEvent::NotSent(_, SendError::NotAuthentic));
+        |event: &&ClientEvent| matches!(event, ClientEvent::NotSent(_, SendFailure::NotAuthentic));
     assert_eq!(world.devices[0].events.iter().filter(refused).count(), 1);
 }
 
 /// The errors of messages that a device could not send.
-fn not_sent(world: &World, which: usize) -> Vec<SendError> {
+fn not_sent(world: &World, which: usize) -> Vec<SendFailure> {
     let events = world.devices[which].events.iter();
     let errors = events.filter_map(|event| match event {
         ClientEvent::NotSent(_, error) => Some(*error),
@@ -249,7 +249,7 @@ fn attack_6_a_rejected_bundle_does_not_lose_the_first_identity_key() {
     world.server.edits_bundles = Some(add_unsigned_device);
     world.input(0, ClientInput::Send(bob, text("first")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::NotAuthentic]);
     world.server.edits_bundles = None;
     world.input(0, ClientInput::Send(bob, text("second")));
     world.settle();
@@ -346,7 +346,7 @@ fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
     });
     world.input(0, ClientInput::Send(bob, text("first")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::NotAuthentic]);
     world.server.edits_bundles = None;
     world.input(0, ClientInput::Send(bob, text("second")));
     world.settle();
@@ -357,7 +357,7 @@ fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
     world.server.edits_bundles = Some(|bundles| bundles[1].kem = None);
     world.input(0, ClientInput::Send(bob, text("third")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic; 2]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::NotAuthentic; 2]);
     // The same if it names only that device.
     world.server.edits_bundles = Some(|bundles| {
         bundles.remove(0);
@@ -365,7 +365,7 @@ fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
     });
     world.input(0, ClientInput::Send(bob, text("fourth")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic; 3]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::NotAuthentic; 3]);
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn attack_7_a_weaker_session_that_a_new_device_starts_is_for_reading_only() {
     // She encrypts nothing for it while the server hides its key, and then with it.
     world.input(0, ClientInput::Send(bob, text("second")));
     world.run(0);
-    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    assert_eq!(not_sent(&world, 0), [SendFailure::NotAuthentic]);
     world.server.strips_post_quantum_keys = false;
     world.input(0, ClientInput::Send(bob, text("third")));
     world.run(0);
@@ -540,7 +540,7 @@ fn an_account_without_devices_is_an_error_for_the_sender() {
     world.settle();
     let errors = world.devices[0].events.iter();
     let errors =
-        errors.filter(|event| matches!(event, ClientEvent::NotSent(_, SendError::NoDevice)));
+        errors.filter(|event| matches!(event, ClientEvent::NotSent(_, SendFailure::NoDevice)));
     assert_eq!(errors.count(), 1);
 }
 

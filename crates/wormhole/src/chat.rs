@@ -31,7 +31,7 @@ pub use client::{
 };
 pub use error::{
     AttachmentError, Ended, IdentityError, NotOpened, NotSent, NotStored, OpenError, ReadError,
-    RegisterError, RequestError, SendError, SendFailure,
+    RegisterError, RequestError, SendError,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
@@ -43,7 +43,9 @@ pub use server::{
 };
 pub use store::{Contact, ReceivedId};
 pub use wormhole_chat::service::{AppName, Destination, PhoneNumber};
-pub use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, RestoreError, Timestamp};
+pub use wormhole_chat::{
+    AccountId, Address, DeviceId, PublicKey, RestoreError, SendFailure, Timestamp,
+};
 
 /// A contact of which we know only the account.
 const fn contact(account: AccountId) -> Contact {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
 use super::store::Changes;
-use super::{Client, ClientEvent, ClientOutput, Failed, Purpose, SendError};
+use super::{Client, ClientEvent, ClientOutput, Failed, Purpose, SendFailure};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
 use crate::padding::{pad, unpad};
@@ -132,7 +132,7 @@ impl Client {
                     changes.put_session(address, record, &mut self.archived_rows);
                 }
                 Err(EncryptError::TooLong(_)) => {
-                    return self.give_up(timestamp, SendError::TooLong);
+                    return self.give_up(timestamp, SendFailure::TooLong);
                 }
                 Err(EncryptError::NoSession) => return self.request_bundles(to),
             }
@@ -158,9 +158,9 @@ impl Client {
             }
             Response::Stale(devices) if devices.is_empty() => {}
             Response::Stale(devices) => self.encrypt_again(timestamp, to, &devices),
-            Response::IntraApp => self.give_up(timestamp, SendError::IntraApp),
-            Response::NotFound => self.give_up(timestamp, SendError::NoDevice),
-            Response::Refused => self.give_up(timestamp, SendError::Refused),
+            Response::IntraApp => self.give_up(timestamp, SendFailure::IntraApp),
+            Response::NotFound => self.give_up(timestamp, SendFailure::NoDevice),
+            Response::Refused => self.give_up(timestamp, SendFailure::Refused),
             Response::Bundles(_) | Response::Unavailable => {}
         }
     }
@@ -172,7 +172,7 @@ impl Client {
         self.commit(changes, vec![ClientOutput::Event(ClientEvent::Sent(timestamp))]);
     }
 
-    pub(super) fn give_up(&mut self, timestamp: Timestamp, error: SendError) {
+    pub(super) fn give_up(&mut self, timestamp: Timestamp, error: SendFailure) {
         let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
@@ -189,7 +189,7 @@ impl Client {
         outgoing.sealed = None;
         outgoing.attempts += 1;
         if outgoing.attempts > MAX_ATTEMPTS {
-            return self.give_up(timestamp, SendError::DevicesKeepChanging);
+            return self.give_up(timestamp, SendFailure::DevicesKeepChanging);
         }
         let mut changes = Changes::default();
         for device in gone {
@@ -213,13 +213,13 @@ impl Client {
     ) {
         let result = match response {
             Response::Bundles(bundles) => self.begin(now, account, bundles, rng),
-            Response::IntraApp => Err(SendError::IntraApp),
-            Response::Refused => Err(SendError::Refused),
+            Response::IntraApp => Err(SendFailure::IntraApp),
+            Response::Refused => Err(SendFailure::Refused),
             Response::Done
             | Response::Mismatched { .. }
             | Response::NotFound
             | Response::Stale(_)
-            | Response::Unavailable => Err(SendError::NoDevice),
+            | Response::Unavailable => Err(SendFailure::NoDevice),
         };
         match result {
             Ok(()) => self.advance_account(now, account),

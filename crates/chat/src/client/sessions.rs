@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_core::CryptoRngCore;
 
 use super::store::Changes;
-use super::{Client, SendError};
+use super::{Client, SendFailure};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::prekey::{PreKeyBundle, VerifiedBundle};
 use crate::record::{ArchivedRow, InitiateError, SessionRecord};
@@ -44,11 +44,11 @@ impl Client {
         account: AccountId,
         bundles: Vec<PreKeyBundle>,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), SendFailure> {
         let bundles = self.verify_bundles(account, bundles)?;
-        let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
+        let identity = bundles.first().ok_or(SendFailure::NoDevice)?.bundle().identity;
         if self.is_refused(account, &identity) {
-            return Err(SendError::RefusedIdentity);
+            return Err(SendFailure::RefusedIdentity);
         }
         let mut changes = Changes::default();
         self.not_a_stranger(account, &mut changes);
@@ -59,7 +59,7 @@ impl Client {
         let started = self.start_sessions(now, account, &bundles, &mut changes, rng);
         self.commit(changes, Vec::new());
         started?;
-        if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
+        if self.devices(account).is_empty() { Err(SendFailure::NoDevice) } else { Ok(()) }
     }
 
     /// Verifies the bundles of all devices of an account, before anything depends on one of them. All devices share the
@@ -68,18 +68,18 @@ impl Client {
         &self,
         account: AccountId,
         bundles: Vec<PreKeyBundle>,
-    ) -> Result<Vec<VerifiedBundle>, SendError> {
-        let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
+    ) -> Result<Vec<VerifiedBundle>, SendFailure> {
+        let identity = bundles.first().ok_or(SendFailure::NoDevice)?.identity;
         let claims_ours = account != self.us.account && identity == *self.identity.pair.public();
         let signed: BTreeSet<_> = bundles.iter().map(|bundle| bundle.signed.1).collect();
         let devices: BTreeSet<_> = bundles.iter().map(|bundle| bundle.device).collect();
         let is_unique = signed.len() == bundles.len() && devices.len() == bundles.len();
         let is_shared = bundles.iter().all(|bundle| bundle.identity == identity);
         if claims_ours || !is_unique || !is_shared || bundles.len() > MAX_DEVICES {
-            return Err(SendError::NotAuthentic);
+            return Err(SendFailure::NotAuthentic);
         }
         let verified = bundles.into_iter().map(PreKeyBundle::verify).collect::<Result<_, _>>();
-        verified.map_err(|_| SendError::NotAuthentic)
+        verified.map_err(|_| SendFailure::NotAuthentic)
     }
 
     /// Starts all missing sessions, or none.
@@ -90,12 +90,12 @@ impl Client {
         bundles: &[VerifiedBundle],
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), SendFailure> {
         let lacks_kem = |bundle: &VerifiedBundle| bundle.bundle().kem.is_none();
         let had_kem = self.peers.get(&account).is_some_and(|peer| peer.had_post_quantum);
         let has_kem = had_kem || !bundles.iter().all(lacks_kem);
         if has_kem && bundles.iter().any(lacks_kem) {
-            return Err(SendError::NotAuthentic);
+            return Err(SendFailure::NotAuthentic);
         }
         let mut started = Vec::new();
         for bundle in bundles {
@@ -107,7 +107,7 @@ impl Client {
             }
             let initiated = record.initiate(&self.identity, bundle, now, rng);
             initiated.map_err(|error| match error {
-                InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
+                InitiateError::BadKey(_) | InitiateError::Downgrade => SendFailure::NotAuthentic,
             })?;
             started.push((address, record));
         }

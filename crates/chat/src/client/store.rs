@@ -325,6 +325,7 @@ impl Client {
 
 /// Why a client could not be restored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// A row was modified or truncated.
     #[error("the message store is damaged")]

@@ -102,7 +102,8 @@ pub(super) async fn show_failed(client: &Client, console: &mut Console) -> Resul
 }
 
 fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> Result<()> {
-    let why = printable::line(&message.why.to_string());
+    let why = message.why.map_or_else(|| DAMAGED.to_owned(), |why| why.to_string());
+    let why = printable::line(&why);
     console.report(&json!({
         "event": "chat-not-sent", "to": people.json_of(message.to), "timestamp": message.timestamp.0,
         "reason": why, "text": message.text,
@@ -295,6 +296,9 @@ pub(super) async fn say_waiting(
     console.screen.show(&format!("{waiting}. To see why: {list}"));
     Ok(())
 }
+
+/// Why a message cannot be sent, if that cannot be read any more.
+const DAMAGED: &str = "the stored message is damaged";
 
 /// How long to wait for the next message to be sent.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,12 +19,13 @@ use std::sync::Arc;
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, Timestamp,
+    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, SendFailure,
+    Timestamp,
 };
 
 use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
-use super::error::{Ended, NotSent, SendFailure};
+use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
 use super::service::{KeyCount, Service};
 use super::store::{Contact, EnvelopeHash, StoreError};
@@ -34,6 +35,7 @@ use contacts::Contacts;
 use outbox::Outbox;
 use requests::{Finished, Requests};
 use socket::{RequestOrigin, Socket, SocketEvent};
+pub(super) use tasks::IdentityDecision;
 use upkeep::Upkeep;
 
 /// Something that a handle of the client wants to be done.
@@ -331,8 +333,7 @@ impl Driver {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
             }
-            ClientEvent::NotSent(timestamp, error) => {
-                let failure = SendFailure::from(error);
+            ClientEvent::NotSent(timestamp, failure) => {
                 let to = self.left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
                 if let Some(to) = to.filter(|_| failure == SendFailure::NoDevice) {
                     self.contacts.set_unreachable(to);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, PublicKey, RestoreError};
+use wormhole_chat::{AccountId, PublicKey, RestoreError, SendFailure};
 
 use super::account::Account;
 use super::server::ServerUrl;
@@ -305,36 +305,6 @@ pub enum NotSent {
     /// The server does not accept us. The message waits in the outbox.
     #[error("the message waits in the outbox: {0}")]
     Refused(RequestError),
-}
-
-/// Why a message can never be sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendFailure {
-    /// It has failed, but the store does not say any more what it was and why.
-    #[error("the stored message is damaged")]
-    Damaged,
-    /// The server kept reporting different devices.
-    #[error("the recipient's devices keep changing")]
-    DevicesKeepChanging,
-    /// The app of sender and recipient delivers messages between its own users itself.
-    #[error("the app delivers messages between its own users itself")]
-    IntraApp,
-    /// The account does not exist, or has no device that can receive messages.
-    #[error("the recipient has no device that can receive messages")]
-    NoDevice,
-    /// The server returned invalid keys: an attack, or a defective client.
-    #[error("the recipient's keys are invalid")]
-    NotAuthentic,
-    /// The server will never accept it.
-    #[error("the server refuses to deliver this message")]
-    Refused,
-    /// The server names an identity key of the recipient that the user has refused.
-    #[error("the server names a key of the recipient that you have refused")]
-    RefusedIdentity,
-    /// The message is too long.
-    #[error("the message is too long")]
-    TooLong,
 }
 
 /// Why a message that has arrived could not be read.

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, Received, Timestamp,
+    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, Received, SendFailure,
+    Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
 
-use super::error::{NotSent, ReadError, RequestError, SendFailure};
+use super::error::{NotSent, ReadError, RequestError};
 use super::store::{Contact, ReceivedId};
 
 /// A message to send. Start with [`Message::text`]. `Debug` does not print the text.
@@ -257,8 +258,8 @@ pub struct FailedMessage {
     pub text: Option<String>,
     /// Its files, which the server has for some time. [`Attachment::name`] says what they were.
     pub files: Vec<Attachment>,
-    /// Why it cannot be sent.
-    pub why: SendFailure,
+    /// Why it cannot be sent. `None` if the row in the store is damaged, so that nobody knows it any more.
+    pub why: Option<SendFailure>,
 }
 
 impl fmt::Debug for FailedMessage {
@@ -395,7 +396,7 @@ mod tests {
         let content = Content::Data(Box::new(data));
         let received = Received { from: address, timestamp, content, identity_changed: false };
         let from = Contact { name: Some(secret.to_owned()), ..crate::chat::contact(account) };
-        let why = SendFailure::TooLong;
+        let why = Some(SendFailure::TooLong);
         let text = Some(secret.to_owned());
         let failed = FailedMessage { timestamp, to: account, text, files: Vec::new(), why };
         let sent = Message::text(secret).with_file(secret);

@@ -125,6 +125,7 @@ async fn a_forged_identity_can_be_refused() {
     assert_eq!(compared, Err(IdentityError::NewKeyNotTheirs));
     assert_eq!(a.refuse_identity(account, before.key).await, Err(IdentityError::NotCurrent));
     a.refuse_identity(account, key).await.unwrap();
+    a.refuse_identity(account, key).await.unwrap();
     assert_eq!(soon(sent.on_server()).await, Err(NotSent::Failed(SendFailure::RefusedIdentity)));
     assert_eq!(a.identity_changes().await.unwrap(), []);
     let number = a.safety_number(account).await.unwrap();

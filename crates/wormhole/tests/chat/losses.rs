@@ -32,7 +32,7 @@ async fn a_message_that_failed_stays_until_the_application_forgets_it() {
     drop(store);
     assert_eq!((failed[0].timestamp, failed[0].to), (message, to));
     assert_eq!(failed[0].text.as_deref(), Some("too late"));
-    assert_eq!(failed[0].why, SendFailure::NoDevice);
+    assert_eq!(failed[0].why, Some(SendFailure::NoDevice));
     let a = alice.open().await;
     assert_eq!(a.failed().await.unwrap(), failed);
     a.forget_failed(message).await.unwrap();

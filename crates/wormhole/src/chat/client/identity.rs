@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 use wormhole_chat::{AccountId, Fingerprint, PublicKey, safety_number};
 
 use super::Client;
+use crate::chat::driver::IdentityDecision;
 use crate::chat::error::IdentityError;
 use crate::chat::message::{AcceptedNumber, RefusedNumber, SafetyNumber};
 
@@ -76,12 +77,7 @@ impl Client {
         account: AccountId,
         key: PublicKey,
     ) -> Result<(), IdentityError> {
-        let (durable, committed) = oneshot::channel();
-        let accepted = self.query(move |driver| driver.accept(account, key, durable)).await?;
-        if committed.await.is_err() {
-            return Err(self.wait_for_end().await.into());
-        }
-        if accepted { Ok(()) } else { Err(IdentityError::NotCurrent) }
+        self.decide(account, key, IdentityDecision::Accept).await
     }
 
     /// Refuses the new identity key of an account, and keeps the accepted one. Messages that have waited for this are sent
@@ -89,7 +85,7 @@ impl Client {
     /// more.
     ///
     /// If the returned future is dropped, the key may be refused or not; so with
-    /// [`accept_identity`](Self::accept_identity).
+    /// [`accept_identity`](Self::accept_identity). Both can be called again with the same key.
     ///
     /// # Errors
     /// The account has another new key now or none, or the client has ended.
@@ -98,12 +94,22 @@ impl Client {
         account: AccountId,
         key: PublicKey,
     ) -> Result<(), IdentityError> {
+        self.decide(account, key, IdentityDecision::Refuse).await
+    }
+
+    async fn decide(
+        &self,
+        account: AccountId,
+        key: PublicKey,
+        decision: IdentityDecision,
+    ) -> Result<(), IdentityError> {
         let (durable, committed) = oneshot::channel();
-        let refused = self.query(move |driver| driver.refuse(account, key, durable)).await?;
+        let decided = self.query(move |driver| driver.decide(account, key, decision, durable));
+        let is_possible = decided.await?;
         if committed.await.is_err() {
             return Err(self.wait_for_end().await.into());
         }
-        if refused { Ok(()) } else { Err(IdentityError::NotCurrent) }
+        if is_possible { Ok(()) } else { Err(IdentityError::NotCurrent) }
     }
 }
 

@@ -14,6 +14,13 @@ use crate::chat::message::CancelOutcome;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
 
+/// What the user says about an identity key.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::chat) enum IdentityDecision {
+    Accept,
+    Refuse,
+}
+
 impl Driver {
     /// The client's state.
     pub(in crate::chat) const fn core(&self) -> &Core {
@@ -93,43 +100,34 @@ impl Driver {
         self.input(ClientInput::Cancel(message));
     }
 
-    /// Accepts a new identity key, or one that was refused, and answers when that is durable. False if the account has
-    /// neither.
-    pub(in crate::chat) fn accept(
+    /// Accepts or refuses an identity key, and answers when that is durable. False if there is nothing to decide about it: a new
+    /// key can be accepted or refused, and a refused one accepted. The same decision again changes nothing.
+    pub(in crate::chat) fn decide(
         &mut self,
         account: AccountId,
         key: PublicKey,
+        decision: IdentityDecision,
         reply: oneshot::Sender<()>,
     ) -> bool {
         let known = self.core.identity_of(account);
         let is_new = known.is_some_and(|identity| identity.changed == Some(key));
         let is_accepted = known.is_some_and(|it| it.accepted == key && it.changed.is_none());
-        let was_refused = self.core.refused_identities(account).contains(&key);
-        if is_new || was_refused {
-            self.input(ClientInput::AcceptIdentity(account, key));
+        let is_refused = self.core.refused_identities(account).contains(&key);
+        let (input, is_open, is_done) = match decision {
+            IdentityDecision::Accept => {
+                (ClientInput::AcceptIdentity(account, key), is_new || is_refused, is_accepted)
+            }
+            IdentityDecision::Refuse => {
+                (ClientInput::RefuseIdentity(account, key), is_new, is_refused)
+            }
+        };
+        if is_open {
+            self.input(input);
             self.outbox.set_blocked(account, None);
             self.process_outputs();
         }
         self.commits.reply(reply);
-        is_new || was_refused || is_accepted
-    }
-
-    /// Refuses a new identity key, and answers when that is durable. False if the account has another key.
-    pub(in crate::chat) fn refuse(
-        &mut self,
-        account: AccountId,
-        key: PublicKey,
-        reply: oneshot::Sender<()>,
-    ) -> bool {
-        let known = self.core.identity_of(account);
-        let is_new = known.is_some_and(|identity| identity.changed == Some(key));
-        if is_new {
-            self.input(ClientInput::RefuseIdentity(account, key));
-            self.outbox.set_blocked(account, None);
-            self.process_outputs();
-        }
-        self.commits.reply(reply);
-        is_new
+        is_open || is_done
     }
 
     /// Stores a contact, and answers when it is durable.

@@ -7,7 +7,7 @@
 //! | 1 | a message that cannot be sent | recipient, reason (1), content |
 
 use wormhole_chat::{
-    AccountId, Address, Content, DecryptError, Failed, Received, SendError, Timestamp, Unreadable,
+    AccountId, Address, Content, DecryptError, Failed, Received, SendFailure, Timestamp, Unreadable,
 };
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::records::{end, read_flag};
 use super::state_key::decode_address;
 use super::{ReceivedId, StoreError};
-use crate::chat::error::{ReadError, SendFailure};
+use crate::chat::error::ReadError;
 use crate::chat::message::{Attachment, FailedMessage};
 
 /// A received message in the store.
@@ -120,7 +120,7 @@ pub(super) fn decode_received(value: &[u8]) -> Result<StoredMessage, StoreError>
 pub(super) fn encode_failed(message: &Failed) -> Zeroizing<Vec<u8>> {
     let mut value = Zeroizing::new(vec![READ]);
     value.extend(message.to.as_bytes());
-    value.push(failure_number(message.why.into()));
+    value.push(message.why.number());
     value.extend(message.content.iter());
     value
 }
@@ -133,7 +133,7 @@ pub(super) fn decode_failed(key: &[u8], value: &[u8]) -> Result<FailedMessage, S
         to: AccountId::from_bytes([0; 16]),
         text: None,
         files: Vec::new(),
-        why: SendFailure::Damaged,
+        why: None,
     }))
 }
 
@@ -143,13 +143,13 @@ fn decode_failed_value(timestamp: Timestamp, value: &[u8]) -> Result<FailedMessa
         return Err(StoreError::UnknownFormat);
     }
     let to = AccountId::from_bytes(reader.array()?);
-    let why = failure(reader.u8()?)?;
+    let why = SendFailure::from_number(reader.u8()?).ok_or(StoreError::UnknownFormat)?;
     let (text, files) = match Content::decode_stored(reader.rest()) {
         Ok(Content::Data(data)) => (data.body, data.attachments),
         Ok(_) | Err(_) => (None, Vec::new()),
     };
     let files = files.into_iter().map(Attachment).collect();
-    Ok(FailedMessage { timestamp, to, text, files, why })
+    Ok(FailedMessage { timestamp, to, text, files, why: Some(why) })
 }
 
 /// Decodes the id of a received message.
@@ -203,20 +203,6 @@ impl From<DecryptError> for ReadError {
     }
 }
 
-impl From<SendError> for SendFailure {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::DevicesKeepChanging => Self::DevicesKeepChanging,
-            SendError::IntraApp => Self::IntraApp,
-            SendError::NoDevice => Self::NoDevice,
-            SendError::NotAuthentic => Self::NotAuthentic,
-            SendError::Refused => Self::Refused,
-            SendError::RefusedIdentity => Self::RefusedIdentity,
-            SendError::TooLong => Self::TooLong,
-        }
-    }
-}
-
 const fn read_error_number(error: ReadError) -> u8 {
     match error {
         ReadError::Damaged => 0,
@@ -239,32 +225,6 @@ const fn read_error(number: u8) -> Result<ReadError, StoreError> {
         5 => ReadError::TimestampMismatch,
         6 => ReadError::TooMany,
         7 => ReadError::Unsupported,
-        _ => return Err(StoreError::UnknownFormat),
-    })
-}
-
-const fn failure_number(failure: SendFailure) -> u8 {
-    match failure {
-        SendFailure::Damaged => 0,
-        SendFailure::DevicesKeepChanging => 1,
-        SendFailure::IntraApp => 2,
-        SendFailure::NoDevice => 3,
-        SendFailure::NotAuthentic => 4,
-        SendFailure::Refused => 5,
-        SendFailure::TooLong => 6,
-        SendFailure::RefusedIdentity => 7,
-    }
-}
-
-const fn failure(number: u8) -> Result<SendFailure, StoreError> {
-    Ok(match number {
-        1 => SendFailure::DevicesKeepChanging,
-        2 => SendFailure::IntraApp,
-        3 => SendFailure::NoDevice,
-        4 => SendFailure::NotAuthentic,
-        5 => SendFailure::Refused,
-        6 => SendFailure::TooLong,
-        7 => SendFailure::RefusedIdentity,
         _ => return Err(StoreError::UnknownFormat),
     })
 }

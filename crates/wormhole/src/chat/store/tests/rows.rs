@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER as HEX;
 use proptest::prelude::*;
 
-use wormhole_chat::{DecryptError, Failed, SendError, Unreadable};
+use wormhole_chat::{DecryptError, Failed, SendFailure, Unreadable};
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
     };
     let Content::Data(data) = message(1, "text").content else { panic!() };
     let content = Zeroizing::new(Content::Data(data).encode().to_vec());
-    let why = SendError::IntraApp;
+    let why = SendFailure::IntraApp;
     let failed = Failed { timestamp: Timestamp(9), to: account(2), content, why };
     let changes =
         Changes { unreadable: vec![unreadable], failed: vec![failed], ..Changes::default() };
@@ -95,7 +95,7 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
         assert_eq!((failed.len(), store.failed_count()), (1, 1));
         assert_eq!((failed[0].timestamp, failed[0].to), (Timestamp(9), account(2)));
         assert_eq!(failed[0].text.as_deref(), Some("text"));
-        assert_eq!(failed[0].why, crate::chat::SendFailure::IntraApp);
+        assert_eq!(failed[0].why, Some(SendFailure::IntraApp));
         assert_eq!(store.received_bytes(), 28);
         drop(store);
         store = folder.open().unwrap();
