@@ -39,7 +39,7 @@ pub struct SessionRecord {
     current: Option<Session>,
     /// Newest first.
     archived: VecDeque<Session>,
-    /// Whether the device ever had a post-quantum prekey: it must then always have one.
+    /// Whether the device ever had a post-quantum prekey with the accepted identity key: it must then always have one.
     had_post_quantum: bool,
 }
 
@@ -57,7 +57,7 @@ pub enum Trust<'a> {
 
 impl<'a> Trust<'a> {
     /// The key whose sessions are kept before others.
-    const fn accepted(self) -> Option<&'a PublicKey> {
+    pub(crate) const fn accepted(self) -> Option<&'a PublicKey> {
         match self {
             Self::Any => None,
             Self::Only(key) | Self::Prefer(key) => Some(key),
@@ -133,7 +133,7 @@ impl SessionRecord {
             ratchet: Ratchet::initiator(&initiated.agreed.root, signed, rng)?,
             pending: Some(pending),
         };
-        self.put_in_use(session);
+        self.put_in_use(session, Some(&theirs.identity));
         self.limit_archived(Some(&theirs.identity));
         Ok(())
     }
@@ -255,8 +255,7 @@ impl SessionRecord {
         }
         let mut session = respond(us, message, prekeys)?;
         let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
-        self.had_post_quantum |= session.version == Version::Pqxdh;
-        self.add_started(session);
+        self.add_started(session, trust.accepted());
         self.limit_archived(trust.accepted());
         let used = UsedPreKeys {
             one_time: message.pre_key_id,
@@ -285,8 +284,10 @@ impl SessionRecord {
         self.had_post_quantum = self.is_post_quantum(identity);
     }
 
-    /// The user has refused this identity key: its sessions are deleted, and the newest other one is used.
-    pub(crate) fn refuse_identity(&mut self, identity: &PublicKey) {
+    /// The user has refused this identity key: its sessions are deleted, and the newest other one is used. What the device must
+    /// have from now on is what the account with the accepted key had.
+    pub(crate) fn refuse_identity(&mut self, identity: &PublicKey, had_post_quantum: bool) {
+        self.had_post_quantum = had_post_quantum;
         self.archived.retain(|session| session.their_identity != *identity);
         if self.their_identity() == Some(identity) {
             self.current = self.archived.pop_front();

@@ -369,6 +369,52 @@ fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
 }
 
 #[test]
+fn attack_7_a_forged_first_message_pins_nothing_for_the_accepted_identity() {
+    for refuses in [true, false] {
+        let mut world = two();
+        let [alice, bob] = [0, 1].map(|which| world.devices[which].address.account);
+        // Bob's program has no post-quantum keys.
+        world.server.strips_post_quantum_keys = true;
+        world.input(0, ClientInput::Send(bob, text("first")));
+        world.settle();
+        let accepted = world.devices[0].identity_of(bob).unwrap().accepted;
+        // Someone else writes in his name, with post-quantum protection.
+        world.server.strips_post_quantum_keys = false;
+        let registered = world.server.devices.remove(&world.devices[1].address).unwrap();
+        let real = world.devices.pop().unwrap();
+        let identity = KeyPair::random(&mut world.rng);
+        world.join(2, 1, &identity);
+        world.run(1);
+        world.input(1, ClientInput::Send(alice, text("it is me")));
+        world.run(1);
+        assert_eq!(world.waiting_versions(0), [4]);
+        world.hand_out(0);
+        world.run(0);
+        assert_eq!(world.devices[0].texts(), ["it is me"]);
+        world.server.strips_post_quantum_keys = true;
+        world.server.devices.insert(real.address, registered);
+        world.devices[1] = real;
+        world.input(
+            0,
+            if refuses {
+                ClientInput::RefuseIdentity(bob, *identity.public())
+            } else {
+                ClientInput::AcceptIdentity(bob, accepted)
+            },
+        );
+        world.run(0);
+        world.crash(0);
+        // The unanswered session is too old, so a new one starts.
+        world.now.0 += 31 * 24 * 60 * 60 * 1000;
+        world.input(0, ClientInput::Send(bob, text("second")));
+        world.run(0);
+        assert!(not_sent(&world, 0).is_empty(), "{:?}", not_sent(&world, 0));
+        world.settle();
+        assert_eq!(world.devices[1].texts(), ["first", "second"]);
+    }
+}
+
+#[test]
 fn attack_7_a_weaker_session_that_a_new_device_starts_is_for_reading_only() {
     let mut world = World::new(1);
     let [alices, bobs] = [0; 2].map(|_| KeyPair::random(&mut world.rng));

@@ -76,11 +76,12 @@ impl Client {
         peer.changed = None;
         peer.refused.truncate(MAX_REFUSED - 1);
         peer.refused.insert(0, identity);
+        let had_post_quantum = peer.had_post_quantum;
         let mut changes = Changes::default();
         changes.put_peer(account, peer);
         for (address, record) in &mut self.sessions {
             if address.account == account {
-                record.refuse_identity(&identity);
+                record.refuse_identity(&identity, had_post_quantum);
                 changes.put_session(*address, record, &mut self.archived_rows);
             }
         }

@@ -106,7 +106,8 @@ impl Client {
         let before = record.our_ratchet_key();
         let accepted = self.peers.get(&from.account).map(|peer| &peer.identity);
         let plaintext = record.decrypt_preferring(route, &message, accepted, rng)?;
-        let has_stepped = record.our_ratchet_key() != before;
+        // What we have encrypted is for the accepted identity key, so steps of other sessions do not age it.
+        let has_stepped = record.our_ratchet_key() != before && record.their_identity() == accepted;
         self.store_session(from, changes);
         if has_stepped {
             self.count_ratchet_step(from.account, changes);
@@ -141,7 +142,8 @@ impl Client {
             None => Trust::Any,
         };
         let first = record.decrypt_first(&self.identity, route, &message, named, trust, rng)?;
-        let has_stepped = record.our_ratchet_key() != before;
+        let is_accepted = trust.accepted().is_none_or(|key| record.their_identity() == Some(key));
+        let has_stepped = record.our_ratchet_key() != before && is_accepted;
         let FirstMessage { plaintext, used } = first;
         Ok(OpenedFirst { identity: *message.identity(), record, has_stepped, used, plaintext })
     }

@@ -21,21 +21,28 @@ impl SessionRecord {
     }
 
     /// Makes a session the current one. The caller limits the archived sessions.
-    pub(super) fn put_in_use(&mut self, session: Session) {
+    pub(super) fn put_in_use(&mut self, session: Session, accepted: Option<&PublicKey>) {
         self.archive_current();
-        self.had_post_quantum |= session.version == Version::Pqxdh;
+        self.pin_post_quantum(&session, accepted);
         self.current = Some(session);
     }
 
     /// Adds a session that the peer has started. It becomes the current one, but never replaces one with post-quantum
     /// protection by one without it: a server that removed our post-quantum keys could choose the weaker one. Its
     /// messages can be read in any case.
-    pub(super) fn add_started(&mut self, session: Session) {
+    pub(super) fn add_started(&mut self, session: Session, accepted: Option<&PublicKey>) {
         if self.current.as_ref().is_some_and(|current| is_downgrade(current, &session)) {
             self.archived.push_front(session);
         } else {
-            self.put_in_use(session);
+            self.put_in_use(session, accepted);
         }
+    }
+
+    /// Remembers that the device has post-quantum keys, if a session shows that. Whoever controls the server can start
+    /// sessions with other identity keys, so these say nothing about the device.
+    fn pin_post_quantum(&mut self, session: &Session, accepted: Option<&PublicKey>) {
+        self.had_post_quantum |=
+            session.version == Version::Pqxdh && !is_foreign(session, accepted);
     }
 
     /// Makes an archived session the current one, because it has just decrypted a message. A session without post-quantum
@@ -45,7 +52,7 @@ impl SessionRecord {
         if let Place::Archived(index) = place
             && let Some(session) = self.archived.remove(index)
         {
-            self.add_started(session);
+            self.add_started(session, accepted);
         }
         self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX), accepted);
     }

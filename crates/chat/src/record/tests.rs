@@ -29,7 +29,7 @@ fn full() -> SessionRecord {
             kem: (version == Version::Pqxdh).then_some((9, ciphertext)),
             since: Timestamp(10),
         };
-        record.put_in_use(Session {
+        let session = Session {
             version,
             our_identity: *KeyPair::random(&mut rng).public(),
             their_identity: *KeyPair::random(&mut rng).public(),
@@ -37,7 +37,8 @@ fn full() -> SessionRecord {
             base_key: *KeyPair::random(&mut rng).public(),
             ratchet,
             pending: Some(pending),
-        });
+        };
+        record.put_in_use(session, None);
     }
     record
 }
@@ -78,4 +79,16 @@ fn a_record_prints_no_secret() {
     let printed = format!("{record:?}");
     assert!(!printed.contains("65, 65, 65"), "{printed}");
     assert!(printed.contains("Secret(32 bytes)"));
+}
+
+#[test]
+fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
+    for had_post_quantum in [false, true] {
+        let mut record = full();
+        let forged = *record.their_identity().unwrap();
+        record.had_post_quantum = true;
+        record.refuse_identity(&forged, had_post_quantum);
+        assert_eq!(record.had_post_quantum, had_post_quantum);
+        assert_ne!(record.their_identity(), Some(&forged));
+    }
 }
