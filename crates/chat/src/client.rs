@@ -34,6 +34,7 @@ mod identity;
 mod inbox;
 mod outbox;
 mod pending;
+mod queue;
 mod replays;
 mod sessions;
 mod store;
@@ -53,8 +54,8 @@ use crate::key::PublicKey;
 use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 use account::PreKeys;
-use outbox::Outgoing;
 use pending::{PendingRequests, Purpose};
+use queue::Queue;
 use sessions::ArchivedRows;
 use store::Peer;
 
@@ -74,7 +75,7 @@ pub struct Client {
     sessions: BTreeMap<Address, SessionRecord>,
     archived_rows: ArchivedRows,
     /// By timestamp, which identifies a message.
-    outbox: BTreeMap<Timestamp, Outgoing>,
+    outbox: Queue,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
     pending: PendingRequests,

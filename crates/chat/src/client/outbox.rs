@@ -102,10 +102,10 @@ impl Client {
         }
     }
 
-    /// Continues with all messages for an account.
+    /// Continues with the messages for an account that are not encrypted yet. The others wait for a response, or for the next
+    /// connection.
     pub(super) fn advance_account(&mut self, now: Timestamp, account: AccountId) {
-        let waiting = self.outbox.iter().filter(|(_, outgoing)| outgoing.to == account);
-        let waiting: Vec<_> = waiting.map(|(timestamp, _)| *timestamp).collect();
+        let waiting = self.outbox.of(account, false);
         waiting.into_iter().for_each(|timestamp| self.advance(now, timestamp));
     }
 
@@ -137,9 +137,8 @@ impl Client {
                 Err(EncryptError::NoSession) => return self.request_bundles(to),
             }
         }
-        let Some(outgoing) = self.outbox.get_mut(&timestamp) else { return };
         let messages: Arc<[SealedMessage]> = messages.into();
-        (outgoing.sealed, outgoing.steps) = (Some(Arc::clone(&messages)), 0);
+        self.outbox.set_sealed(timestamp, Some(Arc::clone(&messages)));
         self.put_outgoing(&mut changes, timestamp);
         let request = Request::Send { to, timestamp, messages };
         let request = self.request(Purpose::Send(timestamp), request);
@@ -185,10 +184,12 @@ impl Client {
     /// The server delivered nothing, so the ciphertexts may be discarded. Sessions with removed or
     /// replaced devices are no longer used; the next bundles list the current devices.
     fn encrypt_again(&mut self, timestamp: Timestamp, to: AccountId, gone: &[DeviceId]) {
-        let Some(outgoing) = self.outbox.get_mut(&timestamp) else { return };
-        outgoing.sealed = None;
-        outgoing.attempts += 1;
-        if outgoing.attempts > MAX_ATTEMPTS {
+        let attempts = self.outbox.update(timestamp, |outgoing| {
+            outgoing.sealed = None;
+            outgoing.attempts += 1;
+            outgoing.attempts
+        });
+        if attempts.is_none_or(|attempts| attempts > MAX_ATTEMPTS) {
             return self.give_up(timestamp, SendFailure::DevicesKeepChanging);
         }
         let mut changes = Changes::default();
@@ -224,11 +225,7 @@ impl Client {
         match result {
             Ok(()) => self.advance_account(now, account),
             Err(error) => {
-                let waiting = self
-                    .outbox
-                    .iter()
-                    .filter(|(_, outgoing)| outgoing.to == account && outgoing.sealed.is_none());
-                let waiting: Vec<_> = waiting.map(|(timestamp, _)| *timestamp).collect();
+                let waiting = self.outbox.of(account, false);
                 waiting.into_iter().for_each(|timestamp| self.give_up(timestamp, error));
             }
         }
@@ -238,14 +235,14 @@ impl Client {
     /// could not be decrypted any more, so it is encrypted again before it is sent again; the
     /// server accepts only one of the two.
     pub(super) fn count_ratchet_step(&mut self, account: AccountId, changes: &mut Changes) {
-        for (timestamp, outgoing) in &mut self.outbox {
-            if outgoing.to == account && outgoing.sealed.is_some() {
+        for timestamp in self.outbox.of(account, true) {
+            self.outbox.update(timestamp, |outgoing| {
                 outgoing.steps += 1;
                 if outgoing.steps > MAX_STEPS {
                     (outgoing.sealed, outgoing.steps) = (None, 0);
                 }
-                changes.put_outgoing(*timestamp, outgoing);
-            }
+            });
+            self.put_outgoing(changes, timestamp);
         }
     }
 

@@ -17,7 +17,7 @@ impl Client {
         // We may be writing to it at the moment.
         let is_known = account == self.us.account
             || self.kept.contains(&account)
-            || self.outbox.values().any(|outgoing| outgoing.to == account);
+            || self.outbox.has(account);
         let Some(peer) = self.peers.get_mut(&account).filter(|_| !is_known) else { return };
         peer.stranger = Some(now);
         changes.put_peer(account, peer);

@@ -1,0 +1,135 @@
+//! The messages of the outbox, found by their timestamps or by their recipients.
+//!
+//! What happens to one recipient, or to one message, must not cost more because messages to others wait: the outbox may
+//! hold thousands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::exchange::SealedMessage;
+use super::outbox::Outgoing;
+use crate::address::AccountId;
+use crate::time::Timestamp;
+
+/// The messages of the outbox.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    messages: BTreeMap<Timestamp, Outgoing>,
+    /// The recipient of each message, and whether the message is encrypted.
+    by_recipient: BTreeSet<(AccountId, bool, Timestamp)>,
+}
+
+impl Queue {
+    /// Adds a message.
+    pub(super) fn insert(&mut self, timestamp: Timestamp, outgoing: Outgoing) {
+        self.remove(&timestamp);
+        self.by_recipient.insert((outgoing.to, outgoing.sealed.is_some(), timestamp));
+        self.messages.insert(timestamp, outgoing);
+    }
+
+    pub(super) fn remove(&mut self, timestamp: &Timestamp) -> Option<Outgoing> {
+        let outgoing = self.messages.remove(timestamp)?;
+        self.by_recipient.remove(&(outgoing.to, outgoing.sealed.is_some(), *timestamp));
+        Some(outgoing)
+    }
+
+    pub(super) fn get(&self, timestamp: &Timestamp) -> Option<&Outgoing> {
+        self.messages.get(timestamp)
+    }
+
+    /// Changes a message. Its recipient stays the same.
+    pub(super) fn update<T>(
+        &mut self,
+        timestamp: Timestamp,
+        change: impl FnOnce(&mut Outgoing) -> T,
+    ) -> Option<T> {
+        let outgoing = self.messages.get_mut(&timestamp)?;
+        let (to, was_sealed) = (outgoing.to, outgoing.sealed.is_some());
+        let result = change(outgoing);
+        let is_sealed = outgoing.sealed.is_some();
+        if is_sealed != was_sealed {
+            self.by_recipient.remove(&(to, was_sealed, timestamp));
+            self.by_recipient.insert((to, is_sealed, timestamp));
+        }
+        Some(result)
+    }
+
+    /// Replaces the ciphertexts of a message, which no ratchet step has aged yet.
+    pub(super) fn set_sealed(
+        &mut self,
+        timestamp: Timestamp,
+        sealed: Option<Arc<[SealedMessage]>>,
+    ) {
+        self.update(timestamp, |outgoing| (outgoing.sealed, outgoing.steps) = (sealed, 0));
+    }
+
+    /// The messages for an account that are encrypted, or those that are not, oldest first.
+    pub(super) fn of(&self, account: AccountId, is_sealed: bool) -> Vec<Timestamp> {
+        let first = (account, is_sealed, Timestamp(0));
+        let of_account = self.by_recipient.range(first..);
+        let of_account =
+            of_account.take_while(|(to, sealed, _)| *to == account && *sealed == is_sealed);
+        of_account.map(|(_, _, timestamp)| *timestamp).collect()
+    }
+
+    /// Whether a message waits for an account.
+    pub(super) fn has(&self, account: AccountId) -> bool {
+        let mut rest = self.by_recipient.range((account, false, Timestamp(0))..);
+        rest.next().is_some_and(|(to, _, _)| *to == account)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// All messages, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Timestamp, &Outgoing)> {
+        self.messages.iter()
+    }
+
+    /// The timestamps of all messages, oldest first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Timestamp> {
+        self.messages.keys()
+    }
+
+    /// All messages, oldest first.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Outgoing> {
+        self.messages.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn outgoing(to: u8) -> Outgoing {
+        let to = AccountId::from_bytes([to; 16]);
+        let plaintext = Zeroizing::new(Vec::new());
+        Outgoing { to, plaintext, sealed: None, steps: 1, attempts: 0 }
+    }
+
+    #[test]
+    fn messages_are_found_by_recipient_and_state() {
+        let mut queue = Queue::default();
+        let [alice, bob, carol] = [1, 2, 3].map(|number| AccountId::from_bytes([number; 16]));
+        for (time, to) in [(1, 1), (2, 2), (3, 2), (4, 1), (5, 2)] {
+            queue.insert(Timestamp(time), outgoing(to));
+        }
+        queue.set_sealed(Timestamp(3), Some(Arc::new([])));
+        assert_eq!(queue.get(&Timestamp(3)).unwrap().steps, 0);
+        assert_eq!(queue.of(bob, false), [2, 5].map(Timestamp));
+        assert_eq!(queue.of(bob, true), [3].map(Timestamp));
+        assert_eq!(queue.of(alice, false), [1, 4].map(Timestamp));
+        assert!(queue.has(alice) && queue.has(bob) && !queue.has(carol));
+        queue.remove(&Timestamp(2));
+        queue.remove(&Timestamp(5));
+        assert!(queue.has(bob));
+        queue.insert(Timestamp(3), outgoing(3));
+        assert!(!queue.has(bob) && queue.has(carol));
+        queue.set_sealed(Timestamp(3), None);
+        assert_eq!(queue.update(Timestamp(9), |_| ()), None);
+        assert_eq!((queue.len(), queue.by_recipient.len()), (3, 3));
+    }
+}
