@@ -36,7 +36,7 @@ pub use error::{
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
     KeyState, Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route,
-    SafetyNumber,
+    SafetyNumber, WaitingMessage,
 };
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,

@@ -2,7 +2,9 @@
 
 use super::Client;
 use crate::address::{AccountId, Address};
+use crate::content::Content;
 use crate::key::PublicKey;
+use crate::padding::unpad;
 use crate::time::Timestamp;
 
 /// The identity keys of another account.
@@ -52,6 +54,12 @@ impl Client {
     /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.
     pub fn is_encrypted(&self, message: Timestamp) -> bool {
         self.outbox.get(&message).is_some_and(|outgoing| outgoing.sealed.is_some())
+    }
+
+    /// What a message in the outbox says. `None` if there is no such message.
+    pub fn outbox_content(&self, message: Timestamp) -> Option<Content> {
+        let outgoing = self.outbox.get(&message)?;
+        Content::decode_stored(unpad(&outgoing.plaintext)?).ok()
     }
 
     /// Whether prekeys of ours may not be at the server yet. While that is so, its count of them means nothing.

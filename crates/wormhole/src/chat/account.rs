@@ -1,5 +1,7 @@
 //! The account in a store: registering a number, and confirming it with a code.
 
+mod outbox;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 

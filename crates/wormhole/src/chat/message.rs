@@ -246,6 +246,30 @@ pub struct OutboxMessage {
     pub progress: Progress,
 }
 
+/// A message that the server does not have yet, as the store has it. `Debug` does not print the text.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct WaitingMessage {
+    /// Identifies the message.
+    pub timestamp: Timestamp,
+    /// The recipient.
+    pub to: AccountId,
+    /// Its text.
+    pub text: Option<String>,
+    /// Its files, which the server has for some time.
+    pub files: Vec<Attachment>,
+}
+
+impl fmt::Debug for WaitingMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timestamp, to, text: _, files: _ } = self;
+        f.debug_struct("WaitingMessage")
+            .field("timestamp", timestamp)
+            .field("to", to)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A message that was removed from the outbox, because it can never be sent. `Debug` does not print the text.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
@@ -398,11 +422,13 @@ mod tests {
         let from = Contact { name: Some(secret.to_owned()), ..crate::chat::contact(account) };
         let why = Some(SendFailure::TooLong);
         let text = Some(secret.to_owned());
+        let waiting =
+            WaitingMessage { timestamp, to: account, text: text.clone(), files: Vec::new() };
         let failed = FailedMessage { timestamp, to: account, text, files: Vec::new(), why };
         let sent = Message::text(secret).with_file(secret);
         let read = ReceivedMessage::new(ReceivedId(1), received.clone(), from);
         let event = Event::Message(Box::new(read.clone()));
-        let printed = format!("{sent:?} {read:?} {event:?} {failed:?} {received:?}");
+        let printed = format!("{sent:?} {read:?} {event:?} {failed:?} {received:?} {waiting:?}");
         assert!(!printed.contains(secret), "{printed}");
     }
 }

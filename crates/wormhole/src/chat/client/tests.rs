@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::chat::account::now;
 use crate::chat::error::NotStored;
-use crate::chat::message::{Connection, Event};
+use crate::chat::message::{CancelOutcome, Connection, Event};
 use crate::chat::store::{Commit, Protection, Registration, Store, StoreError};
 use crate::chat::{Network, RequestError};
 
@@ -153,4 +153,28 @@ async fn the_stream_of_messages_keeps_the_client_running() {
     drop(client);
     let event = soon(messages.next()).await;
     assert!(matches!(event, Ok(Event::Disconnected(RequestError::Link(_)))), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_message_can_be_cancelled_without_a_connection() {
+    let (folder, account) = account();
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let bob = AccountId::from_bytes([7; 16]);
+    client.name_contact(bob, Some("Bob".to_owned())).await.unwrap();
+    let to = Destination::Account(bob);
+    let sent = client.send(&to, Message::text("hello")).await.unwrap().timestamp();
+    let other = client.send(&to, Message::text("stays")).await.unwrap().timestamp();
+    soon(client.close()).await;
+
+    let account = Account::new(Store::open(&folder.0, None).unwrap(), Network::default());
+    let outbox = account.outbox().await.unwrap();
+    let texts: Vec<_> = outbox.iter().map(|message| message.text.as_deref()).collect();
+    assert_eq!(texts, [Some("hello"), Some("stays")]);
+    assert!(outbox.iter().all(|message| message.to == bob && message.files.is_empty()));
+    assert_eq!(account.contacts().await.unwrap()[0].name.as_deref(), Some("Bob"));
+    assert_eq!(account.cancel(sent).await, Ok(CancelOutcome::Cancelled));
+    assert_eq!(account.cancel(sent).await, Ok(CancelOutcome::NotWaiting));
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let left: Vec<_> = client.outbox().await.unwrap().iter().map(|it| it.timestamp).collect();
+    assert_eq!(left, [other]);
 }

@@ -1,0 +1,73 @@
+//! The outbox of an account without a connection: nothing is sent meanwhile.
+
+use rand_core::OsRng;
+use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Content, Timestamp};
+
+use super::{Account, now};
+use crate::chat::error::{NotSent, OpenError};
+use crate::chat::message::{Attachment, CancelOutcome, Progress, WaitingMessage};
+use crate::chat::store::{Commit, Contact, Store, StoreError};
+
+impl Account {
+    /// The messages that the server does not have yet, oldest first.
+    ///
+    /// # Errors
+    /// The account is not registered, or the store cannot be read.
+    pub async fn outbox(&self) -> Result<Vec<WaitingMessage>, OpenError> {
+        self.store.run(|store| Ok(waiting(&restored(store)?))).await
+    }
+
+    /// Removes a message from the outbox before a client sends it, like [`Client::cancel`](crate::chat::Client::cancel). What
+    /// it says is lost.
+    ///
+    /// # Errors
+    /// The account is not registered, or the store cannot be read or written.
+    pub async fn cancel(&self, message: Timestamp) -> Result<CancelOutcome, OpenError> {
+        self.store.run(move |store| cancel(store, message)).await
+    }
+
+    /// All accounts that were resolved or named, or have written.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, StoreError> {
+        self.store.run(|store| store.contacts()).await
+    }
+}
+
+fn restored(store: &Store) -> Result<Core, OpenError> {
+    let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
+    if registration.account.is_none() {
+        return Err(OpenError::NotRegistered);
+    }
+    Ok(Core::restore(store.client_rows()?)?)
+}
+
+fn waiting(core: &Core) -> Vec<WaitingMessage> {
+    let described = core.outbox().map(|(timestamp, to)| {
+        let (text, pointers) = match core.outbox_content(timestamp) {
+            Some(Content::Data(data)) => (data.body, data.attachments),
+            Some(_) | None => (None, Vec::new()),
+        };
+        let files = pointers.into_iter().map(Attachment).collect();
+        WaitingMessage { timestamp, to, text, files }
+    });
+    described.collect()
+}
+
+fn cancel(store: &mut Store, message: Timestamp) -> Result<CancelOutcome, OpenError> {
+    let mut core = restored(store)?;
+    if !core.outbox().any(|(waiting, _)| waiting == message) {
+        return Ok(CancelOutcome::NotWaiting);
+    }
+    let may_have_arrived = core.is_encrypted(message);
+    core.handle(now(), ClientInput::Cancel(message), &mut OsRng);
+    let mut commit = Commit::default();
+    while let Some(output) = core.poll() {
+        if let ClientOutput::Commit(_, changes) = output {
+            commit.add(changes);
+        }
+    }
+    store.commit(&commit)?;
+    Ok(CancelOutcome::of(&Progress::NotSent(NotSent::Cancelled), may_have_arrived))
+}
