@@ -29,7 +29,7 @@ pub(crate) enum ChatCommand {
     Contacts(ContactsArgs),
     /// Show the safety number that you share with a person, and compare it
     Safety(SafetyArgs),
-    /// Send the messages that wait, and list those that cannot be sent
+    /// Send the messages that wait, list them with the reason, or cancel one
     Outbox(OutboxArgs),
     /// Show your account, or change what protects it on this computer
     Config(ConfigArgs),
@@ -205,9 +205,15 @@ pub(crate) struct SafetyArgs {
 #[command(
     override_usage = "wormhole chat outbox [OPTIONS]",
     after_help = "\
-A message that can never be sent is shown once, with its text, and is then forgotten."
+A message that can never be sent is shown once, with its text, and is then forgotten.
+ID is the number before each message that waits. With --cancel, the server is not asked, and
+nothing is sent."
 )]
 pub(crate) struct OutboxArgs {
+    /// Cancel the message with this ID, so that it is not sent; repeat the option for several
+    /// messages
+    #[arg(long, value_name = "ID")]
+    pub(crate) cancel: Vec<u64>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

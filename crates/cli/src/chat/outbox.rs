@@ -1,6 +1,8 @@
 //! `chat outbox`: messages that wait to be sent, and messages that cannot be sent. Other commands also use it: they do not
 //! end while such messages can be sent.
 
+mod cancel;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -8,13 +10,13 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Connection, FailedMessage, Messages, NotSent, OutboxMessage, Progress,
-    RequestError, Timestamp,
+    Account, AccountId, Client, Connection, FailedMessage, Messages, Network, NotSent,
+    OutboxMessage, Progress, RequestError, Timestamp, WaitingMessage,
 };
 
 use super::people::People;
 use super::{explain, profile, show};
-use crate::args::chat::{AccountArgs, OutboxArgs};
+use crate::args::chat::{AccountArgs, ClientArgs, OutboxArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::shell::quote;
@@ -25,12 +27,26 @@ use crate::{printable, units};
 /// # Errors
 /// The account cannot be opened, the client has ended, or a signal came.
 pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console) -> Result<()> {
-    let client = profile::client(&args.client, config, console).await?;
-    let done = list(&client, &args.client.account, console).await;
+    let ClientArgs { account: account_args, tor } = &args.client;
+    let store = profile::open(account_args, console).await?;
+    if !args.cancel.is_empty() {
+        let account = Account::new(store, Network::default());
+        return cancel::run(&account, &args.cancel, account_args, console).await;
+    }
+    let account = profile::account(store, tor, config, console).await?;
+    let stored = console.unless_interrupted(account.outbox()).await?;
+    let stored = stored.map_err(|error| explain::open(&error, account_args))?;
+    let client = profile::start(account, account_args, console).await?;
+    let done = list(&client, &stored, account_args, console).await;
     profile::close(client, done).await
 }
 
-async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Result<()> {
+async fn list(
+    client: &Client,
+    stored: &[WaitingMessage],
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
     let mut waiting = Waiting::all(client, console).await?;
     waiting.connected(console).await?;
     let sent = waiting.send(console).await?;
@@ -40,9 +56,13 @@ async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Res
     let people = People::new(client, console).await?;
     for message in &left {
         let why = reason(message, &people, args);
-        report_waiting(message, &people, &why, console)?;
-        let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_of(message.to));
-        console.print(&format!("{time}  to {to}: {why}\n"))?;
+        if let Some(stored) = stored.iter().find(|it| it.timestamp == message.timestamp) {
+            print_waiting(stored, &people, &why, console)?;
+        }
+    }
+    if !left.is_empty() {
+        let cancel = explain::command("outbox --cancel ID", args);
+        console.screen.show(&format!("To cancel a message that waits: {cancel}"));
     }
     let failed = show_failed(client, console).await?;
     if left.is_empty() && failed.is_empty() && sent == 0 {
@@ -70,16 +90,20 @@ fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> Strin
     }
 }
 
-fn report_waiting(
-    message: &OutboxMessage,
+fn print_waiting(
+    message: &WaitingMessage,
     people: &People,
     why: &str,
     console: &Console,
 ) -> Result<()> {
+    let WaitingMessage { timestamp, to, text, files, .. } = message;
     console.report(&json!({
-        "event": "chat-waiting", "to": people.json_of(message.to), "timestamp": message.timestamp.0,
-        "reason": why,
-    }))
+        "event": "chat-waiting", "to": people.json_of(*to), "timestamp": timestamp.0, "reason": why,
+        "text": text,
+    }))?;
+    let (time, to) = (units::time(timestamp.0 / 1000), people.label_of(*to));
+    let content = show::content(text.as_deref(), files);
+    console.print(&format!("{}  {time}  to {to}: {why}\n{content}", timestamp.0))
 }
 
 /// Prints the messages that cannot be sent. Each is forgotten only when it was printed. Returns which they are.
@@ -109,10 +133,9 @@ fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> 
         "reason": why, "text": message.text,
     }))?;
     let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_of(message.to));
-    let text = show::safe(message.text.as_deref().unwrap_or_default());
-    let text = if text.is_empty() { String::new() } else { format!("\n    {text}") };
+    let content = show::content(message.text.as_deref(), &message.files);
     console.print(&format!(
-        "{time}  to {to}: this message was not sent, and never will be: {why}{text}\n"
+        "{time}  to {to}: this message was not sent, and never will be: {why}\n{content}"
     ))
 }
 

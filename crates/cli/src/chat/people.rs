@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{AccountId, Client, Contact, Destination};
+use wormhole::chat::{AccountId, Client, Contact, Destination, Me};
 
 use super::explain;
 use crate::console::Console;
@@ -28,12 +28,16 @@ impl People {
     pub(super) async fn new(client: &Client, console: &mut Console) -> Result<Self> {
         let contacts = console.unless_interrupted(client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        let me = client.me();
-        Ok(Self {
+        Ok(Self::of(client.me(), contacts))
+    }
+
+    /// These contacts.
+    pub(super) fn of(me: &Me, contacts: Vec<Contact>) -> Self {
+        Self {
             own_account: me.address.account,
             own_number: me.number.to_string(),
             contacts: contacts.into_iter().map(|contact| (contact.account, contact)).collect(),
-        })
+        }
     }
 
     /// The contacts, except the user's own account.

@@ -101,8 +101,19 @@ pub(super) async fn client(
     config: &Config,
     console: &mut Console,
 ) -> Result<Client> {
-    let ClientArgs { account: args, tor } = args;
-    let account = account(open(args, console).await?, tor, config, console).await?;
+    let account = account(open(&args.account, console).await?, &args.tor, config, console).await?;
+    start(account, &args.account, console).await
+}
+
+/// Starts the client of an account, which connects to the server.
+///
+/// # Errors
+/// The number is not registered.
+pub(super) async fn start(
+    account: Account,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<Client> {
     let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
     opened.map_err(|error| explain::open(&error.why, args).into())
 }

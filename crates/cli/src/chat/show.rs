@@ -117,6 +117,13 @@ fn file_lines(files: &[Attachment]) -> String {
     lines
 }
 
+/// The text and the files of an own message, indented.
+pub(super) fn content(text: Option<&str>, files: &[Attachment]) -> String {
+    let text = safe(text.unwrap_or_default());
+    let text = if text.is_empty() { text } else { format!("    {text}\n") };
+    text + &file_lines(files)
+}
+
 /// A file that is not saved yet, as JSON.
 fn described(file: &Attachment) -> Value {
     json!({

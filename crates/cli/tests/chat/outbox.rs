@@ -89,6 +89,55 @@ fn people_see_each_message_that_can_never_be_sent_once() {
     assert_eq!(texts(&carol.messages()).len(), TO_CAROL + 1);
 }
 
+#[test]
+fn a_message_that_waits_can_be_cancelled_before_it_is_sent() {
+    let mut service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["contacts", BOB]);
+    service.stop();
+    fill_outbox(&alice, BOB, 3);
+    let listed = alice.run(&["outbox"]);
+    let ids: Vec<_> = listed.out().lines().filter_map(id).collect();
+    assert!(ids.len() == 3 && listed.out().contains(&format!("\n    {BOB} 1\n")), "{listed}");
+    assert!(listed.stderr.contains("`wormhole chat outbox --cancel ID`"), "{listed}");
+    service.resume();
+
+    let unknown = alice.run(&["outbox", "--cancel", &ids[0], "--cancel", "1"]);
+    unknown.failed(1, "no message with the id 1 waits: nothing is cancelled");
+    let cancelled = alice.succeed(&["outbox", "--cancel", &ids[0]]);
+    let words = format!("  to {BOB}@com.example.one: this message is cancelled\n    {BOB} 0\n");
+    assert!(cancelled.ends_with(&words), "{cancelled}");
+    let event = alice.run(&["outbox", "--cancel", &ids[2], "--json"]).events().remove(0);
+    assert_eq!((&event["event"], &event["maybe_sent"]), (&"chat-cancelled".into(), &false.into()));
+    assert_eq!(event["to"]["number"], BOB);
+    let sent = alice.run(&["outbox"]);
+    assert!(sent.stderr.contains("The message that waited is sent."), "{sent}");
+    assert_eq!(texts(&bob.messages()), [format!("{BOB} 1")]);
+}
+
+#[test]
+fn a_message_whose_attempt_had_no_answer_is_cancelled_with_a_warning() {
+    let mut service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "hello"]);
+    service.stop();
+    fill_outbox(&alice, BOB, 1);
+    let listed = alice.run(&["outbox"]).out();
+    let cancelled = alice.succeed(&["outbox", "--cancel", &listed.lines().find_map(id).unwrap()]);
+    assert!(cancelled.contains("cancelled, but an earlier attempt may have reached the server\n"));
+    service.resume();
+    assert!(alice.run(&["outbox"]).stderr.contains("No messages wait"));
+    assert_eq!(texts(&bob.messages()), ["hello"]);
+}
+
+/// The id of a message in a line of `outbox`.
+fn id(line: &str) -> Option<String> {
+    let (id, _) = line.split_once("  ")?;
+    id.parse::<u64>().ok().map(|id| id.to_string())
+}
+
 /// More than the events that the SDK keeps for a slow reader.
 const TO_BOB: usize = 300;
 

@@ -1,0 +1,89 @@
+//! `chat outbox --cancel`: messages that are removed from the outbox. The client is not started, so nothing is sent meanwhile.
+
+use anyhow::Result;
+use serde_json::json;
+use wormhole::chat::{Account, AccountState, CancelOutcome, Timestamp, WaitingMessage};
+
+use crate::args::chat::AccountArgs;
+use crate::chat::people::People;
+use crate::chat::{explain, show};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::units;
+
+/// Cancels messages, and shows what they said.
+///
+/// # Errors
+/// One of them does not wait: then those after it are not cancelled. Or the account cannot be used.
+pub(super) async fn run(
+    account: &Account,
+    ids: &[u64],
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let outbox = console.unless_interrupted(account.outbox()).await?;
+    let outbox = outbox.map_err(|error| explain::open(&error, args))?;
+    let people = people(account, args, console).await?;
+    let find = |id: &u64| {
+        let found = outbox.iter().find(|message| message.timestamp.0 == *id);
+        found.ok_or_else(|| not_waiting(*id, args))
+    };
+    // All of them are checked before the first is cancelled.
+    let messages = ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    for message in messages {
+        let outcome = cancel(account, message.timestamp, args, console).await?;
+        print(message, outcome, &people, console)?;
+    }
+    Ok(())
+}
+
+async fn people(account: &Account, args: &AccountArgs, console: &mut Console) -> Result<People> {
+    let explain = |error| explain::store(&error, args);
+    let contacts = console.unless_interrupted(account.contacts()).await?.map_err(explain)?;
+    match console.unless_interrupted(account.state()).await?.map_err(explain)? {
+        AccountState::Registered(me) => Ok(People::of(&me, contacts)),
+        AccountState::New | AccountState::Pending(_) => {
+            Err(explain::open(&wormhole::chat::OpenError::NotRegistered, args).into())
+        }
+        // Later states of the SDK.
+        _ => Err(Failure::new("the account is not ready").into()),
+    }
+}
+
+async fn cancel(
+    account: &Account,
+    message: Timestamp,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<CancelOutcome> {
+    let cancelled = console.unless_interrupted(account.cancel(message)).await?;
+    Ok(cancelled.map_err(|error| explain::open(&error, args))?)
+}
+
+fn print(
+    message: &WaitingMessage,
+    outcome: CancelOutcome,
+    people: &People,
+    console: &Console,
+) -> Result<()> {
+    let WaitingMessage { timestamp, to, text, files, .. } = message;
+    let is_certain = outcome == CancelOutcome::Cancelled;
+    console.report(&json!({
+        "event": "chat-cancelled", "to": people.json_of(*to), "timestamp": timestamp.0, "text": text,
+        "maybe_sent": !is_certain,
+    }))?;
+    let (time, to) = (units::time(timestamp.0 / 1000), people.label_of(*to));
+    let result = if is_certain {
+        "this message is cancelled"
+    } else {
+        "this message is cancelled, but an earlier attempt may have reached the server"
+    };
+    let content = show::content(text.as_deref(), files);
+    console.print(&format!("{time}  to {to}: {result}\n{content}"))
+}
+
+fn not_waiting(id: u64, args: &AccountArgs) -> Failure {
+    let list = explain::command("outbox", args);
+    Failure::new(format!("no message with the id {id} waits: nothing is cancelled"))
+        .hint(format!("it may be sent already; {list} lists the messages that wait"))
+}
