@@ -12,6 +12,7 @@ use super::{profile, show};
 use crate::args::chat::{AccountArgs, DEFAULT_ACCOUNT};
 use crate::failure::Failure;
 use crate::printable;
+use crate::request::free_space;
 use crate::shell::quote;
 
 /// A command that the user can type, for the same account.
@@ -44,15 +45,30 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
             "restore a backup of the directory {}, or move the directory away and register again",
             directory(args)
         )),
-        StoreError::Database(_)
-        | StoreError::Exists
-        | StoreError::Io(_)
+        StoreError::Database(_) | StoreError::Io(_) => {
+            let free = profile::directory(args).ok().as_deref().and_then(free_space);
+            not_usable(error, free, args)
+        }
+        StoreError::Exists
         | StoreError::NoteTooLong
         | StoreError::PassphraseNeeded
         | StoreError::SettingNameTooLong
         | StoreError::UnknownFormat => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
+    }
+}
+
+/// The store cannot be read or written. SQLite does not always say that the disk is full.
+fn not_usable(error: &StoreError, free: Option<u64>, args: &AccountArgs) -> Failure {
+    let failure = Failure::new(plain(error));
+    match free.filter(|free| *free < NEEDED) {
+        Some(free) => failure.hint(format!(
+            "only {} are free on its disk, in {}: free some space, and try again. Nothing is lost",
+            show::size(free),
+            directory(args)
+        )),
+        None => failure,
     }
 }
 
@@ -97,7 +113,7 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
                 "check --app and --token-file, and register again; or ask the operator of the server for a new token",
             )
         }
-        RegisterError::Request(error) => request(error, args),
+        RegisterError::Request(error) => no_code(error),
         RegisterError::AlreadyRegistered => Failure::new("this account is registered already")
             .hint("use --account NAME to register another one"),
         RegisterError::WrongCode => Failure::new(plain(error)).hint(format!(
@@ -107,6 +123,27 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
         RegisterError::NotRequested
         | RegisterError::NumberTaken
         | RegisterError::PlainHttp(_) => Failure::new(plain(error)),
+        // Later errors of the SDK have no hint.
+        _ => Failure::new(plain(error)),
+    }
+}
+
+/// Why the server has sent or confirmed no code.
+fn no_code(error: &RequestError) -> Failure {
+    match error {
+        RequestError::Link(_) => Failure::new(plain(error)).hint("check the address: --server URL"),
+        RequestError::NotAService | RequestError::NotFound => {
+            Failure::new(plain(&RequestError::NotAService)).hint("check the address: --server URL")
+        }
+        RequestError::AppRefused
+        | RequestError::CredentialsRefused
+        | RequestError::Internal
+        | RequestError::IntraApp
+        | RequestError::Invalid(_)
+        | RequestError::Refused(_)
+        | RequestError::StorageFull
+        | RequestError::TooMany(_)
+        | RequestError::Unavailable(_) => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }
@@ -154,7 +191,7 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         }
         SendError::File(path, kind) => {
             let kind = if path.is_dir() { ErrorKind::IsADirectory } else { *kind };
-            Failure::new(format!("{}: {}", printable::path(path), file_error(kind)))
+            Failure::new(format!("'{}': {}", printable::path(path), file_error(kind)))
         }
         SendError::FileTooLarge(path) => too_large(path),
         SendError::Ended(_)
@@ -171,8 +208,11 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
 fn too_large(path: &Path) -> Failure {
     let size = path.metadata().map(|found| format!(" has {}, but", show::size(found.len())));
     let size = size.unwrap_or_else(|_| " is too large:".to_owned());
-    Failure::new(format!("{}{size} a file may have at most {LARGEST_FILE}", printable::path(path)))
-        .hint("`wormhole send` sends files of any size")
+    Failure::new(format!(
+        "'{}'{size} a file may have at most {LARGEST_FILE}",
+        printable::path(path)
+    ))
+    .hint("`wormhole send` sends files of any size")
 }
 
 fn file_error(kind: ErrorKind) -> String {
@@ -262,6 +302,9 @@ fn plain(error: &impl ToString) -> String {
     printable::line(&error.to_string())
 }
 
+/// Bytes that a message store needs for its work.
+const NEEDED: u64 = 1 << 20;
+
 /// Most accounts that an error lists.
 const MAX_ACCOUNTS: usize = 10;
 
@@ -272,9 +315,30 @@ const LARGEST_FILE: &str = "100 MiB (104.9 MB)";
 mod tests {
     use super::*;
 
+    fn args() -> AccountArgs {
+        AccountArgs { account: DEFAULT_ACCOUNT.to_owned(), passphrase_file: None }
+    }
+
+    #[test]
+    fn a_full_disk_is_named_whatever_the_database_says() {
+        let error = StoreError::Database("disk I/O error".into());
+        let full = not_usable(&error, Some(0), &args());
+        assert!(full.advice().unwrap().starts_with("only 0 bytes are free on its disk, in "));
+        assert_eq!(not_usable(&error, Some(1 << 30), &args()).advice(), None);
+    }
+
+    #[test]
+    fn a_wrong_address_is_corrected_where_it_was_typed() {
+        for error in [RequestError::NotAService, RequestError::NotFound] {
+            let failure = register(&RegisterError::Request(error), &args());
+            assert_eq!(failure.to_string(), "this is not the address of a messaging service");
+            assert_eq!(failure.advice(), Some("check the address: --server URL"));
+        }
+    }
+
     #[test]
     fn no_answer_of_a_server_leads_to_removing_the_account() {
-        let args = AccountArgs { account: DEFAULT_ACCOUNT.to_owned(), passphrase_file: None };
+        let args = args();
         for error in [RequestError::CredentialsRefused, RequestError::NotAService] {
             let failure = request(&error, &args);
             assert!(!failure.advice().unwrap().contains("remove"), "{error}");

@@ -45,8 +45,8 @@ fn unknown(who: &str, args: &AccountArgs) -> Failure {
             .hint("a phone number has + and 10 to 15 digits, such as +14155550102");
     }
     if !who.is_empty() && who.chars().all(|c| c.is_ascii_digit() || c.is_whitespace()) {
-        return Failure::usage(format!("'{shown}' has no country code"))
-            .hint("a phone number begins with + and the country code, such as +14155550102");
+        return Failure::usage(format!("'{shown}' does not begin with + and a country code"))
+            .hint("write a phone number as +14155550102, or use a name that you have given");
     }
     let contacts = explain::command("contacts", args);
     Failure::usage(format!("no contact is called '{shown}'")).hint(format!(

@@ -142,6 +142,8 @@ fn a_message_to_an_unknown_number_or_without_a_server_is_explained() {
     let alice = service.registered("alice", ALICE, "com.example.one");
     let unknown = alice.run(&["send", "+14155550199", "hello"]);
     assert!(unknown.exit == 1 && unknown.stderr.contains("is not registered"), "{unknown}");
+    let digits = alice.run(&["send", "14155550102", "hello"]);
+    digits.failed(2, "does not begin with + and a country code");
     let bob = service.registered("bob", BOB, "com.example.one");
     alice.succeed(&["send", BOB, "first"]);
     service.stop();
