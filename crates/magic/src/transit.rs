@@ -11,7 +11,7 @@ mod handshake;
 pub mod helper;
 pub mod hint;
 pub mod keys;
-mod plan;
+pub(crate) mod plan;
 pub mod race;
 pub mod record;
 

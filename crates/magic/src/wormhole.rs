@@ -43,9 +43,11 @@ pub use event::{Closed, Command, Event};
 pub use peer_version::PeerVersion;
 
 use crate::code::{Code, Nameplate};
+use crate::dilation;
 use crate::key::Key;
 use crate::mailbox::message::ListedNameplate;
 use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage, Welcome};
+use crate::transit::Ability;
 use code_entry::CodeEntry;
 use inbox::{Inbox, Opened};
 use key_exchange::KeyExchange;
@@ -193,6 +195,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 self.outgoing.push(message, self.mailbox.unconfirmed_bytes())?;
                 self.send_pending();
             }
+            Command::SendDilation(message) => {
+                self.outgoing.push_dilation(message, self.mailbox.unconfirmed_bytes())?;
+                self.send_pending();
+            }
+            Command::Hurry => self.link.hurry(now),
             Command::Close(_) => {}
         }
         Ok(())
@@ -392,7 +399,17 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     fn on_key(&mut self, key: Key) {
         self.inbox.on_key(key.clone());
         self.emit(Event::Key(key.clone()));
-        let version = serde_json::json!({ "app_versions": self.config.app_versions }).to_string();
+        let app_versions = &self.config.app_versions;
+        let version = if self.config.can_dilate {
+            serde_json::json!({
+                "can-dilate": dilation::VERSIONS,
+                "dilation-abilities": Ability::encode_list(&[Ability::DirectTcp, Ability::Relay]),
+                "app_versions": app_versions,
+            })
+        } else {
+            serde_json::json!({ "app_versions": app_versions })
+        };
+        let version = version.to_string();
         let sealed = self.outgoing.on_key(key, &self.side, version.as_bytes(), &mut self.rng);
         self.add(sealed);
     }

@@ -1,6 +1,6 @@
 //! The plan of a race: direct connections first, then groups of relays one after the other.
 //!
-//! Computed once from both sides' hints; [`super::race`] executes it.
+//! Computed once from both sides' hints; [`super::race`] executes it, and dilation does so repeatedly.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,15 +12,16 @@ use super::hint::{Ability, Hint, Priority, RelayAddress, TransitInfo};
 use super::race::{Address, Permit, RaceSettings, RelayPolicy, Route, Target};
 
 /// Targets to try at the same time.
-pub(super) type Wave = Vec<(Target, Route)>;
+pub(crate) type Wave = Vec<(Target, Route)>;
 
 /// The waves that have not been started, earliest first.
-pub(super) struct Plan {
+#[derive(Debug)]
+pub(crate) struct Plan {
     waves: VecDeque<(Instant, Wave)>,
 }
 
 impl Plan {
-    pub(super) fn new(now: Instant, settings: &RaceSettings, peer: &TransitInfo) -> Self {
+    pub(crate) fn new(now: Instant, settings: &RaceSettings, peer: &TransitInfo) -> Self {
         let direct = direct_wave(settings, &peer.hints);
         let mut at = if direct.is_empty() { now } else { now + RELAY_DELAY };
         let mut waves = VecDeque::new();
@@ -39,13 +40,13 @@ impl Plan {
     }
 
     /// Takes the next wave if it is due, or if nothing else is being tried.
-    pub(super) fn next_wave(&mut self, now: Instant, idle: bool) -> Option<Wave> {
+    pub(crate) fn next_wave(&mut self, now: Instant, idle: bool) -> Option<Wave> {
         let (at, _) = self.waves.front()?;
         if now >= *at || idle { self.waves.pop_front().map(|(_, wave)| wave) } else { None }
     }
 
     /// When the next wave starts.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.waves.front().map(|(at, _)| *at)
     }
 }

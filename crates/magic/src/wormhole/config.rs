@@ -17,6 +17,8 @@ pub struct Config {
     pub servers: Vec<MailboxUrl>,
     /// What to announce to the peer about this application: any JSON object.
     pub app_versions: Value,
+    /// Whether to announce that this side can dilate ([`crate::dilation`]).
+    pub can_dilate: bool,
     /// Name and version of this program, for the server's statistics.
     pub client_version: (String, String),
     /// The current time, for proofs of work.
@@ -30,6 +32,7 @@ impl Default for Config {
             app_id: AppId::default(),
             servers: MailboxUrl::public(),
             app_versions: Value::Object(Map::new()),
+            can_dilate: false,
             client_version: ("wormhole".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             today: UnixTime::from_secs(0),
         }

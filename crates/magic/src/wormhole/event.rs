@@ -30,6 +30,11 @@ pub enum Command {
     InputPassword(Password),
     /// Send a message to the peer. It waits until the key is confirmed, and survives lost connections.
     Send(Vec<u8>),
+    /// Send a dilation message to the peer, numbered independently of [`Send`](Self::Send).
+    SendDilation(Vec<u8>),
+    /// Something else shows that the network has changed or is back: reconnect to the server without a pause, if the connection
+    /// is lost.
+    Hurry,
     /// Close the wormhole. The default mood is happy if the key was confirmed, otherwise lonely.
     Close(Option<Mood>),
 }
@@ -46,6 +51,8 @@ impl fmt::Debug for Command {
                 f.debug_tuple("InputPassword").field(password).finish()
             }
             Self::Send(message) => write!(f, "Send({} bytes)", message.len()),
+            Self::SendDilation(message) => write!(f, "SendDilation({} bytes)", message.len()),
+            Self::Hurry => f.write_str("Hurry"),
             Self::Close(mood) => f.debug_tuple("Close").field(mood).finish(),
         }
     }
@@ -148,6 +155,7 @@ mod tests {
         let password = Password::parse("purple-sausages").unwrap();
         let shown = [
             format!("{:?}", Command::Send(b"AAAA".to_vec())),
+            format!("{:?}", Command::SendDilation(b"AAAA".to_vec())),
             format!("{:?}", Command::SetCode(code.clone())),
             format!("{:?}", Command::InputPassword(password)),
             format!("{:?}", Event::Message(b"AAAA".to_vec())),
@@ -156,6 +164,7 @@ mod tests {
         ];
         let expected = [
             "Send(4 bytes)",
+            "SendDilation(4 bytes)",
             "SetCode(Code(4-…))",
             "InputPassword(Password(…))",
             "Message(4 bytes)",

@@ -30,10 +30,19 @@ pub(super) struct Sealed {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     state: OutgoingState,
-    kept: VecDeque<Vec<u8>>,
+    kept: VecDeque<(Kind, Vec<u8>)>,
     kept_bytes: usize,
-    /// The number of the next message.
+    /// The number of the next message of the application.
     next: u64,
+    /// The number of the next dilation message.
+    next_dilation: u64,
+}
+
+/// The two kinds of messages, which are numbered independently.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Application,
+    Dilation,
 }
 
 #[derive(Debug)]
@@ -45,7 +54,13 @@ enum OutgoingState {
 
 impl Outgoing {
     pub(super) const fn new() -> Self {
-        Self { state: OutgoingState::NoKey, kept: VecDeque::new(), kept_bytes: 0, next: 0 }
+        Self {
+            state: OutgoingState::NoKey,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            next: 0,
+            next_dilation: 0,
+        }
     }
 
     /// Sets the key; returns the version message.
@@ -75,6 +90,19 @@ impl Outgoing {
 
     /// Adds a message. `waiting` is the number of bytes that have not reached the server yet.
     pub(super) fn push(&mut self, message: Vec<u8>, waiting: usize) -> Result<(), ApiMisuse> {
+        self.push_kind(Kind::Application, message, waiting)
+    }
+
+    /// Adds a dilation message.
+    pub(super) fn push_dilation(
+        &mut self,
+        message: Vec<u8>,
+        waiting: usize,
+    ) -> Result<(), ApiMisuse> {
+        self.push_kind(Kind::Dilation, message, waiting)
+    }
+
+    fn push_kind(&mut self, kind: Kind, message: Vec<u8>, waiting: usize) -> Result<(), ApiMisuse> {
         if message.len() > MAX_MESSAGE {
             return Err(ApiMisuse::MessageTooLong(message.len()));
         }
@@ -82,7 +110,7 @@ impl Outgoing {
             return Err(ApiMisuse::TooMuchUnsent);
         }
         self.kept_bytes += message.len();
-        self.kept.push_back(message);
+        self.kept.push_back((kind, message));
         Ok(())
     }
 
@@ -94,12 +122,21 @@ impl Outgoing {
     /// The next message, numbered and encrypted, if any may be sent.
     pub(super) fn poll(&mut self, side: &str, rng: &mut impl CryptoRngCore) -> Option<Sealed> {
         let OutgoingState::Confirmed(key) = &self.state else { return None };
-        let message = self.kept.pop_front()?;
+        let (kind, message) = self.kept.pop_front()?;
         self.kept_bytes -= message.len();
-        let phase = self.next.to_string();
-        self.next += 1;
+        let phase = match kind {
+            Kind::Application => count(&mut self.next).to_string(),
+            Kind::Dilation => format!("dilate-{}", count(&mut self.next_dilation)),
+        };
         Some(seal(key, side, phase, &message, rng))
     }
+}
+
+/// Returns the number and increments it.
+const fn count(next: &mut u64) -> u64 {
+    let number = *next;
+    *next += 1;
+    number
 }
 
 fn seal(
@@ -138,7 +175,12 @@ mod tests {
         assert!(outgoing.poll("s", rng).is_none());
         outgoing.on_confirmed();
         assert_eq!(outgoing.poll("s", rng).unwrap().phase, "0");
-        assert_eq!(outgoing.poll("s", rng).unwrap().phase, "1");
+        outgoing.push_dilation(b"{}".to_vec(), 0).unwrap();
+        outgoing.push(b"three".to_vec(), 0).unwrap();
+        outgoing.push_dilation(b"{}".to_vec(), 0).unwrap();
+        for phase in ["1", "dilate-0", "2", "dilate-1"] {
+            assert_eq!(outgoing.poll("s", rng).unwrap().phase, phase);
+        }
         assert!(outgoing.poll("s", rng).is_none());
         assert_eq!(outgoing.kept_bytes(), 0);
     }

@@ -9,7 +9,7 @@ use wormhole_magic::code::{Nameplate, Password};
 use wormhole_magic::mailbox::Mood;
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::HashcashDemand;
-use wormhole_magic::wormhole::{ApiMisuse, Command, Event, PeerVersion, ServerMisbehaved};
+use wormhole_magic::wormhole::{ApiMisuse, Command, Config, Event, PeerVersion, ServerMisbehaved};
 
 use crate::client::{Peer, TestClient, code, pake_body};
 
@@ -27,6 +27,39 @@ fn a_code_is_allocated_and_its_mailbox_entered() {
     assert_eq!(client.sent_in_short(), ["claim"]);
     client.receive(json!({"type": "claimed", "mailbox": "m"}));
     assert_eq!(client.sent_in_short(), ["open", "add pake"]);
+}
+
+#[test]
+fn a_wormhole_for_dilation_announces_it_and_numbers_its_messages_separately() {
+    let servers = vec!["ws://one/v1".parse().unwrap()];
+    let config = Config { servers, can_dilate: true, ..Config::default() };
+    let mut client = TestClient::with_config(config);
+    client.open_link();
+    client.receive(json!({"type": "welcome", "welcome": {}}));
+    client.command(Command::SetCode(code()));
+    client.receive(json!({"type": "claimed", "mailbox": "m"}));
+    let peer = Peer::connect(&mut client, "peer", &code());
+    let version = PeerVersion::parse(&peer.open(&client, "version")).unwrap();
+    assert_eq!(version.get("can-dilate"), Some(&json!(["ged"])));
+    let abilities = json!([{"type": "direct-tcp-v1"}, {"type": "relay-v1"}]);
+    assert_eq!(version.get("dilation-abilities"), Some(&abilities));
+    peer.send(&mut client, "version", b"{}");
+    client.command(Command::SendDilation(b"{}".to_vec()));
+    client.command(Command::Send(b"hello".to_vec()));
+    client.command(Command::SendDilation(b"[]".to_vec()));
+    for (phase, message) in [("dilate-0", &b"{}"[..]), ("0", b"hello"), ("dilate-1", b"[]")] {
+        assert_eq!(peer.open(&client, phase), message);
+    }
+}
+
+#[test]
+fn a_wormhole_that_must_hurry_reconnects_without_a_pause() {
+    let (mut client, _) = TestClient::with_peer();
+    client.lose_link();
+    let waits_until = client.wormhole.deadline().unwrap();
+    assert!(waits_until > client.now);
+    client.command(Command::Hurry);
+    assert_eq!(client.wormhole.deadline(), Some(client.now));
 }
 
 #[test]

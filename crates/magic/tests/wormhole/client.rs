@@ -34,7 +34,11 @@ impl TestClient {
     /// With these addresses of the server.
     pub(crate) fn with_servers(urls: &[&str]) -> Self {
         let servers = urls.iter().map(|url| url.parse::<MailboxUrl>().unwrap()).collect();
-        let config = Config { servers, ..Config::default() };
+        Self::with_config(Config { servers, ..Config::default() })
+    }
+
+    /// With these settings.
+    pub(crate) fn with_config(config: Config) -> Self {
         let now = Instant::now();
         let wormhole = Wormhole::new(config, now, ChaCha8Rng::seed_from_u64(1));
         let mut client = Self {

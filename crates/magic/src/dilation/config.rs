@@ -1,0 +1,49 @@
+//! Settings of a dilated connection.
+
+use std::time::Duration;
+
+use super::keys::{DilationKey, DilationSide};
+use crate::transit::{RelayHint, RelayPolicy};
+
+/// Settings of a dilated connection.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "whoever starts a session decides all of it")]
+pub struct DilationConfig {
+    /// The key of both sides.
+    pub key: DilationKey,
+    /// Our side; random.
+    pub side: DilationSide,
+    /// Our own relays, in addition to the peer's.
+    pub relays: Vec<RelayHint>,
+    /// Whether to use relays.
+    pub policy: RelayPolicy,
+    /// Whether all connections use Tor.
+    pub tor: bool,
+    /// The subprotocols that the peer may open. Others are closed at once. `None` allows all; then their data waits for
+    /// the application.
+    pub expected_subprotocols: Option<Vec<String>>,
+    /// After this time without received bytes the peer is asked for an answer, and after twice this time the connection is
+    /// lost.
+    pub keepalive: Duration,
+    /// How long to try to connect; `None` for ever.
+    pub patience: Option<Duration>,
+}
+
+impl DilationConfig {
+    /// A connection with this key, with defaults for everything else.
+    pub const fn new(key: DilationKey, side: DilationSide) -> Self {
+        Self {
+            key,
+            side,
+            relays: Vec::new(),
+            policy: RelayPolicy::Auto,
+            tor: false,
+            expected_subprotocols: None,
+            keepalive: KEEPALIVE,
+            patience: None,
+        }
+    }
+}
+
+/// The usual [`DilationConfig::keepalive`]: an interrupted path is noticed after twice this time.
+pub const KEEPALIVE: Duration = Duration::from_secs(2);

@@ -1,0 +1,147 @@
+//! Where to connect, and when: the hints of the peer and our relays, tried again until a connection is chosen.
+//!
+//! The plan of a single attempt, and what a peer may name, are those of transit. (dilation-protocol.md "Connection
+//! Layer"; docs/transit.md)
+
+use std::time::Duration;
+
+use wormhole_kit::Instant;
+
+use super::config::DilationConfig;
+use crate::transit::hint::{Ability, Hint, TransitInfo};
+use crate::transit::keys::{RelaySide, Role};
+use crate::transit::plan::{Plan, Wave};
+use crate::transit::{RaceSettings, RelayPolicy, Route};
+
+/// Plans the connections of one generation after another.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    settings: RaceSettings,
+    hints: Vec<Hint>,
+    plan: Option<Plan>,
+    /// When the generation started: relays are tried some time later.
+    started: Instant,
+    /// When to try everything again, and the pause after that.
+    again: Option<(Instant, Duration)>,
+    /// Whether only direct connections are useful, because a relay is in use.
+    direct_only: bool,
+    /// Whether the last connection was relayed, so that relays need no delay.
+    hurry_relays: bool,
+}
+
+impl Dialler {
+    pub(super) fn new(config: &DilationConfig, now: Instant) -> Self {
+        let settings = RaceSettings {
+            // Without meaning for a plan.
+            role: Role::Sender,
+            side: RelaySide([0; 8]),
+            relays: config.relays.clone(),
+            policy: config.policy,
+            listens: true,
+            tor: config.tor,
+        };
+        Self {
+            settings,
+            hints: Vec::new(),
+            plan: None,
+            started: now,
+            again: None,
+            direct_only: false,
+            hurry_relays: false,
+        }
+    }
+
+    /// Starts a generation, without hints of the peer.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.hints.clear();
+        self.direct_only = false;
+        self.started = now;
+        self.plan = Some(self.new_plan());
+        self.again = Some((now + FIRST_PAUSE, FIRST_PAUSE));
+    }
+
+    /// The peer named more hints.
+    pub(super) fn add(&mut self, hints: Vec<Hint>) {
+        let known = self.hints.len();
+        for hint in hints {
+            if !self.hints.contains(&hint) && self.hints.len() < MAX_HINTS {
+                self.hints.push(hint);
+            }
+        }
+        if self.again.is_some() && self.hints.len() > known {
+            self.plan = Some(self.new_plan());
+        }
+    }
+
+    /// A connection was chosen. Over a relay, we go on with direct attempts, less and less often.
+    pub(super) fn on_connected(&mut self, now: Instant, route: &Route) {
+        self.plan = None;
+        self.hurry_relays = matches!(route, Route::Relay(_));
+        self.direct_only = self.hurry_relays;
+        self.again = self.hurry_relays.then(|| (now + FIRST_UPGRADE_PAUSE, FIRST_UPGRADE_PAUSE));
+    }
+
+    /// Stops until the next generation.
+    pub(super) fn stop(&mut self) {
+        self.plan = None;
+        self.again = None;
+    }
+
+    /// Whether relays should not wait for direct connections.
+    pub(super) fn hurries_relays(&self) -> bool {
+        self.hurry_relays || self.settings.policy == RelayPolicy::Only
+    }
+
+    /// Tries a relay again at once, because a connection through it failed.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Some((again, _)) = &mut self.again {
+            *again = (*again).min(now + FAILURE_PAUSE);
+        }
+    }
+
+    fn new_plan(&self) -> Plan {
+        let peer = TransitInfo { abilities: Vec::<Ability>::new(), hints: self.hints.clone() };
+        let mut settings = self.settings.clone();
+        if self.direct_only {
+            settings.policy = RelayPolicy::Never;
+        }
+        Plan::new(self.started, &settings, &peer)
+    }
+
+    /// The targets to connect to now.
+    pub(super) fn next_wave(&mut self, now: Instant) -> Option<Wave> {
+        if let Some((at, pause)) = self.again
+            && now >= at
+        {
+            let longest = if self.direct_only { MAX_UPGRADE_PAUSE } else { MAX_PAUSE };
+            let pause = (pause * 3 / 2).min(longest);
+            self.again = Some((now + pause, pause));
+            self.plan = Some(self.new_plan());
+        }
+        let hurry = self.hurries_relays() && !self.direct_only;
+        self.plan.as_mut()?.next_wave(now, hurry)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let wave = self.plan.as_ref().and_then(Plan::deadline);
+        wave.into_iter().chain(self.again.map(|(at, _)| at)).min()
+    }
+}
+
+/// Time after which a generation tries everything again. Later pauses are longer by half.
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+
+/// Maximum time between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Time between a lost relay connection and the next one.
+const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Time after which a direct connection is tried while a relay is in use. Later pauses are longer by half.
+const FIRST_UPGRADE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Maximum time between two such attempts.
+const MAX_UPGRADE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Maximum number of hints of a generation.
+const MAX_HINTS: usize = 64;

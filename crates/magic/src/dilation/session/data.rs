@@ -1,0 +1,177 @@
+//! Records on the current link, and the commands of the application about its data.
+//!
+//! (dilation-protocol.md "L3", "L4", "L5")
+
+use super::super::event::SubchannelId;
+use super::super::outbound::Outgoing;
+use super::super::record::{DilationRecord, MAX_SUBPROTOCOL};
+use super::super::subchannels::PeerOpen;
+use super::*;
+
+impl<R: RngCore + CryptoRng> Dilation<R> {
+    pub(super) fn on_data_command(
+        &mut self,
+        now: Instant,
+        command: DilationCommand,
+    ) -> Result<(), DilationError> {
+        let Some(peer) = &mut self.peer else {
+            self.early.push(command);
+            return Ok(());
+        };
+        match command {
+            DilationCommand::Open { number, subprotocol } => {
+                let id = SubchannelId::Ours(number);
+                let wire = peer.subchannels.wire(id).ok_or(DilationError::TooManyRecords)?;
+                if subprotocol.len() > MAX_SUBPROTOCOL || !peer.subchannels.open(number) {
+                    return Ok(());
+                }
+                self.outbound.push(Outgoing::Open { subchannel: wire, subprotocol })
+            }
+            DilationCommand::Write(id, data) => self.write(id, data),
+            DilationCommand::Finish(id) => {
+                let Some(wire) = peer.subchannels.wire(id) else { return Ok(()) };
+                if !peer.subchannels.finish(id) {
+                    return Ok(());
+                }
+                self.outbound.push(Outgoing::Close { subchannel: wire })
+            }
+            DilationCommand::Consumed(id, bytes) => {
+                peer.subchannels.consume(id, bytes);
+                Ok(())
+            }
+            DilationCommand::StopReading(id) => {
+                peer.subchannels.ignore(id);
+                Ok(())
+            }
+            DilationCommand::Mailbox(_) | DilationCommand::Hints(_) | DilationCommand::Leave => {
+                self.on_command(now, command)
+            }
+        }
+    }
+
+    /// Divides data into records.
+    fn write(&mut self, id: SubchannelId, data: Vec<u8>) -> Result<(), DilationError> {
+        let Some(peer) = &self.peer else { return Ok(()) };
+        let wire = peer.subchannels.wire(id).filter(|_| peer.subchannels.is_writable(id));
+        let Some(subchannel) = wire else { return Ok(()) };
+        if data.len() <= MAX_DATA {
+            return if data.is_empty() {
+                Ok(())
+            } else {
+                self.outbound.push(Outgoing::Data { subchannel, data })
+            };
+        }
+        data.chunks(MAX_DATA).try_for_each(|piece| {
+            self.outbound.push(Outgoing::Data { subchannel, data: piece.to_vec() })
+        })
+    }
+
+    /// Handles all complete records that have arrived on the current link.
+    pub(super) fn receive_records(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+    ) -> Result<(), DilationError> {
+        while self.current() == Some(id) {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            match link.next_record() {
+                Ok(None) => return Ok(()),
+                Ok(Some(record)) => match self.on_record(record)? {
+                    Ok(()) => {}
+                    Err(violation) => self.on_fault(now, id, LinkFault::Violation(violation))?,
+                },
+                Err(fault) => self.on_fault(now, id, fault)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles a record. The outer error ends the session, the inner one the link.
+    fn on_record(
+        &mut self,
+        record: DilationRecord,
+    ) -> Result<Result<(), DilationViolation>, DilationError> {
+        match record {
+            DilationRecord::Kcm => return Ok(Err(DilationViolation::SecondKcm)),
+            DilationRecord::Ping(id) => {
+                self.pongs.push_back(id);
+                if self.pongs.len() > MAX_PONGS {
+                    self.pongs.pop_front();
+                }
+            }
+            DilationRecord::Pong(_) => {}
+            DilationRecord::Ack { number } => {
+                self.keepalive.on_progress();
+                return Ok(self.outbound.on_ack(number));
+            }
+            DilationRecord::Open { number, .. }
+            | DilationRecord::Data { number, .. }
+            | DilationRecord::Close { number, .. } => match self.inbound.on_number(number) {
+                Ok(true) => return self.on_new_record(record),
+                Ok(false) => {}
+                Err(violation) => return Ok(Err(violation)),
+            },
+        }
+        Ok(Ok(()))
+    }
+
+    fn on_new_record(
+        &mut self,
+        record: DilationRecord,
+    ) -> Result<Result<(), DilationViolation>, DilationError> {
+        let Some(peer) = &mut self.peer else { return Ok(Ok(())) };
+        let event = match record {
+            DilationRecord::Open { subchannel, subprotocol, .. } => {
+                match peer.subchannels.on_open(subchannel, subprotocol) {
+                    Ok(PeerOpen::Accepted(event)) => Some(event),
+                    Ok(PeerOpen::Repeated) => None,
+                    Ok(PeerOpen::Rejected) => {
+                        self.outbound.push(Outgoing::Close { subchannel })?;
+                        None
+                    }
+                    Err(violation) => return Ok(Err(violation)),
+                }
+            }
+            DilationRecord::Data { subchannel, data, .. } => {
+                peer.subchannels.on_data(subchannel, data)
+            }
+            DilationRecord::Close { subchannel, .. } => peer.subchannels.on_close(subchannel),
+            DilationRecord::Kcm
+            | DilationRecord::Ping(_)
+            | DilationRecord::Pong(_)
+            | DilationRecord::Ack { .. } => None,
+        };
+        event.into_iter().for_each(|event| self.emit(event));
+        Ok(Ok(()))
+    }
+
+    /// The next record for the current link, encrypted. It is created as late as possible: several acknowledgements
+    /// become one, and a peer that does not read costs no memory.
+    pub(super) fn next_sealed(&mut self) -> Option<Output<Target, DilationEvent>> {
+        let id = self.current().filter(|_| !self.congested)?;
+        let link = self.links.get_mut(&id)?;
+        let small = if let Some(pong) = self.pongs.pop_front() {
+            Some(DilationRecord::Pong(pong))
+        } else if std::mem::take(&mut self.ping_wanted) {
+            let mut ping = [0; 4];
+            self.rng.fill_bytes(&mut ping);
+            Some(DilationRecord::Ping(ping))
+        } else {
+            self.inbound.take_ack().map(|number| DilationRecord::Ack { number })
+        };
+        let sealed = match small {
+            Some(record) => link.seal(&record.encode(), &[])?,
+            None => {
+                let (head, body) = self.outbound.next()?;
+                link.seal(&head, body)?
+            }
+        };
+        Some(Output::Send(id, sealed))
+    }
+}
+
+/// Maximum data of a record, so that it is one Noise message.
+const MAX_DATA: usize = super::super::noise::MAX_PIECE - super::super::record::DATA_HEADER;
+
+/// Maximum number of answers that wait to be sent.
+const MAX_PONGS: usize = 16;

@@ -1,0 +1,152 @@
+//! The generations: what the two sides tell each other through the mailbox when a connection is needed or lost.
+//!
+//! Not the connections themselves: `paths` makes them. (dilation-protocol.md "L1")
+
+use super::*;
+
+impl<R: RngCore + CryptoRng> Dilation<R> {
+    pub(super) fn on_message(
+        &mut self,
+        now: Instant,
+        message: DilationMessage,
+    ) -> Result<(), DilationError> {
+        match message {
+            DilationMessage::Please(theirs) => {
+                if self.peer.is_none() {
+                    let role = DilationRole::of(&self.config.side, &theirs);
+                    self.on_role(now, role.ok_or(DilationError::Reflected)?)?;
+                }
+            }
+            DilationMessage::Hints(hints) => {
+                // Before `reconnecting` they belong to an earlier generation.
+                if matches!(self.stage, Stage::Connecting(_) | Stage::Connected { .. }) {
+                    self.dialler.add(hints);
+                    self.dial(now);
+                }
+            }
+            DilationMessage::Reconnect => self.on_reconnect(now),
+            DilationMessage::Reconnecting => self.on_reconnecting(now),
+            DilationMessage::Lost => {
+                if self.leads()
+                    && let Some(link) = self.current()
+                {
+                    self.drop_link(link);
+                    self.on_lost(now);
+                }
+            }
+            DilationMessage::Leaving => return Err(DilationError::PeerLeft),
+            DilationMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn on_role(&mut self, now: Instant, role: DilationRole) -> Result<(), DilationError> {
+        let context = LinkContext::new(self.config.key.clone(), role, &self.config.side);
+        let subchannels = Subchannels::new(role, self.config.expected_subprotocols.clone());
+        self.peer = Some(PeerState { context, subchannels });
+        self.start_generation(now);
+        for command in std::mem::take(&mut self.early) {
+            self.on_data_command(now, command)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.role() == Some(DilationRole::Leader)
+    }
+
+    fn on_reconnect(&mut self, now: Instant) {
+        if self.role() != Some(DilationRole::Follower) {
+            return;
+        }
+        if self.current().is_some() {
+            self.emit(DilationEvent::Disconnected);
+            self.alone_since = now;
+        }
+        self.say(&DilationMessage::Reconnecting);
+        self.start_generation(now);
+    }
+
+    /// The follower has started. While we are connected, this answers a `reconnect` that we repeated: if the follower
+    /// has really closed our connection, we notice that by itself.
+    fn on_reconnecting(&mut self, now: Instant) {
+        let expected = matches!(self.stage, Stage::ExpectReconnecting(_) | Stage::Connecting(_));
+        if expected && self.leads() {
+            self.start_generation(now);
+        }
+    }
+
+    /// Starts to connect, with new hints in both directions.
+    fn start_generation(&mut self, now: Instant) {
+        self.close_links(None);
+        // The leader repeats itself less and less often.
+        let asked = if let Stage::ExpectReconnecting(it) = self.stage { Some(it) } else { None };
+        let pause = asked.map_or(FIRST_REPEAT, |repeat| repeat.pause);
+        self.stage = Stage::Connecting(Repeat { at: now + pause, pause });
+        self.dialler.start(now);
+        if !self.our_relays().is_empty() {
+            let relays = self.our_relays().iter().cloned().map(Hint::Relay).collect();
+            self.say(&DilationMessage::Hints(relays));
+        }
+        self.emit(DilationEvent::HintsWanted);
+        self.dial(now);
+    }
+
+    fn our_relays(&self) -> &[RelayHint] {
+        match self.config.policy {
+            crate::transit::RelayPolicy::Never => &[],
+            crate::transit::RelayPolicy::Auto | crate::transit::RelayPolicy::Only => {
+                &self.config.relays
+            }
+        }
+    }
+
+    /// The current connection is lost.
+    pub(super) fn on_lost(&mut self, now: Instant) {
+        self.alone_since = now;
+        self.emit(DilationEvent::Disconnected);
+        self.dialler.stop();
+        if self.leads() {
+            self.ask_to_reconnect(now, FIRST_REPEAT);
+        } else {
+            self.stage = Stage::ExpectReconnect;
+            self.say(&DilationMessage::Lost);
+        }
+    }
+
+    fn ask_to_reconnect(&mut self, now: Instant, pause: Duration) {
+        self.stage = Stage::ExpectReconnecting(Repeat { at: now + pause, pause });
+        self.say(&DilationMessage::Reconnect);
+    }
+
+    /// Repeats what the peer may have missed. The reference repeats nothing: if a generation of its leader fails, it
+    /// waits for ever unless the follower offers a connection again.
+    pub(super) fn repeat_message(&mut self, now: Instant) {
+        let (Stage::Connecting(repeat) | Stage::ExpectReconnecting(repeat)) = self.stage else {
+            return;
+        };
+        if now < repeat.at {
+            return;
+        }
+        let pause = (repeat.pause * 3 / 2).min(MAX_REPEAT);
+        if self.leads() {
+            // A connection that is nearly there should not be interrupted.
+            if !self.links.values().any(PeerLink::is_authenticated) {
+                self.close_links(None);
+                self.dialler.stop();
+                return self.ask_to_reconnect(now, pause);
+            }
+        } else {
+            let relays = self.our_relays().iter().cloned().map(Hint::Relay);
+            let hints = self.our_hints.iter().cloned().chain(relays).collect();
+            self.say(&DilationMessage::Hints(hints));
+        }
+        self.stage = Stage::Connecting(Repeat { at: now + pause, pause });
+    }
+}
+
+/// Time after which a mailbox message is repeated. Later pauses are longer by half.
+const FIRST_REPEAT: Duration = Duration::from_secs(5);
+
+/// Maximum time between two such messages. The mailbox server stores all of them.
+const MAX_REPEAT: Duration = Duration::from_secs(60);

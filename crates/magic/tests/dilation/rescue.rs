@@ -1,0 +1,91 @@
+//! What happens when a generation fails, where the reference waits for ever.
+
+use std::time::Duration;
+
+use wormhole_kit::{Instant, Session};
+use wormhole_magic::dilation::{DilationCommand, DilationEvent, DilationMessage};
+use wormhole_magic::transit::{Hint, TcpHint};
+
+use crate::hostile::Attack;
+
+/// Lets time pass, and returns the mailbox messages with the seconds after which they came.
+fn messages(attack: &mut Attack, seconds: u64) -> Vec<(u64, DilationMessage)> {
+    let start: Instant = attack.now;
+    let mut found = Vec::new();
+    while let Some(deadline) = attack.victim.deadline() {
+        if deadline > start + Duration::from_secs(seconds) {
+            break;
+        }
+        attack.now = attack.now.max(deadline);
+        attack.victim.handle_timeout(attack.now).unwrap();
+        attack.command(DilationCommand::Hints(vec![])).unwrap();
+        for event in attack.events.drain(..) {
+            if let DilationEvent::Mailbox(message) = event {
+                let after = attack.now.saturating_duration_since(start).as_secs();
+                found.push((after, DilationMessage::decode(&message).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_leader_whose_generation_fails_asks_for_the_next_one_less_and_less_often() {
+    let mut attack = Attack::new();
+    attack.events.clear();
+    let found = messages(&mut attack, 100);
+    let times: Vec<u64> = found.iter().map(|(at, _)| *at).collect();
+    assert!(found.iter().all(|(_, message)| *message == DilationMessage::Reconnect), "{found:?}");
+    assert_eq!(times, [5, 12, 23, 40, 65]);
+}
+
+#[test]
+fn a_leader_that_hears_nothing_drops_the_link_and_asks_for_the_next_one() {
+    let mut attack = Attack::new();
+    attack.connect();
+    attack.events.clear();
+    let found = messages(&mut attack, 5);
+    assert_eq!(found, [(4, DilationMessage::Reconnect)]);
+    assert_eq!(attack.closed.len(), 1);
+}
+
+#[test]
+fn a_follower_that_lost_its_link_is_believed() {
+    let mut attack = Attack::new();
+    attack.connect();
+    attack.events.clear();
+    attack.mailbox(&DilationMessage::Lost).unwrap();
+    let reconnect = DilationEvent::Mailbox(DilationMessage::Reconnect.encode());
+    assert_eq!(attack.events, [DilationEvent::Disconnected, reconnect]);
+    // A late answer to an earlier request changes nothing once the next link is chosen.
+    attack.mailbox(&DilationMessage::Reconnecting).unwrap();
+    attack.connect();
+    attack.mailbox(&DilationMessage::Reconnecting).unwrap();
+    assert!(attack.victim.current().is_some());
+}
+
+#[test]
+fn hints_are_dialled_again_until_a_link_is_chosen() {
+    let mut attack = Attack::new();
+    let hints = vec![Hint::Direct(TcpHint::new("9.9.9.9", 4000))];
+    attack
+        .victim
+        .handle(
+            attack.now,
+            wormhole_kit::Input::Command(DilationCommand::Mailbox(
+                DilationMessage::Hints(hints).encode(),
+            )),
+        )
+        .unwrap();
+    let mut dialled = 0;
+    let end = attack.now + Duration::from_secs(4);
+    loop {
+        while let Some(output) = attack.victim.poll() {
+            dialled += usize::from(matches!(output, wormhole_kit::Output::Connect(..)));
+        }
+        let Some(next) = attack.victim.deadline().filter(|next| *next <= end) else { break };
+        attack.now = next;
+        attack.victim.handle_timeout(next).unwrap();
+    }
+    assert_eq!(dialled, 4);
+}
