@@ -278,6 +278,16 @@ impl SessionRecord {
         self.current.is_some() || !self.archived.is_empty()
     }
 
+    /// Whether there is a session with this identity key.
+    pub(crate) fn has_identity(&self, identity: &PublicKey) -> bool {
+        self.current.iter().chain(&self.archived).any(|it| it.their_identity == *identity)
+    }
+
+    /// Whether nothing needs to be stored.
+    pub(crate) fn is_blank(&self) -> bool {
+        !self.has_sessions() && !self.had_post_quantum
+    }
+
     /// The user has accepted this identity key. It may belong to another program, which has no post-quantum keys, so
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {

@@ -169,8 +169,8 @@ pub enum DecryptError {
     #[error("the message skips {0} others, which is too many")]
     TooFarAhead(u32),
     /// So many sessions started with the same signed prekey and without a one-time prekey that no more can be
-    /// remembered.
-    #[error("too many sessions started without a one-time prekey")]
+    /// remembered. Or so many devices of the account have sessions that no more are accepted.
+    #[error("too many sessions were started")]
     TooManySessions,
     /// The sender's identity key differs from the trusted one.
     #[error("the sender's identity key has changed")]
@@ -201,8 +201,8 @@ const MAX_SKIP: u32 = 25_000;
 pub(crate) const MAX_SKIP_FIRST: u32 = 2_000;
 
 /// Maximum for a message of another device of our own. Deployed clients have no limit there, but the MAC can only be
-/// checked after the jump, so anyone could make us count to 2^32.
-const MAX_SKIP_OWN_DEVICE: u32 = 1_000_000;
+/// checked after the jump, so anyone could make us count to 2^32. This many steps take about 100 ms on a slow processor.
+const MAX_SKIP_OWN_DEVICE: u32 = 100_000;
 
 /// Milliseconds for which a session is used for sending without a reply, the same as in deployed
 /// clients.

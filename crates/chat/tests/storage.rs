@@ -13,7 +13,7 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     Address, Ciphertext, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, Content,
     DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, PreKeyBundle, Publication, Request,
-    StoreKey, Timestamp, pad,
+    RequestId, Response, StoreKey, Timestamp, pad,
 };
 use zeroize::Zeroizing;
 
@@ -31,6 +31,8 @@ struct Bob {
     errors: usize,
     /// The rows that the last step has written.
     written: Vec<StoreKey>,
+    /// The last request to send a message.
+    sent: Option<RequestId>,
 }
 
 impl Bob {
@@ -49,6 +51,7 @@ impl Bob {
             texts: Vec::new(),
             errors: 0,
             written: Vec::new(),
+            sent: None,
         };
         bob.run();
         bob
@@ -70,6 +73,7 @@ impl Bob {
                     self.client.handle(self.now, ClientInput::Committed(id), &mut self.rng);
                 }
                 ClientOutput::Request(_, Request::Publish(keys)) => self.keys = Some(*keys),
+                ClientOutput::Request(id, Request::Send { .. }) => self.sent = Some(id),
                 ClientOutput::Event(ClientEvent::Received(received)) => {
                     if let Content::Data(data) = received.content {
                         self.texts.push(data.body.unwrap_or_default());
@@ -132,6 +136,13 @@ impl Bob {
         let rows = self.rows.iter().map(|(key, value)| (*key, value.clone()));
         self.client = Client::restore(rows).unwrap();
     }
+
+    /// The user knows this person.
+    fn keep(&mut self, person: &Person) {
+        let input = ClientInput::Keep(person.address.account);
+        self.client.handle(self.now, input, &mut self.rng);
+        self.run();
+    }
 }
 
 /// Starts another session with Bob, and skips so many messages.
@@ -159,6 +170,7 @@ fn text(sender: &mut Person, body: &str) -> Ciphertext {
 #[test]
 fn a_message_rewrites_only_the_current_session() {
     let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    bob.keep(&alice);
     for _ in 0..30 {
         let sent = start(&mut alice, &bob, 60);
         bob.read(alice.address, &sent);
@@ -176,6 +188,7 @@ fn a_message_rewrites_only_the_current_session() {
 #[test]
 fn archived_sessions_are_restored_in_their_order() {
     let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    bob.keep(&alice);
     let mut late = Vec::new();
     for _ in 0..10 {
         let sent = start(&mut alice, &bob, 1);
@@ -214,17 +227,18 @@ fn archived_sessions_are_restored_in_their_order() {
 fn attack_11_one_account_with_many_devices_cannot_fill_the_store() {
     let mut bob = Bob::new();
     let mut alice = Person::new(1);
+    bob.keep(&alice);
     let honest = start(&mut alice, &bob, 0);
     let late = text(&mut alice, "late");
     bob.read(alice.address, &honest);
     let next = text(&mut alice, "next");
     bob.read(alice.address, &next);
     let mut one_time = Vec::new();
-    for number in 2..=127 {
+    for number in 2..=16 {
         let mut device = alice.clone();
         device.rng = ChaCha20Rng::seed_from_u64(u64::from(number));
         device.address.device = DeviceId::new(number).unwrap();
-        for _ in 0..3 {
+        for _ in 0..20 {
             if one_time.is_empty() {
                 bob.refill();
                 one_time.clone_from(&bob.keys.as_ref().unwrap().one_time);
@@ -237,7 +251,7 @@ fn attack_11_one_account_with_many_devices_cannot_fill_the_store() {
     }
     assert_eq!(bob.errors, 0);
     let rows = bob.stored(alice.address);
-    assert!(rows.len() <= 127 + 80, "{}", rows.len());
+    assert!(rows.len() <= 16 + 80, "{}", rows.len());
     assert!(rows.iter().sum::<usize>() < 256 << 10, "{}", rows.iter().sum::<usize>());
     // The device with few skipped messages has lost none of them.
     bob.restart();
@@ -248,6 +262,7 @@ fn attack_11_one_account_with_many_devices_cannot_fill_the_store() {
 #[test]
 fn attack_3_forged_sessions_do_not_displace_those_with_the_accepted_key() {
     let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    bob.keep(&alice);
     let first = start(&mut alice, &bob, 0);
     let late = text(&mut alice, "late");
     bob.read(alice.address, &first);
@@ -270,6 +285,7 @@ fn attack_3_forged_sessions_do_not_displace_those_with_the_accepted_key() {
 #[test]
 fn attack_4_forged_sessions_do_not_delete_the_keys_of_late_messages() {
     let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    bob.keep(&alice);
     let first = start(&mut alice, &bob, 0);
     bob.read(alice.address, &first);
     let late: Vec<_> = (0..50).map(|_| text(&mut alice, "late")).collect();
@@ -295,6 +311,7 @@ fn attack_4_forged_sessions_do_not_delete_the_keys_of_late_messages() {
 #[test]
 fn attack_4_a_message_whose_key_was_deleted_is_reported() {
     let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    bob.keep(&alice);
     let first = start(&mut alice, &bob, 0);
     bob.read(alice.address, &first);
     let late: Vec<_> = (0..2_010).map(|_| text(&mut alice, "late")).collect();
@@ -330,4 +347,118 @@ fn attack_11_unknown_accounts_without_a_message_for_a_person_leave_no_trace() {
     let stored = bob.rows.clone();
     bob.read(mallory.address, &sent);
     assert_eq!((bob.texts.len(), bob.rows == stored), (1, true));
+}
+
+/// A first message of another device of this person.
+fn from_device(person: &Person, number: u32, bob: &Bob, skipped: usize) -> (Address, Ciphertext) {
+    let mut device = person.clone();
+    let seed = u64::from(person.identity.registration_id) << 32 | u64::from(number);
+    device.rng = ChaCha20Rng::seed_from_u64(seed);
+    device.address.device = DeviceId::new(number).unwrap();
+    device.sessions.clear();
+    (device.address, start(&mut device, bob, skipped))
+}
+
+#[test]
+fn attack_11_only_so_many_devices_of_one_account_have_sessions() {
+    for (is_known, limit) in [(true, 16), (false, 4)] {
+        let (mut bob, alice) = (Bob::new(), Person::new(1));
+        if is_known {
+            bob.keep(&alice);
+        }
+        for number in 1..=limit {
+            let (from, sent) = from_device(&alice, number, &bob, 0);
+            bob.read(from, &sent);
+        }
+        assert_eq!((bob.texts.len(), bob.errors), (usize::try_from(limit).unwrap(), 0));
+        let rows = bob.rows.clone();
+        for number in limit + 1..=127 {
+            let (from, sent) = from_device(&alice, number, &bob, 0);
+            bob.read(from, &sent);
+        }
+        assert_eq!(bob.errors, usize::try_from(127 - limit).unwrap());
+        assert_eq!(bob.rows, rows, "{limit} devices");
+        // Those that have sessions can start others, also after a restart.
+        bob.restart();
+        let mut again = alice.clone();
+        let sent = start(&mut again, &bob, 0);
+        bob.read(again.address, &sent);
+        assert_eq!(bob.texts.len(), usize::try_from(limit).unwrap() + 1);
+    }
+}
+
+#[test]
+fn attack_11_invented_devices_with_another_key_do_not_keep_a_real_one_out() {
+    let (mut bob, alice) = (Bob::new(), Person::new(1));
+    bob.keep(&alice);
+    let (from, sent) = from_device(&alice, 1, &bob, 0);
+    bob.read(from, &sent);
+    let mut mallory = Person::new(10);
+    mallory.address = alice.address;
+    for number in 2..=60 {
+        let (from, sent) = from_device(&mallory, number, &bob, 0);
+        bob.read(from, &sent);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (60, 0));
+    assert_eq!(bob.stored(alice.address).len(), 16);
+    for number in 2..=16 {
+        let (from, sent) = from_device(&alice, number, &bob, 0);
+        bob.read(from, &sent);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (60 + 15, 0));
+    bob.restart();
+    let (from, sent) = from_device(&mallory, 99, &bob, 0);
+    bob.read(from, &sent);
+    assert_eq!((bob.texts.len(), bob.errors), (60 + 15, 1), "no real device makes room for it");
+}
+
+#[test]
+fn attack_11_an_unknown_account_leaves_little() {
+    let (mut bob, mut mallory) = (Bob::new(), Person::new(10));
+    for sessions in 1..=10 {
+        let sent = start(&mut mallory, &bob, 300);
+        bob.read(mallory.address, &sent);
+        // The session in use, and the archived ones.
+        let rows = bob.stored(mallory.address);
+        assert_eq!(rows.len(), 1 + (sessions - 1).min(4));
+        assert!(rows.iter().sum::<usize>() < 12 << 10, "{rows:?}");
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (10, 0));
+    // Of the messages that it skips, the newest 100 can arrive late.
+    let late: Vec<_> = (0..101).map(|_| text(&mut mallory, "late")).collect();
+    let next = text(&mut mallory, "next");
+    bob.read(mallory.address, &next);
+    bob.restart();
+    for message in &late {
+        bob.read(mallory.address, message);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (10 + 1 + 100, 1));
+    // When the user knows the account, it has more room.
+    bob.keep(&mallory);
+    let late: Vec<_> = (0..101).map(|_| text(&mut mallory, "late")).collect();
+    let next = text(&mut mallory, "next");
+    bob.read(mallory.address, &next);
+    for message in &late {
+        bob.read(mallory.address, message);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (10 + 1 + 100 + 1 + 101, 1));
+}
+
+#[test]
+fn attack_11_a_server_that_names_a_device_again_and_again_does_not_make_us_store_it_again() {
+    let many = || vec![DeviceId::PRIMARY; 10_000];
+    for response in
+        [Response::Mismatched { missing: many(), extra: many() }, Response::Stale(many())]
+    {
+        let (mut bob, mut alice) = (Bob::new(), Person::new(1));
+        let sent = start(&mut alice, &bob, 0);
+        bob.read(alice.address, &sent);
+        let to = alice.address.account;
+        bob.client.handle(bob.now, ClientInput::Send(to, Content::Null), &mut bob.rng);
+        bob.run();
+        let send = bob.sent.unwrap();
+        bob.client.handle(bob.now, ClientInput::Response(send, response), &mut bob.rng);
+        bob.run();
+        assert!(bob.written.len() < 5, "{} rows", bob.written.len());
+    }
 }

@@ -156,8 +156,12 @@ impl Client {
         opened: OpenedFirst,
         changes: &mut Changes,
     ) -> Result<(), DecryptError> {
+        let crowded_out = self.room_for(from)?;
         if let Some(used) = opened.used {
             self.prekeys.record_use(from.account, &used, changes)?;
+        }
+        if let Some(device) = crowded_out {
+            self.forget_device(device, changes);
         }
         self.sessions.insert(from, opened.record);
         self.store_session(from, changes);

@@ -1,5 +1,6 @@
 //! Messages that the server has not yet accepted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand_core::CryptoRngCore;
@@ -193,7 +194,8 @@ impl Client {
             return self.give_up(timestamp, SendFailure::DevicesKeepChanging);
         }
         let mut changes = Changes::default();
-        for device in gone {
+        // The server may name a device any number of times.
+        for device in gone.iter().collect::<BTreeSet<_>>() {
             let address = Address { account: to, device: *device };
             if let Some(record) = self.sessions.get_mut(&address) {
                 record.archive();

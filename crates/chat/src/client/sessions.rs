@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRngCore;
 
-use super::store::Changes;
+use super::store::{Changes, StoreKey};
 use super::{Client, SendFailure};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::prekey::{PreKeyBundle, VerifiedBundle};
 use crate::record::{ArchivedRow, InitiateError, SessionRecord};
+use crate::session::DecryptError;
 use crate::time::Timestamp;
 
 /// What is in the store for the archived sessions of each device, oldest first.
@@ -125,6 +126,43 @@ impl Client {
         Ok(())
     }
 
+    /// Makes room for a session that a device starts. Returns the device whose sessions must be deleted for that, if any: one that has
+    /// only sessions with other identity keys than the accepted one, because whoever controls the server can invent such devices.
+    ///
+    /// # Errors
+    /// The account has too many devices.
+    pub(super) fn room_for(&self, address: Address) -> Result<Option<Address>, DecryptError> {
+        let account = address.account;
+        let devices = self.devices(account);
+        let limits = self.limits(account);
+        if devices.contains(&address.device) || devices.len() < limits.devices {
+            return Ok(None);
+        }
+        let accepted = self.peers.get(&account).map(|peer| peer.identity);
+        let addresses = devices.into_iter().map(|device| Address { account, device });
+        let is_foreign = |address: &Address| {
+            let record = self.sessions.get(address);
+            record.is_some_and(|record| !accepted.is_some_and(|key| record.has_identity(&key)))
+        };
+        let mut foreign = addresses.filter(is_foreign);
+        foreign.next().map(Some).ok_or(DecryptError::TooManySessions)
+    }
+
+    /// Deletes everything about a device, but not whether it had post-quantum keys.
+    pub(super) fn forget_device(&mut self, address: Address, changes: &mut Changes) {
+        self.delete_sessions(address, changes);
+        if self.sessions.get(&address).is_some_and(SessionRecord::is_blank) {
+            self.sessions.remove(&address);
+            self.archived_rows.remove(&address);
+            changes.delete(StoreKey::Session(address));
+        }
+    }
+
+    /// How much is kept for an account.
+    fn limits(&self, account: AccountId) -> &'static Limits {
+        if self.is_stranger(account) { &OF_STRANGER } else { &OF_KNOWN }
+    }
+
     pub(super) fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
         if let Some(record) = self.sessions.get_mut(&address) {
             record.delete_sessions();
@@ -147,6 +185,7 @@ impl Client {
     /// Deletes what an account exceeds its limits by, from the devices with the most. Otherwise an account with many devices
     /// could make us keep much. Returns the devices whose records have changed.
     fn limit_account(&mut self, account: AccountId) -> BTreeSet<Address> {
+        let limits = self.limits(account);
         let accepted = self.peers.get(&account).map(|peer| peer.identity);
         let first = Address { account, device: DeviceId::PRIMARY };
         let of_account = self.sessions.range_mut(first..);
@@ -156,7 +195,7 @@ impl Client {
         loop {
             let total = records.iter().map(|(_, record)| record.archived_len()).sum::<usize>();
             let most = records.iter_mut().max_by_key(|(_, record)| record.archived_len());
-            let Some((address, record)) = most.filter(|_| total > MAX_ARCHIVED) else { break };
+            let Some((address, record)) = most.filter(|_| total > limits.archived) else { break };
             record.drop_archived(accepted.as_ref());
             changed.insert(**address);
         }
@@ -165,18 +204,18 @@ impl Client {
             let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
             let foreign = |record: &SessionRecord| record.foreign_skipped_len(accepted.as_ref());
             let most = records.iter_mut().max_by_key(|(_, record)| foreign(record));
-            let most = most.filter(|(_, record)| total > MAX_SKIPPED && foreign(record) > 0);
+            let most = most.filter(|(_, record)| total > limits.skipped && foreign(record) > 0);
             let Some((address, record)) = most else { break };
-            let removed = foreign(record).min(total - MAX_SKIPPED);
+            let removed = foreign(record).min(total - limits.skipped);
             record.limit_skipped(record.skipped_len() - removed, accepted.as_ref());
             changed.insert(**address);
         }
-        let share = MAX_SKIPPED / records.len().max(1);
+        let share = limits.skipped / records.len().max(1);
         loop {
             let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
             let most = records.iter_mut().max_by_key(|(_, record)| record.skipped_len());
-            let Some((address, record)) = most.filter(|_| total > MAX_SKIPPED) else { break };
-            let excess = total - MAX_SKIPPED;
+            let Some((address, record)) = most.filter(|_| total > limits.skipped) else { break };
+            let excess = total - limits.skipped;
             // The most that a device has is above the share, because the total is too much.
             let kept = record.skipped_len().saturating_sub(excess).max(share);
             record.limit_skipped(kept, accepted.as_ref());
@@ -186,11 +225,21 @@ impl Client {
     }
 }
 
+/// How much is kept for one account.
+struct Limits {
+    /// Devices with sessions.
+    devices: usize,
+    /// Archived sessions with all devices. One device has at most 40 or 41.
+    archived: usize,
+    /// Seeds of skipped messages of all devices.
+    skipped: usize,
+}
+
+/// The limits of an account that the user knows. Seeds: the same as for one device.
+const OF_KNOWN: Limits = Limits { devices: MAX_DEVICES, archived: 80, skipped: 2000 };
+
+/// The limits of an account that the user does not know. Anyone can invent 10,000 of them.
+const OF_STRANGER: Limits = Limits { devices: 4, archived: 4, skipped: 100 };
+
 /// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
 const MAX_DEVICES: usize = 16;
-
-/// Maximum number of archived sessions with all devices of an account. One device has at most 40 or 41.
-const MAX_ARCHIVED: usize = 80;
-
-/// Maximum number of skipped messages of all devices of an account, the same as for one device.
-const MAX_SKIPPED: usize = 2000;

@@ -14,11 +14,10 @@ impl Client {
         account: AccountId,
         changes: &mut Changes,
     ) {
-        // We may be writing to it at the moment.
-        let is_known = account == self.us.account
-            || self.kept.contains(&account)
-            || self.outbox.has(account);
-        let Some(peer) = self.peers.get_mut(&account).filter(|_| !is_known) else { return };
+        if !self.may_be_stranger(account) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&account) else { return };
         peer.stranger = Some(now);
         changes.put_peer(account, peer);
         let others = self.strangers().filter(|(_, other)| *other != account);
@@ -27,6 +26,19 @@ impl Client {
         {
             self.forget(silent, changes);
         }
+    }
+
+    /// Whether the user may not know an account, as far as we can say without what is stored about it.
+    fn may_be_stranger(&self, account: AccountId) -> bool {
+        // We may be writing to it at the moment.
+        let is_written_to = self.outbox.has(account);
+        account != self.us.account && !self.kept.contains(&account) && !is_written_to
+    }
+
+    /// Whether an account is unknown to the user. It may also be unknown to us.
+    pub(super) fn is_stranger(&self, account: AccountId) -> bool {
+        let peer = self.peers.get(&account);
+        self.may_be_stranger(account) && peer.is_none_or(|peer| peer.stranger.is_some())
     }
 
     /// The accounts that may be forgotten, and when we last heard from them. A refused key must be remembered.
