@@ -106,7 +106,7 @@ fn account_id(text: &str) -> Result<AccountId> {
 }
 
 fn phone_number(text: &str) -> Result<Destination> {
-    let number = text.parse().ok();
+    let number = who::without_separators(text).parse().ok();
     Ok(number.filter(|it| !matches!(it, Destination::Account(_))).ok_or_else(|| {
         let shown = printable::line(text);
         Failure::usage(format!("--accept-account needs a phone number, and '{shown}' is not one"))

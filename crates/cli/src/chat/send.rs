@@ -134,7 +134,7 @@ async fn wait(
     let mut is_noticed = false;
     loop {
         let next = console.unless_interrupted(next(sent, &mut events)).await;
-        match next.inspect_err(|_| console.screen.show(&stays(&args.client.account)))? {
+        match next.inspect_err(|_| console.screen.show(&stays(sent, &args.client.account)))? {
             Next::Done(Err(error)) => {
                 return Err(explained(client, error, args, console).await?.into());
             }
@@ -237,9 +237,12 @@ async fn text(argument: Option<&str>, console: &mut Console) -> Result<String> {
 }
 
 /// Shown when the user stops waiting.
-fn stays(args: &AccountArgs) -> String {
+fn stays(sent: &SentMessage, args: &AccountArgs) -> String {
     let (send, receive) = (explain::command("send", args), explain::command("receive", args));
-    format!("The message is in the outbox: the next {send} or {receive} sends it.")
+    let cancel = explain::command(&format!("outbox --cancel {}", sent.timestamp().0), args);
+    format!(
+        "The message is in the outbox: the next {send} or {receive} sends it. To cancel it: {cancel}"
+    )
 }
 
 /// Shown while a slow upload lasts.

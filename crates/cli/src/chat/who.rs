@@ -1,5 +1,7 @@
 //! The person that a command names.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use wormhole::chat::{Client, Contact, Destination};
 
@@ -19,7 +21,7 @@ pub(super) async fn destination(
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<Destination> {
-    if let Ok(destination) = who.parse() {
+    if let Ok(destination) = without_separators(who).parse() {
         return Ok(destination);
     }
     let contacts = console.unless_interrupted(client.contacts()).await?;
@@ -36,6 +38,21 @@ pub(super) async fn destination(
         }
         (None, _) => Err(unknown(who, args).into()),
     }
+}
+
+/// A phone number without the separators that people write: `+1 (415) 555-0102`. Other text stays as it is.
+pub(super) fn without_separators(who: &str) -> Cow<'_, str> {
+    if !who.starts_with('+') {
+        return Cow::Borrowed(who);
+    }
+    let (number, app) = who.find('@').map_or((who, ""), |at| who.split_at(at));
+    let is_separator = |c: &char| {
+        matches!(
+            c,
+            ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2011}' | '\u{2013}' | '.' | '/' | '(' | ')'
+        )
+    };
+    Cow::Owned(number.chars().filter(|c| !is_separator(c)).collect::<String>() + app)
 }
 
 fn unknown(who: &str, args: &AccountArgs) -> Failure {
@@ -71,4 +88,18 @@ pub(super) async fn contact(
         return Err(explain::own_number().into());
     }
     Ok(contact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_can_be_written_with_separators() {
+        assert_eq!(without_separators("+1 (415) 555-0102"), "+14155550102");
+        assert_eq!(without_separators("+49.30/1234 567@com.a-b"), "+49301234567@com.a-b");
+        for other in ["Bob (work)", "9d0652a3-dcc3-4d11-975f-74d61598733f", "415 555"] {
+            assert_eq!(without_separators(other), other);
+        }
+    }
 }
