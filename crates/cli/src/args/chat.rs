@@ -222,6 +222,13 @@ pub(crate) struct OutboxArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat config [OPTIONS]")]
 pub(crate) struct ConfigArgs {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Replace the token of the app, after the operator of the server has made a new one: the first line of \
+                this file"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// What protects the keys and messages on this computer from now on
     #[arg(long, value_name = "PROTECTION")]
     pub(crate) protect: Option<ProtectWith>,

@@ -128,7 +128,17 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
     }
 }
 
-/// Why the server has sent or confirmed no code.
+/// Why a code could not be confirmed.
+pub(super) fn verify(error: &RegisterError, args: &AccountArgs) -> Failure {
+    if let RegisterError::Request(why @ (RequestError::Link(_) | RequestError::NotAService)) = error
+    {
+        // The address was typed in another command.
+        return request(why, args);
+    }
+    register(error, args)
+}
+
+/// Why the server has sent no code.
 fn no_code(error: &RequestError) -> Failure {
     match error {
         RequestError::Link(_) => Failure::new(plain(error)).hint("check the address: --server URL"),
@@ -161,8 +171,11 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
             "if you have registered the number elsewhere, use it there. If not, somebody else may have your number now. \
              To register it again here, use --account with another name",
         ),
-        RequestError::AppRefused
-        | RequestError::Internal
+        RequestError::AppRefused => failure.hint(format!(
+            "when you have the new token in a file: {}",
+            command("config --token-file FILE", args)
+        )),
+        RequestError::Internal
         | RequestError::IntraApp
         | RequestError::Invalid(_)
         | RequestError::NotFound
@@ -334,6 +347,8 @@ mod tests {
             assert_eq!(failure.to_string(), "this is not the address of a messaging service");
             assert_eq!(failure.advice(), Some("check the address: --server URL"));
         }
+        let failure = verify(&RegisterError::Request(RequestError::NotAService), &args());
+        assert!(failure.advice().unwrap().contains("`wormhole chat config` shows it"));
     }
 
     #[test]

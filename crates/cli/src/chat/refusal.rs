@@ -32,6 +32,14 @@ impl Refusal {
         Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()))
     }
 
+    /// Forgets it, after something has changed.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(super) fn forget(store: &mut Store) -> Result<(), StoreError> {
+        store.set_setting(SETTING, None)
+    }
+
     /// The answer of the server.
     pub(super) const fn error(&self) -> RequestError {
         match self.why {

@@ -1,10 +1,12 @@
 //! `chat register` and `chat verify`: a phone number becomes an account.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{AppName, PhoneNumber, Server, ServerUrl, Token, Transport};
 
-use super::{explain, profile};
+use super::{explain, profile, who};
 use crate::args::chat::{RegisterArgs, VerifyArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -21,8 +23,7 @@ pub(super) async fn register(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let number: PhoneNumber = args
-        .number
+    let number: PhoneNumber = who::without_separators(&args.number)
         .parse()
         .map_err(|error| Failure::usage(format!("'{}': {error}", printable::line(&args.number))))?;
     let server = server(&args)?;
@@ -52,7 +53,7 @@ pub(super) async fn verify(args: VerifyArgs, config: &Config, console: &mut Cons
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     let me = console.unless_interrupted(account.verify(&code)).await?;
-    let me = me.map_err(|error| explain::register(&error, &args.client.account))?;
+    let me = me.map_err(|error| explain::verify(&error, &args.client.account))?;
     let id = me.address.account.to_string();
     console.report(&json!({
         "event": "chat-registered", "number": me.number.to_string(), "account": id,
@@ -104,8 +105,19 @@ fn server(args: &RegisterArgs) -> Result<Server> {
             ))
         })?,
     };
-    let token: Token = token.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    Ok(server.with_app(name, token))
+    Ok(server.with_app(name, parsed(&token)?))
+}
+
+/// The token of an app: the first line of a file.
+///
+/// # Errors
+/// The file cannot be read, or it is not a token.
+pub(super) fn token(file: &Path) -> Result<Token> {
+    parsed(&first_line(file)?)
+}
+
+fn parsed(token: &str) -> Result<Token> {
+    Ok(token.parse().map_err(|error| Failure::usage(format!("{error}")))?)
 }
 
 /// Number of digits of a code.

@@ -3,12 +3,14 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use wormhole::chat::Token;
 use wormhole::chat::store::{Protection, ProtectionKind, Registration, Store};
 
 use super::refusal::Refusal;
-use super::{explain, profile};
+use super::{explain, profile, register};
 use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith};
 use crate::console::Console;
+use crate::failure::Failure;
 use crate::json::add_path;
 use crate::{printable, units};
 
@@ -17,7 +19,11 @@ use crate::{printable, units};
 /// # Errors
 /// The account cannot be opened or changed.
 pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
+    let token = args.token_file.as_deref().map(register::token).transpose()?;
     let mut store = profile::open(&args.account, console).await?;
+    if let Some(token) = &token {
+        set_token(&mut store, token, &args.account)?;
+    }
     if let Some(protect) = args.protect {
         let protection = match protect {
             ProtectWith::KeyFile => Protection::KeyFile,
@@ -36,6 +42,20 @@ pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
         store = kept;
     }
     show(&store, &args, console)
+}
+
+fn set_token(store: &mut Store, token: &Token, args: &AccountArgs) -> Result<()> {
+    let changed = store.set_token(token).and_then(|is_changed| {
+        if is_changed {
+            Refusal::forget(store)?;
+        }
+        Ok(is_changed)
+    });
+    if changed.map_err(|error| explain::store(&error, args))? {
+        return Ok(());
+    }
+    let why = "this account is in the default app of the server, which needs no token";
+    Err(Failure::usage(why).into())
 }
 
 fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {

@@ -157,8 +157,15 @@ fn a_message_to_an_unknown_number_or_without_a_server_is_explained() {
     waiting.signal("INT");
     let ended = waiting.end();
     assert!(ended.exit == 130 && ended.stderr.contains("is in the outbox"), "{ended}");
+    let wrong = alice.start(&["send", BOB, "wrong"]);
+    wrong.wait_for_prompt("Not sent yet: ");
+    wrong.signal("INT");
+    let wrong = wrong.end();
+    let id = wrong.stderr.split_once("`wormhole chat outbox --cancel ").expect(&wrong.stderr).1;
+    let id = id.split_once('`').unwrap().0;
+    assert!(alice.succeed(&["outbox", "--cancel", id]).contains("cancelled"), "{wrong}");
     service.resume();
-    alice.succeed(&["send", BOB, "third"]);
+    alice.succeed(&["send", "+1 (415) 555-0102", "third"]);
     assert_eq!(texts(&bob.messages()), ["first", "second", "third"]);
 }
 
@@ -216,4 +223,32 @@ fn the_own_account_is_not_a_contact() {
     let id = bob.succeed(&["config", "--json"]);
     let id = serde_json::from_str::<serde_json::Value>(&id).unwrap()["account"].clone();
     assert_eq!(listed, format!("{}  {BOB}@com.example.one\n", id.as_str().unwrap()));
+}
+
+#[test]
+fn a_new_token_of_the_app_makes_an_account_usable_again() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.two");
+    alice.succeed(&["contacts", BOB]);
+    service.app(&["revoke", "com.example.one"]);
+    let refused = alice.run(&["send", BOB, "hello"]);
+    refused.failed(1, "the server does not accept the app's name and token");
+    assert!(refused.stderr.contains("`wormhole chat config --token-file FILE`"), "{refused}");
+    assert!(alice.succeed(&["config"]).contains("\nrefused     since "));
+
+    let printed = service.app(&["rotate", "com.example.one"]);
+    let (_, token) = printed.trim().split_once(' ').unwrap();
+    std::fs::write(alice.path("token"), token).unwrap();
+    let config = alice.succeed(&["config", "--token-file", "token"]);
+    assert!(!config.contains("\nrefused"), "{config}");
+    let sent = alice.run(&["outbox"]);
+    assert!(sent.stderr.contains("The message that waited is sent."), "{sent}");
+    assert_eq!(texts(&bob.messages()), ["hello"]);
+
+    let carol = service.person("carol");
+    carol.succeed(&["register", "+14155550103", "--server", &service.url]);
+    std::fs::write(carol.path("token"), token).unwrap();
+    let no_app = carol.run(&["config", "--token-file", "token"]);
+    no_app.failed(2, "in the default app of the server, which needs no token");
 }

@@ -85,6 +85,14 @@ impl Service {
         server.last_after(&format!("code for {number}: "))
     }
 
+    /// Runs `wormhole-server app`, and returns what it prints.
+    pub(crate) fn app(&self, arguments: &[&str]) -> String {
+        let arguments = [&["app", "--db", "messaging.sqlite"], arguments].concat();
+        let done = server_command(&self.folder, &arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    }
+
     /// Deletes the account of a person at the server.
     pub(crate) fn delete(&self, person: &Person) {
         let store = person.store();

@@ -40,6 +40,7 @@ mod records;
 mod sealing;
 mod seen;
 mod state_key;
+mod token;
 mod write;
 
 use std::collections::BTreeSet;

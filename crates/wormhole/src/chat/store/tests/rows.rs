@@ -247,3 +247,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_token_of_the_app_can_be_replaced() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let token = "second".parse().unwrap();
+    assert_eq!(store.set_token(&token), Ok(false));
+    let mut registration = Registration {
+        server: "https://chat.example".into(),
+        app: None,
+        number: "+14155550101".into(),
+        password: Zeroizing::new("password".into()),
+        registration_id: 1,
+        account: Some(address(1)),
+    };
+    for app in [None, Some("com.example.one")] {
+        let first = Zeroizing::new("first".to_owned());
+        registration.app = app.map(|name| App { name: name.to_owned(), token: first });
+        let stored = Some(registration.clone());
+        store.commit(&Commit { registration: stored, ..Commit::default() }).unwrap();
+        assert_eq!(store.set_token(&token), Ok(app.is_some()));
+    }
+    let token = Zeroizing::new("second".to_owned());
+    let app = Some(App { name: "com.example.one".to_owned(), token });
+    let expected = Registration { app, ..registration };
+    drop(store);
+    assert!(folder.open().unwrap().registration().unwrap() == Some(expected));
+}
