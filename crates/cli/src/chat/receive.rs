@@ -265,6 +265,7 @@ impl Receiver<'_> {
             Event::NotRead { from, .. } => from.map(|address| address.account),
             Event::Connected
             | Event::Disconnected(_)
+            | Event::KeysRefused(_)
             | Event::Message(_)
             | Event::Missed(_)
             | Event::Progress { .. }

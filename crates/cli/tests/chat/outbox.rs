@@ -19,7 +19,7 @@ fn fill_outbox(person: &Person, to: &str, count: usize) {
         for number in 0..count {
             client.send(&to, Message::text(format!("{to} {number}"))).await.unwrap();
         }
-        client.close().await;
+        client.close().await.unwrap();
     });
 }
 
