@@ -15,6 +15,9 @@ mod commands;
 mod files;
 #[path = "chat/identity.rs"]
 mod identity;
+#[cfg(all(feature = "keyring", target_os = "linux"))]
+#[path = "chat/keyring.rs"]
+mod keyring;
 #[path = "chat/kills.rs"]
 mod kills;
 #[path = "chat/npm_client.rs"]

@@ -247,12 +247,13 @@ fn a_core_depends_on_no_runtime_and_no_operating_system() {
 }
 
 #[test]
-fn the_sdk_brings_no_json_rpc_and_without_chat_no_database() {
+fn the_sdk_brings_no_json_rpc_and_no_d_bus_and_without_chat_no_database() {
     let found = |used: BTreeSet<String>, unwanted: &[&str]| {
         let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
         used.iter().filter(is_unwanted).cloned().collect::<Vec<_>>()
     };
-    let everything = found(dependencies("wormhole", "99"), &["jsonrpsee", "wormhole-whisper"]);
+    let everything =
+        found(dependencies("wormhole", "99"), &["jsonrpsee", "wormhole-whisper", "zbus"]);
     assert!(everything.is_empty(), "wormhole reaches {everything:?}");
     let unwanted = ["argon2", "hyper", "libsqlite3-sys", "rusqlite", "wormhole-chat"];
     let without_chat = found(dependencies_without_chat(), &unwanted);

@@ -1,7 +1,7 @@
 //! Starts real PostgreSQL and NATS servers for tests and benchmarks, each in a temporary folder and on a free
-//! port of the loopback address.
+//! port of the loopback address, and GNOME Keyring on a session bus of its own.
 //!
-//! `scripts/peers` installs the programs. They are looked for in the folder that `WORMHOLE_POSTGRES` names, or
+//! `scripts/peers` installs the programs. The servers are looked for in the folder that `WORMHOLE_POSTGRES` names, or
 //! at the path that `WORMHOLE_NATS` names, then in `PATH`, then where Debian installs them. Without them, a test should
 //! print the reason and skip; under `CI` it must fail ([`installed_or_skip`]).
 //!
@@ -10,10 +10,12 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without its server must fail")]
 
+mod keyring;
 mod nats;
 mod postgres;
 mod supervised;
 
+pub use keyring::{DesktopKeyring, SessionBus};
 pub use nats::Nats;
 pub use postgres::{Durability, Postgres};
 

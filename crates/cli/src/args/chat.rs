@@ -89,6 +89,9 @@ pub(crate) struct RegisterArgs {
     /// Protect the account with a passphrase, and ask for it
     #[arg(long, conflicts_with = "passphrase_file")]
     pub(crate) ask_passphrase: bool,
+    /// Protect the account with a key in the keyring of the desktop
+    #[arg(long, conflicts_with_all = ["ask_passphrase", "passphrase_file"])]
+    pub(crate) keyring: bool,
     /// Connect to another computer even without TLS: others can then read your password and who writes to whom
     #[arg(long)]
     pub(crate) allow_plain: bool,
@@ -243,6 +246,7 @@ pub(crate) struct ConfigArgs {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ProtectWith {
     KeyFile,
+    Keyring,
     Passphrase,
 }
 
@@ -271,9 +275,9 @@ Examples:
 Only one command at a time can use an account.";
 
 const REGISTER_HELP: &str = "\
-Without a passphrase, a key file next to the data protects the account: everyone who can read your
-files can read it. With --passphrase-file, --ask-passphrase or WORMHOLE_CHAT_PASSPHRASE, every
-command needs the passphrase.";
+A key file next to the data protects the account: everyone who can read your files can read it. With
+--passphrase-file, --ask-passphrase or WORMHOLE_CHAT_PASSPHRASE, every command needs the passphrase.
+With --keyring, every command needs the keyring of your desktop, unlocked.";
 
 /// What WHO may be.
 macro_rules! who_help {

@@ -41,6 +41,25 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
             "restore the file whose name ends in .key in {} from a backup",
             directory(args)
         )),
+        StoreError::KeyringKeyMissing => Failure::new(plain(error)).hint(format!(
+            "use the keyring with which you have protected the account, or restore it from a backup. If the key is lost, \
+             nobody can read the account: move the directory {} away, and register again",
+            directory(args)
+        )),
+        StoreError::KeyringLocked => Failure::new(plain(error)).hint(
+            "unlock the keyring of your desktop, for example with the program Passwords and Keys or KWalletManager, and \
+             try again",
+        ),
+        StoreError::KeyringMissing => Failure::new(plain(error)).hint(
+            "create a keyring in the program Passwords and Keys or KWalletManager, make it the default one, and try again",
+        ),
+        StoreError::KeyringUnavailable => Failure::new(plain(error)).hint(
+            "try again in a terminal of your desktop: a keyring, such as GNOME Keyring or KWallet, must be running, and \
+             the variable DBUS_SESSION_BUS_ADDRESS must name its bus",
+        ),
+        StoreError::KeyringUnsupported => Failure::new(plain(error)).hint(
+            "use a build for Linux with the feature `keyring`, or another protection: key-file or passphrase",
+        ),
         StoreError::Damaged => Failure::new(plain(error)).hint(format!(
             "restore a backup of the directory {}, or move the directory away and register again",
             directory(args)
@@ -50,6 +69,7 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
             not_usable(error, free, args)
         }
         StoreError::Exists
+        | StoreError::KeyringFailed(_)
         | StoreError::NoteTooLong
         | StoreError::PassphraseNeeded
         | StoreError::SettingNameTooLong

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{explain, refusal};
 use crate::args::TorArgs;
-use crate::args::chat::{AccountArgs, ClientArgs, DEFAULT_ACCOUNT};
+use crate::args::chat::{AccountArgs, ClientArgs, DEFAULT_ACCOUNT, ProtectWith};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -64,32 +64,68 @@ pub(super) async fn open(args: &AccountArgs, console: &mut Console) -> Result<St
     opened.map_err(|error| explain(&error).into())
 }
 
-/// Opens the store of an account, or creates it. A passphrase protects a new one if one is given.
+/// Opens the store of an account, or creates it. Without a wish of the user, a passphrase protects a new one if one is given.
 ///
 /// # Errors
-/// Those of [`open`], or the store cannot be created.
+/// Those of [`open`]; the store cannot be created; or there is one that something else protects.
 pub(super) async fn open_or_create(
     args: &AccountArgs,
-    asks_passphrase: bool,
+    protect: Option<ProtectWith>,
     console: &mut Console,
 ) -> Result<Store> {
     let directory = directory(args)?;
     let kind = Store::protection(&directory).map_err(|error| explain::store(&error, args))?;
-    if kind.is_some() {
+    if let Some(kind) = kind {
+        check_protection(args, kind, protect)?;
         return open(args, console).await;
     }
-    let given = match passphrase(args).without_asking()? {
-        None if asks_passphrase => Some(new_passphrase(None, console).await?),
-        given => given.map(not_empty).transpose()?,
-    };
-    let protection = match given {
-        Some(passphrase) => Protection::Passphrase(passphrase.into()),
-        None => Protection::KeyFile,
+    let protection = match (protect, passphrase(args).without_asking()?) {
+        (Some(ProtectWith::Keyring), _) => Protection::Keyring,
+        (Some(ProtectWith::Passphrase), None) => {
+            Protection::Passphrase(new_passphrase(None, console).await?.into())
+        }
+        (_, Some(given)) => Protection::Passphrase(not_empty(given)?.into()),
+        (Some(ProtectWith::KeyFile) | None, None) => Protection::KeyFile,
     };
     let created = spawn_blocking(move || Store::create(&directory, &protection));
     let created =
         console.unless_interrupted(created).await?.context("cannot create the account")?;
     created.map_err(|error| explain::store(&error, args).into())
+}
+
+/// Checks that an account which exists already is protected as the user wants.
+fn check_protection(
+    args: &AccountArgs,
+    kind: ProtectionKind,
+    wanted: Option<ProtectWith>,
+) -> Result<()> {
+    let name = protection_name(kind);
+    let Some(wanted) = wanted.map(protection_value).filter(|wanted| *wanted != name) else {
+        return Ok(());
+    };
+    let change = explain::command(&format!("config --protect {wanted}"), args);
+    let what = format!("the account exists already, with the protection {name}");
+    Err(Failure::usage(what).hint(format!("change the protection: {change}")).into())
+}
+
+/// What an option calls a protection.
+const fn protection_value(protect: ProtectWith) -> &'static str {
+    match protect {
+        ProtectWith::KeyFile => "key-file",
+        ProtectWith::Keyring => "keyring",
+        ProtectWith::Passphrase => "passphrase",
+    }
+}
+
+/// The same for what protects a store.
+pub(super) const fn protection_name(kind: ProtectionKind) -> &'static str {
+    match kind {
+        ProtectionKind::Keyring => protection_value(ProtectWith::Keyring),
+        ProtectionKind::Passphrase => protection_value(ProtectWith::Passphrase),
+        ProtectionKind::KeyFile => protection_value(ProtectWith::KeyFile),
+        // Later kinds of the SDK.
+        _ => "unknown",
+    }
 }
 
 /// Opens an account and starts its client, which connects to the server.

@@ -7,7 +7,7 @@ use serde_json::json;
 use wormhole::chat::{AppName, PhoneNumber, Server, ServerUrl, Token, Transport};
 
 use super::{explain, profile, who};
-use crate::args::chat::{RegisterArgs, VerifyArgs};
+use crate::args::chat::{ProtectWith, RegisterArgs, VerifyArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -28,7 +28,12 @@ pub(super) async fn register(
         .map_err(|error| Failure::usage(format!("'{}': {error}", printable::line(&args.number))))?;
     let server = server(&args)?;
     let transport = if args.voice { Transport::Voice } else { Transport::Sms };
-    let store = profile::open_or_create(&args.client.account, args.ask_passphrase, console).await?;
+    let protect = match (args.keyring, args.ask_passphrase) {
+        (true, _) => Some(ProtectWith::Keyring),
+        (false, true) => Some(ProtectWith::Passphrase),
+        (false, false) => None,
+    };
+    let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     let requested = account.register(&server, &number, transport);
     let requested = console.unless_interrupted(requested).await?;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use wormhole::chat::Token;
-use wormhole::chat::store::{Protection, ProtectionKind, Registration, Store};
+use wormhole::chat::store::{Protection, Registration, Store};
 
 use super::refusal::Refusal;
 use super::{explain, profile, register};
@@ -27,6 +27,7 @@ pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
     if let Some(protect) = args.protect {
         let protection = match protect {
             ProtectWith::KeyFile => Protection::KeyFile,
+            ProtectWith::Keyring => Protection::Keyring,
             ProtectWith::Passphrase => {
                 let file = args.new_passphrase_file.as_deref();
                 Protection::Passphrase(profile::new_passphrase(file, console).await?.into())
@@ -62,10 +63,8 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let explain_store = |error| explain::store(&error, &args.account);
     let directory = profile::directory(&args.account)?;
     let registration = store.registration().map_err(explain_store)?;
-    let protection = match Store::protection(&directory).map_err(explain_store)? {
-        Some(ProtectionKind::Passphrase) => "passphrase",
-        _ => "key-file",
-    };
+    let protection = Store::protection(&directory).map_err(explain_store)?;
+    let protection = protection.map_or("", profile::protection_name);
     let refusal = Refusal::stored(store).map_err(explain_store)?;
     let outbox = store.outbox().map_err(explain_store)?.len();
     let (received, failed) = (store.received_count(), store.failed_count());

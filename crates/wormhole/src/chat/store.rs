@@ -6,7 +6,8 @@
 //! | file in the directory | content |
 //! |---|---|
 //! | `store.sqlite` | sealed rows, and the wrapped master key |
-//! | `ID.key` | what opens the master key, if no passphrase does |
+//! | `ID.key` | what opens the master key, if a key file does |
+//! | `ID.keyring` | empty; names an item of the keyring of the desktop that may exist |
 //! | `lock` | empty; locked while the store is open |
 //!
 //! docs/chat-protocol.md "Store" describes the format, and what it does not protect against. All methods block.
@@ -35,6 +36,7 @@ pub mod fuzzing;
 mod items;
 mod lock;
 mod master;
+mod protection;
 mod received;
 mod records;
 mod sealing;
@@ -46,15 +48,13 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rand_core::OsRng;
 use wormhole_chat::{AccountId, StoreKey, Timestamp};
-use wormhole_disk::private;
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use database::Database;
 use lock::Lock;
-use master::{Cost, KeyFile, MasterKey, WrappedKey, Wrapping};
+use master::{Keyring, MasterKey, WrappedKey};
 use received::{Entry, ReceivedIndex};
 use sealing::{RowKeys, Table};
 use seen::Seen;
@@ -92,69 +92,12 @@ pub(crate) type ClientRow = (StoreKey, Zeroizing<Vec<u8>>);
 pub struct ReceivedId(pub u64);
 
 impl Store {
-    /// What opens the store in this directory. `None` if there is no store.
-    ///
-    /// # Errors
-    /// The store cannot be read or is damaged.
-    pub fn protection(directory: &Path) -> Result<Option<ProtectionKind>, StoreError> {
-        let path = database_file(directory);
-        if !path.exists() {
-            return Ok(None);
-        }
-        Ok(database::read_wrapped(&path)?.map(|wrapped| wrapped.kind()))
-    }
-
-    /// Creates a store, and the directory if necessary.
-    ///
-    /// # Errors
-    /// `Exists` if there is one. Otherwise it cannot be written.
-    pub fn create(directory: &Path, protection: &Protection) -> Result<Self, StoreError> {
-        Self::create_with(directory, protection, Cost::DEFAULT)
-    }
-
-    fn create_with(
-        directory: &Path,
-        protection: &Protection,
-        cost: Cost,
-    ) -> Result<Self, StoreError> {
-        private::create_directory(directory)?;
-        let lock = Lock::take(&directory.join(LOCK_FILE))?;
-        if Self::protection(directory)?.is_some() {
-            return Err(StoreError::Exists);
-        }
-        let master = MasterKey::random(&mut OsRng);
-        let wrapped = wrap(directory, &master, protection, cost)?;
-        let keys = RowKeys::derive(&master);
-        Database::create(&database_file(directory), &wrapped, &keys)?;
-        Self::open_with(directory, lock, master, &wrapped)
-    }
-
-    /// Opens a store. The passphrase is ignored if a key file protects the store.
-    ///
-    /// # Errors
-    /// `NotFound`, `InUse` by another process, `PassphraseNeeded`, `WrongPassphrase`, `KeyFileMissing`, or the store
-    /// is damaged or cannot be read. Nothing has changed.
-    pub fn open(directory: &Path, passphrase: Option<&Passphrase>) -> Result<Self, StoreError> {
-        let path = database_file(directory);
-        if !path.exists() {
-            return Err(StoreError::NotFound);
-        }
-        let lock = Lock::take(&directory.join(LOCK_FILE))?;
-        let wrapped = database::read_wrapped(&path)?.ok_or(StoreError::NotFound)?;
-        let master = match wrapped.wrapping() {
-            Wrapping::KeyFile(id) => wrapped.open_with_file(&KeyFile::read(directory, *id)?)?,
-            Wrapping::Passphrase { .. } => {
-                wrapped.open_with_passphrase(passphrase.ok_or(StoreError::PassphraseNeeded)?)?
-            }
-        };
-        Self::open_with(directory, lock, master, &wrapped)
-    }
-
     fn open_with(
         directory: &Path,
         lock: Lock,
         master: MasterKey,
         wrapped: &WrappedKey,
+        keyring: &Keyring,
     ) -> Result<Self, StoreError> {
         let keys = RowKeys::derive(&master);
         let database = Database::open(&database_file(directory))?;
@@ -179,25 +122,9 @@ impl Store {
         let directory = directory.to_owned();
         let store =
             Self { directory, database, keys, master, received, known, failed, seen, _lock: lock };
-        // Key files of an interrupted change of the protection.
-        KeyFile::remove_others(&store.directory, wrapped.key_file())?;
+        // Keys of an interrupted change of the protection.
+        protection::remove_other_keys(&store.directory, wrapped, keyring)?;
         Ok(store)
-    }
-
-    /// Changes what opens the store. The rows stay as they are, so someone who knows the old passphrase and has an
-    /// old copy of the file can read a newer copy, too.
-    ///
-    /// # Errors
-    /// The store cannot be written. Either the old protection or the new one opens it.
-    pub fn set_protection(&self, protection: &Protection) -> Result<(), StoreError> {
-        self.set_protection_with(protection, Cost::DEFAULT)
-    }
-
-    fn set_protection_with(&self, protection: &Protection, cost: Cost) -> Result<(), StoreError> {
-        // A new key file has another name, so whatever is in the database can be opened at any moment.
-        let wrapped = wrap(&self.directory, &self.master, protection, cost)?;
-        self.database.replace_wrapped(&wrapped)?;
-        KeyFile::remove_others(&self.directory, wrapped.key_file())
     }
 
     /// The rows of the client, for [`wormhole_chat::Client::restore`].
@@ -364,24 +291,6 @@ fn known_accounts(database: &Database, keys: &RowKeys) -> Result<BTreeSet<Accoun
         Ok(())
     })?;
     Ok(known)
-}
-
-/// Wraps the master key, and writes a key file if one protects it.
-fn wrap(
-    directory: &Path,
-    master: &MasterKey,
-    protection: &Protection,
-    cost: Cost,
-) -> Result<WrappedKey, StoreError> {
-    match protection {
-        Protection::KeyFile => {
-            let file = KeyFile::create(directory, &mut OsRng)?;
-            WrappedKey::with_file(master, &file, &mut OsRng)
-        }
-        Protection::Passphrase(passphrase) => {
-            WrappedKey::with_passphrase(master, passphrase, cost, &mut OsRng)
-        }
-    }
 }
 
 fn database_file(directory: &Path) -> PathBuf {

@@ -27,6 +27,24 @@ pub enum StoreError {
     /// The key file is missing or has other content than it should. Without it, the store cannot be read.
     #[error("the key file of the message store is missing or was replaced")]
     KeyFileMissing,
+    /// The keyring reports an error: the name of the error, or what is wrong with the answer.
+    #[error("the keyring of the desktop failed: {0}")]
+    KeyringFailed(String),
+    /// The keyring has no key of this store, or another one than it should. Without it, the store cannot be read.
+    #[error("the keyring of the desktop does not have the key of the message store")]
+    KeyringKeyMissing,
+    /// The keyring is locked, and the user has not unlocked it.
+    #[error("the keyring of the desktop is locked")]
+    KeyringLocked,
+    /// There is no default keyring.
+    #[error("the desktop has no default keyring")]
+    KeyringMissing,
+    /// No program on the session bus provides a keyring, or there is no session bus.
+    #[error("the keyring of the desktop cannot be reached")]
+    KeyringUnavailable,
+    /// This program was built without the feature `keyring`, or for a system on which it cannot use a keyring.
+    #[error("this build of the program cannot use the keyring of the desktop")]
+    KeyringUnsupported,
     /// There is no store in this directory.
     #[error("there is no message store: register first")]
     NotFound,

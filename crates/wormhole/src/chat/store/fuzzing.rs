@@ -34,6 +34,7 @@ fn wrapped_key(bytes: &[u8]) {
         let opened = wrapped.open_with_passphrase(&Passphrase::from("wrong".to_owned()));
         assert!(opened.is_err_and(|error| error == StoreError::WrongPassphrase));
     }
+    assert!(wrapped.key_file().is_none() || wrapped.keyring_key().is_none());
     if let Some(id) = wrapped.key_file() {
         let file = KeyFile::random(id, &mut OsRng);
         assert!(wrapped.open_with_file(&file).is_err());

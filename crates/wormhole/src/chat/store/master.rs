@@ -1,8 +1,9 @@
-//! The master key of a store, and what opens it: a passphrase or a key file.
+//! The master key of a store, and what opens it: a passphrase, a key file, or a key in the keyring of the desktop.
 //!
 //! Only the wrapped master key is in the database. A new passphrase wraps the same master key again.
 
 mod key_file;
+mod keyring;
 mod wrapped;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 use super::StoreError;
 
 pub(super) use key_file::KeyFile;
+pub(super) use keyring::Keyring;
 pub(super) use wrapped::{WrappedKey, Wrapping};
 
 /// What opens a store.
@@ -24,6 +26,9 @@ pub enum Protection {
     /// A random key in a file next to the database, which only the user can read. Anyone who can read the user's
     /// files can read the store.
     KeyFile,
+    /// A random key in the keyring of the desktop. Anyone who can use the keyring while it is unlocked can read the store.
+    /// Only on Linux, and with the feature `keyring`: otherwise it fails with `KeyringUnsupported`.
+    Keyring,
     /// A passphrase. Without it, nobody can read the store, not even its owner.
     Passphrase(Passphrase),
 }
@@ -34,6 +39,8 @@ pub enum Protection {
 pub enum ProtectionKind {
     /// A key file.
     KeyFile,
+    /// A key in the keyring of the desktop.
+    Keyring,
     /// A passphrase.
     Passphrase,
 }
@@ -70,6 +77,19 @@ impl MasterKey {
 
     pub(super) const fn secret(&self) -> &Secret<32> {
         &self.0
+    }
+}
+
+/// What a protection is made with. Tests use a lower cost, and another keyring.
+#[derive(Clone, Debug)]
+pub(super) struct Means {
+    pub(super) cost: Cost,
+    pub(super) keyring: Keyring,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { cost: Cost::DEFAULT, keyring: Keyring::default() }
     }
 }
 

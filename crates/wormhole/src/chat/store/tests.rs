@@ -3,16 +3,23 @@
 mod arrivals;
 mod crash;
 mod damage;
+#[cfg(all(feature = "keyring", target_os = "linux"))]
+mod keyring;
 mod protection;
 mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rand_core::OsRng;
 use wormhole_chat::{
     AccountId, Address, Changes, Content, DataMessage, DeviceId, KeyPair, Received, Timestamp,
 };
 
+use wormhole_disk::private;
+
+use super::master::{Cost, KeyFile, Means, Wrapping};
+use super::protection::wrap;
 use super::*;
 
 /// A directory for a store, removed when dropped.
@@ -64,6 +71,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Passphrases that cost nothing.
+fn cheap() -> Means {
+    Means { cost: Cost::LEAST, ..Means::default() }
 }
 
 fn account(number: u8) -> AccountId {

@@ -3,8 +3,8 @@
 //! | bytes | content |
 //! |---|---|
 //! | 1 | format, `01` |
-//! | 1 | `01`: a key file opens it, `02`: a passphrase |
-//! | 8 | of a key file: its name |
+//! | 1 | `01`: a key file opens it, `02`: a passphrase, `03`: a key in the keyring |
+//! | 8 | of a key file, and of a key in the keyring: its name |
 //! | 16, 4, 4, 4 | of a passphrase: salt, memory in KiB, passes, lanes |
 //! | 24 | nonce |
 //! | 48 | the master key, sealed with XChaCha20-Poly1305. Everything before the nonce is associated data |
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::super::StoreError;
 use super::key_file::{KeyFile, KeyFileId};
+use super::keyring::{KeyringId, KeyringKey};
 use super::{Cost, MasterKey, Passphrase, ProtectionKind};
 
 /// A wrapped master key.
@@ -32,6 +33,8 @@ pub(in super::super) struct WrappedKey {
 pub(in super::super) enum Wrapping {
     /// The key file with this name.
     KeyFile(KeyFileId),
+    /// The key with this name in the keyring.
+    Keyring(KeyringId),
     /// A passphrase.
     Passphrase {
         /// Random.
@@ -46,6 +49,7 @@ impl Wrapping {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::KeyFile(id) => [&[FORMAT, KEY_FILE], &id[..]].concat(),
+            Self::Keyring(id) => [&[FORMAT, KEYRING], &id[..]].concat(),
             Self::Passphrase { salt, cost } => {
                 [&[FORMAT, PASSPHRASE], &salt[..], &cost.encode()].concat()
             }
@@ -61,6 +65,15 @@ impl WrappedKey {
         rng: &mut impl CryptoRngCore,
     ) -> Result<Self, StoreError> {
         Self::wrap(master, Wrapping::KeyFile(file.id), &file.key, rng)
+    }
+
+    /// Wraps a master key so that a key in the keyring opens it.
+    pub(in super::super) fn with_keyring(
+        master: &MasterKey,
+        item: &KeyringKey,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Self, StoreError> {
+        Self::wrap(master, Wrapping::Keyring(item.id), &item.key, rng)
     }
 
     /// Wraps a master key so that a passphrase opens it.
@@ -99,6 +112,17 @@ impl WrappedKey {
         self.open(&file.key).ok_or(StoreError::KeyFileMissing)
     }
 
+    /// Unwraps the master key with a key in the keyring.
+    ///
+    /// # Errors
+    /// `KeyringKeyMissing` if the key belongs to another store.
+    pub(in super::super) fn open_with_keyring(
+        &self,
+        item: &KeyringKey,
+    ) -> Result<MasterKey, StoreError> {
+        self.open(&item.key).ok_or(StoreError::KeyringKeyMissing)
+    }
+
     /// Unwraps the master key with a passphrase.
     ///
     /// # Errors
@@ -131,6 +155,7 @@ impl WrappedKey {
     pub(in super::super) const fn kind(&self) -> ProtectionKind {
         match self.wrapping {
             Wrapping::KeyFile(_) => ProtectionKind::KeyFile,
+            Wrapping::Keyring(_) => ProtectionKind::Keyring,
             Wrapping::Passphrase { .. } => ProtectionKind::Passphrase,
         }
     }
@@ -139,7 +164,15 @@ impl WrappedKey {
     pub(in super::super) const fn key_file(&self) -> Option<KeyFileId> {
         match self.wrapping {
             Wrapping::KeyFile(id) => Some(id),
-            Wrapping::Passphrase { .. } => None,
+            Wrapping::Keyring(_) | Wrapping::Passphrase { .. } => None,
+        }
+    }
+
+    /// The key in the keyring that opens it, if any.
+    pub(in super::super) const fn keyring_key(&self) -> Option<KeyringId> {
+        match self.wrapping {
+            Wrapping::Keyring(id) => Some(id),
+            Wrapping::KeyFile(_) | Wrapping::Passphrase { .. } => None,
         }
     }
 
@@ -159,6 +192,7 @@ impl WrappedKey {
         }
         let wrapping = match reader.u8()? {
             KEY_FILE => Wrapping::KeyFile(reader.array()?),
+            KEYRING => Wrapping::Keyring(reader.array()?),
             PASSPHRASE => {
                 let salt = reader.array()?;
                 Wrapping::Passphrase { salt, cost: Cost::decode(&mut reader)? }
@@ -178,6 +212,9 @@ const KEY_FILE: u8 = 1;
 
 /// A passphrase opens the wrapped key.
 const PASSPHRASE: u8 = 2;
+
+/// A key in the keyring opens the wrapped key.
+const KEYRING: u8 = 3;
 
 /// Length of a salt.
 const SALT: usize = 16;

@@ -1,4 +1,4 @@
-//! Key files, passphrases, and the lock.
+//! Key files, passphrases, and the lock. The keyring is in `keyring.rs`.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn passphrase(text: &str) -> Passphrase {
 
 fn protected(folder: &Folder, text: &str) -> Store {
     let protection = Protection::Passphrase(passphrase(text));
-    Store::create_with(&folder.0, &protection, Cost::LEAST).unwrap()
+    Store::create_with(&folder.0, &protection, &cheap()).unwrap()
 }
 
 #[test]
@@ -78,10 +78,10 @@ fn a_change_of_the_protection_keeps_the_rows_and_removes_the_old_key() {
     store.commit(&setting("colour", b"green")).unwrap();
     let old = folder.key_files();
     let first = Protection::Passphrase(passphrase("first"));
-    store.set_protection_with(&first, Cost::LEAST).unwrap();
+    store.set_protection_with(&first, &cheap()).unwrap();
     assert_eq!(folder.key_files(), Vec::<PathBuf>::new());
     let second = Protection::Passphrase(passphrase("second"));
-    store.set_protection_with(&second, Cost::LEAST).unwrap();
+    store.set_protection_with(&second, &cheap()).unwrap();
     drop(store);
     let first = Store::open(&folder.0, Some(&passphrase("first")));
     assert_eq!(first.unwrap_err(), StoreError::WrongPassphrase);
@@ -101,7 +101,7 @@ fn a_crash_during_a_change_of_the_protection_leaves_the_old_or_the_new_one() {
     let opens = |copy: &Folder| copy.open().unwrap().setting("colour").unwrap().is_some();
     // Before the first step, after the new key file, after the commit, and after the removal of the old file.
     assert!(opens(&folder.copy()));
-    let wrapped = wrap(&folder.0, &store.master, &Protection::KeyFile, Cost::LEAST).unwrap();
+    let wrapped = wrap(&folder.0, &store.master, &Protection::KeyFile, &cheap()).unwrap();
     let copy = folder.copy();
     assert_eq!(copy.key_files().len(), 2);
     assert!(opens(&copy));
