@@ -114,7 +114,8 @@ impl Dialler {
             && now >= at
         {
             let longest = if self.direct_only { MAX_UPGRADE_PAUSE } else { MAX_PAUSE };
-            let pause = (pause * 3 / 2).min(longest);
+            let is_recent = now < self.started + OFTEN && !self.direct_only;
+            let pause = if is_recent { pause } else { (pause * 3 / 2).min(longest) };
             self.again = Some((now + pause, pause));
             self.plan = Some(self.new_plan());
         }
@@ -128,8 +129,11 @@ impl Dialler {
     }
 }
 
-/// Time after which a generation tries everything again. Later pauses are longer by half.
-const FIRST_PAUSE: Duration = Duration::from_millis(800);
+/// Time after which a generation tries everything again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the pauses remain that short. Later ones are longer by half each time.
+const OFTEN: Duration = Duration::from_secs(10);
 
 /// Maximum time between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(5);

@@ -153,8 +153,16 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     }
 
     /// Whether to read from the current link. If not, the application has to process data first.
+    ///
+    /// While writers wait for acknowledgements, more is read than usual: an application that echoes processes data only
+    /// when it can write, and the acknowledgements are behind the data of the peer.
     pub fn wants_bytes(&self) -> bool {
-        self.peer.as_ref().is_none_or(|peer| peer.subchannels.has_room())
+        let Some(peer) = &self.peer else { return true };
+        if self.outbound.is_full() {
+            peer.subchannels.has_reserve()
+        } else {
+            peer.subchannels.has_room()
+        }
     }
 
     /// Whether the peer has everything that was written.

@@ -190,7 +190,12 @@ impl Subchannels {
 
     /// Whether the application has processed enough to receive more.
     pub(super) const fn has_room(&self) -> bool {
-        self.full == 0 && self.unprocessed < MAX_UNPROCESSED_TOGETHER
+        self.full == 0 && self.has_reserve()
+    }
+
+    /// Whether more can be received if that is necessary, although some subchannel has too much data.
+    pub(super) const fn has_reserve(&self) -> bool {
+        self.unprocessed < MAX_UNPROCESSED_TOGETHER
     }
 
     fn forget_if_over(&mut self, id: SubchannelId) {

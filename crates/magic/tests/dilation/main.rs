@@ -2,6 +2,7 @@
 //! key, cannot break the rules without consequences.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -10,5 +11,6 @@
 
 mod hostile;
 mod node;
+mod pair;
 mod rescue;
 mod simulation;

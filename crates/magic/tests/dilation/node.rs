@@ -18,6 +18,7 @@ use wormhole_magic::transit::{Endpoint, Hint, RelayHint, RelayPolicy, Route, Tar
 pub(crate) enum Paths {
     Relay,
     Direct,
+    Both,
 }
 
 /// The settings of side 0 or 1, which leads if `leads`.
@@ -123,6 +124,12 @@ impl Node {
         node
     }
 
+    /// Lets time pass, even if the application has nothing left to do.
+    pub(crate) fn advance(&mut self, now: Instant) -> Result<(), DilationError> {
+        self.session.handle_timeout(now)?;
+        self.run(now)
+    }
+
     fn command(&mut self, now: Instant, command: DilationCommand) -> Result<(), DilationError> {
         self.session.handle(now, Input::Command(command))
     }
@@ -224,7 +231,8 @@ impl Node {
             DilationEvent::Connected(route) => {
                 self.relayed = matches!(route, Route::Relay(_));
             }
-            _ => {}
+            DilationEvent::Disconnected => {}
+            event => panic!("unknown event {event:?}"),
         }
         Ok(())
     }
@@ -266,8 +274,7 @@ impl Session for Node {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DilationError> {
-        self.session.handle_timeout(now)?;
-        self.run(now)
+        self.advance(now)
     }
 }
 

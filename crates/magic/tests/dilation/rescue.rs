@@ -87,5 +87,5 @@ fn hints_are_dialled_again_until_a_link_is_chosen() {
         attack.now = next;
         attack.victim.handle_timeout(next).unwrap();
     }
-    assert_eq!(dialled, 4);
+    assert_eq!(dialled, 9);
 }
