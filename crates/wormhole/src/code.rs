@@ -61,6 +61,7 @@ pub use wormhole_magic::wormhole::{
 
 use wormhole_magic::wormhole::{Command, MAX_MESSAGE};
 
+use crate::net::tor::Tor;
 pub use config::Config;
 pub use delegate::Delegate;
 pub use error::{ApiMisuse, Error};
@@ -84,6 +85,9 @@ pub struct Wormhole {
     code_chosen: AtomicBool,
     /// Size of our message with the versions in bytes.
     versions_size: usize,
+    /// The peer's dilation messages, if the wormhole was created for dilation and is not dilated yet.
+    dilation: Option<mpsc::Receiver<Vec<u8>>>,
+    tor: Option<Tor>,
 }
 
 /// Received messages that have not been read.
@@ -149,6 +153,43 @@ impl Wormhole {
     /// Outside a tokio runtime.
     pub fn create_with_delegate(config: Config, delegate: Box<dyn Delegate>) -> Self {
         run::start_with_delegate(config, delegate)
+    }
+
+    /// Like [`create`](Self::create), and announces to the peer that this side can dilate. Then
+    /// [`dilate`](Self::dilate) opens a durable connection for any number of streams.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use wormhole::code::{Config, Wormhole};
+    /// use wormhole::dilated::Settings;
+    ///
+    /// let wormhole = Wormhole::create_dilatable(Config::default());
+    /// wormhole.allocate_code(Wormhole::CODE_WORDS)?;
+    /// let dilated = wormhole.dilate(Settings::default()).await?;
+    /// let stream = dilated.connect("example.com/chat")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn create_dilatable(config: Config) -> Self {
+        run::start_dilatable(config)
+    }
+
+    /// Takes the peer's dilation messages.
+    pub(crate) const fn take_dilation(&mut self) -> Option<mpsc::Receiver<Vec<u8>>> {
+        self.dilation.take()
+    }
+
+    /// Where dilation messages are sent, and Tor, if it is used.
+    pub(crate) fn dilation_sender(&self) -> (mpsc::UnboundedSender<Command>, Option<Tor>) {
+        (self.commands.clone(), self.tor.clone())
+    }
+
+    /// Waits for the peer's version message.
+    pub(crate) async fn peer_version(&self) -> Result<PeerVersion, Error> {
+        self.wait(|status| status.peer_version.clone()).await
     }
 
     /// Like [`create`](Self::create), with one queue for all events.

@@ -6,6 +6,7 @@
 //! | [`transfer`] | sending and receiving as the `wormhole` command does |
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | `chat` (feature `chat`) | encrypted messages between the users of apps |
+//! | [`dilated`] | many streams over a connection that is replaced when it is lost |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | errors of connections, and Tor |
 //! | [`store`] | the profile: where the user's own keys and settings are |
@@ -32,6 +33,7 @@
 #[cfg(feature = "chat")]
 pub mod chat;
 pub mod code;
+pub mod dilated;
 mod drive;
 pub mod net;
 pub mod store;

@@ -29,7 +29,7 @@
 //! ```
 
 pub(crate) mod blocking;
-mod listen;
+pub(crate) mod listen;
 mod path;
 mod pipe;
 
@@ -199,7 +199,7 @@ impl Transit {
     }
 }
 
-fn dial(route: Route, address: Address) -> Dialing {
+pub(crate) fn dial(route: Route, address: Address) -> Dialing {
     Box::pin(async move {
         match address {
             Address::Tcp(endpoint) => {

@@ -15,6 +15,8 @@ use crate::net::LinkFailure;
 pub(super) struct Publisher {
     pub(super) status: watch::Sender<Status>,
     pub(super) subscriber: Subscriber,
+    /// For dilation messages, if the wormhole can be dilated.
+    pub(super) dilation: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// The receiver of messages and of all other events.
@@ -57,6 +59,16 @@ impl Publisher {
         failure: Option<&LinkFailure>,
     ) -> Result<(), Error> {
         self.status.send_modify(|status| status.update(&event));
+        if let Some(dilation) = &self.dilation
+            && let Event::Dilation { plaintext, .. } = event
+        {
+            return match dilation.try_send(plaintext) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    Err(PeerMisbehaved::TooManyEarlyMessages.into())
+                }
+            };
+        }
         match &mut self.subscriber {
             Subscriber::Delegate(delegate) => call(delegate.as_mut(), event, failure),
             Subscriber::Events(events) => events.send(event, failure),
@@ -110,6 +122,9 @@ fn call(delegate: &mut dyn Delegate, event: Event, failure: Option<&LinkFailure>
         _ => {}
     }
 }
+
+/// Maximum number of dilation messages that wait to be read. They contain a few hints each.
+pub(super) const MAX_UNREAD_DILATION: usize = 256;
 
 /// Maximum size of messages that wait for the application, in bytes.
 const MAX_UNREAD: usize = 64 << 20;

@@ -13,7 +13,7 @@ use wormhole_magic::mailbox::{MailboxUrl, Mood};
 use wormhole_magic::wormhole::{self as core, Closed, Command, Event};
 
 use super::events::{self, Events};
-use super::publisher::{Publisher, Subscriber, Unread};
+use super::publisher::{MAX_UNREAD_DILATION, Publisher, Subscriber, Unread};
 use super::status::Status;
 use super::{Config, Delegate, Error, Incoming, Wormhole};
 use crate::drive::Driver;
@@ -25,27 +25,44 @@ pub(super) fn start(config: Config) -> Wormhole {
     let unread = Arc::new(Unread::default());
     let subscriber = Subscriber::Messages { queue, unread: Arc::clone(&unread) };
     let incoming = Incoming { messages: Mutex::new(messages), unread };
-    start_task(config, subscriber, Some(incoming))
+    start_task(config, subscriber, Some(incoming), false)
+}
+
+/// Starts a wormhole that can be dilated, whose messages are read with `receive_message`.
+pub(super) fn start_dilatable(config: Config) -> Wormhole {
+    let (queue, messages) = mpsc::unbounded_channel();
+    let unread = Arc::new(Unread::default());
+    let subscriber = Subscriber::Messages { queue, unread: Arc::clone(&unread) };
+    let incoming = Incoming { messages: Mutex::new(messages), unread };
+    start_task(config, subscriber, Some(incoming), true)
 }
 
 /// Starts a wormhole that calls the methods of a delegate.
 pub(super) fn start_with_delegate(config: Config, delegate: Box<dyn Delegate>) -> Wormhole {
-    start_task(config, Subscriber::Delegate(delegate), None)
+    start_task(config, Subscriber::Delegate(delegate), None, false)
 }
 
 /// Starts a wormhole with one queue for all events.
 pub(super) fn start_with_events(config: Config) -> (Wormhole, Events) {
     let (sender, events) = events::queue();
-    (start_task(config, Subscriber::Events(sender), None), events)
+    (start_task(config, Subscriber::Events(sender), None, false), events)
 }
 
 /// Creates a wormhole and the task that runs it.
-fn start_task(config: Config, subscriber: Subscriber, incoming: Option<Incoming>) -> Wormhole {
+fn start_task(
+    config: Config,
+    subscriber: Subscriber,
+    incoming: Option<Incoming>,
+    can_dilate: bool,
+) -> Wormhole {
     let (commands, command_queue) = mpsc::unbounded_channel();
     let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING);
     let (sender, status) = watch::channel(Status::default());
-    let publisher = Publisher { status: sender, subscriber };
+    let (dilation, dilation_queue) = mpsc::channel(MAX_UNREAD_DILATION);
+    let dilation = can_dilate.then_some(dilation);
+    let publisher = Publisher { status: sender, subscriber, dilation };
     let versions_size = config.app_versions.to_string().len();
+    let tor = config.tor.clone();
     tokio::spawn(run(config, publisher, command_queue, outgoing_queue));
     Wormhole {
         commands,
@@ -54,6 +71,8 @@ fn start_task(config: Config, subscriber: Subscriber, incoming: Option<Incoming>
         status,
         code_chosen: AtomicBool::new(false),
         versions_size,
+        dilation: can_dilate.then_some(dilation_queue),
+        tor,
     }
 }
 
@@ -69,6 +88,7 @@ async fn run(
             app_id: config.app_id,
             servers: config.servers,
             app_versions: config.app_versions,
+            can_dilate: publisher.dilation.is_some(),
             today: SystemTime::now().into(),
             ..core::Config::default()
         },

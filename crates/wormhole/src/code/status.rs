@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wormhole_magic::wormhole::Event;
 
-use super::{Closed, Code, Error, Key, MailboxUrl, Nameplate, Verifier, Welcome};
+use super::{Closed, Code, Error, Key, MailboxUrl, Nameplate, PeerVersion, Verifier, Welcome};
 
 /// The known values.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Status {
     pub(super) key: Option<Key>,
     pub(super) verifier: Option<Verifier>,
     pub(super) versions: Option<Value>,
+    pub(super) peer_version: Option<PeerVersion>,
     pub(super) server_lost: bool,
     pub(super) end: Option<Result<Closed, Error>>,
 }
@@ -36,7 +37,10 @@ impl Status {
             Event::CodeConsumed => self.code_consumed = true,
             Event::Key(key) => self.key = Some(key.clone()),
             Event::Verifier(verifier) => self.verifier = Some(*verifier),
-            Event::Version(version) => self.versions = Some(version.app_versions().clone()),
+            Event::Version(version) => {
+                self.versions = Some(version.app_versions().clone());
+                self.peer_version = Some(version.clone());
+            }
             Event::Message(_) | Event::Dilation { .. } | Event::Closed(_) => {}
             // Later events of the core are not part of the status.
             _ => {}

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -61,6 +62,19 @@ impl NetLink {
         }
     }
 
+    /// Makes the system reset the connection when the link is dropped, instead of delivering what is still unsent.
+    pub(crate) fn reset_on_drop(&self) {
+        let linger = Some(std::time::Duration::ZERO);
+        // Without it, the connection is closed in the usual way.
+        let _closes = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(linger),
+            Self::WebSocket(socket) => match socket.socket().upgrade() {
+                Some(stream) => SockRef::from(&*stream).set_linger(linger),
+                None => Ok(()),
+            },
+        };
+    }
+
     /// Closes the link and waits until the other end has confirmed that.
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -83,6 +97,11 @@ impl Outbox {
     /// Queues a message.
     pub(crate) fn push(&mut self, message: Vec<u8>) {
         self.messages.push_back(message);
+    }
+
+    /// Number of bytes that are not written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.messages.iter().map(Vec::len).sum::<usize>().saturating_sub(self.written)
     }
 
     /// Removes the next complete message.

@@ -68,6 +68,29 @@ impl Links {
         }
     }
 
+    /// Drops a link at once, with everything that is not written; the other end notices a reset.
+    pub(crate) fn reset(&mut self, id: LinkId) {
+        if let Some(Slot::Open { link, .. } | Slot::Closing { link, .. }) = self.slots.remove(&id) {
+            link.reset_on_drop();
+        }
+    }
+
+    /// Number of bytes that wait to be written to an open link.
+    pub(crate) fn unwritten(&self, id: LinkId) -> usize {
+        match self.slots.get(&id) {
+            Some(Slot::Open { outbox, .. }) => outbox.bytes(),
+            Some(Slot::Dialing(_) | Slot::Closing { .. }) | None => 0,
+        }
+    }
+
+    /// The open link with this id.
+    pub(crate) fn open(&self, id: LinkId) -> Option<&NetLink> {
+        match self.slots.get(&id) {
+            Some(Slot::Open { link, .. }) => Some(link),
+            Some(Slot::Dialing(_) | Slot::Closing { .. }) | None => None,
+        }
+    }
+
     /// Number of messages that wait to be written to an open link.
     #[cfg(feature = "chat")]
     pub(crate) fn queued(&self, id: LinkId) -> usize {
@@ -269,6 +292,23 @@ mod tests {
         let start = Instant::now();
         links.finish().await;
         assert_eq!(start.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_reset_tells_the_other_end_without_writing_the_rest() {
+        use tokio::io::AsyncReadExt;
+        use tokio::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let mut links = Links::default();
+        links.insert(ONE, NetLink::Tcp(ours));
+        links.send(ONE, vec![b'x'; 100]);
+        assert_eq!(links.unwritten(ONE), 100);
+        links.reset(ONE);
+        assert_eq!(links.unwritten(ONE), 0);
+        let error = theirs.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

@@ -13,17 +13,17 @@ use crate::net::tcp::tune;
 
 /// The open listeners, at most one per family.
 #[derive(Debug)]
-pub(super) struct Listeners(Vec<TcpListener>);
+pub(crate) struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
     /// No listeners.
-    pub(super) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self(Vec::new())
     }
 
     /// Listens on `port`, or on a port chosen by the system. Families that this computer does not support are
     /// skipped.
-    pub(super) fn open(port: Option<u16>) -> Result<Self, (u16, io::ErrorKind)> {
+    pub(crate) fn open(port: Option<u16>) -> Result<Self, (u16, io::ErrorKind)> {
         let wanted = port.unwrap_or(0);
         let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), wanted));
         let v6 = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), wanted));
@@ -39,12 +39,12 @@ impl Listeners {
         Ok(Self(v4.into_iter().chain(v6).collect()))
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// All our addresses with the port of their family.
-    pub(super) fn hints(&self) -> Vec<TcpHint> {
+    pub(crate) fn hints(&self) -> Vec<TcpHint> {
         let ports: Vec<_> = self.0.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let hint = |address: IpAddr| {
             let socket = ports.iter().find(|socket| socket.is_ipv6() == address.is_ipv6())?;
@@ -54,7 +54,7 @@ impl Listeners {
     }
 
     /// Waits for a connection; for ever without listeners.
-    pub(super) async fn accept(&self) -> TcpStream {
+    pub(crate) async fn accept(&self) -> TcpStream {
         poll_fn(|cx| {
             for listener in &self.0 {
                 // An error concerns a connection that has already ended: try the next one.

@@ -30,7 +30,7 @@ pub enum Path {
 }
 
 impl Path {
-    pub(super) fn new(route: Route, link: &NetLink) -> Self {
+    pub(crate) fn new(route: Route, link: &NetLink) -> Self {
         match route {
             Route::Direct(endpoint) => Self::Direct(endpoint),
             Route::Relay(address) => Self::Relay(self::address(&address)),
