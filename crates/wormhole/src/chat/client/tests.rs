@@ -164,7 +164,7 @@ async fn a_message_can_be_cancelled_without_a_connection() {
     let to = Destination::Account(bob);
     let sent = client.send(&to, Message::text("hello")).await.unwrap().timestamp();
     let other = client.send(&to, Message::text("stays")).await.unwrap().timestamp();
-    soon(client.close()).await;
+    drop(soon(client.close()).await.unwrap());
 
     let account = Account::new(Store::open(&folder.0, None).unwrap(), Network::default());
     let outbox = account.outbox().await.unwrap();
