@@ -6,6 +6,7 @@
 
 mod commits;
 mod contacts;
+mod ending;
 mod envelopes;
 mod outbox;
 mod requests;
@@ -32,6 +33,7 @@ use super::store::{Contact, EnvelopeHash, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
+use ending::Ending;
 use outbox::Outbox;
 use requests::{Finished, Requests};
 use socket::{RequestOrigin, Socket, SocketEvent};
@@ -366,33 +368,6 @@ impl Driver {
     fn emit(&self, event: Event) {
         // Nobody may be listening.
         let _unheard = self.signals.events.send(event);
-    }
-}
-
-/// Notifies all handles when the task ends, also by a panic.
-struct Ending {
-    signals: Arc<Signals>,
-    handles: ClientStore,
-    account: Option<Account>,
-    why: Ended,
-}
-
-impl Ending {
-    /// Takes the store away from the handles, and gives the account back, if somebody wants it.
-    fn end(mut self, closing: Option<oneshot::Sender<Account>>) {
-        self.handles.close();
-        if let (Some(closing), Some(account)) = (closing, self.account.take()) {
-            // The one who asked may be gone.
-            let _gone = closing.send(account);
-        }
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.handles.close();
-        self.account = None;
-        self.signals.ended.send_replace(Some(self.why.clone()));
     }
 }
 
