@@ -42,9 +42,11 @@ pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
 pub use store::{Contact, ReceivedId};
-pub use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+pub use wormhole_chat::service::{
+    AppName, Destination, NotADestination, NotAPhoneNumber, NotAnAppName, PhoneNumber,
+};
 pub use wormhole_chat::{
-    AccountId, Address, DeviceId, PublicKey, RestoreError, SendFailure, Timestamp,
+    AccountId, Address, DeviceId, NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
 };
 
 /// A contact of which we know only the account.

@@ -79,10 +79,10 @@ fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> Strin
             let verify = explain::command(&safety, args);
             format!("it waits because the safety number has changed. Compare it: {verify}")
         }
-        Progress::NotSent(why) => printable::line(&why.to_string()),
-        Progress::Delayed(why) => {
+        Progress::NotSent(NotSent::Delayed(why)) if why.may_retry() => {
             format!("it waits, and is tried again: {}", printable::line(&why.to_string()))
         }
+        Progress::NotSent(why) => printable::line(&why.to_string()),
         Progress::OnServer => "it is sent".to_owned(),
         Progress::Waiting => "it waits for the server".to_owned(),
         // Later states of the SDK.
@@ -283,9 +283,9 @@ impl<'a> Waiting<'a> {
 fn may_be_sent_soon(progress: &Progress) -> bool {
     match progress {
         Progress::Waiting => true,
-        Progress::Delayed(RequestError::TooMany(pause)) => *pause <= PATIENCE,
-        Progress::Delayed(why) => why.may_retry(),
-        Progress::NotSent(_) | Progress::OnServer => false,
+        Progress::NotSent(NotSent::Delayed(RequestError::TooMany(pause))) => *pause <= PATIENCE,
+        Progress::NotSent(why) => why.may_retry(),
+        Progress::OnServer => false,
         // Later states of the SDK.
         _ => false,
     }
@@ -335,12 +335,12 @@ mod tests {
 
     #[test]
     fn a_command_waits_for_messages_that_the_server_takes_soon() {
-        let delayed =
-            |seconds| Progress::Delayed(RequestError::TooMany(Duration::from_secs(seconds)));
-        assert!(may_be_sent_soon(&delayed(1)));
-        assert!(!may_be_sent_soon(&delayed(3600)));
-        assert!(may_be_sent_soon(&Progress::Delayed(RequestError::Unavailable(503))));
-        assert!(!may_be_sent_soon(&Progress::Delayed(RequestError::Refused(403))));
+        let delayed = |why| Progress::NotSent(NotSent::Delayed(why));
+        let too_many = |seconds| RequestError::TooMany(Duration::from_secs(seconds));
+        assert!(may_be_sent_soon(&delayed(too_many(1))));
+        assert!(!may_be_sent_soon(&delayed(too_many(3600))));
+        assert!(may_be_sent_soon(&delayed(RequestError::Unavailable(503))));
+        assert!(!may_be_sent_soon(&delayed(RequestError::Refused(403))));
         assert!(!may_be_sent_soon(&Progress::OnServer));
     }
 }

@@ -189,7 +189,7 @@ fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
     let who = printable::line(&args.who);
     match error {
         NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.client.account),
-        NotSent::Refused(why) => {
+        NotSent::Delayed(why) => {
             let failure = Failure::new(printable::line(&error.to_string()));
             match explain::request(why, &args.client.account).advice() {
                 Some(advice) => failure.hint(advice),

@@ -288,23 +288,33 @@ pub enum NotSent {
     /// It was removed from the outbox by [`Client::cancel`](super::Client::cancel).
     #[error("the message was cancelled")]
     Cancelled,
+    /// The last attempt has failed. The message waits in the outbox, and the client tries again.
+    #[error("the message waits in the outbox: {0}")]
+    Delayed(RequestError),
     /// The client has ended. It sends the message when it is opened again.
     #[error(
         "the chat was closed before the server had the message: it is sent when the chat is opened again"
     )]
     Ended,
+    /// The message was removed from the outbox. It is among [`Client::failed`](super::Client::failed).
+    #[error(transparent)]
+    Failed(#[from] SendFailure),
     /// The recipient's identity key has changed. The message waits in the outbox until the user accepts or refuses the key.
     #[error(
         "the recipient's identity key has changed: the message waits until you have accepted the new key. Compare the \
          safety number first"
     )]
     IdentityChanged(PublicKey),
-    /// The message was removed from the outbox. It is among [`Client::failed`](super::Client::failed).
-    #[error(transparent)]
-    Failed(#[from] SendFailure),
-    /// The server does not accept us. The message waits in the outbox.
-    #[error("the message waits in the outbox: {0}")]
-    Refused(RequestError),
+}
+
+impl NotSent {
+    /// Whether the client may still send the message, although nobody changes anything here.
+    pub const fn may_retry(&self) -> bool {
+        match self {
+            Self::Delayed(error) => error.may_retry(),
+            Self::Cancelled | Self::Ended | Self::Failed(_) | Self::IdentityChanged(_) => false,
+        }
+    }
 }
 
 /// Why a message that has arrived could not be read.

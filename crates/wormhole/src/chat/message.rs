@@ -191,18 +191,15 @@ pub enum Event {
     UpToDate,
 }
 
-/// What has become of a message in the outbox.
+/// What has become of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// The last attempt has failed. The client tries again by itself.
-    Delayed(RequestError),
-    /// It is not on the server. Unless it has [failed](NotSent::Failed) or was [cancelled](NotSent::Cancelled), it is sent when
-    /// the reason has passed.
+    /// It is not on the server, for this reason.
     NotSent(NotSent),
     /// The server has it for all devices of the recipient.
     OnServer,
-    /// It waits, or is being sent.
+    /// It waits for its turn, or is being sent.
     #[default]
     Waiting,
 }
@@ -229,7 +226,7 @@ impl CancelOutcome {
             Progress::NotSent(NotSent::Cancelled) if may_have_arrived => Self::MaybeSent,
             Progress::NotSent(NotSent::Cancelled) => Self::Cancelled,
             Progress::OnServer => Self::Sent,
-            Progress::Delayed(_) | Progress::NotSent(_) | Progress::Waiting => Self::NotWaiting,
+            Progress::NotSent(_) | Progress::Waiting => Self::NotWaiting,
         }
     }
 }

@@ -24,7 +24,7 @@ async fn two(world: &World, numbers: [&str; 2]) -> (Person, Person) {
 /// Waits until an attempt to send a message has failed.
 async fn delayed(client: &Client, sent: &SentMessage) {
     let mut events = client.events();
-    while !matches!(sent.progress(), Progress::Delayed(_)) {
+    while !matches!(sent.progress(), Progress::NotSent(NotSent::Delayed(_))) {
         soon(events.next()).await.unwrap();
     }
 }

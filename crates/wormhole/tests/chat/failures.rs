@@ -59,7 +59,7 @@ async fn a_revoked_app_token_stops_messages_without_losing_them() {
     app_command(&world.database(), &["revoke", "com.one"]);
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
     let refused = soon(sent.on_server()).await.unwrap_err();
-    assert_eq!(refused, NotSent::Refused(RequestError::AppRefused));
+    assert_eq!(refused, NotSent::Delayed(RequestError::AppRefused));
     assert_eq!(a.outbox().await.unwrap().len(), 1);
     // The socket notices it at the next connection.
     let mut events = a.messages();

@@ -108,7 +108,7 @@ async fn a_message_after_a_refusal_reports_it_at_once() {
     next_event(&mut events, |event| *event == refused).await;
     assert_eq!(a.connection(), Connection::Disconnected(RequestError::AppRefused));
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
-    let refused = NotSent::Refused(RequestError::AppRefused);
+    let refused = NotSent::Delayed(RequestError::AppRefused);
     assert_eq!(sent.progress(), Progress::NotSent(refused.clone()));
     assert_eq!(sent.on_server().await, Err(refused.clone()));
     a.close().await.unwrap();

@@ -40,7 +40,8 @@ impl SentMessage {
         self.progress.borrow().clone()
     }
 
-    /// Waits until the server has the message for all devices of the recipient.
+    /// Waits until the server has the message for all devices of the recipient. Also waits while the server cannot be reached: see
+    /// [`NotSent::may_retry`].
     ///
     /// # Errors
     /// The message cannot be sent, or not now. Unless it has failed or was cancelled, it is still in the outbox, and this can be
@@ -54,12 +55,12 @@ impl SentMessage {
                     return Err(why);
                 }
                 Progress::NotSent(why) => {
-                    if self.reported.as_ref() != Some(&why) {
+                    if !why.may_retry() && self.reported.as_ref() != Some(&why) {
                         self.reported = Some(why.clone());
                         return Err(why);
                     }
                 }
-                Progress::Delayed(_) | Progress::Waiting => {}
+                Progress::Waiting => {}
             }
             self.progress.changed().await.map_err(|_| NotSent::Ended)?;
             self.reported = None;
@@ -80,11 +81,14 @@ mod tests {
         let mut sent = SentMessage::new(Timestamp(1), AccountId::from_bytes([1; 16]), receiver);
         assert_eq!(sent.on_server().now_or_never(), None);
         for error in [RequestError::AppRefused, RequestError::CredentialsRefused] {
-            let refused = NotSent::Refused(error);
+            let refused = NotSent::Delayed(error);
             sender.send_replace(Progress::NotSent(refused.clone()));
             assert_eq!(sent.on_server().now_or_never(), Some(Err(refused)));
             assert_eq!(sent.on_server().now_or_never(), None);
         }
+        // This passes by itself.
+        sender.send_replace(Progress::NotSent(NotSent::Delayed(RequestError::Unavailable(503))));
+        assert_eq!(sent.on_server().now_or_never(), None);
         sender.send_replace(Progress::OnServer);
         assert_eq!(sent.on_server().now_or_never(), Some(Ok(())));
     }

@@ -171,10 +171,8 @@ impl Outbox {
         if let Some(key) = self.blocked.get(&to) {
             return Progress::NotSent(NotSent::IdentityChanged(*key));
         }
-        if let Some(refusal) = &self.refusal {
-            return Progress::NotSent(NotSent::Refused(refusal.clone()));
-        }
-        self.delays.get(&to).cloned().map_or(Progress::Waiting, Progress::Delayed)
+        let delay = self.refusal.as_ref().or_else(|| self.delays.get(&to));
+        delay.map_or(Progress::Waiting, |why| Progress::NotSent(NotSent::Delayed(why.clone())))
     }
 
     /// Notifies those who watch messages to an account.
@@ -201,11 +199,15 @@ mod tests {
     const BOB: AccountId = AccountId::from_bytes([1; 16]);
     const CAROL: AccountId = AccountId::from_bytes([2; 16]);
 
+    fn delayed(why: RequestError) -> Progress {
+        Progress::NotSent(NotSent::Delayed(why))
+    }
+
     #[test]
     fn a_message_after_a_refusal_is_refused_at_once_and_waits_again_when_the_server_accepts_us() {
         let mut outbox = Outbox::default();
         let first = outbox.add(Timestamp(1), BOB);
-        let refused = Progress::NotSent(NotSent::Refused(RequestError::AppRefused));
+        let refused = delayed(RequestError::AppRefused);
         outbox.set_refusal(Some(RequestError::AppRefused));
         let second = outbox.add(Timestamp(2), CAROL);
         assert_eq!((&*first.borrow(), &*second.borrow()), (&refused, &refused));
@@ -222,11 +224,10 @@ mod tests {
         let to_bob = outbox.add(Timestamp(1), BOB);
         let to_carol = outbox.add(Timestamp(2), CAROL);
         outbox.answered(Some(BOB), Some(RequestError::NotAService));
-        assert_eq!(*to_bob.borrow(), Progress::Delayed(RequestError::NotAService));
+        assert_eq!(*to_bob.borrow(), delayed(RequestError::NotAService));
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
         outbox.answered(Some(BOB), Some(RequestError::CredentialsRefused));
-        let refused = NotSent::Refused(RequestError::CredentialsRefused);
-        assert_eq!(*to_carol.borrow(), Progress::NotSent(refused));
+        assert_eq!(*to_carol.borrow(), delayed(RequestError::CredentialsRefused));
         outbox.answered(Some(CAROL), None);
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
     }
@@ -238,7 +239,7 @@ mod tests {
         let to_carol = outbox.add(Timestamp(2), CAROL);
         let full = RequestError::Unavailable(503);
         outbox.set_delay(BOB, Some(full.clone()));
-        assert_eq!(*to_bob.borrow(), Progress::Delayed(full));
+        assert_eq!(*to_bob.borrow(), delayed(full));
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
         let key = *KeyPair::random(&mut OsRng).public();
         outbox.set_blocked(BOB, Some(key));

@@ -13,7 +13,7 @@ use super::state_key::decode_address;
 
 /// How this device is registered.
 #[derive(Clone, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "applications create it")]
+#[non_exhaustive]
 pub struct Registration {
     /// The address of the server.
     pub server: String,
@@ -31,7 +31,7 @@ pub struct Registration {
 
 /// An app of the server.
 #[derive(Clone, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "applications create it")]
+#[non_exhaustive]
 pub struct App {
     /// Its name, such as `com.example.one`.
     pub name: String,
