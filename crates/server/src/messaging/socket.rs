@@ -9,6 +9,7 @@ mod io;
 mod provisioning;
 mod queue;
 mod request;
+mod role;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,16 +22,14 @@ use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSock
 use super::api::{ApiError, AppProof, BaseUrl, ClientAddress, Principal};
 use super::context::Api;
 use super::presence::{ProvisioningRegistration, Socket, SocketRegistration};
-use super::random;
 use super::request_memory::{OutOfMemory, RequestMemory};
-use super::store::{Found, ProvisioningAddress, QueueDelivery, StoreError};
+use super::store::{Found, QueueDelivery, StoreError};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
 use crate::memory::Share;
 use io::{Event, FrameIo};
-use provisioning::Provisioning;
-use queue::DeviceQueue;
+use role::Role;
 
 /// The client that opens a WebSocket.
 #[derive(Debug)]
@@ -52,10 +51,7 @@ pub(super) struct DeviceSocket {
     #[expect(dead_code, reason = "one of the client's connections until it is dropped")]
     permit: LinkPermit,
     io: FrameIo,
-    /// What waits for the device; `None` for a socket without credentials.
-    queue: Option<DeviceQueue>,
-    /// The address of a device that waits to be linked.
-    provisioning: Option<Provisioning>,
+    role: Role,
     /// Work that has begun.
     tasks: FuturesUnordered<Task>,
     /// Requests of the client among the tasks.
@@ -107,25 +103,14 @@ impl DeviceSocket {
         permit: LinkPermit,
         upgraded: Upgraded,
     ) -> Self {
-        let queue = match &opener.principal {
-            Principal::Device(found) => {
-                let registration = api.service.sockets.register(found.device.key);
-                Some(DeviceQueue::new(registration, found.device.key))
-            }
-            Principal::Nobody => None,
-        };
-        let provisioning = opener.is_provisioning.then(|| {
-            let address = ProvisioningAddress(random::bytes());
-            Provisioning::new(api.service.sockets.register_address(address))
-        });
+        let role = Role::new(&opener, &api.service);
         let share = Share::new(Arc::clone(&api.budget), Arc::clone(permit.usage()));
         Self {
             api,
             opener,
             permit,
             io: FrameIo::new(upgraded, share),
-            queue,
-            provisioning,
+            role,
             tasks: FuturesUnordered::new(),
             requests: 0,
             page_bytes: 0,
@@ -137,17 +122,13 @@ impl DeviceSocket {
     /// Serves the client until one end closes the connection.
     pub(super) async fn serve(mut self) {
         self.run().await;
-        let Self { api, provisioning, io, .. } = self;
+        let Self { api, role, io, .. } = self;
         drop(io);
-        if let Some(provisioning) = provisioning {
-            provisioning.forget(&api.service.storage).await;
-        }
+        role.forget(&api.service.storage).await;
     }
 
     async fn run(&mut self) {
-        let queue = self.queue.as_ref().map(DeviceQueue::socket);
-        let socket = queue.or_else(|| self.provisioning.as_ref().map(Provisioning::socket));
-        let socket = socket.unwrap_or_default();
+        let socket = self.role.socket();
         let draining = self.api.service.host.draining.clone();
         let mut timer = pin!(tokio::time::sleep(TICK));
         self.read_queue();
@@ -176,12 +157,7 @@ impl DeviceSocket {
     fn handle(&mut self, woken: Woken) -> bool {
         match woken {
             Woken::Changed => {
-                if let Some(queue) = &mut self.queue {
-                    queue.may_have_more();
-                }
-                if let Some(provisioning) = &mut self.provisioning {
-                    provisioning.may_have_message();
-                }
+                self.role.changed();
                 self.read_queue();
                 self.read_message();
             }
@@ -195,18 +171,21 @@ impl DeviceSocket {
                 self.read_queue();
             }
             Woken::Io(Event::Room) => self.read_queue(),
-            Woken::Tick => {
-                // There may have been no memory for it.
-                self.read_queue();
-                self.read_message();
-                self.check_again(now());
-                if self.provisioning.as_ref().is_some_and(|it| it.has_expired(now())) {
-                    self.end(websocket::CLOSE_NORMAL);
-                }
-                return !self.io.is_stuck(now());
-            }
+            Woken::Tick => return self.tick(now()),
         }
         true
+    }
+
+    /// Does what is done now and then; false if the client is too slow.
+    fn tick(&mut self, now: Instant) -> bool {
+        // There may have been no memory for it.
+        self.read_queue();
+        self.read_message();
+        self.check_again(now);
+        if self.role.provisioning().is_some_and(|it| it.has_expired(now)) {
+            self.end(websocket::CLOSE_NORMAL);
+        }
+        !self.io.is_stuck(now)
     }
 
     fn receive(&mut self, received: Received) {

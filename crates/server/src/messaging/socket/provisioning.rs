@@ -6,6 +6,7 @@ use std::time::Instant;
 use wormhole_chat::{WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
+use super::role::Role;
 use super::{DeviceSocket, Done, ProvisioningRegistration, Socket, now};
 use crate::messaging::api::MAX_PROVISIONING_MESSAGE;
 use crate::messaging::store::rules::linking::PROVISIONING_LIFE;
@@ -112,7 +113,8 @@ impl Provisioning {
 impl DeviceSocket {
     /// Stores the address of a device that waits to be linked.
     pub(super) fn listen(&self) {
-        let Some(address) = self.provisioning.as_ref().map(Provisioning::address) else { return };
+        let Role::Unlinked(provisioning) = &self.role else { return };
+        let address = provisioning.address();
         let api = Arc::clone(&self.api);
         self.tasks.push(Box::pin(async move {
             let insert = move |rows: &mut dyn Rows, now| rows.insert_provisioning(address, now);
@@ -122,9 +124,9 @@ impl DeviceSocket {
 
     /// Reads the message for a device that waits to be linked, if there may be one.
     pub(super) fn read_message(&mut self) {
-        let waiting = self.provisioning.as_mut().filter(|it| !self.is_ending && it.can_read());
-        let Some(provisioning) = waiting else { return };
-        if !self.io.reserve(MAX_PROVISIONING_MESSAGE) {
+        let Role::Unlinked(provisioning) = &mut self.role else { return };
+        if self.is_ending || !provisioning.can_read() || !self.io.reserve(MAX_PROVISIONING_MESSAGE)
+        {
             return;
         }
         provisioning.begin_reading();
@@ -137,7 +139,7 @@ impl DeviceSocket {
 
     /// The address is stored: the client gets it.
     pub(super) fn announce(&mut self) {
-        if let Some(provisioning) = &mut self.provisioning {
+        if let Role::Unlinked(provisioning) = &mut self.role {
             provisioning.announce(&mut self.io);
         }
         self.read_message();
@@ -146,7 +148,7 @@ impl DeviceSocket {
     /// Sends the message that was read, if there was one.
     pub(super) fn deliver_message(&mut self, message: Option<Vec<u8>>) {
         self.io.release(MAX_PROVISIONING_MESSAGE);
-        if let Some(provisioning) = &mut self.provisioning {
+        if let Role::Unlinked(provisioning) = &mut self.role {
             provisioning.deliver(message, &mut self.io);
         }
         self.read_message();

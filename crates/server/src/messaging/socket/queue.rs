@@ -7,6 +7,7 @@ use rand_core::OsRng;
 use wormhole_chat::{SignalingKey, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::io::FrameIo;
+use super::role::Role;
 use super::{
     DeviceSocket, Done, MAX_PAGE_BYTES, MAX_UNCONFIRMED, MIN_PAGE_BYTES, Socket, SocketRegistration,
 };
@@ -132,7 +133,7 @@ impl DeviceSocket {
         if self.is_ending || self.io.is_full() {
             return;
         }
-        let Some(queue) = self.queue.as_mut().filter(|queue| queue.can_read()) else { return };
+        let Some(queue) = self.role.queue().filter(|queue| queue.can_read()) else { return };
         // With little memory, there are small steps.
         let mut sizes = [MAX_PAGE_BYTES, MIN_PAGE_BYTES].into_iter();
         let Some(bytes) = sizes.find(|bytes| self.io.reserve(*bytes)) else { return };
@@ -146,7 +147,7 @@ impl DeviceSocket {
     /// Sends the messages that were read.
     pub(super) fn deliver(&mut self, delivery: QueueDelivery) {
         self.io.release(std::mem::take(&mut self.page_bytes));
-        if let Some(queue) = &mut self.queue {
+        if let Role::Device(queue) = &mut self.role {
             queue.deliver(delivery, &mut self.io);
         }
         self.read_queue();
@@ -154,13 +155,24 @@ impl DeviceSocket {
 
     /// Handles the client's response to a delivered message.
     pub(super) fn confirm(&mut self, response: &WebSocketResponse) {
-        if self.provisioning.as_ref().is_some_and(|it| it.is_confirmed(response)) {
-            self.end(websocket::CLOSE_GOING_AWAY);
+        match &mut self.role {
+            Role::Device(queue) => {
+                let confirmed = queue.confirmed(response).map(MessageName::Position);
+                let device = queue.device();
+                if let Some(message) = confirmed {
+                    self.acknowledge(Acknowledgement { device, message });
+                }
+            }
+            Role::Nobody => {}
+            Role::Unlinked(it) if it.is_confirmed(response) => {
+                self.end(websocket::CLOSE_GOING_AWAY);
+            }
+            Role::Unlinked(_) => {}
         }
-        let Some(queue) = &mut self.queue else { return };
-        let Some(position) = queue.confirmed(response) else { return };
-        let acknowledgement =
-            Acknowledgement { device: queue.device(), message: MessageName::Position(position) };
+    }
+
+    /// Removes a message that the client has confirmed.
+    fn acknowledge(&self, acknowledgement: Acknowledgement) {
         let api = Arc::clone(&self.api);
         self.tasks.push(Box::pin(async move {
             let acknowledged = api.service.storage.acknowledge(acknowledgement).await;
