@@ -14,6 +14,7 @@ mod codes;
 mod context;
 mod gauges;
 mod listener;
+mod login_attempt;
 mod presence;
 mod random;
 mod rate_limits;

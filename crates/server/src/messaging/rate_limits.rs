@@ -26,6 +26,10 @@ pub(super) enum Action {
     AttachmentKib,
     /// An attachment: it is downloaded, in thousandths of its length.
     AttachmentRead,
+    /// A number and a wide network: codes that it gets even if others have used up those of the number, within a day.
+    CodeFromNetwork,
+    /// A number: such codes of all networks together, within a day.
+    CodeFromNetworks,
     /// A network: codes of any kind.
     CodePerNetwork,
     /// A number and a network: an attempt to confirm a code.
@@ -38,6 +42,8 @@ pub(super) enum Action {
     DownloadKib,
     /// A name and a network: a wrong password.
     FailedLogin,
+    /// A network: wrong passwords for any name. Names that have logged in from there are not refused because of it.
+    FailedLoginPerNetwork,
     /// A network: the first wrong code was entered for a code that the network has asked for.
     FirstWrongCodePerNetwork,
     /// An account: bytes are received, in KiB.
@@ -46,6 +52,8 @@ pub(super) enum Action {
     InboundKibFromSender,
     /// A network: a failed attempt to link a device.
     LinkDevice,
+    /// A name and a network: it has logged in from there within a month.
+    Login,
     /// An account and another one: a message is sent.
     Message,
     /// An account and a device of another one: keys are fetched.
@@ -91,6 +99,8 @@ impl Action {
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
             // 200 times a day.
             Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
+            Self::CodeFromNetwork => (2.0, 2.0 / DAY),
+            Self::CodeFromNetworks => (20.0, 20.0 / DAY),
             Self::CodePerNetwork => (1000.0, 1000.0),
             Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
@@ -98,10 +108,12 @@ impl Action {
             // 20 GiB a day: many people may share the address of their provider.
             Self::DownloadKib => (20_971_520.0, 20_971_520.0 / DAY),
             Self::FailedLogin => (20.0, 6.0),
+            Self::FailedLoginPerNetwork => (1000.0, 60.0),
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
             Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),
+            Self::Login => (1.0, 1.0 / (30.0 * DAY)),
             Self::PreKeys => (6.0, 0.1),
             Self::Provisioning => (10.0, 10.0),
             Self::ProvisioningPerNode => (200.0, 1200.0),

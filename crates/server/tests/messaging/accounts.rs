@@ -151,6 +151,25 @@ fn wrong_passwords_are_limited_for_each_name() {
 }
 
 #[test]
+fn invented_names_are_limited_for_their_network_and_lock_out_no_neighbour() {
+    let server = Server::start(&["--limit-loopback"]);
+    let alice = Client::register(&server, ALICE, None);
+    let bob = Client::register(&server, "+14155550102", None);
+    alice.get("/v1/accounts/whoami").expect(200);
+    let invent = |number: usize| {
+        let mut client = server.client();
+        client.log_in(&format!("+1415556{number:04}"), "any", None);
+        client.get("/v1/accounts/whoami").status
+    };
+    let wrong = (0..9999).map(invent).take_while(|status| *status == 401).count();
+    assert!((1000..5000).contains(&wrong), "{wrong}");
+    // A name that has logged in from this network is not affected; others wait for a moment.
+    alice.get("/v1/accounts/whoami").expect(200);
+    let limited = bob.get("/v1/accounts/whoami");
+    assert!(limited.status == 413 || limited.status == 200, "{limited:?}");
+}
+
+#[test]
 fn attributes_that_are_not_sent_stay() {
     let server = Server::start(&[]);
     let alice = Client::register(&server, ALICE, None);

@@ -168,3 +168,18 @@ fn a_device_writes_only_so_often() {
     assert!(first.is_some_and(|first| first >= 60), "{first:?}");
     bob.get("/v2/keys").expect(200);
 }
+
+#[test]
+fn keys_that_are_invalid_count_because_checking_them_takes_long() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let mut invalid = keys(1, 1);
+    invalid["signedPreKey"]["signature"] = keys(2, 1)["signedPreKey"]["signature"].clone();
+    let paths = ["/v2/keys", "/v2/keys/signed"];
+    let bodies = [invalid.to_string(), invalid["signedPreKey"].to_string()];
+    alice.put("/v2/keys", &keys(1, 1).to_string()).expect(200);
+    let publish = |number: usize| alice.put(paths[number % 2], &bodies[number % 2]).status;
+    let refused = (0..500).map(publish).take_while(|status| *status == 422).count();
+    assert!((59..500).contains(&refused), "{refused}");
+    assert_eq!(publish(0), 413);
+}

@@ -8,12 +8,12 @@ use axum::extract::FromRequestParts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request;
 use wormhole_chat::{DeviceId, Timestamp};
-use wormhole_kit::network;
 use zeroize::Zeroizing;
 
 use super::{ApiError, AppProof, ClientAddress};
 use crate::messaging::base64;
 use crate::messaging::context::Service;
+use crate::messaging::login_attempt::LoginAttempt;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::day;
 use crate::messaging::store::{
@@ -97,9 +97,8 @@ impl Service {
         client: IpAddr,
     ) -> Result<Arc<Found>, ApiError> {
         let Credentials { name, device, password } = credentials;
-        let (owner, now) = ((name.clone(), network(client)), Instant::now());
-        let limit = self.limits.check(Action::FailedLogin, &owner, now);
-        limit.map_err(ApiError::too_many)?;
+        let attempt = LoginAttempt::new(&self.limits, name.clone(), client, Instant::now());
+        attempt.check().map_err(ApiError::too_many)?;
         let login = Login { name, device, app: app.name().cloned() };
         let candidates = self.storage.find(login).await?;
         let mut matching = candidates.into_iter().filter(|found| {
@@ -107,10 +106,10 @@ impl Service {
             stored.password.matches(&TokenHash::of(&stored.salt, password.as_bytes()))
         });
         let Some(first) = matching.next() else {
-            // Concurrent attempts may have emptied the bucket since it was checked.
-            let _empty = self.limits.spend(Action::FailedLogin, &owner, 1, now);
+            attempt.failed();
             return Err(ApiError::bad_credentials());
         };
+        attempt.succeeded();
         // The same password may be used in several apps.
         let mut matching = [first].into_iter().chain(matching);
         let found = matching.find(|found| self.accepts(app, &found.app));
@@ -215,9 +214,17 @@ impl Service {
         found: &Arc<Found>,
         work: impl FnMut(&mut dyn Rows, Current) -> Worked<T> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let limit = self.limits.spend(Action::Write, found.device.key, 1, Instant::now());
-        limit.map_err(ApiError::too_many)?;
+        self.limit_writes(found)?;
         self.execute_for(found, work).await
+    }
+
+    /// Counts a request that writes what the device says about itself. Call it before anything that needs much time.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub(in crate::messaging) fn limit_writes(&self, found: &Found) -> Result<(), ApiError> {
+        let limit = self.limits.spend(Action::Write, found.device.key, 1, Instant::now());
+        limit.map_err(ApiError::too_many)
     }
 }
 

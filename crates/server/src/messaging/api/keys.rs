@@ -45,6 +45,8 @@ pub(super) async fn publish(
     Authenticated(found): Authenticated,
     Json(published): Json<PublishedKeys>,
 ) -> Answer<Nothing> {
+    // Checking two hundred keys takes long, also if one of them is invalid.
+    service.limit_writes(&found)?;
     let identity = published.identity()?;
     let keys = published.check(&identity)?;
     let identity = identity.encode().to_vec();
@@ -52,7 +54,7 @@ pub(super) async fn publish(
         rules::publish(rows, account, &device, &identity, &keys).map_err(WorkError::into)?;
         Ok(Json(Nothing {}))
     };
-    service.write_for(&found, work).await
+    service.execute_for(&found, work).await
 }
 
 /// How many one-time keys are left.
@@ -82,6 +84,7 @@ pub(super) async fn publish_signed(
     Authenticated(found): Authenticated,
     Json(key): Json<SignedKeyJson>,
 ) -> Answer<Nothing> {
+    service.limit_writes(&found)?;
     // A WebSocket may be older than the identity key.
     let read = |_: &mut dyn ReadRows, account: Account, _: Device| Ok(account.identity);
     let encoded = service.read_for(&found, read).await?;
@@ -93,7 +96,7 @@ pub(super) async fn publish_signed(
         published.map_err(WorkError::into)?;
         Ok(Json(Nothing {}))
     };
-    service.write_for(&found, work).await
+    service.execute_for(&found, work).await
 }
 
 /// The signed prekey of the device that asks.

@@ -11,6 +11,7 @@ use hyper::HeaderMap;
 use hyper::StatusCode;
 use wormhole_chat::service::PhoneNumber;
 use wormhole_chat::{DeviceId, Timestamp};
+use wormhole_kit::wider_network;
 
 use super::attributes::{AccountAttributes, Registered, parse_code, parse_number};
 use super::json::{Answer, Json, Nothing};
@@ -72,6 +73,8 @@ pub(super) async fn request_code(
     Ok(Json(Nothing {}))
 }
 
+/// Limits how many codes are sent to a number. Others may have used up those of the number, but a network may always ask for
+/// a few: strangers must not keep its owner from registering.
 fn limit_requests(
     budget: &Budget,
     transport: Transport,
@@ -85,7 +88,16 @@ fn limit_requests(
         Transport::Sms => [Action::SmsCode, Action::SmsCodePerDay],
         Transport::Voice => [Action::VoiceCode, Action::VoiceCodePerDay],
     };
-    actions.into_iter().try_for_each(|action| budget.spend(action, number, 1))
+    // One customer of a provider may have all networks of a wide one.
+    let own = budget.spend(Action::CodeFromNetwork, (number, wider_network(address)), 1);
+    let check = |action| budget.limits.check(action, number, budget.now);
+    let shared = actions.into_iter().try_for_each(check);
+    let shared =
+        shared.and_then(|()| actions.into_iter().try_for_each(|it| budget.spend(it, number, 1)));
+    shared.or_else(|pause| {
+        let own = own.and_then(|()| budget.spend(Action::CodeFromNetworks, number, 1));
+        own.map_err(|_| pause)
+    })
 }
 
 impl Service {
@@ -163,5 +175,70 @@ impl From<RegistrationRefusal> for ApiError {
             RegistrationRefusal::WrongApp => Self::bad_package(),
             RegistrationRefusal::WrongCode => Self::wrong_code(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::messaging::rate_limits::RateLimits;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Requests codes for one number.
+    struct Requests(Budget);
+
+    impl Requests {
+        fn new() -> Self {
+            Self(Budget { limits: RateLimits::new(false).into(), now: Instant::now() })
+        }
+
+        fn is_sent(&self, transport: Transport, network: &str) -> bool {
+            let number = "+14155550101".parse().unwrap();
+            limit_requests(&self.0, transport, &number, network.parse().unwrap()).is_ok()
+        }
+    }
+
+    #[test]
+    fn one_network_gets_what_the_number_may_get() {
+        let mut requests = Requests::new();
+        let sent = |requests: &Requests| {
+            (0..10).filter(|_| requests.is_sent(Transport::Sms, "192.0.2.1")).count()
+        };
+        assert_eq!(sent(&requests), 2);
+        requests.0.now += MINUTE;
+        assert_eq!(sent(&requests), 2);
+        let mut calls = 0;
+        for _ in 0..30 {
+            requests.0.now += 2 * MINUTE;
+            calls += usize::from(requests.is_sent(Transport::Voice, "192.0.2.1"));
+        }
+        assert_eq!(calls, 10);
+    }
+
+    #[test]
+    fn a_network_that_has_used_up_the_codes_of_a_number_does_not_keep_its_owner_out() {
+        let mut requests = Requests::new();
+        let stranger = |number: u32| format!("2001:db8:1:{number:x}::1");
+        for number in 0..120 {
+            requests.is_sent(Transport::Sms, &stranger(number));
+            requests.is_sent(Transport::Voice, &stranger(number));
+            requests.0.now += MINUTE / 2;
+        }
+        for transport in [Transport::Sms, Transport::Voice] {
+            assert!(!requests.is_sent(transport, &stranger(1000)));
+            assert!(requests.is_sent(transport, "192.0.2.1"), "{transport}");
+        }
+        // The owner has got two codes. More would be sent to everybody.
+        assert!(!requests.is_sent(Transport::Voice, "192.0.2.1"));
+    }
+
+    #[test]
+    fn codes_in_addition_to_those_of_the_number_have_a_limit_for_all_networks() {
+        let requests = Requests::new();
+        let ask = |number: u32| requests.is_sent(Transport::Sms, &format!("198.51.100.{number}"));
+        assert_eq!((0..100).filter(|number| ask(*number)).count(), 2 + 20);
     }
 }

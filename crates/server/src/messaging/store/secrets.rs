@@ -164,5 +164,6 @@ impl Askers {
     }
 }
 
-/// Most networks that are remembered. More cannot ask for the code of a number within a day.
-const MAX_ASKERS: usize = 64;
+/// Most networks that are remembered. More cannot ask for the code of a number within a day: 50 by SMS, 10 by voice, and 20
+/// that get a code after these are used up.
+const MAX_ASKERS: usize = 96;

@@ -41,6 +41,15 @@ impl Fixture {
         self.store.edit(choose).unwrap().0
     }
 
+    /// Counts a wrong code that a network has entered for another number, for which it has not asked.
+    fn guess_elsewhere(&self, last_digits: u32, network: &str) {
+        let number = format!("+1415555{last_digits:04}").parse().unwrap();
+        let pending = Some(PendingCode::new(VerificationCode(RIGHT), self.now));
+        let entered = Some(VerificationCode(WRONG));
+        let entered = self.guesses(network).enter(&number, pending, entered, self.now);
+        assert!(matches!(entered, Entered::Wrong(_)), "{entered:?}");
+    }
+
     /// Enters a code in a network; returns the status of a refusal.
     fn enter(&mut self, code: u32, network: &str) -> Result<Account, u16> {
         self.register(code, network, "com.a", DirectoryChoice::default())
@@ -230,6 +239,43 @@ fn wrong_codes_of_neighbours_do_not_keep_anybody_from_registering() {
     fixture.ask(HOME, RIGHT);
     assert_eq!(fixture.enter(WRONG, HOME), Err(403));
     assert_eq!(fixture.enter(RIGHT, HOME), Err(413));
+}
+
+#[test]
+fn a_network_guesses_a_hundred_codes_that_it_has_not_asked_for() {
+    let mut fixture = Fixture::new("guesses");
+    let stranger = other(1);
+    fixture.ask(HOME, RIGHT);
+    for number in 1000..1099 {
+        fixture.guess_elsewhere(number, &stranger);
+    }
+    // One is left.
+    assert!(fixture.enter(RIGHT, &stranger).is_ok());
+    fixture.guess_elsewhere(1099, &stranger);
+    let code = fixture.ask(HOME, RIGHT);
+    assert_eq!(fixture.enter(code, &stranger), Err(403));
+    // Other networks can enter it, and this one can again after half a minute.
+    fixture.guess_elsewhere(1100, &other(2));
+    fixture.wait(MINUTE / 2);
+    assert!(fixture.enter(code, &stranger).is_ok());
+}
+
+#[test]
+fn a_network_enters_a_thousand_first_wrong_codes_that_it_has_asked_for() {
+    let mut fixture = Fixture::new("first");
+    let guesses = fixture.guesses(HOME);
+    let network = guesses.budget.limits.network(guesses.address).unwrap();
+    assert!(guesses.budget.spend(Action::FirstWrongCodePerNetwork, network, 999).is_ok());
+    let code = fixture.ask(HOME, RIGHT);
+    assert_eq!(fixture.enter(WRONG, HOME), Err(403));
+    assert!(fixture.enter(code, HOME).is_ok(), "the second one has a limit of its own");
+    let code = fixture.ask(HOME, RIGHT);
+    assert_eq!(fixture.enter(code, HOME), Err(413));
+    // Another network is not affected. This one waits for six seconds.
+    fixture.ask(&other(1), WRONG);
+    assert_eq!(fixture.enter(WRONG, &other(1)), Err(403));
+    fixture.wait(MINUTE / 10);
+    assert!(fixture.enter(code, HOME).is_ok());
 }
 
 #[test]
