@@ -4,7 +4,7 @@
 //! them, and send encrypted messages, which wait in the queue of each device until that device has received them.
 //!
 //! `api` has the paths and the JSON, `server` the listener and `socket` the WebSockets; all of them ask `storage`, whose
-//! thread owns the database.
+//! threads own the database.
 
 mod api;
 mod apps;
@@ -53,7 +53,7 @@ use listener::Front;
 use presence::{CHANNEL, Sockets};
 use rate_limits::RateLimits;
 use store::{Expiry, PostgresStore, SqliteStore, Store};
-use store_thread::{Failed, Storage, StoreThread};
+use store_thread::{Storage, StoreParts, StoreThreads};
 
 /// The configuration of the messaging service.
 #[derive(Clone, Debug, clap::Args)]
@@ -188,6 +188,8 @@ impl ServiceConfig for Config {
 /// An open database, and the notifications between the nodes that share it, if there can be several.
 struct OpenedStore {
     store: Box<dyn Store>,
+    /// Another access to the same database, which only reads.
+    reader: Box<dyn Store>,
     publisher: Option<Publisher>,
     listener: Option<Listener>,
 }
@@ -196,22 +198,21 @@ struct OpenedStore {
 #[derive(Debug)]
 struct Messaging {
     front: Arc<Front>,
-    /// The thread that owns the database.
-    storage: std::thread::JoinHandle<()>,
-    failed: Failed,
+    /// The threads that own the database.
+    threads: StoreThreads,
     listener: Option<Listener>,
     /// How long attachments are kept.
     blob_age: Duration,
 }
 
 impl Messaging {
-    /// Opens the database and starts the thread that owns it. Blocks meanwhile.
+    /// Opens the database and starts the threads that own it. Blocks meanwhile.
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
-        let OpenedStore { store, publisher, listener } = config.open_store()?;
+        let OpenedStore { store, reader, publisher, listener } = config.open_store()?;
         let sockets = Arc::new(Sockets::with_publisher(publisher));
         let limits = Arc::new(RateLimits::new(config.limit_loopback));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
-        let store_thread = StoreThread {
+        let parts = StoreParts {
             store,
             expiry: config.expiry(),
             notify: Box::new(move |changes| {
@@ -221,7 +222,7 @@ impl Messaging {
             gauges: gauges.clone(),
             limits: Arc::clone(&limits),
         };
-        let (storage, thread, failed) = Storage::start(store_thread).map_err(system)?;
+        let (storage, threads) = Storage::start(parts, reader).map_err(system)?;
         let (refused, tls) = (Counter::default(), host.tls.clone());
         host.metrics.register("messaging", |registry| {
             registry.register("refused_links", "Connections refused by limits", refused.clone());
@@ -231,27 +232,24 @@ impl Messaging {
         let admission = Admission::new(config.limits(), config.trust_proxy, refused);
         let front = Arc::new(Front { api, admission, tls });
         let blob_age = Duration::from_secs(config.blob_days * 24 * 60 * 60);
-        Ok(Self { front, storage: thread, failed, listener, blob_age })
+        Ok(Self { front, threads, listener, blob_age })
     }
 
     /// Serves until drained.
     async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
-        let Self { front, storage, failed, listener: other_nodes, blob_age } = self;
+        let Self { front, mut threads, listener: other_nodes, blob_age } = self;
         let sockets = Arc::clone(&front.api.service.sockets);
         let handle = front.api.service.storage.clone();
         let blobs = Arc::clone(&front.api.service.blobs);
         tokio::select! {
             () = front.run(listener) => {}
-            failed = failed => {
-                let panicked = |_| ServerError::System("the thread of the database ended".into());
-                return Err(failed.unwrap_or_else(panicked));
-            }
+            error = threads.failed() => return Err(error),
             () = blobs::expire(blobs, blob_age) => {}
             () = listen(other_nodes, sockets) => {}
         }
         handle.close();
-        // Every request has been answered, so the thread ends at once.
-        let _ended = tokio::task::spawn_blocking(move || storage.join()).await;
+        // Every request has been answered, so the threads end at once.
+        let _ended = tokio::task::spawn_blocking(move || threads.join()).await;
         Ok(())
     }
 }
@@ -274,13 +272,15 @@ impl Config {
         let url = match &self.db {
             Database::File(path) => {
                 let store = Box::new(SqliteStore::open(path)?);
-                return Ok(OpenedStore { store, publisher: None, listener: None });
+                let reader = Box::new(SqliteStore::open_reader(path)?);
+                return Ok(OpenedStore { store, reader, publisher: None, listener: None });
             }
             Database::Postgres(url) => url,
         };
         let (publisher, listener) = self.wake.prepare(url, NodeId::random(), CHANNEL)?;
         let store = Box::new(PostgresStore::open(url)?);
-        Ok(OpenedStore { store, publisher: Some(publisher), listener: Some(listener) })
+        let reader = Box::new(PostgresStore::open(url)?);
+        Ok(OpenedStore { store, reader, publisher: Some(publisher), listener: Some(listener) })
     }
 
     /// Opens the directory of attachments, and prepares what requests need.

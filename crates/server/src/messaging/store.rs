@@ -40,7 +40,8 @@ pub(super) use turn::{
     Sender, Sent, Submission, Turn, Work,
 };
 
-/// A back end.
+/// A back end. Two of them may use the same database at the same time, if one executes only turns that read: logins, pages,
+/// and work that only uses [`ReadRows`].
 pub(super) trait Store: Debug + Send {
     /// Executes a turn in one transaction, and fills in the answers.
     ///

@@ -1,39 +1,41 @@
-//! The requests' access to the store, which one thread owns.
+//! The requests' access to the store, which two threads own.
 //!
-//! The thread takes all requests that wait and executes them in one transaction, then it answers. While one
-//! transaction is written to the disk the next one gathers, so a busier server needs fewer writes per request.
+//! A thread takes all requests that wait and executes them in one transaction, then it answers. While one
+//! transaction is written to the disk the next one gathers, so a busier server needs fewer writes per request. What only
+//! reads does not wait for the disk: the other thread executes it.
 
 mod queue;
+mod threads;
+mod work;
 
-use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use super::gauges::Gauges;
-use super::rate_limits::{Budget, RateLimits};
+use super::rate_limits::RateLimits;
 use super::store::{
     Acknowledged, Acknowledgement, BundleReply, BundleRequest, DeviceKey, Expiry, Found, Job,
-    Login, PageRequest, QueueDelivery, ReadRows, Reply, Rows, Sent, Store, StoreError, Submission,
-    Turn, Work, WorkError,
+    Login, PageRequest, QueueDelivery, ReadRows, Rows, Sent, Store, StoreError, Submission, Turn,
+    Work, WorkError,
 };
-use crate::ServerError;
-use queue::{Queue, RefuseAll};
+use queue::Queue;
+pub(super) use threads::StoreThreads;
+use work::TypedWork;
 
-/// A handle to the thread that owns the store.
+/// A handle to the threads that own the store.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
-    queue: Arc<Queue>,
-    /// Ends waiting for a lost database.
-    stop: CancellationToken,
+    writes: Arc<Queue>,
+    reads: Arc<Queue>,
+    /// End waiting for a lost database.
+    stops: [CancellationToken; 2],
 }
 
-/// What the thread needs.
-pub(super) struct StoreThread {
+/// What the thread that writes needs.
+pub(super) struct StoreParts {
     pub(super) store: Box<dyn Store>,
     pub(super) expiry: Expiry,
     /// Is called after each transaction.
@@ -54,39 +56,29 @@ pub(super) struct Changes {
 /// What is called with the changes.
 pub(super) type Notify = Box<dyn Fn(&Changes) + Send>;
 
-/// Gets the reason why the thread has ended early.
-pub(super) type Failed = oneshot::Receiver<ServerError>;
-
 impl Storage {
-    /// Starts the thread. It ends after [`Storage::close`], once all earlier requests are done, or when the database is
-    /// lost: then the receiver gets the reason.
-    pub(super) fn start(parts: StoreThread) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
-        let queue = Arc::new(Queue::default());
-        let storage = Self { queue: Arc::clone(&queue), stop: parts.store.stop_signal() };
-        let (fail, failed) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("messaging store".into());
-        let handle = thread.spawn(move || {
-            // If the thread panics, nobody must wait for it.
-            let _end = RefuseAll(&queue);
-            if let Err(error) = run(parts, &queue) {
-                tracing::error!(%error, "the messaging service stops because its database is lost");
-                queue.refuse_all();
-                // If the service has ended already, nobody needs the reason.
-                let _ended = fail.send(error);
-            }
-        })?;
-        Ok((storage, handle, failed))
+    /// Starts the threads; `reader` is a second access to the same database. They end after [`Storage::close`], once all
+    /// earlier requests are done, or when the database is lost.
+    pub(super) fn start(
+        parts: StoreParts,
+        reader: Box<dyn Store>,
+    ) -> std::io::Result<(Self, StoreThreads)> {
+        let (writes, reads) = (Arc::default(), Arc::default());
+        let stops = [parts.store.stop_signal(), reader.stop_signal()];
+        let threads = StoreThreads::start(parts, reader, [&writes, &reads])?;
+        Ok((Self { writes, reads, stops }, threads))
     }
 
-    /// Ends the thread, once all earlier requests are done. It then no longer waits for a lost database.
+    /// Ends the threads, once all earlier requests are done. They then no longer wait for a lost database.
     pub(super) fn close(&self) {
-        self.stop.cancel();
-        self.queue.close();
+        self.stops.iter().for_each(CancellationToken::cancel);
+        self.writes.close();
+        self.reads.close();
     }
 
     /// Finds the devices that a login may mean.
     pub(super) async fn find(&self, login: Login) -> Result<Vec<Found>, StoreError> {
-        self.request(login, |turn| &mut turn.logins).await
+        ask(&self.reads, login, |turn| &mut turn.logins).await
     }
 
     /// Takes keys of devices, with which sessions can be started.
@@ -94,12 +86,12 @@ impl Storage {
         &self,
         request: BundleRequest,
     ) -> Result<BundleReply, StoreError> {
-        self.request(request, |turn| &mut turn.bundles).await
+        ask(&self.writes, request, |turn| &mut turn.bundles).await
     }
 
     /// Stores a message for all devices of an account.
     pub(super) async fn send(&self, submission: Submission) -> Result<Sent, StoreError> {
-        self.request(submission, |turn| &mut turn.submissions).await
+        ask(&self.writes, submission, |turn| &mut turn.submissions).await
     }
 
     /// Removes a received message.
@@ -107,7 +99,7 @@ impl Storage {
         &self,
         acknowledgement: Acknowledgement,
     ) -> Result<Acknowledged, StoreError> {
-        self.request(acknowledgement, |turn| &mut turn.acknowledgements).await
+        ask(&self.writes, acknowledgement, |turn| &mut turn.acknowledgements).await
     }
 
     /// Reads messages of a device's queue; `None` if there is no such device.
@@ -115,7 +107,7 @@ impl Storage {
         &self,
         page: PageRequest,
     ) -> Result<Option<QueueDelivery>, StoreError> {
-        self.request(page, |turn| &mut turn.pages).await
+        ask(&self.reads, page, |turn| &mut turn.pages).await
     }
 
     /// Executes rare work in a transaction that excludes those of other nodes. It may be called more than once, and only
@@ -124,7 +116,7 @@ impl Storage {
         &self,
         work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.execute_in(work, |turn| &mut turn.work).await
+        execute(&self.writes, work, |turn| &mut turn.work).await
     }
 
     /// The same for work that the rules may refuse. What it has written before it is refused is stored.
@@ -147,7 +139,7 @@ impl Storage {
         mut read: impl FnMut(&mut dyn ReadRows) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let read = move |rows: &mut dyn Rows, _: Timestamp| read(rows);
-        self.execute_shared(read).await
+        execute(&self.reads, read, |turn| &mut turn.shared_work).await
     }
 
     /// Executes work that writes only single rows with random keys, in a transaction that other nodes need not wait for. It
@@ -156,123 +148,31 @@ impl Storage {
         &self,
         work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.execute_in(work, |turn| &mut turn.shared_work).await
-    }
-
-    async fn execute_in<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
-        list: impl FnOnce(&mut Turn) -> &mut Vec<Box<dyn Work>>,
-    ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let work = Box::new(TypedWork { work, value: None, reply });
-        self.queue.push(|turn| list(turn).push(work))?;
-        answer.await.map_err(|_| closed())?
-    }
-
-    async fn request<Q, A>(
-        &self,
-        request: Q,
-        list: impl FnOnce(&mut Turn) -> &mut Vec<Job<Q, A>>,
-    ) -> Result<A, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.push(|turn| list(turn).push(Job { request, answer: None, reply }))?;
-        answer.await.map_err(|_| closed())?
+        execute(&self.writes, work, |turn| &mut turn.shared_work).await
     }
 }
 
-/// Work with a result of a certain type.
-struct TypedWork<F, T> {
-    work: F,
-    value: Option<T>,
-    reply: Reply<T>,
+/// Executes work in a turn of this queue.
+async fn execute<T: Send + 'static>(
+    queue: &Queue,
+    work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    list: impl FnOnce(&mut Turn) -> &mut Vec<Box<dyn Work>>,
+) -> Result<T, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let work = Box::new(TypedWork::new(work, reply));
+    queue.push(|turn| list(turn).push(work))?;
+    answer.await.map_err(|_| closed())?
 }
 
-impl<F, T> fmt::Debug for TypedWork<F, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedWork").finish_non_exhaustive()
-    }
-}
-
-impl<F, T> Work for TypedWork<F, T>
-where
-    F: FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send,
-    T: Send,
-{
-    fn execute(&mut self, rows: &mut dyn Rows, now: Timestamp) -> Result<(), StoreError> {
-        self.value = Some((self.work)(rows, now)?);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        let Self { value, reply, .. } = *self;
-        let missing = || StoreError("the request was not executed".into());
-        // A client that has gone needs no answer.
-        let _gone = reply.send(result.and_then(|()| value.ok_or_else(missing)));
-    }
-}
-
-/// Executes turns until the queue is closed.
-///
-/// # Errors
-/// The database is lost.
-fn run(mut parts: StoreThread, queue: &Queue) -> Result<(), ServerError> {
-    parts.count();
-    let mut next_maintenance = Instant::now() + MAINTENANCE_PERIOD;
-    while let Some(turn) = queue.take(next_maintenance) {
-        if !turn.is_empty() {
-            parts.execute(turn)?;
-        }
-        if Instant::now() >= next_maintenance {
-            parts.store.check()?;
-            let has_more = parts.prune();
-            next_maintenance =
-                Instant::now() + if has_more { Duration::ZERO } else { MAINTENANCE_PERIOD };
-        }
-    }
-    Ok(())
-}
-
-impl StoreThread {
-    /// Executes a turn and answers everybody.
-    ///
-    /// # Errors
-    /// The database is lost, so nothing was executed.
-    fn execute(&mut self, mut turn: Turn) -> Result<(), ServerError> {
-        if let Err(error) = self.store.check() {
-            turn.finish(&Err(closed()));
-            return Err(error);
-        }
-        turn.budget = Some(Budget { limits: Arc::clone(&self.limits), now: Instant::now() });
-        let result = self.store.apply(&mut turn, unix_now());
-        if let Err(error) = &result {
-            tracing::warn!(%error, "requests of the messaging service failed");
-        }
-        let changes = if result.is_ok() { Changes::of(&turn) } else { Changes::default() };
-        turn.finish(&result);
-        (self.notify)(&changes);
-        Ok(())
-    }
-
-    /// Removes some of what has expired. Returns whether there may be more.
-    fn prune(&mut self) -> bool {
-        let has_more = self.store.prune(self.expiry, unix_now()).unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not remove expired messages");
-            false
-        });
-        if !has_more {
-            self.count();
-        }
-        has_more
-    }
-
-    /// Counts what is stored, for the page of metrics.
-    fn count(&mut self) {
-        match self.store.count() {
-            Ok(counts) => self.gauges.set(counts),
-            Err(error) => tracing::warn!(%error, "could not count what is stored"),
-        }
-    }
+/// Executes a request of a list in a turn of this queue.
+async fn ask<Q, A>(
+    queue: &Queue,
+    request: Q,
+    list: impl FnOnce(&mut Turn) -> &mut Vec<Job<Q, A>>,
+) -> Result<A, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    queue.push(|turn| list(turn).push(Job { request, answer: None, reply }))?;
+    answer.await.map_err(|_| closed())?
 }
 
 impl Changes {
@@ -298,9 +198,6 @@ pub(super) fn unix_now() -> Timestamp {
 fn closed() -> StoreError {
     StoreError("the service is shutting down".into())
 }
-
-/// Time between two checks of the database and removals of what has expired.
-const MAINTENANCE_PERIOD: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@
 mod acknowledgements;
 mod cache;
 mod columns;
+mod ending;
 mod entries;
 mod linking;
 mod prune;
@@ -27,6 +28,7 @@ mod queues;
 mod rows;
 mod schema;
 mod statements;
+mod templates;
 mod transaction;
 mod turn;
 

@@ -35,6 +35,8 @@ pub(in crate::messaging) struct SqliteStore {
     cache: AccountCache,
     /// The device whose queue was searched last for expired messages.
     pruned: Option<DeviceKey>,
+    /// How a transaction begins: one that writes waits for the lock first.
+    begin: &'static str,
     #[cfg(test)]
     fail_next_commit: bool,
     #[expect(dead_code, reason = "released when the database has been closed")]
@@ -58,6 +60,19 @@ impl SqliteStore {
         Self::open_with(path, None)
     }
 
+    /// Opens the database that this process has [opened](Self::open) already, only to read it, on another thread.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(in crate::messaging) fn open_reader(path: &Path) -> Result<Self, ServerError> {
+        let store = Self::open_with(path, None)?;
+        let bad = |error: rusqlite::Error| database::database_error(path, &error.to_string());
+        store.database.pragma_update(None, "query_only", true).map_err(bad)?;
+        // Each commit of the other thread makes it worthless.
+        store.database.pragma_update(None, "cache_size", READER_CACHE_KIB).map_err(bad)?;
+        Ok(Self { begin: "BEGIN", ..store })
+    }
+
     fn open_with(path: &Path, lock: Option<Lock>) -> Result<Self, ServerError> {
         let database = migrations::open(path)?;
         let bad = |error: rusqlite::Error| database::database_error(path, &error.to_string());
@@ -70,6 +85,7 @@ impl SqliteStore {
             queues: QueueSizes::default(),
             cache: AccountCache::default(),
             pruned: None,
+            begin: "BEGIN IMMEDIATE",
             #[cfg(test)]
             fail_next_commit: false,
             lock,
@@ -104,7 +120,7 @@ impl SqliteStore {
     }
 
     fn begin(&self) -> Result<(), StoreError> {
-        Ok(self.database.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
+        Ok(self.database.prepare_cached(self.begin)?.execute([]).map(drop)?)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -178,6 +194,9 @@ impl From<rusqlite::Error> for StoreError {
 
 /// Page cache, in KiB (SQLite writes KiB as a negative number): the rows of some 50,000 devices.
 const CACHE_KIB: i64 = -65_536;
+
+/// Page cache of the thread that only reads, in the same unit.
+const READER_CACHE_KIB: i64 = -8192;
 
 #[cfg(test)]
 mod tests;

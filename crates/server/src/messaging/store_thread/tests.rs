@@ -1,7 +1,8 @@
-//! Many clients and one thread, with a real database.
+//! Many clients and the threads of the store, with a real database.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use wormhole_chat::service::Destination;
@@ -10,16 +11,15 @@ use wormhole_chat::{DeviceId, EnvelopeKind};
 use super::*;
 use crate::messaging::random;
 use crate::messaging::store::{
-    Account, App, DeviceColumns, IntraApp, KeyKind, KeySet, MessageName, NewAccount, NewMessage,
-    OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
+    Account, App, DeviceColumns, IntraApp, KeyKind, KeySet, LoginName, MessageName, NewAccount,
+    NewMessage, OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
 };
 
-/// A running thread, in a folder that is removed at the end of the test.
+/// Running threads, in a folder that is removed at the end of the test.
 struct Running {
     folder: PathBuf,
     storage: Storage,
-    thread: Option<JoinHandle<()>>,
-    failed: Option<Failed>,
+    threads: Option<StoreThreads>,
     /// Gets the devices that have new messages.
     notified: mpsc::Receiver<DeviceKey>,
     /// Gets the devices that were removed.
@@ -31,7 +31,9 @@ impl Running {
         let name = format!("wormhole-storage-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let mut store = SqliteStore::open(&folder.join("messaging.sqlite")).unwrap();
+        let file = folder.join("messaging.sqlite");
+        let mut store = SqliteStore::open(&file).unwrap();
+        let reader = Box::new(SqliteStore::open_reader(&file).unwrap());
         prepare(&mut store);
         let day = Duration::from_secs(24 * 3600);
         let (sender, notified) = mpsc::channel();
@@ -43,21 +45,21 @@ impl Running {
             send(&sender, &changes.new_messages);
             send(&removals, &changes.removed);
         };
-        let parts = StoreThread {
+        let parts = StoreParts {
             store: Box::new(store),
             expiry: Expiry { messages: day, sent: day, codes: day },
             notify: Box::new(notify),
             gauges: Gauges::default(),
             limits: Arc::new(RateLimits::new(false)),
         };
-        let (storage, thread, failed) = Storage::start(parts).unwrap();
-        Self { folder, storage, thread: Some(thread), failed: Some(failed), notified, removed }
+        let (storage, threads) = Storage::start(parts, reader).unwrap();
+        Self { folder, storage, threads: Some(threads), notified, removed }
     }
 
-    /// Ends the thread, after all earlier requests.
-    fn stop(&mut self) {
+    /// Ends the threads, after all earlier requests. False if one has panicked.
+    fn stop(&mut self) -> bool {
         self.storage.close();
-        self.thread.take().unwrap().join().unwrap();
+        self.threads.take().unwrap().join()
     }
 }
 
@@ -187,7 +189,7 @@ async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
         running.storage.acknowledge(Acknowledgement { device, message }).await.unwrap();
     }
     assert_eq!(running.storage.messages(request).await, Ok(Some(QueueDelivery::default())));
-    running.stop();
+    assert!(running.stop());
     let notified: Vec<DeviceKey> = running.notified.try_iter().collect();
     let count = |device| notified.iter().filter(|it| **it == device).count();
     assert_eq!((count(bob.device_key), count(alice.device_key)), (60, 60));
@@ -204,7 +206,7 @@ async fn the_removal_of_a_device_is_reported_even_if_its_client_has_gone() {
     let first = std::future::poll_fn(|cx| std::task::Poll::Ready(request.as_mut().poll(cx))).await;
     drop(first);
     drop(request);
-    running.stop();
+    assert!(running.stop());
     assert_eq!(running.removed.try_iter().collect::<Vec<_>>(), [device]);
 }
 
@@ -264,9 +266,9 @@ async fn if_the_thread_panics_all_requests_are_refused() {
     let mut running = Running::start("panic", |_| {});
     let panics = |_: &mut dyn Rows, _: Timestamp| -> Result<(), StoreError> { panic!("a test") };
     assert!(running.storage.execute(panics).await.is_err());
-    assert!(running.thread.take().unwrap().join().is_err());
+    running.threads.as_mut().unwrap().failed().await;
     assert!(running.storage.execute(|rows, _| rows.apps()).await.is_err());
-    assert!(running.failed.take().unwrap().await.is_err());
+    assert!(!running.stop());
 }
 
 #[test]
@@ -280,6 +282,33 @@ fn pages_that_are_too_long_together_wait_for_the_next_transaction() {
     waiting.pages.extend([6 << 20, 6 << 20, 6 << 20, usize::MAX, 1].map(job));
     let mut count = || waiting.take().pages.len();
     assert_eq!([count(), count(), count(), count(), count()], [2, 1, 1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_reads_does_not_wait_for_what_writes() {
+    let running = Running::start("reads", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    running.storage.send(write(&alice, &bob, 1)).await.unwrap();
+    let (begin, begun) = oneshot::channel();
+    let (end, may_end) = mpsc::channel();
+    let mut begin = Some(begin);
+    let long = move |_: &mut dyn Rows, _: Timestamp| {
+        begin.take().map(|begin| begin.send(()));
+        may_end.recv().map_err(|error| StoreError(error.to_string()))
+    };
+    let storage = running.storage.clone();
+    let long = tokio::spawn(async move { storage.execute(long).await });
+    begun.await.unwrap();
+    let device = bob.device_key;
+    let request = PageRequest { device, after: 0, max_messages: 10, max_bytes: 1 << 20 };
+    let page = running.storage.messages(request).await.unwrap().unwrap().page;
+    assert_eq!(page.messages.len(), 1);
+    assert_eq!(running.storage.read(|rows| rows.apps()).await.unwrap().len(), 1);
+    let (name, device) = (LoginName::Account(bob.account.id), DeviceId::PRIMARY);
+    let login = Login { name, device, app: None };
+    assert_eq!(running.storage.find(login).await.unwrap().len(), 1);
+    end.send(()).unwrap();
+    long.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -299,7 +328,7 @@ async fn after_the_end_of_the_thread_requests_are_refused() {
     let mut running = Running::start("closed", |_| {});
     let [alice, bob] = two_people(&running.storage).await;
     assert!(running.storage.send(write(&alice, &bob, 1)).await.is_ok());
-    running.stop();
+    assert!(running.stop());
     let late = running.storage.send(write(&alice, &bob, 2)).await;
     assert_eq!(late, Err(closed()));
 }
@@ -314,7 +343,7 @@ async fn nothing_is_stored_in_a_file_that_was_removed() {
         let sent = running.storage.send(write(&alice, &bob, timestamp)).await;
         assert_eq!(sent, Err(closed()));
     }
-    let error = running.failed.take().unwrap().await.unwrap();
+    let error = running.threads.as_mut().unwrap().failed().await;
     assert!(error.to_string().contains("removed or replaced"), "{error}");
 }
 

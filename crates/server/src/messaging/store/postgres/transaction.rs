@@ -6,7 +6,8 @@ use wormhole_chat::service::Destination;
 
 use super::cache::Cache;
 use super::columns::{Columns, Read};
-use super::queues::{ChangedQueues, Queues};
+use super::ending::{Ending, NewRows};
+use super::queues::Queues;
 use super::statements::Statements;
 use crate::database::postgres::{self, Connection, SessionError, Statements as _};
 use crate::messaging::store::{DeviceKey, StoreError, Turn};
@@ -15,7 +16,7 @@ use crate::messaging::store::{DeviceKey, StoreError, Turn};
 pub(super) type Stored<T> = Result<T, StoreError>;
 
 /// A connection with the statements of the messaging service.
-type Session = postgres::Session<Statements>;
+pub(super) type Session = postgres::Session<Statements>;
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -29,6 +30,7 @@ pub(super) struct PostgresTables<'a> {
     connection: &'a mut Connection<Statements>,
     pub(super) cache: &'a mut Cache,
     pub(super) queues: Queues,
+    pub(super) new_rows: NewRows,
     foreseen: Foreseen,
     access: Access,
     /// Devices that were removed so far.
@@ -37,6 +39,8 @@ pub(super) struct PostgresTables<'a> {
     is_changed: bool,
     /// Whether a shared transaction has written rows, besides those of queues.
     has_written: bool,
+    /// The id of the transaction, once it is known.
+    id: Option<String>,
     /// Why an operation has failed.
     problem: Option<SessionError>,
 }
@@ -81,11 +85,13 @@ impl<'a> PostgresTables<'a> {
             connection,
             cache,
             queues: Queues::default(),
+            new_rows: NewRows::default(),
             foreseen,
             access,
             removed: Vec::new(),
             is_changed: false,
             has_written: false,
+            id: None,
             problem: None,
         })
     }
@@ -107,18 +113,16 @@ impl<'a> PostgresTables<'a> {
         statement: Chosen,
         parameters: Parameters<'_>,
     ) -> Stored<Vec<Row>> {
-        let rows = self.connection.continue_with(async |session| {
+        self.run(async |session| {
             Ok(session.query(statement(&session.statements), parameters).await?)
-        });
-        self.keep_problem(rows)
+        })
     }
 
     /// Executes a statement for the rules, and returns the number of rows that it has changed.
     pub(super) fn execute(&mut self, statement: Chosen, parameters: Parameters<'_>) -> Stored<u64> {
-        let changed = self.connection.continue_with(async |session| {
+        self.run(async |session| {
             Ok(session.client.execute(statement(&session.statements), parameters).await?)
-        });
-        self.keep_problem(changed)
+        })
     }
 
     /// Executes a statement for the rules, and reads its rows.
@@ -165,9 +169,28 @@ impl<'a> PostgresTables<'a> {
         if unlocked.is_empty() {
             return Ok(());
         }
-        let rows = self.query(|it| &it.lock_queues, &[&unlocked])?;
+        let queues: Parameters<'_> = &[&unlocked];
+        let (rows, id) = self.run(async |session| {
+            let statements = &session.statements;
+            let (rows, id) = tokio::join!(
+                biased;
+                session.query(&statements.lock_queues, queues),
+                session.client.query_one(&statements.transaction, &[]),
+            );
+            Ok((rows?, Columns::of(&id?).value()?))
+        })?;
+        self.id = id;
         let added = self.queues.add_locked(&rows);
         self.keep_problem(added)
+    }
+
+    /// Executes statements for the rules.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+    ) -> Stored<T> {
+        let result = self.connection.continue_with(work);
+        self.keep_problem(result)
     }
 
     /// Remembers why an operation has failed.
@@ -205,41 +228,37 @@ impl<'a> PostgresTables<'a> {
         result
     }
 
+    /// Writes what was kept in memory until now, and commits.
     fn commit(&mut self) -> Result<(), SessionError> {
-        let changed = self.queues.take_changes();
-        let transaction = match self.access {
-            Access::Shared if changed.devices.is_empty() && !self.has_written => None,
-            Access::Exclusive | Access::Shared => self.save(&changed)?,
+        let mut ending = Ending {
+            rows: std::mem::take(&mut self.new_rows),
+            queues: self.queues.take_changes(),
+            changes_accounts: self.is_changed,
         };
-        let committed = self
-            .connection
-            .continue_with(async |session| Ok(session.client.batch_execute("COMMIT").await?));
-        match (committed, transaction) {
-            (Err(SessionError::Lost(reason)), Some(transaction)) => {
-                let check = async |session: &Session| was_committed(session, &transaction).await;
+        let only_reads = self.access == Access::Shared && ending.is_empty() && !self.has_written;
+        if self.id.is_none() && !only_reads {
+            // If the answer to the commit is lost, the id must be known.
+            self.id = self.connection.continue_with(async |session| {
+                let id = session.client.query_one(&session.statements.transaction, &[]);
+                let (written, id) = tokio::join!(biased; ending.write(session), id);
+                written?;
+                Columns::of(&id?).value()
+            })?;
+            ending = Ending::default();
+        }
+        let committed = self.connection.continue_with(async |session| {
+            let commit = session.client.batch_execute("COMMIT");
+            let (written, committed) = tokio::join!(biased; ending.write(session), commit);
+            // If a statement has failed, nothing is committed.
+            Ok(written.and(committed)?)
+        });
+        match (committed, self.id.take()) {
+            (Err(SessionError::Lost(reason)), Some(id)) => {
+                let check = async |session: &Session| was_committed(session, &id).await;
                 self.connection.check_commit(reason, check)
             }
             (committed, _) => committed,
         }
-    }
-
-    /// Writes what was kept in memory until now. Returns the id of the transaction, unless it has changed nothing.
-    fn save(&mut self, changed: &ChangedQueues) -> Result<Option<String>, SessionError> {
-        let is_changed = self.is_changed;
-        self.connection.continue_with(async |session| {
-            let statements = &session.statements;
-            let row: [&(dyn ToSql + Sync); 4] =
-                [&changed.devices, &changed.positions, &changed.messages, &changed.bytes];
-            let results = tokio::join!(
-                biased;
-                run(session, &statements.save_queues, !changed.devices.is_empty(), &row),
-                run(session, &statements.change_accounts, is_changed, &[]),
-                session.client.query_one(&statements.transaction, &[]),
-            );
-            let (saved, changed, transaction) = results;
-            saved.and(changed)?;
-            Columns::of(&transaction?).value()
-        })
     }
 }
 
@@ -263,18 +282,6 @@ async fn begin(session: &Session, access: Access) -> Result<i64, SessionError> {
         return Err(SessionError::Failed(postgres::newer(version)));
     }
     columns.value()
-}
-
-async fn run(
-    session: &Session,
-    statement: &Statement,
-    is_wanted: bool,
-    parameters: Parameters<'_>,
-) -> Result<(), tokio_postgres::Error> {
-    if is_wanted {
-        session.client.execute(statement, parameters).await?;
-    }
-    Ok(())
 }
 
 /// Whether a transaction is durable whose answer was lost.

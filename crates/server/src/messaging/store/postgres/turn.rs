@@ -136,43 +136,12 @@ impl Tables for PostgresTables<'_> {
     }
 
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Stored<()> {
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let mut positions = Vec::with_capacity(messages.len());
         for message in messages {
             let position = self.queues.push(message.device, message.bytes());
             let missing = || StoreError("a device has no queue".into());
-            positions.push(position.ok_or_else(missing)?);
+            self.new_rows.add_message(message, position.ok_or_else(missing)?);
         }
-        let column = |value: fn(&StoredMessage<'_>) -> i64| -> Vec<i64> {
-            messages.iter().map(value).collect()
-        };
-        let devices = column(|message| message.device.0);
-        let accepted = column(|message| stored(message.server_timestamp));
-        let are_ephemeral: Vec<bool> = messages.iter().map(|it| it.is_ephemeral).collect();
-        let are_to_number: Vec<bool> = messages.iter().map(|it| it.is_to_number).collect();
-        let kinds = column(|message| message.kind.number().into());
-        let guids: Vec<&[u8]> = messages.iter().map(|it| it.guid.as_slice()).collect();
-        let sources: Vec<&[u8]> =
-            messages.iter().map(|it| it.source.as_bytes().as_slice()).collect();
-        let numbers: Vec<&str> = messages.iter().map(|it| it.source_number.as_str()).collect();
-        let timestamps = column(|message| stored(message.timestamp));
-        let envelopes: Vec<&[u8]> = messages.iter().map(|it| it.envelope.as_slice()).collect();
-        let row: Parameters<'_> = &[
-            &devices,
-            &positions,
-            &accepted,
-            &are_ephemeral,
-            &are_to_number,
-            &kinds,
-            &guids,
-            &sources,
-            &numbers,
-            &timestamps,
-            &envelopes,
-        ];
-        self.query(|it| &it.insert_messages, row).map(drop)
+        Ok(())
     }
 
     fn were_sent(&mut self, submissions: &[SubmissionKey]) -> Stored<Vec<bool>> {
@@ -191,12 +160,8 @@ impl Tables for PostgresTables<'_> {
     }
 
     fn insert_sent(&mut self, submissions: &[SubmissionKey], now: Timestamp) -> Stored<()> {
-        if submissions.is_empty() {
-            return Ok(());
-        }
-        let [timestamps, devices, accounts, contents] = sent_columns(submissions);
-        let row: Parameters<'_> = &[&timestamps, &devices, &accounts, &contents, &stored(now)];
-        self.query(|it| &it.insert_sent, row).map(drop)
+        submissions.iter().for_each(|submission| self.new_rows.add_sent(submission, now));
+        Ok(())
     }
 
     fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<DeviceReader>>> {
@@ -214,6 +179,7 @@ impl Tables for PostgresTables<'_> {
     }
 
     fn pages(&mut self, pages: &[PageRequest], oldest_ephemeral: Timestamp) -> Stored<Vec<Page>> {
+        self.write_rows()?;
         let bytes = |page: &PageRequest| i64::try_from(page.max_bytes).unwrap_or(i64::MAX);
         let devices: Vec<i64> = pages.iter().map(|page| page.device.0).collect();
         let after: Vec<i64> = pages.iter().map(|page| page.after).collect();
@@ -250,6 +216,7 @@ impl PostgresTables<'_> {
         if long.names.is_empty() {
             return Ok(());
         }
+        self.write_rows()?;
         let read = |columns: &mut Columns<'_>| {
             let entry = columns.index()?;
             Ok((entry, QueueUse { messages: columns.number()?, bytes: columns.number()? }))
