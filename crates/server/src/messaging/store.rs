@@ -26,6 +26,8 @@ use wormhole_chat::Timestamp;
 
 use crate::ServerError;
 pub(super) use postgres::PostgresStore;
+#[cfg(test)]
+use postgres::STEPS as POSTGRES_STEPS;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
     LastResortKey, NewAccount, OneTimeKey, PushId, ReadRows, Rows, SignedKey,
@@ -33,6 +35,8 @@ pub(super) use rows::{
 pub(super) use secrets::{
     Askers, LinkCode, NetworkHash, PendingCode, ProvisioningAddress, TokenHash, VerificationCode,
 };
+#[cfg(test)]
+use sqlite::STEPS as SQLITE_STEPS;
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
     Acknowledged, Acknowledgement, Bundle, BundleReply, BundleRequest, DeviceBundle, Found, Job,

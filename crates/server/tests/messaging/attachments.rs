@@ -214,6 +214,40 @@ fn a_half_written_upload_is_forgotten_when_the_client_or_the_server_ends() {
 }
 
 #[test]
+fn attachments_are_stored_up_to_the_last_byte_of_the_limit() {
+    let server = Server::start(&["--blob-bytes", "1000"]);
+    let alice = Client::register(&server, ALICE, None);
+    let cases = [(400, 200), (601, 507), (599, 200), (2, 507), (1, 200), (1, 507), (0, 200)];
+    for (bytes, expected) in cases {
+        let to = path(&alice.get("/v1/attachments").expect(200)["location"]);
+        upload(&alice, &to, &vec![7; bytes]).expect(expected);
+    }
+}
+
+#[test]
+fn of_uploads_that_together_exceed_the_limit_one_is_stored_and_the_other_gives_its_share_back() {
+    let server = Server::start(&["--blob-bytes", "19"]);
+    let alice = Client::register(&server, ALICE, None);
+    let allocate = || path(&alice.get("/v1/attachments").expect(200)["location"]);
+    let mut uploads = [(); 2].map(|()| begin_upload(&server, &allocate()));
+    until_begun(&server, 2);
+    let mut answers = [[0; 12]; 2];
+    for (upload, answer) in uploads.iter_mut().zip(&mut answers) {
+        upload.write_all(b"0").unwrap();
+        upload.read_exact(answer).unwrap();
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [*b"HTTP/1.1 200", *b"HTTP/1.1 507"]);
+    let incoming = server.folder().join("blobs/incoming");
+    while std::fs::read_dir(&incoming).unwrap().count() > 0 {
+        std::thread::yield_now();
+    }
+    for (bytes, expected) in [(10, 507), (9, 200), (1, 507)] {
+        upload(&alice, &allocate(), &vec![7; bytes]).expect(expected);
+    }
+}
+
+#[test]
 fn slow_uploads_do_not_stop_others() {
     let server = Server::start(&[]);
     let mut slow = Vec::new();

@@ -204,3 +204,29 @@ fn what_was_answered_survives_a_killed_server() {
         .collect();
     assert_eq!(timestamps, (1..=20).collect::<Vec<u64>>());
 }
+
+#[test]
+fn a_message_for_a_device_before_its_second_registration_gets_410_and_is_not_delivered() {
+    let server = Server::start(&[]);
+    let (alice, old) = (with_keys(&server, ALICE, 1), with_keys(&server, BOB, 2));
+    let path = format!("/v1/messages/{}", old.uuid);
+    alice.put(&path, &message("old", 1).to_string()).expect(200);
+    let mut bob = server.client();
+    bob.get(&format!("/v1/accounts/sms/code/{BOB}")).expect(200);
+    bob.log_in(BOB, "another password", None);
+    let attributes = r#"{"registrationId":2002,"fetchesMessages":true}"#;
+    bob.put(&format!("/v1/accounts/code/{}", server.code(BOB)), attributes).expect(200);
+    alice.put(&path, &message("without keys", 2).to_string()).expect(404);
+    bob.put("/v2/keys", &keys(3, 1).to_string()).expect(200);
+    // Also if the client repeats what was accepted for the old device.
+    for timestamp in [1, 3] {
+        let stale = alice.put(&path, &message("old", timestamp).to_string()).expect(410);
+        assert_eq!(stale, json!({"staleDevices": [1]}));
+    }
+    assert_eq!(bob.get("/v1/messages").expect(200)["messages"], json!([]));
+    let mut new = message("new", 3);
+    new["messages"][0]["destinationRegistrationId"] = json!(2002);
+    alice.put(&path, &new.to_string()).expect(200);
+    let queue = bob.get("/v1/messages").expect(200);
+    assert_eq!(queue["messages"].as_array().unwrap().len(), 1);
+}

@@ -12,6 +12,7 @@ mod repeating;
 mod rows;
 mod samples;
 mod sending;
+mod upgrades;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -19,7 +20,8 @@ use std::path::PathBuf;
 
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
-use super::{PostgresStore, SqliteStore, Store};
+use super::{POSTGRES_STEPS, PostgresStore, SQLITE_STEPS, SqliteStore, Store};
+use crate::ServerError;
 use crate::database::postgres::DatabaseUrl;
 
 /// Where a case keeps its data.
@@ -27,8 +29,26 @@ trait Backend {
     /// A database of its own for a case. The same name means the same database.
     fn open(&self, name: &str) -> Box<dyn Store>;
 
+    /// Opens a database that exists, if that is possible.
+    fn reopen(&self, name: &str) -> Result<Box<dyn Store>, ServerError>;
+
     /// Removes the database.
     fn remove(&self, name: &str);
+
+    /// Executes SQL in a database that is not open. Returns the rows of a query.
+    fn execute(&self, name: &str, sql: &str) -> Vec<String>;
+
+    /// The steps that create the tables of each version from those of the one before.
+    fn steps(&self) -> &'static [&'static str];
+
+    /// What makes the tables of each version into those of the one before, the first for version 2.
+    fn steps_back(&self) -> &'static [&'static str];
+
+    /// Says that a database has the tables of a version.
+    fn set_version(&self, name: &str, version: usize);
+
+    /// A query for all columns of all tables, as one text in each row.
+    fn columns(&self) -> &'static str;
 }
 
 /// A SQLite file in a folder of its own.
@@ -38,17 +58,67 @@ impl Sqlite {
     fn folder(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("wormhole-messaging-{}-{name}", std::process::id()))
     }
+
+    fn file(name: &str) -> PathBuf {
+        Self::folder(name).join("messaging.sqlite")
+    }
 }
 
 impl Backend for Sqlite {
     fn open(&self, name: &str) -> Box<dyn Store> {
         let folder = Self::folder(name);
         std::fs::create_dir_all(&folder).unwrap();
-        Box::new(SqliteStore::open(&folder.join("messaging.sqlite")).unwrap())
+        self.reopen(name).unwrap()
+    }
+
+    fn reopen(&self, name: &str) -> Result<Box<dyn Store>, ServerError> {
+        Ok(Box::new(SqliteStore::open(&Self::file(name))?))
     }
 
     fn remove(&self, name: &str) {
         let _ = std::fs::remove_dir_all(Self::folder(name));
+    }
+
+    fn execute(&self, name: &str, sql: &str) -> Vec<String> {
+        std::fs::create_dir_all(Self::folder(name)).unwrap();
+        let database = rusqlite::Connection::open(Self::file(name)).unwrap();
+        if !sql.starts_with("SELECT") {
+            database.execute_batch(sql).unwrap();
+            return Vec::new();
+        }
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn steps(&self) -> &'static [&'static str] {
+        &SQLITE_STEPS
+    }
+
+    fn steps_back(&self) -> &'static [&'static str] {
+        &[
+            "DROP TABLE device_codes; DROP TABLE provisioning",
+            "ALTER TABLE pending_codes DROP COLUMN askers;
+            DROP TABLE device_codes;
+            CREATE TABLE device_codes (
+                account INTEGER PRIMARY KEY,
+                code INTEGER NOT NULL,
+                sent INTEGER NOT NULL,
+                attempts INTEGER NOT NULL
+            );
+            CREATE INDEX device_codes_sent ON device_codes (sent);
+            INSERT INTO device_codes SELECT key, 123456, 1, 0 FROM accounts",
+        ]
+    }
+
+    fn set_version(&self, name: &str, version: usize) {
+        self.execute(name, &format!("PRAGMA user_version = {version}"));
+    }
+
+    fn columns(&self) -> &'static str {
+        "SELECT t.name || ' ' || c.name || ' ' || c.type || c.\"notnull\" || c.pk
+        FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+        WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY 1"
     }
 }
 
@@ -64,21 +134,64 @@ impl Postgresql {
         let postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
         Some(Self { postgres, databases: RefCell::default() })
     }
-}
 
-impl Backend for Postgresql {
-    fn open(&self, name: &str) -> Box<dyn Store> {
+    /// The database of this name, which is created if there is none.
+    fn database(&self, name: &str) -> String {
         // PostgreSQL shortens longer names.
         let name: String = name.chars().take(60).collect();
         if self.databases.borrow_mut().insert(name.clone()) {
             self.postgres.create_database(&name);
         }
-        let url = DatabaseUrl::from(self.postgres.url(&name));
-        Box::new(PostgresStore::open(&url).unwrap())
+        name
+    }
+}
+
+impl Backend for Postgresql {
+    fn open(&self, name: &str) -> Box<dyn Store> {
+        self.reopen(name).unwrap()
+    }
+
+    fn reopen(&self, name: &str) -> Result<Box<dyn Store>, ServerError> {
+        let url = DatabaseUrl::from(self.postgres.url(&self.database(name)));
+        Ok(Box::new(PostgresStore::open(&url)?))
     }
 
     fn remove(&self, _: &str) {
         // All databases are removed with the server.
+    }
+
+    fn execute(&self, name: &str, sql: &str) -> Vec<String> {
+        let rows = self.postgres.execute(&self.database(name), sql);
+        rows.lines().map(str::to_owned).collect()
+    }
+
+    fn steps(&self) -> &'static [&'static str] {
+        &POSTGRES_STEPS
+    }
+
+    fn steps_back(&self) -> &'static [&'static str] {
+        &[
+            "DROP TABLE messaging_device_codes; DROP TABLE messaging_provisioning",
+            "ALTER TABLE messaging_codes DROP COLUMN askers;
+            DROP TABLE messaging_device_codes;
+            CREATE TABLE messaging_device_codes (
+                account BIGINT PRIMARY KEY,
+                code BIGINT NOT NULL,
+                sent BIGINT NOT NULL,
+                attempts BIGINT NOT NULL
+            );
+            CREATE INDEX messaging_device_codes_sent ON messaging_device_codes (sent);
+            INSERT INTO messaging_device_codes SELECT key, 123456, 1, 0 FROM messaging_accounts",
+        ]
+    }
+
+    fn set_version(&self, name: &str, version: usize) {
+        self.execute(name, &format!("UPDATE messaging_server SET version = {version}"));
+    }
+
+    fn columns(&self) -> &'static str {
+        "SELECT table_name || ' ' || column_name || ' ' || data_type || is_nullable
+        FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1"
     }
 }
 
@@ -162,6 +275,8 @@ cases! {
         a_message_goes_to_all_devices_or_to_none,
         a_wrong_list_of_devices_is_reported_before_a_stale_device,
         a_device_that_is_registered_again_makes_its_sessions_stale,
+        a_message_for_a_replaced_first_device_is_not_for_its_successor,
+        a_message_for_a_removed_linked_device_is_not_for_its_successor,
         devices_that_cannot_receive_need_no_message,
         a_linked_device_that_was_not_seen_for_a_month_needs_no_message,
         an_account_without_devices_that_can_receive_is_not_found,
@@ -214,5 +329,10 @@ cases! {
         sizes_of_queues_are_right_after_a_failed_turn,
         positions_are_never_used_again,
         rows_are_counted,
+    }
+    upgrades {
+        data_of_every_earlier_version_survives_an_upgrade,
+        after_an_upgrade_everything_can_be_stored,
+        a_database_of_a_newer_version_is_refused,
     }
 }

@@ -40,6 +40,8 @@ use crate::ServerError;
 use crate::database::postgres::{Connection, DatabaseUrl, SessionError, retry_while_lost};
 use cache::Cache;
 use columns::Columns;
+#[cfg(test)]
+pub(super) use schema::STEPS;
 use statements::Statements;
 use transaction::{Access, Foreseen, PostgresTables};
 

@@ -23,6 +23,8 @@ use super::{Counts, DeviceKey, Expiry, Rows, Store, StoreError, Turn, rules};
 use crate::ServerError;
 use crate::database::{self, DatabaseFile, Lock};
 use counters::{Counters, QueueSizes};
+#[cfg(test)]
+pub(super) use migrations::STEPS;
 use rows::SqliteTables;
 
 /// The open database.

@@ -84,6 +84,35 @@ impl<'a> Fixture<'a> {
         self.store = Some(self.backend.open(&self.name));
     }
 
+    /// The present version of the tables.
+    pub(super) fn version(&self) -> usize {
+        self.backend.steps().len()
+    }
+
+    /// Makes the database one of this earlier version, and opens it again, which upgrades it.
+    pub(super) fn downgrade(&mut self, version: usize) {
+        self.store = None;
+        let (backend, steps) = (self.backend, self.backend.steps());
+        for back in backend.steps_back()[version - 1..].iter().rev() {
+            backend.execute(&self.name, back);
+        }
+        backend.set_version(&self.name, version);
+        // The tables are really those of that version.
+        let other = format!("v{version}_{}", self.name);
+        steps[..version].iter().for_each(|step| drop(backend.execute(&other, step)));
+        let expected = backend.execute(&other, backend.columns());
+        assert_eq!(backend.execute(&self.name, backend.columns()), expected);
+        backend.remove(&other);
+        self.reopen();
+    }
+
+    /// Says that the database has a version that this server does not know, and returns the reason why it is refused.
+    pub(super) fn refuse_version(&mut self, version: usize) -> String {
+        self.store = None;
+        self.backend.set_version(&self.name, version);
+        self.backend.reopen(&self.name).unwrap_err().to_string()
+    }
+
     /// Executes a turn.
     pub(super) fn apply(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         let now = self.now;

@@ -174,6 +174,59 @@ pub(super) fn a_device_that_is_registered_again_makes_its_sessions_stale(
     assert_eq!(fixture.bundle(&bob.id(), None).unwrap().devices[0].registration_id, 99);
 }
 
+pub(super) fn a_message_for_a_replaced_first_device_is_not_for_its_successor(
+    fixture: &mut Fixture<'_>,
+) {
+    let [alice, bob] = alice_and_bob(fixture, 2);
+    let both = stored(&[bob.devices[0].0, bob.devices[1].0]);
+    assert_eq!(fixture.send(alice.write(&bob, 1)), both);
+    // Bob registers his number again: all devices are replaced by a new first one.
+    let (account, old) = (bob.account.key, bob.devices.clone());
+    let new = fixture.rows(move |rows| {
+        old.iter().try_for_each(|(device, _)| rows.delete_device(*device))?;
+        rows.insert_device(account, &DeviceColumns { registration_id: 99, ..new_device(1) })
+    });
+    // Without keys, it gets nothing.
+    assert_eq!(fixture.send(alice.write_to(bob.id(), &[1], 2)), Sent::NotFound);
+    fixture.put_keys(new, some_keys());
+    assert_eq!(fixture.send(alice.write(&bob, 3)), devices_differ(&[], &[2]));
+    let stale = Sent::Mismatched(Mismatch::Stale(vec![device_id(1)]));
+    // Also what was accepted for the old device.
+    for timestamp in [1, 4] {
+        assert_eq!(fixture.send(alice.write_to(bob.id(), &[1], timestamp)), stale);
+    }
+    assert!(fixture.queue(new).is_empty());
+    let mut submission = alice.write_to(bob.id(), &[1], 4);
+    submission.messages[0].registration_id = Some(99);
+    assert_eq!(fixture.send(submission), stored(&[new]));
+}
+
+pub(super) fn a_message_for_a_removed_linked_device_is_not_for_its_successor(
+    fixture: &mut Fixture<'_>,
+) {
+    let [alice, bob] = alice_and_bob(fixture, 2);
+    let (first, second) = (bob.devices[0].0, bob.devices[1].0);
+    assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[first, second]));
+    let (account, again) =
+        (bob.account.key, DeviceColumns { registration_id: 77, ..new_device(2) });
+    let new = fixture.rows(move |rows| {
+        rows.delete_device(second)?;
+        let new = rows.insert_device(account, &again)?;
+        rows.put_keys(new, &some_keys())?;
+        Ok(new)
+    });
+    let stale = Sent::Mismatched(Mismatch::Stale(vec![device_id(2)]));
+    for timestamp in [1, 2] {
+        assert_eq!(fixture.send(alice.write(&bob, timestamp)), stale);
+    }
+    // Neither of the devices has got a part of it.
+    assert_eq!((fixture.timestamps(first), fixture.timestamps(new)), (vec![1], Vec::new()));
+    let mut submission = alice.write(&bob, 2);
+    submission.messages[1].registration_id = Some(77);
+    assert_eq!(fixture.send(submission), stored(&[first, new]));
+    assert_eq!(fixture.bundle(&bob.id(), Some(2)).unwrap().devices[0].registration_id, 77);
+}
+
 pub(super) fn devices_that_cannot_receive_need_no_message(fixture: &mut Fixture<'_>) {
     let [alice, mut bob] = alice_and_bob(fixture, 1);
     let silent = |number| DeviceColumns { fetches_messages: false, ..new_device(number) };

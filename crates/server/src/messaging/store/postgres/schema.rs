@@ -4,7 +4,7 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(super) const STEPS: [&str; 3] = [
+pub(in crate::messaging::store) const STEPS: [&str; 3] = [
     "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),

@@ -14,7 +14,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// What creates each version from the one before. Times are milliseconds since 1970.
-const STEPS: [&str; 3] = [
+pub(in crate::messaging::store) const STEPS: [&str; 3] = [
     "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
