@@ -1,5 +1,5 @@
 //! End-to-end encrypted messaging without I/O, compatible with libsignal's session versions 3
-//! (X3DH) and 4 (PQXDH).
+//! (X3DH) and 4 (PQXDH), the latter with or without the post-quantum ratchet.
 //!
 //! This crate uses no socket, file, clock or randomness source of its own. State that must survive
 //! a restart is returned as plain data, and the caller stores it. The protocols are the ones that Signal

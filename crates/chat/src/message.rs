@@ -20,7 +20,11 @@ pub struct SignalMessage {
     pub(crate) ratchet_key: PublicKey,
     pub(crate) counter: u32,
     pub(crate) ciphertext: Vec<u8>,
+    /// The field of the post-quantum ratchet; empty if there is none.
+    pub(crate) spqr: Vec<u8>,
     pub(crate) route: Option<[u8; ROUTE]>,
+    /// Whether it came inside a [`PreKeySignalMessage`].
+    pub(crate) is_first: bool,
     /// The MAC's input, apart from the identities.
     signed: Vec<u8>,
     mac: [u8; MAC],
@@ -47,6 +51,8 @@ impl SignalMessage {
             ratchet_key: PublicKey::decode(&key)?,
             counter,
             ciphertext,
+            spqr: proto.spqr.unwrap_or_default(),
+            is_first: false,
             route: route.map_err(|_| MessageError::Malformed)?,
             signed: signed.to_vec(),
             mac: *mac,
@@ -66,18 +72,20 @@ impl SignalMessage {
 }
 
 /// The fields that [`seal`] writes in addition to the plaintext.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Header<'a> {
     pub(crate) version: Version,
     pub(crate) ratchet_key: &'a PublicKey,
     pub(crate) counter: u32,
     pub(crate) previous_counter: u32,
+    /// The field of the post-quantum ratchet, if the session has one.
+    pub(crate) spqr: Option<Vec<u8>>,
     pub(crate) route: Option<Route>,
 }
 
 /// Encrypts and authenticates one message from `sender` to `recipient`.
 pub(crate) fn seal(
-    header: &Header<'_>,
+    header: Header<'_>,
     keys: &MessageKeys,
     sender: &PublicKey,
     recipient: &PublicKey,
@@ -90,6 +98,7 @@ pub(crate) fn seal(
         counter: Some(header.counter),
         previous_counter: Some(header.previous_counter),
         ciphertext: Some(ciphertext),
+        spqr: header.spqr,
         route: header.route.map(|route| route.to_wire().to_vec()),
     };
     let mut bytes = with_version(header.version, &fields, MAC);
@@ -138,7 +147,8 @@ impl PreKeySignalMessage {
             (Version::Pqxdh, Some(id), Some(bytes)) => Some((id, KemCiphertext::decode(&bytes)?)),
             _ => return Err(MessageError::Malformed),
         };
-        let message = SignalMessage::decode(&message)?;
+        let mut message = SignalMessage::decode(&message)?;
+        message.is_first = true;
         if message.version != version {
             return Err(MessageError::Malformed);
         }
@@ -276,7 +286,8 @@ struct SignalFields {
     previous_counter: Option<u32>,
     #[prost(bytes = "vec", optional, tag = "4")]
     ciphertext: Option<Vec<u8>>,
-    // Tag 5 belongs to the post-quantum ratchet, which we do not support yet.
+    #[prost(bytes = "vec", optional, tag = "5")]
+    spqr: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "6")]
     route: Option<Vec<u8>>,
 }

@@ -18,6 +18,7 @@ use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
 use crate::ratchet::Ratchet;
 use crate::session::{DecryptError, EncryptError, MAX_SKIP_FIRST, Pending, Session};
+use crate::spqr::Spqr;
 use crate::time::Timestamp;
 use crate::x3dh::{self, ChosenPreKeys, Version};
 
@@ -41,6 +42,8 @@ pub struct SessionRecord {
     archived: VecDeque<Session>,
     /// Whether the device ever had a post-quantum prekey with the accepted identity key: it must then always have one.
     had_post_quantum: bool,
+    /// Whether the device ever used the post-quantum ratchet: sessions that we start must then have it.
+    had_spqr: bool,
 }
 
 /// The identity keys that the sender of a first message may have. Our own key from another account is never accepted.
@@ -131,6 +134,7 @@ impl SessionRecord {
             their_registration_id: theirs.registration_id,
             base_key: initiated.base_key,
             ratchet: Ratchet::initiator(&initiated.agreed.root, signed, rng)?,
+            spqr: initiated.agreed.spqr.map(|key| Spqr::initiator(key, self.had_spqr, rng)),
             pending: Some(pending),
         };
         self.put_in_use(session, Some(&theirs.identity));
@@ -205,6 +209,7 @@ impl SessionRecord {
                 Place::Current => session.skip_limit(route),
                 Place::Archived(_) => session.skip_limit(route).min(archived_steps),
             };
+            let steps = session.steps(message);
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
                     self.promote(place, accepted);
@@ -212,7 +217,7 @@ impl SessionRecord {
                 }
                 Err(error) => {
                     if let Place::Archived(_) = place {
-                        archived_steps = archived_steps.saturating_sub(message.counter);
+                        archived_steps = archived_steps.saturating_sub(steps);
                     }
                     first_error.get_or_insert(error);
                 }
@@ -292,6 +297,8 @@ impl SessionRecord {
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
         self.had_post_quantum = self.is_post_quantum(identity);
+        let mut sessions = self.current.iter().chain(&self.archived);
+        self.had_spqr = sessions.any(|it| it.their_identity == *identity && it.has_spqr());
     }
 
     /// The user has refused this identity key: its sessions are deleted, and the newest other one is used. What the device must
@@ -302,6 +309,7 @@ impl SessionRecord {
         if self.their_identity() == Some(identity) {
             self.current = self.archived.pop_front();
         }
+        self.had_spqr &= self.current.iter().chain(&self.archived).any(Session::has_spqr);
     }
 
     /// Whether a session with this identity key has post-quantum protection.
@@ -320,6 +328,11 @@ impl SessionRecord {
     /// Whether the current session has post-quantum protection.
     pub(crate) fn uses_post_quantum(&self) -> bool {
         self.version() == Some(Version::Pqxdh)
+    }
+
+    /// Whether both sides use the post-quantum ratchet in the current session.
+    pub fn has_post_quantum_ratchet(&self) -> bool {
+        self.current.as_ref().is_some_and(Session::has_spqr)
     }
 
     /// Whether the peer has not yet replied in the current session.
@@ -400,6 +413,7 @@ fn respond(
         their_registration_id: message.registration_id,
         base_key: message.base_key,
         ratchet: Ratchet::responder(agreed.root, signed.pair.clone(), agreed.chain),
+        spqr: agreed.spqr.map(Spqr::responder),
         pending: None,
     })
 }

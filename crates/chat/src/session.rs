@@ -3,6 +3,7 @@
 //! There may be several sessions with one device of a peer; `record.rs` keeps them.
 
 use rand_core::CryptoRngCore;
+use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
 use crate::address::Route;
@@ -12,7 +13,8 @@ use crate::key::{KeyError, PublicKey};
 use crate::message::{
     self, Ciphertext, CiphertextKind, Header, MessageError, Opening, SignalMessage,
 };
-use crate::ratchet::{FindError, Ratchet};
+use crate::ratchet::{self, FindError, Ratchet};
+use crate::spqr::{self, Arrived, Spqr, SpqrError, Step};
 use crate::time::{DAY, Timestamp};
 use crate::x3dh::Version;
 
@@ -26,6 +28,8 @@ pub(crate) struct Session {
     /// The initiator's base key. It is unique, so it identifies the session.
     pub(crate) base_key: PublicKey,
     pub(crate) ratchet: Ratchet,
+    /// The post-quantum ratchet, unless the peer does not have it. Only in version 4.
+    pub(crate) spqr: Option<Spqr>,
     /// The fields that our messages must carry until the peer has replied.
     pub(crate) pending: Option<Pending>,
 }
@@ -54,15 +58,23 @@ impl Session {
             return Err(EncryptError::TooLong(plaintext.len()));
         }
         let (seed, chain) = self.ratchet.next().map_err(|_| EncryptError::NoSession)?;
+        let (spqr, key) = match &mut self.spqr {
+            None => (None, None),
+            Some(spqr) => {
+                let (field, key) = spqr.send().map_err(|_| EncryptError::NoSession)?;
+                (Some(field), key)
+            }
+        };
         let header = Header {
             version: self.version,
             ratchet_key: self.ratchet.ours.public(),
             counter: self.ratchet.sender.index,
             previous_counter: self.ratchet.previous_counter,
+            spqr,
             route: self.pending.as_ref().map(|_| route),
         };
         let (ours, theirs) = (&self.our_identity, &self.their_identity);
-        let bytes = message::seal(&header, &seed.keys(), ours, theirs, plaintext);
+        let bytes = message::seal(header, &seed.keys(key.as_ref()), ours, theirs, plaintext);
         self.ratchet.sender = chain;
         Ok(self.opened_with(registration_id, bytes))
     }
@@ -105,7 +117,10 @@ impl Session {
             return Err(DecryptError::BadMac);
         }
         let (step, seed) = self.ratchet.find(&message.ratchet_key, message.counter, limit)?;
-        let keys = seed.keys();
+        let is_known = !matches!(step, ratchet::Step::DhRatchet { .. });
+        let spqr = self.receive_spqr(message, limit, rng);
+        let (spqr, key) = spqr.map_err(|error| spqr_error(error, is_known))?;
+        let keys = seed.keys(key.as_ref());
         if !message.is_authentic(&keys, &self.their_identity, &self.our_identity) {
             return Err(DecryptError::BadMac);
         }
@@ -115,8 +130,64 @@ impl Session {
         let plaintext = cipher::decrypt(&keys.cipher, &keys.iv, &message.ciphertext)
             .ok_or(DecryptError::BadMac)?;
         self.ratchet.commit(step, rng)?;
+        self.commit_spqr(spqr);
         self.pending = None;
         Ok(plaintext)
+    }
+
+    /// Finds the message's key of the post-quantum ratchet. Changes nothing.
+    fn receive_spqr(
+        &self,
+        message: &SignalMessage,
+        limit: u32,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(Option<Step>, Option<Secret<32>>), SpqrError> {
+        let arrived = Arrived { field: &message.spqr, is_first: message.is_first, limit };
+        match &self.spqr {
+            Some(spqr) => spqr.receive(arrived, rng).map(|(step, key)| (Some(step), key)),
+            None if spqr::is_unused(&message.spqr) => Ok((None, None)),
+            None => Err(SpqrError::NotAgreed),
+        }
+    }
+
+    fn commit_spqr(&mut self, step: Option<Step>) {
+        match step {
+            None => {}
+            Some(Step::FellBack) => self.spqr = None,
+            Some(Step::Received(received)) => {
+                if let Some(spqr) = &mut self.spqr {
+                    spqr.commit(*received);
+                }
+            }
+        }
+    }
+
+    /// Whether both sides use the post-quantum ratchet.
+    pub(crate) fn has_spqr(&self) -> bool {
+        self.spqr.as_ref().is_some_and(Spqr::is_agreed)
+    }
+
+    /// How many derivations it takes at most to find the keys of a message with an unknown ratchet key.
+    pub(crate) fn steps(&self, message: &SignalMessage) -> u32 {
+        let jump = self.spqr.as_ref().map_or(0, |spqr| spqr.jump(&message.spqr));
+        message.counter.saturating_add(jump)
+    }
+
+    /// Number of messages that were skipped and whose seeds or keys are kept.
+    pub(crate) fn skipped_len(&self) -> usize {
+        self.ratchet.skipped_len().max(self.spqr.as_ref().map_or(0, Spqr::skipped_len))
+    }
+
+    /// Deletes the oldest seeds and keys of skipped messages above `max`.
+    pub(crate) fn limit_skipped(&mut self, max: usize) {
+        let mut room = max;
+        for chain in self.ratchet.receivers.iter_mut().rev() {
+            chain.limit_skipped(room);
+            room -= chain.skipped.len();
+        }
+        if let Some(spqr) = &mut self.spqr {
+            spqr.limit_skipped(max);
+        }
     }
 
     /// How many messages one message may skip: many more from another device of our own account, which may
@@ -127,6 +198,28 @@ impl Session {
             && self.our_identity == self.their_identity
             && !self.ratchet.receivers.is_empty();
         if is_ours { MAX_SKIP_OWN_DEVICE } else { MAX_SKIP }
+    }
+}
+
+/// The kinds of errors of the post-quantum ratchet are not distinguished, except those that say that too many messages were
+/// skipped. Whether the message's ratchet key `is_known` shows whether it belongs to this session.
+const fn spqr_error(error: SpqrError, is_known: bool) -> DecryptError {
+    match error {
+        SpqrError::KeyJump(missing) => DecryptError::TooFarAhead(missing),
+        SpqrError::EpochTooOld | SpqrError::KeyTrimmed if is_known => DecryptError::DeletedKey,
+        // Not a duplicate even if that key was used before: the key of the Double Ratchet was not.
+        SpqrError::ChainEnded
+        | SpqrError::CiphertextMac
+        | SpqrError::Decode(_)
+        | SpqrError::Downgrade
+        | SpqrError::EpochTooNew
+        | SpqrError::EpochTooOld
+        | SpqrError::HeaderMac
+        | SpqrError::KeyMismatch
+        | SpqrError::KeyReused
+        | SpqrError::KeyTrimmed
+        | SpqrError::NoKey
+        | SpqrError::NotAgreed => DecryptError::BadMac,
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Agreed {
     pub(crate) version: Version,
     pub(crate) root: RootKey,
     pub(crate) chain: ChainKey,
+    /// The first key of the post-quantum ratchet; only in version 4.
+    pub(crate) spqr: Option<Secret<32>>,
 }
 
 /// The initiator's result, including the data to send to the responder.
@@ -142,8 +144,16 @@ impl Secrets {
             Version::X3dh => X3DH_INFO,
             Version::Pqxdh => PQXDH_INFO,
         };
-        let (root, chain) = halves(&hkdf(&[0; 32], &self.0, info));
-        Agreed { version, root: RootKey(root), chain: ChainKey { key: chain, index: 0 } }
+        // The first 64 bytes do not depend on how many follow.
+        let derived = hkdf::<96>(&[0; 32], &self.0, info);
+        let (root, chain) = halves(derived.first_chunk().unwrap_or(&[0; 64]));
+        let last = Secret::new(*Zeroizing::new(*derived.last_chunk().unwrap_or(&[0; 32])));
+        Agreed {
+            version,
+            root: RootKey(root),
+            chain: ChainKey { key: chain, index: 0 },
+            spqr: (version == Version::Pqxdh).then_some(last),
+        }
     }
 }
 

@@ -63,9 +63,10 @@ fn finish(mut mac: Hmac<Sha256>, label: u8) -> Secret<32> {
 pub(crate) struct MessageSeed(pub(crate) Secret<32>);
 
 impl MessageSeed {
-    /// Derives the keys of the message.
-    pub(crate) fn keys(&self) -> MessageKeys {
-        let okm = hkdf::<80>(&[0; 32], self.0.expose(), b"WhisperMessageKeys");
+    /// Derives the keys of the message, also from its key of the post-quantum ratchet, if there is one.
+    pub(crate) fn keys(&self, post_quantum: Option<&Secret<32>>) -> MessageKeys {
+        let salt = post_quantum.map_or(&[0; 32], Secret::expose);
+        let okm = hkdf::<80>(salt, self.0.expose(), b"WhisperMessageKeys");
         let mut keys =
             MessageKeys { cipher: Secret::new([0; 32]), mac: Secret::new([0; 32]), iv: [0; 16] };
         if let Some((secrets, iv)) = okm.split_first_chunk::<64>() {
@@ -105,7 +106,7 @@ mod tests {
         let key = hex("8ab72d6f4cc5ac0d387eaf463378ddb28edd07385b1cb01250c715982e7ad48f");
         let chain = ChainKey { key: Secret::new(key), index: 0 };
         let (seed, next) = chain.step().unwrap();
-        let keys = seed.keys();
+        let keys = seed.keys(None);
         let cipher = hex("bf51e9d75e0e31031051f82a2491ffc084fa298b7793bd9db620056febf45217");
         assert_eq!(*keys.cipher.expose(), cipher);
         let mac = hex("c6c77d6a73a354337a56435e34607dfe48e3ace14e77314dc6abc172e7a7030b");

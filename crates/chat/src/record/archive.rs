@@ -27,8 +27,8 @@ impl SessionRecord {
         self.current = Some(session);
     }
 
-    /// Adds a session that the peer has started. It becomes the current one, but never replaces one with post-quantum
-    /// protection by one without it: a server that removed our post-quantum keys could choose the weaker one. Its
+    /// Adds a session that the peer has started. It becomes the current one, but never replaces one with more
+    /// post-quantum protection by one with less: a server that removed our post-quantum keys could choose the weaker one. Its
     /// messages can be read in any case.
     pub(super) fn add_started(&mut self, session: Session, accepted: Option<&PublicKey>) {
         if self.current.as_ref().is_some_and(|current| is_downgrade(current, &session)) {
@@ -38,17 +38,21 @@ impl SessionRecord {
         }
     }
 
-    /// Remembers that the device has post-quantum keys, if a session shows that. Whoever controls the server can start
-    /// sessions with other identity keys, so these say nothing about the device.
+    /// Remembers that the device has post-quantum keys and the post-quantum ratchet, if a session shows that. Whoever
+    /// controls the server can start sessions with other identity keys, so these say nothing about the device.
     fn pin_post_quantum(&mut self, session: &Session, accepted: Option<&PublicKey>) {
-        self.had_post_quantum |=
-            session.version == Version::Pqxdh && !is_foreign(session, accepted);
+        if !is_foreign(session, accepted) {
+            self.had_post_quantum |= session.version == Version::Pqxdh;
+            self.had_spqr |= session.has_spqr();
+        }
     }
 
-    /// Makes an archived session the current one, because it has just decrypted a message. A session without post-quantum
-    /// protection never replaces one with it: a server that held a message back could choose the weaker one. `accepted` is
+    /// Makes an archived session the current one, because it has just decrypted a message. A session with less post-quantum
+    /// protection never replaces one with more: a server that held a message back could choose the weaker one. `accepted` is
     /// the identity key whose late messages are kept before others.
     pub(super) fn promote(&mut self, place: Place, accepted: Option<&PublicKey>) {
+        self.had_spqr |=
+            self.at(place).is_some_and(|it| it.has_spqr() && !is_foreign(it, accepted));
         if let Place::Archived(index) = place
             && let Some(session) = self.archived.remove(index)
         {
@@ -88,14 +92,14 @@ impl SessionRecord {
 
     /// Number of messages that were skipped and whose seeds are kept.
     pub(crate) fn skipped_len(&self) -> usize {
-        self.current.iter().chain(&self.archived).map(|session| session.ratchet.skipped_len()).sum()
+        self.current.iter().chain(&self.archived).map(Session::skipped_len).sum()
     }
 
     /// The same of sessions with another identity key than `accepted`: whoever controls the server can start them.
     pub(crate) fn foreign_skipped_len(&self, accepted: Option<&PublicKey>) -> usize {
         let sessions = self.current.iter().chain(&self.archived);
         let foreign = sessions.filter(|session| is_foreign(session, accepted));
-        foreign.map(|session| session.ratchet.skipped_len()).sum()
+        foreign.map(Session::skipped_len).sum()
     }
 
     /// Deletes the oldest seeds of skipped messages above `max`: first those of sessions with another identity key than
@@ -105,10 +109,8 @@ impl SessionRecord {
         for foreign in [false, true] {
             let sessions = self.current.iter_mut().chain(&mut self.archived);
             for session in sessions.filter(|session| is_foreign(session, accepted) == foreign) {
-                for chain in session.ratchet.receivers.iter_mut().rev() {
-                    chain.limit_skipped(room);
-                    room -= chain.skipped.len();
-                }
+                session.limit_skipped(room);
+                room -= session.skipped_len();
             }
         }
     }
@@ -120,8 +122,8 @@ fn is_foreign(session: &Session, accepted: Option<&PublicKey>) -> bool {
 }
 
 fn is_downgrade(from: &Session, to: &Session) -> bool {
-    let is_weaker = from.version == Version::Pqxdh && to.version == Version::X3dh;
-    is_weaker && from.their_identity == to.their_identity
+    let protection = |session: &Session| (session.version == Version::Pqxdh, session.has_spqr());
+    protection(to) < protection(from) && from.their_identity == to.their_identity
 }
 
 /// Maximum number of sessions kept for late messages, the same as in deployed clients.

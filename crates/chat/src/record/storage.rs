@@ -16,6 +16,7 @@ use crate::ratchet::{
     ChainKey, MAX_RECEIVERS, MAX_SKIPPED, MessageSeed, Ratchet, ReceiverChain, RootKey,
 };
 use crate::session::{Pending, Session};
+use crate::spqr::{DamagedSpqr, Spqr};
 use crate::time::Timestamp;
 use crate::x3dh::Version;
 
@@ -31,7 +32,8 @@ impl SessionRecord {
     }
 
     fn flags(&self) -> u8 {
-        u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1
+        let had_spqr = if self.had_spqr { HAD_SPQR } else { 0 };
+        u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1 | had_spqr
     }
 
     /// Updates the rows of the archived sessions. Reports each changed row with its new value, and `None` for a row to
@@ -94,14 +96,19 @@ impl SessionRecord {
         let count = usize::from(reader.u8()?);
         let mut archived = VecDeque::new();
         for _ in 0..count {
-            archived.push_back(session(&mut reader, flags & DELETED_SEEDS != 0)?);
+            archived.push_back(session(&mut reader, flags)?);
         }
         let current = if flags & 1 == 1 { archived.pop_front() } else { None };
         let lacks_current = flags & 1 == 1 && current.is_none();
-        if flags > 7 || lacks_current || archived.len() > MAX_ARCHIVED + 1 || !reader.is_empty() {
+        if flags > ALL_FLAGS
+            || lacks_current
+            || archived.len() > MAX_ARCHIVED + 1
+            || !reader.is_empty()
+        {
             return Err(StoredRecordError::Damaged);
         }
-        Ok(Self { current, archived, had_post_quantum: flags & 2 == 2 })
+        let (had_post_quantum, had_spqr) = (flags & 2 == 2, flags & HAD_SPQR != 0);
+        Ok(Self { current, archived, had_post_quantum, had_spqr })
     }
 }
 
@@ -124,6 +131,12 @@ impl From<TooShort> for StoredRecordError {
 
 impl From<KeyError> for StoredRecordError {
     fn from(_: KeyError) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<DamagedSpqr> for StoredRecordError {
+    fn from(_: DamagedSpqr) -> Self {
         Self::Damaged
     }
 }
@@ -153,7 +166,8 @@ impl ArchivedRow {
             number,
             ratchet_key: *ratchet.ours.public(),
             counters: counters.sum(),
-            skipped: ratchet.skipped_len(),
+            // Both, because either may change alone.
+            skipped: ratchet.skipped_len() + session.spqr.as_ref().map_or(0, Spqr::skipped_len),
         }
     }
 
@@ -173,9 +187,12 @@ fn encode<'a>(
         session.ratchet.receivers.iter().any(|receiver| receiver.deleted_before > 0)
     });
     out.u8(FORMAT);
-    out.u8(flags | if has_deleted { DELETED_SEEDS } else { 0 });
+    let has_spqr = sessions.clone().any(|session| session.spqr.is_some());
+    let deleted = if has_deleted { DELETED_SEEDS } else { 0 };
+    let flags = flags | deleted | if has_spqr { HAS_SPQR } else { 0 };
+    out.u8(flags);
     out.count(sessions.clone().count());
-    sessions.for_each(|session| out.session(session, has_deleted));
+    sessions.for_each(|session| out.session(session, flags));
     debug_assert!(out.0.len() <= room, "the record outgrew its room");
     out.0
 }
@@ -183,7 +200,8 @@ fn encode<'a>(
 /// An upper bound for the encoded size of a session.
 fn size(session: &Session) -> usize {
     let ratchet = &session.ratchet;
-    FIXED + ratchet.receivers.len() * CHAIN + ratchet.skipped_len() * SEED
+    let spqr = session.spqr.as_ref().map_or(0, Spqr::stored_size);
+    FIXED + ratchet.receivers.len() * CHAIN + ratchet.skipped_len() * SEED + spqr
 }
 
 /// Appends fields to secret bytes.
@@ -221,16 +239,22 @@ impl Writer {
         self.u32(id.unwrap_or_default());
     }
 
-    fn session(&mut self, session: &Session, has_deleted: bool) {
+    fn session(&mut self, session: &Session, flags: u8) {
         self.u8(session.version.number());
         self.key(&session.our_identity);
         self.key(&session.their_identity);
         self.u32(session.their_registration_id);
         self.key(&session.base_key);
-        self.ratchet(&session.ratchet, has_deleted);
+        self.ratchet(&session.ratchet, flags & DELETED_SEEDS != 0);
         self.u8(session.pending.is_some().into());
         if let Some(pending) = &session.pending {
             self.pending(pending);
+        }
+        if flags & HAS_SPQR != 0 {
+            self.u8(session.spqr.is_some().into());
+            if let Some(spqr) = &session.spqr {
+                spqr.write(&mut self.0);
+            }
         }
     }
 
@@ -287,21 +311,30 @@ fn optional_id(reader: &mut Reader<'_>) -> Result<Option<u32>, StoredRecordError
     }
 }
 
-fn session(reader: &mut Reader<'_>, has_deleted: bool) -> Result<Session, StoredRecordError> {
+fn session(reader: &mut Reader<'_>, flags: u8) -> Result<Session, StoredRecordError> {
     let version = Version::from_number(reader.u8()?).ok_or(StoredRecordError::Damaged)?;
-    Ok(Session {
+    let mut session = Session {
         version,
         our_identity: key(reader)?,
         their_identity: key(reader)?,
         their_registration_id: reader.u32_be()?,
         base_key: key(reader)?,
-        ratchet: ratchet(reader, has_deleted)?,
+        ratchet: ratchet(reader, flags & DELETED_SEEDS != 0)?,
         pending: match reader.u8()? {
             0 => None,
             1 => Some(pending(reader)?),
             _ => return Err(StoredRecordError::Damaged),
         },
-    })
+        spqr: None,
+    };
+    if flags & HAS_SPQR != 0 {
+        session.spqr = match reader.u8()? {
+            0 => None,
+            1 => Some(Spqr::read(reader)?),
+            _ => return Err(StoredRecordError::Damaged),
+        };
+    }
+    Ok(session)
 }
 
 fn ratchet(reader: &mut Reader<'_>, has_deleted: bool) -> Result<Ratchet, StoredRecordError> {
@@ -357,6 +390,15 @@ const FORMAT: u8 = 1;
 
 /// A flag: each receiving chain says which seeds of skipped messages were deleted.
 const DELETED_SEEDS: u8 = 4;
+
+/// A flag: after each session, it says whether there is a post-quantum ratchet, and which.
+const HAS_SPQR: u8 = 8;
+
+/// A flag: the device has used the post-quantum ratchet.
+const HAD_SPQR: u8 = 16;
+
+/// All flags that we know.
+const ALL_FLAGS: u8 = 31;
 
 /// An upper bound for the size of a session without its receiving chains.
 const FIXED: usize = 2048;

@@ -1,5 +1,7 @@
 //! Stored records.
 
+mod post_quantum;
+
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_kit::Secret;
@@ -8,6 +10,7 @@ use super::*;
 use crate::kem::KemKeyPair;
 use crate::key::PrivateKey;
 use crate::ratchet::{ChainKey, RootKey};
+use crate::spqr::Spqr;
 
 /// A record with every possible part.
 fn full() -> SessionRecord {
@@ -36,6 +39,8 @@ fn full() -> SessionRecord {
             their_registration_id: 11,
             base_key: *KeyPair::random(&mut rng).public(),
             ratchet,
+            spqr: (version == Version::Pqxdh)
+                .then(|| Spqr::initiator(Secret::new([3; 32]), true, &mut rng)),
             pending: Some(pending),
         };
         record.put_in_use(session, None);
