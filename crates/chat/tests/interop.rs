@@ -1,6 +1,6 @@
 //! Interoperability with npm's `@signalapp/libsignal-client`, which runs in its own process: 0.22.0
-//! supports only X3DH, 0.72.1 also PQXDH. `scripts/peers` installs both; without `WORMHOLE_PEERS`
-//! these tests are skipped, except under `CI`.
+//! supports only X3DH, 0.72.1 also PQXDH, and 0.103.0 only PQXDH with the post-quantum ratchet. `scripts/peers` installs them;
+//! without `WORMHOLE_PEERS` these tests are skipped, except under `CI`.
 
 #![cfg(not(target_family = "wasm"))] // starts programs
 #![expect(
@@ -32,7 +32,10 @@ const X3DH_ONLY: &str = "0.22.0";
 /// The last version that supports sessions of both kinds.
 const BOTH: &str = "0.72.1";
 
-/// Our address of the peer, and its address of us.
+/// A version that demands the post-quantum ratchet.
+const RATCHET: &str = "0.103.0";
+
+/// Our address of the peer.
 const THEM: u8 = 2;
 
 /// A running peer.
@@ -48,7 +51,8 @@ impl Peer {
         let modules = modules(version)?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/libsignal-peer.mjs");
         let mut command = Command::new("node");
-        command.arg(script).arg(modules).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(script).arg(modules).arg(address(THEM).account.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let requests = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
@@ -170,13 +174,15 @@ fn met(version: &str, with: With, we_begin: bool) -> Option<(Person, Peer)> {
     Some((us, peer))
 }
 
-const KINDS: [(&str, With); 6] = [
+const KINDS: [(&str, With); 8] = [
     (X3DH_ONLY, X3DH),
     (X3DH_ONLY, NO_ONE_TIME),
     (BOTH, X3DH),
     (BOTH, NO_ONE_TIME),
     (BOTH, PQXDH),
     (BOTH, With { one_time: false, kem: true }),
+    (RATCHET, PQXDH),
+    (RATCHET, With { one_time: false, kem: true }),
 ];
 
 #[test]
@@ -217,7 +223,7 @@ fn a_session_that_the_peer_begins_is_understood() {
 
 #[test]
 fn sessions_begun_at_the_same_moment_become_one() {
-    for (version, with) in [(X3DH_ONLY, X3DH), (BOTH, PQXDH)] {
+    for (version, with) in [(X3DH_ONLY, X3DH), (BOTH, PQXDH), (RATCHET, PQXDH)] {
         let Some((mut us, mut peer)) = met(version, with, true) else { return };
         peer.begin(us.address, &us.bundle(with));
         let (ours, theirs) = (us.write(address(THEM), b"ours"), peer.write(us.address, b"theirs"));
@@ -239,6 +245,8 @@ fn five_hundred_messages_in_random_order_arrive_once_each() {
         (X3DH_ONLY, X3DH, false),
         (BOTH, PQXDH, true),
         (BOTH, PQXDH, false),
+        (RATCHET, PQXDH, true),
+        (RATCHET, PQXDH, false),
     ] {
         let Some((mut us, mut peer)) = met(version, with, we_begin) else { return };
         let (mut late, mut arrived) = (Vec::new(), Vec::new());
@@ -267,9 +275,49 @@ fn five_hundred_messages_in_random_order_arrive_once_each() {
             late = sent;
         }
         assert_eq!(arrived.len(), 500);
+        let has_ratchet = us.sessions[&address(THEM)].has_post_quantum_ratchet();
+        assert_eq!(has_ratchet, version == RATCHET);
         for (ours, _, sent) in arrived.iter().rev().take(50) {
             refuse(&mut us, &mut peer, *ours, sent);
         }
+    }
+}
+
+/// 600 messages exchange six keys.
+#[test]
+fn a_long_conversation_renews_the_post_quantum_keys() {
+    for we_begin in [true, false] {
+        let Some((mut us, mut peer)) = met(RATCHET, PQXDH, we_begin) else { return };
+        for number in 0..300_u32 {
+            let text = number.to_be_bytes();
+            for ours in [we_begin, !we_begin] {
+                if ours {
+                    let sent = us.write(address(THEM), &text);
+                    assert_eq!(peer.read(us.address, &sent).unwrap(), text);
+                } else {
+                    let sent = peer.write(us.address, &text);
+                    assert_eq!(us.read(address(THEM), &sent).unwrap(), text);
+                }
+            }
+            us.restart();
+        }
+        assert!(us.sessions[&address(THEM)].has_post_quantum_ratchet());
+    }
+}
+
+/// Once such a peer has used the ratchet, later sessions are protected by it from the first message.
+#[test]
+fn a_later_session_demands_the_ratchet() {
+    let Some((mut us, mut peer)) = met(RATCHET, PQXDH, true) else { return };
+    for _ in 0..2 {
+        let sent = us.write(address(THEM), b"ours");
+        assert_eq!(peer.read(us.address, &sent).unwrap(), b"ours");
+        let sent = peer.write(us.address, b"theirs");
+        assert_eq!(us.read(address(THEM), &sent).unwrap(), b"theirs");
+        let bundle = peer.bundle(PQXDH).verify().unwrap();
+        let record = us.sessions.get_mut(&address(THEM)).unwrap();
+        record.initiate(&us.identity, &bundle, us.now, &mut us.rng).unwrap();
+        assert!(record.has_post_quantum_ratchet());
     }
 }
 
@@ -308,7 +356,7 @@ fn refuse(us: &mut Person, peer: &mut Peer, ours: bool, sent: &Ciphertext) {
 
 #[test]
 fn our_signatures_hold_there_and_theirs_here() {
-    for version in [X3DH_ONLY, BOTH] {
+    for version in [X3DH_ONLY, BOTH, RATCHET] {
         let Some(mut peer) = Peer::start(version) else { return };
         for number in 0..32 {
             let us = Person::new(number);

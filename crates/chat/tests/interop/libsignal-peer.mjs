@@ -1,7 +1,7 @@
 // A peer around npm's @signalapp/libsignal-client, for crates/chat/tests/interop.rs: it reads one JSON request per
 // line and writes one JSON answer per line. Byte strings are base64. It keeps everything in memory until standard input ends.
 //
-//   node libsignal-peer.mjs PATH/TO/node_modules
+//   node libsignal-peer.mjs PATH/TO/node_modules ACCOUNT
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
@@ -56,6 +56,8 @@ const signed = store(signal.SignedPreKeyStore, signal.SignedPreKeyRecord, 'saveS
 const kyber = store(signal.KyberPreKeyStore, signal.KyberPreKeyRecord, 'saveKyberPreKey', 'getKyberPreKey');
 
 const peer = (request) => signal.ProtocolAddress.new(request.peer, 1);
+// New versions also want to know our own address.
+const own = signal.signalDecrypt.length >= 5 ? [signal.ProtocolAddress.new(process.argv[3], 1)] : [];
 let nextId = 1;
 
 const operations = {
@@ -93,12 +95,12 @@ const operations = {
       signed.id, key(signed.key), bytes(signed.signature), key(request.bundle.identity),
     ];
     if (kem) values.push(kem.id, signal.KEMPublicKey.deserialize(bytes(kem.key)), bytes(kem.signature));
-    await signal.processPreKeyBundle(signal.PreKeyBundle.new(...values), peer(request), sessions, identities);
+    await signal.processPreKeyBundle(signal.PreKeyBundle.new(...values), peer(request), ...own, sessions, identities);
     return {};
   },
 
   async encrypt(request) {
-    const sent = await signal.signalEncrypt(bytes(request.plaintext), peer(request), sessions, identities);
+    const sent = await signal.signalEncrypt(bytes(request.plaintext), peer(request), ...own, sessions, identities);
     return { first: sent.type() === signal.CiphertextMessageType.PreKey, message: text(sent.serialize()) };
   },
 
@@ -107,8 +109,8 @@ const operations = {
     const stores = [oneTime, signed, kyber].filter((store) => store);
     const plaintext = request.first
       ? await signal.signalDecryptPreKey(
-          signal.PreKeySignalMessage.deserialize(message), peer(request), sessions, identities, ...stores)
-      : await signal.signalDecrypt(signal.SignalMessage.deserialize(message), peer(request), sessions, identities);
+          signal.PreKeySignalMessage.deserialize(message), peer(request), ...own, sessions, identities, ...stores)
+      : await signal.signalDecrypt(signal.SignalMessage.deserialize(message), peer(request), ...own, sessions, identities);
     return { plaintext: text(plaintext) };
   },
 
