@@ -146,6 +146,8 @@ pub(crate) struct Device {
     /// Inputs in transit to the client.
     inputs: VecDeque<ClientInput>,
     pub(crate) accepted: BTreeMap<Timestamp, (AccountId, String)>,
+    /// Messages that were cancelled: they may have been sent before.
+    pub(crate) cancelled: BTreeSet<Timestamp>,
     /// Texts that the client received, which may or may not be durable.
     tried: VecDeque<String>,
     pub(crate) events: Vec<ClientEvent>,
@@ -192,6 +194,7 @@ impl World {
             inbox: Vec::new(),
             inputs: VecDeque::new(),
             accepted: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
             tried: VecDeque::new(),
             events: Vec::new(),
         };
@@ -226,7 +229,17 @@ impl World {
                     self.input(which, input);
                 }
             }
+            8 if self.chance(16) => self.cancel(which),
             _ => self.output(which),
+        }
+    }
+
+    /// A person cancels the newest message that waits.
+    fn cancel(&mut self, which: usize) {
+        let newest = self.devices[which].client.outbox().last();
+        if let Some((timestamp, _)) = newest {
+            self.devices[which].cancelled.insert(timestamp);
+            self.input(which, ClientInput::Cancel(timestamp));
         }
     }
 
