@@ -207,7 +207,11 @@ pub(super) async fn kill_while_clients_send(mut servers: Vec<Server>, kills: u32
     assert!(senders.iter().all(|sender| !sender.is_finished()), "a client has stopped");
     senders.iter().for_each(tokio::task::JoinHandle::abort);
     let accepted = world.accepted.lock().unwrap().len();
-    println!("{kills} kills, {accepted} messages");
+    let (distinct, times) = {
+        let arrived = world.arrived.lock().unwrap();
+        (arrived.len(), arrived.values().sum::<u32>())
+    };
+    println!("{kills} kills, {accepted} messages accepted, {distinct} arrived, {times} deliveries");
     assert!(accepted >= usize::try_from(kills).unwrap(), "{accepted} messages");
 }
 
