@@ -294,7 +294,7 @@ const MAX_SKIP: u32 = 25_000;
 pub(crate) const MAX_SKIP_FIRST: u32 = 2_000;
 
 /// Maximum for a message of another device of our own. Deployed clients have no limit there, but the MAC can only be
-/// checked after the jump, so anyone could make us count to 2^32. This many steps take about 100 ms on a slow processor.
+/// checked after the jump, so anyone could make us count to 2^32. It takes about 200 ms in a development build.
 const MAX_SKIP_OWN_DEVICE: u32 = 100_000;
 
 /// Milliseconds for which a session is used for sending without a reply, the same as in deployed
