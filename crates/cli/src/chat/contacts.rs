@@ -42,11 +42,38 @@ async fn rename(
     name: &str,
     console: &mut Console,
 ) -> Result<Contact> {
+    check_name(&contact, name, client, console).await?;
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let named = client.name_contact(contact.account, name.clone());
     let named = console.unless_interrupted(named).await?;
     named.map_err(|error| explain::ended(&error))?;
     Ok(Contact { name, ..contact })
+}
+
+/// Whether a name can be used as WHO.
+///
+/// # Errors
+/// It looks like a number or an account id, or another person has it.
+async fn check_name(
+    contact: &Contact,
+    name: &str,
+    client: &Client,
+    console: &mut Console,
+) -> Result<()> {
+    let shown = printable::line(name);
+    if name.starts_with('+') || name.parse::<Destination>().is_ok() {
+        let why = format!("--name: '{shown}' looks like a phone number or an account id");
+        return Err(Failure::usage(why).into());
+    }
+    let people = People::new(client, console).await?;
+    let is_same = |it: &&Contact| it.name.as_deref() == Some(name) && it.account != contact.account;
+    match people.others().find(is_same) {
+        Some(other) => {
+            let why = format!("--name: you have given the name '{shown}' to {}", other.account);
+            Err(Failure::usage(why).hint("use another name").into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Accepts that a number leads to another account now.

@@ -170,6 +170,21 @@ fn a_message_to_an_unknown_number_or_without_a_server_is_explained() {
 }
 
 #[test]
+fn a_name_leads_to_one_person() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let _bob = service.registered("bob", BOB, "com.example.one");
+    let _carol = service.registered("carol", "+14155550103", "com.example.one");
+    alice.succeed(&["contacts", BOB, "--name", "Bob"]);
+    let again = alice.run(&["contacts", "+14155550103", "--name", "Bob"]);
+    again.failed(2, "--name: you have given the name 'Bob' to ");
+    alice.run(&["contacts", BOB, "--name", "+1 Bob"]).failed(2, "looks like a phone number");
+    alice.succeed(&["contacts", BOB, "--name", "Bob"]);
+    alice.succeed(&["contacts", BOB, "--name", ""]);
+    alice.succeed(&["contacts", "+14155550103", "--name", "Bob"]);
+}
+
+#[test]
 fn hints_name_the_account_of_the_command() {
     let service = Service::new();
     let alice = service.person("alice");
