@@ -45,6 +45,11 @@ impl Keepalive {
         self.asked = false;
     }
 
+    /// When bytes last arrived.
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// The peer acknowledged something: the connection is useful.
     pub(super) const fn on_progress(&mut self) {
         self.patience = MIN_PATIENCE;

@@ -11,16 +11,22 @@ use crate::transit::hint::Hint;
 #[non_exhaustive]
 pub enum DilationMessage {
     /// Starts: announces the side, which decides who leads.
-    Please(DilationSide),
+    Please {
+        /// The side.
+        side: DilationSide,
+        /// Whether the sender understands [`Lost`](Self::Lost) and [`Leaving`](Self::Leaving), and may be told to
+        /// reconnect at any time.
+        extended: bool,
+    },
     /// Where the sender can be reached. A list adds to earlier lists of the same generation.
     Hints(Vec<Hint>),
     /// From the leader: the connection is lost, start the next generation.
     Reconnect,
     /// From the follower: the next generation has started.
     Reconnecting,
-    /// From a follower of this project: the connection is lost, and the leader may not know that. Others ignore it.
+    /// From a follower to a leader of this project: the connection is lost, and the leader may not know that.
     Lost,
-    /// From a peer of this project: it leaves, and needs no further connection. Others ignore it.
+    /// To a peer of this project: the sender leaves, and needs no further connection.
     Leaving,
     /// Another type, which is ignored.
     Unknown,
@@ -37,7 +43,9 @@ impl DilationMessage {
         Ok(match kind {
             "please" => {
                 let side = value.get("side").and_then(Value::as_str).ok_or(MALFORMED)?;
-                Self::Please(DilationSide::parse(side).ok_or(MALFORMED)?)
+                let side = DilationSide::parse(side).ok_or(MALFORMED)?;
+                let extended = value.get(EXTENDED).and_then(Value::as_bool).unwrap_or(false);
+                Self::Please { side, extended }
             }
             "connection-hints" => {
                 Self::Hints(Hint::parse_list(value.get("hints").unwrap_or(&Value::Null)))
@@ -53,8 +61,12 @@ impl DilationMessage {
     /// Encodes the message.
     pub fn encode(&self) -> Vec<u8> {
         let value = match self {
-            Self::Please(side) => {
+            Self::Please { side, extended: false } => {
                 json!({ "type": "please", "side": side.as_str(), "use-version": VERSION })
+            }
+            Self::Please { side, extended: true } => {
+                let side = side.as_str();
+                json!({ "type": "please", "side": side, "use-version": VERSION, EXTENDED: true })
             }
             Self::Hints(hints) => {
                 json!({ "type": "connection-hints", "hints": Hint::encode_list(hints) })
@@ -79,6 +91,9 @@ const MALFORMED: MalformedDilationMessage = MalformedDilationMessage;
 /// The version of the protocol, as in `can-dilate`.
 pub(super) const VERSION: &str = "ged";
 
+/// A key of `please` that other clients ignore.
+const EXTENDED: &str = "wormhole-extensions";
+
 const LOST: &str = "connection-lost";
 const LEAVING: &str = "leaving";
 
@@ -94,7 +109,8 @@ mod tests {
     fn messages_survive_encoding_and_decoding() {
         let side = DilationSide::leading(&mut ChaCha8Rng::seed_from_u64(1));
         for message in [
-            DilationMessage::Please(side),
+            DilationMessage::Please { side: side.clone(), extended: false },
+            DilationMessage::Please { side, extended: true },
             DilationMessage::Hints(vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))]),
             DilationMessage::Reconnect,
             DilationMessage::Reconnecting,

@@ -38,7 +38,7 @@ use crate::transit::{Hint, RelayHint, Route, Target};
 /// | `ExpectPlease` | `please` | hints | `Connecting` |
 /// | `Connecting` | hints | connections | same |
 /// | `Connecting` | a link is chosen | `Connected`, all unacknowledged records | `Connected` |
-/// | `Connected` | link lost, we lead | `reconnect` | `ExpectReconnecting` |
+/// | `Connected` | link lost, we lead | `reconnect`, perhaps later | `ExpectReconnecting` |
 /// | `Connected` | link lost, we follow | `connection-lost` | `ExpectReconnect` |
 /// | `ExpectReconnecting` | `reconnecting` | hints | `Connecting` |
 /// | `ExpectReconnecting`, `Connecting` | time, we lead | `reconnect` again | `ExpectReconnecting` |
@@ -67,6 +67,8 @@ pub struct Dilation<R> {
     /// Whether the current link accepts no more data for now.
     congested: bool,
     violations: u32,
+    /// When the peer last sent data.
+    last_data: Option<Instant>,
     /// Since when there has been no connection.
     alone_since: Instant,
     outputs: VecDeque<Output<Target, DilationEvent>>,
@@ -75,6 +77,8 @@ pub struct Dilation<R> {
 /// What is known once both sides have announced themselves.
 struct PeerState {
     context: LinkContext,
+    /// Whether it understands messages that only this project has.
+    extended: bool,
     subchannels: Subchannels,
 }
 
@@ -104,7 +108,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     /// Starts like [`new`](Self::new), but with these numbers of the first records, in both directions. For tests.
     #[doc(hidden)]
     pub fn starting_at(config: DilationConfig, now: Instant, rng: R, number: u64) -> Self {
-        let please = DilationMessage::Please(config.side.clone());
+        let please = DilationMessage::Please { side: config.side.clone(), extended: true };
         let mut session = Self {
             dialler: Dialler::new(&config, now),
             keepalive: Keepalive::new(config.keepalive, now),
@@ -122,6 +126,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             pongs: VecDeque::new(),
             congested: false,
             violations: 0,
+            last_data: None,
             alone_since: now,
             outputs: VecDeque::new(),
         };
@@ -181,7 +186,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             Input::Closed(link) => {
                 if self.current() == Some(link) {
                     self.links.remove(&link);
-                    self.on_lost(now);
+                    self.on_lost(now, false);
                 } else if let Some(lost) = self.links.remove(&link)
                     && lost.is_relayed()
                 {
@@ -208,7 +213,9 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 Ok(())
             }
             DilationCommand::Leave => {
-                self.say(&DilationMessage::Leaving);
+                if self.peer.as_ref().is_some_and(|peer| peer.extended) {
+                    self.say(&DilationMessage::Leaving);
+                }
                 self.end();
                 Ok(())
             }
@@ -262,7 +269,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 Some(Silence::Ask) => self.ping_wanted = true,
                 Some(Silence::Lost) => {
                     self.drop_link(link);
-                    self.on_lost(now);
+                    self.on_lost(now, self.was_sending());
                 }
                 None => {}
             }

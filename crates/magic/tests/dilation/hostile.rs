@@ -8,9 +8,9 @@ use wormhole_kit::{Input, Instant, LinkId, Output, Secret, Session};
 use wormhole_magic::dilation::frame::{FrameBuffer, MAX_FRAME};
 use wormhole_magic::dilation::noise::{FrameOpener, FrameSealer, TAG, respond};
 use wormhole_magic::dilation::{
-    BadDilationRecord, Dilation, DilationCommand, DilationError, DilationEvent, DilationKey,
-    DilationMessage, DilationRecord, DilationRole, DilationSide, DilationViolation, MAX_THEIRS,
-    MAX_UNACKNOWLEDGED, MAX_UNPROCESSED, SubchannelId,
+    BadDilationRecord, Dilation, DilationCommand, DilationConfig, DilationError, DilationEvent,
+    DilationKey, DilationMessage, DilationRecord, DilationRole, DilationSide, DilationViolation,
+    MAX_THEIRS, MAX_UNACKNOWLEDGED, MAX_UNPROCESSED, SubchannelId,
 };
 
 use crate::node::{Paths, config};
@@ -41,7 +41,12 @@ impl Attack {
         Self::with(|_| {})
     }
 
-    pub(crate) fn with(change: impl FnOnce(&mut wormhole_magic::dilation::DilationConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut DilationConfig)) -> Self {
+        Self::with_peer(change, false)
+    }
+
+    /// With a peer that says whether it is of this project.
+    pub(crate) fn with_peer(change: impl FnOnce(&mut DilationConfig), extended: bool) -> Self {
         let mut settings = config(true, Paths::Direct, 1);
         change(&mut settings);
         let now = Instant::now();
@@ -59,7 +64,7 @@ impl Attack {
             next: 0,
         };
         let side = DilationSide::following(&mut attack.rng);
-        attack.mailbox(&DilationMessage::Please(side)).unwrap();
+        attack.mailbox(&DilationMessage::Please { side, extended }).unwrap();
         attack
     }
 
@@ -128,12 +133,12 @@ impl Attack {
         self.next - 1
     }
 
-    fn open(&mut self, subchannel: u32) -> Result<(), DilationError> {
+    pub(crate) fn open(&mut self, subchannel: u32) -> Result<(), DilationError> {
         let (number, subprotocol) = (self.number(), "echo".into());
         self.send(&DilationRecord::Open { subchannel, number, subprotocol })
     }
 
-    fn data(&mut self, subchannel: u32, data: &[u8]) -> Result<(), DilationError> {
+    pub(crate) fn data(&mut self, subchannel: u32, data: &[u8]) -> Result<(), DilationError> {
         let (number, data) = (self.number(), data.to_vec());
         self.send(&DilationRecord::Data { subchannel, number, data })
     }
@@ -441,7 +446,7 @@ fn a_subprotocol_that_nobody_expects_is_closed_at_once() {
 fn our_own_announcement_that_comes_back_and_malformed_messages_end_the_session() {
     let now = Instant::now();
     let settings = config(true, Paths::Direct, 1);
-    let please = DilationMessage::Please(settings.side.clone());
+    let please = DilationMessage::Please { side: settings.side.clone(), extended: true };
     let cases = [
         (please.encode(), DilationError::Reflected),
         (b"[]".to_vec(), DilationMessage::decode(b"[]").unwrap_err().into()),

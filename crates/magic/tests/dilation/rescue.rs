@@ -50,6 +50,30 @@ fn a_leader_that_hears_nothing_drops_the_link_and_asks_for_the_next_one() {
 }
 
 #[test]
+fn a_silent_peer_that_was_sending_gets_time_to_notice_that_unless_it_is_one_of_ours() {
+    for (extended, expected) in [(false, 10), (true, 4)] {
+        let mut attack = Attack::with_peer(|_| {}, extended);
+        attack.connect();
+        attack.open(2).unwrap();
+        attack.data(2, b"hello").unwrap();
+        attack.events.clear();
+        let found = messages(&mut attack, expected);
+        assert_eq!(found, [(expected, DilationMessage::Reconnect)]);
+    }
+}
+
+#[test]
+fn only_a_peer_of_ours_is_told_that_we_leave() {
+    for extended in [false, true] {
+        let mut attack = Attack::with_peer(|_| {}, extended);
+        attack.events.clear();
+        attack.command(DilationCommand::Leave).unwrap();
+        let leaving = DilationEvent::Mailbox(DilationMessage::Leaving.encode());
+        assert_eq!(attack.events.contains(&leaving), extended);
+    }
+}
+
+#[test]
 fn a_follower_that_lost_its_link_is_believed() {
     let mut attack = Attack::new();
     attack.connect();

@@ -76,10 +76,14 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             match link.next_record() {
                 Ok(None) => return Ok(()),
-                Ok(Some(record)) => match self.on_record(record)? {
-                    Ok(()) => {}
-                    Err(violation) => self.on_fault(now, id, LinkFault::Violation(violation))?,
-                },
+                Ok(Some(record)) => {
+                    if matches!(record, DilationRecord::Data { .. }) {
+                        self.last_data = Some(now);
+                    }
+                    if let Err(violation) = self.on_record(record)? {
+                        self.on_fault(now, id, LinkFault::Violation(violation))?;
+                    }
+                }
                 Err(fault) => self.on_fault(now, id, fault)?,
             }
         }

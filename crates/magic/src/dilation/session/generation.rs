@@ -11,10 +11,10 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         message: DilationMessage,
     ) -> Result<(), DilationError> {
         match message {
-            DilationMessage::Please(theirs) => {
+            DilationMessage::Please { side, extended } => {
                 if self.peer.is_none() {
-                    let role = DilationRole::of(&self.config.side, &theirs);
-                    self.on_role(now, role.ok_or(DilationError::Reflected)?)?;
+                    let role = DilationRole::of(&self.config.side, &side);
+                    self.on_role(now, role.ok_or(DilationError::Reflected)?, extended)?;
                 }
             }
             DilationMessage::Hints(hints) => {
@@ -31,7 +31,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                     && let Some(link) = self.current()
                 {
                     self.drop_link(link);
-                    self.on_lost(now);
+                    self.on_lost(now, false);
                 }
             }
             DilationMessage::Leaving => return Err(DilationError::PeerLeft),
@@ -40,10 +40,15 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         Ok(())
     }
 
-    fn on_role(&mut self, now: Instant, role: DilationRole) -> Result<(), DilationError> {
+    fn on_role(
+        &mut self,
+        now: Instant,
+        role: DilationRole,
+        extended: bool,
+    ) -> Result<(), DilationError> {
         let context = LinkContext::new(self.config.key.clone(), role, &self.config.side);
         let subchannels = Subchannels::new(role, self.config.expected_subprotocols.clone());
-        self.peer = Some(PeerState { context, subchannels });
+        self.peer = Some(PeerState { context, extended, subchannels });
         self.start_generation(now);
         for command in std::mem::take(&mut self.early) {
             self.on_data_command(now, command)?;
@@ -101,16 +106,28 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         }
     }
 
-    /// The current connection is lost.
-    pub(super) fn on_lost(&mut self, now: Instant) {
+    /// Whether the peer was sending data when it was last heard.
+    pub(super) fn was_sending(&self) -> bool {
+        self.last_data.is_some_and(|data| data + JUST_NOW >= self.keepalive.heard())
+    }
+
+    /// The current connection is lost. If it is only silent, and the peer has much to write to it, the reference would wait
+    /// for ever after `reconnect`: so it gets time to notice the loss itself, when the path is back.
+    pub(super) fn on_lost(&mut self, now: Instant, may_be_stuck: bool) {
         self.alone_since = now;
         self.emit(DilationEvent::Disconnected);
         self.dialler.stop();
-        if self.leads() {
-            self.ask_to_reconnect(now, FIRST_REPEAT);
-        } else {
+        let extended = self.peer.as_ref().is_some_and(|peer| peer.extended);
+        if !self.leads() {
             self.stage = Stage::ExpectReconnect;
-            self.say(&DilationMessage::Lost);
+            if extended {
+                self.say(&DilationMessage::Lost);
+            }
+        } else if may_be_stuck && !extended {
+            let repeat = Repeat { at: now + STUCK_GRACE, pause: FIRST_REPEAT };
+            self.stage = Stage::ExpectReconnecting(repeat);
+        } else {
+            self.ask_to_reconnect(now, FIRST_REPEAT);
         }
     }
 
@@ -147,6 +164,12 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
 
 /// Time after which a mailbox message is repeated. Later pauses are longer by half.
 const FIRST_REPEAT: Duration = Duration::from_secs(5);
+
+/// How long a peer of another project that was sending may notice a silent connection itself.
+const STUCK_GRACE: Duration = Duration::from_secs(6);
+
+/// A peer that sent data this long ago is still sending.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Maximum time between two such messages. The mailbox server stores all of them.
 const MAX_REPEAT: Duration = Duration::from_secs(60);

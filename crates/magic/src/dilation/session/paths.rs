@@ -153,7 +153,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         let was_relayed = self.links.get(&id).is_some_and(PeerLink::is_relayed);
         self.drop_link(id);
         if was_current {
-            self.on_lost(now);
+            self.on_lost(now, false);
         } else if was_relayed {
             self.dialler.hurry(now);
         }
