@@ -8,6 +8,7 @@
 )]
 
 mod echo;
+mod python;
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the relay over WebSockets is tested elsewhere")]
 mod servers;
