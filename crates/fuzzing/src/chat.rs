@@ -7,20 +7,29 @@ use std::sync::LazyLock;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey,
-    PreKeyBundle, PreKeySignalMessage, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
-    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage,
-    pad, unpad,
+    AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content, DeviceId,
+    Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
+    ProfileField, ProfileKey, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
+    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage, pad, unpad,
 };
+use wormhole_kit::Secret;
 
 use crate::Body;
+pub use client::client;
+
+mod client;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
+    ("chat_attachment", attachment),
+    ("chat_client", client),
     ("chat_content", content),
+    ("chat_destination", destination),
     ("chat_envelope", envelope),
     ("chat_pre_key_signal_message", pre_key_signal_message),
+    ("chat_profile", profile),
     ("chat_provisioning", provisioning),
     ("chat_push_payload", push_payload),
     ("chat_session_record", session_record),
@@ -28,6 +37,41 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_spqr", spqr),
     ("chat_websocket", websocket),
 ];
+
+/// The blob of an attachment: as it is, and encrypted correctly. The first byte says where the blob is split.
+pub fn attachment(bytes: &[u8]) {
+    let Some((split, bytes)) = bytes.split_first() else { return };
+    let key = AttachmentKey::from_slice(&[7; 64]).expect("64 bytes");
+    let open = |pieces: &[&[u8]]| {
+        let (mut opener, mut plaintext) = (AttachmentOpener::new(&key), Vec::new());
+        pieces.iter().for_each(|piece| opener.update(piece, &mut plaintext));
+        opener.finish(None, &mut plaintext).map(|()| plaintext)
+    };
+    assert!(open(&[bytes]).is_err(), "nobody knows the key");
+    let mut blob = Vec::new();
+    let mut sealer = AttachmentSealer::new(&key, &mut rng(), &mut blob);
+    sealer.update(bytes, &mut blob);
+    sealer.finish(&mut blob);
+    let (first, rest) = blob.split_at(usize::from(*split).min(blob.len()));
+    let [whole, split] = [open(&[&blob]), open(&[first, &[], rest])];
+    assert_eq!(whole, split);
+    assert!(whole.expect("our own blob").starts_with(bytes));
+}
+
+/// What a message can be addressed to.
+pub fn destination(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = text.parse::<Destination>();
+    if let Ok(name) = text.parse::<AppName>() {
+        assert_eq!(name.as_str(), text);
+    }
+    if let Ok(number) = text.parse::<PhoneNumber>() {
+        assert_eq!(number.as_str().parse::<PhoneNumber>().as_ref(), Ok(&number));
+    }
+    if let Ok(account) = text.parse::<AccountId>() {
+        assert_eq!(account.to_string().parse(), Ok(account));
+    }
+}
 
 /// Content, bare data messages, and padding.
 pub fn content(bytes: &[u8]) {
@@ -60,6 +104,16 @@ pub fn pre_key_signal_message(bytes: &[u8]) {
     let (mut record, us) = (reader.record.clone(), &reader.identity);
     if record.decrypt_first(us, ROUTE, &message, keys, Trust::Any, &mut rng).is_err() {
         assert_eq!(record, reader.record);
+    }
+}
+
+/// A field of a profile: as it is, and encrypted correctly.
+pub fn profile(bytes: &[u8]) {
+    let key = ProfileKey::from_secret(Secret::new([7; 32]));
+    assert!(key.open(bytes).is_err(), "nobody knows the key");
+    if let Ok(sealed) = key.seal(ProfileField::Name, bytes, &mut rng()) {
+        let opened = key.open(&sealed).expect("our own field");
+        assert!(bytes.starts_with(&opened), "without the zeros at the end");
     }
 }
 

@@ -25,6 +25,10 @@ mod server;
 mod service;
 pub mod store;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use service::fuzzing::sdk_chat_response;
+
 pub use account::{Account, AccountState};
 pub use client::{
     Client, Download, DownloadProgress, Events, Messages, Options, RouteHook, SentMessage,

@@ -2,6 +2,8 @@
 //!
 //! Each method is one request. Nothing is repeated here, and nothing is stored.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod json;
 
 use data_encoding::BASE64;
