@@ -192,7 +192,7 @@ impl Receiver<'_> {
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
                 console.screen.show(&format!("New people cannot write to you: {why}"));
-                Ok(())
+                console.report(&json!({"event": "chat-keys-refused", "reason": why}))
             }
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
