@@ -10,7 +10,10 @@ use wormhole_magic::code::uri::TransferUri;
 use wormhole_magic::code::{Code, completion};
 use wormhole_magic::dilation::frame::{FrameBuffer, MAX_FRAME, PREFIX};
 use wormhole_magic::dilation::noise::{self, Initiator};
-use wormhole_magic::dilation::{DilationMessage, DilationRecord};
+use wormhole_magic::dilation::{
+    Dilation, DilationCommand, DilationConfig, DilationKey, DilationMessage, DilationRecord,
+    DilationRole, DilationSide,
+};
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
 use wormhole_magic::mailbox::server::Client;
@@ -33,6 +36,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("code", code),
     ("dilation_frames", dilation_frames),
     ("dilation_message", dilation_message),
+    ("dilation_records", dilation_records),
     ("file_name", file_name),
     ("hashcash_stamp", hashcash_stamp),
     ("hints", hints),
@@ -92,6 +96,44 @@ pub fn dilation_frames(bytes: &[u8]) {
 pub fn dilation_message(bytes: &[u8]) {
     if let Ok(message) = DilationMessage::decode(bytes) {
         assert_eq!(DilationMessage::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// The records of a peer that has the key: each has two bytes for its length. They may end the connection or the session.
+pub fn dilation_records(bytes: &[u8]) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let (now, link) = (Instant::now(), LinkId(1));
+    let key = DilationKey::from_secret(Secret::new([7; 32]));
+    let psk = key.psk().clone();
+    let config = DilationConfig::new(key, DilationSide::leading(&mut rng));
+    let mut session = Dilation::new(config, now, ChaCha8Rng::seed_from_u64(2));
+    let side = DilationSide::following(&mut rng);
+    let please = DilationMessage::Please { side, extended: true }.encode();
+    let please = Input::Command(DilationCommand::Mailbox(please));
+    session.handle(now, please).expect("a peer");
+    session.handle(now, Input::Opened(link)).expect("a link");
+    let prologue = DilationRole::Follower.prologue();
+    session.handle(now, Input::Bytes(link, prologue)).expect("a prologue");
+    let sent = std::iter::from_fn(|| session.poll()).filter_map(|output| match output {
+        Output::Send(_, bytes) => Some(bytes),
+        _ => None,
+    });
+    let first = sent.last().expect("the first message of the handshake");
+    let first = first[PREFIX..].try_into().expect("a message of the handshake");
+    let (answer, mut sealer, _) = noise::respond(&psk, &first, &mut rng).expect("a handshake");
+    let kcm = sealer.seal(&[0], &[]).expect("a short record");
+    let answer = [&48_u32.to_be_bytes()[..], &answer, &kcm].concat();
+    session.handle(now, Input::Bytes(link, &answer)).expect("a confirmation");
+    assert_eq!(session.current(), Some(link));
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (record, after) = after.split_at(after.len().min(u16::from_be_bytes(*length).into()));
+        let frame = sealer.seal(record, &[]).expect("a short record");
+        if session.handle(now, Input::Bytes(link, &frame)).is_err() {
+            assert_eq!(session.deadline(), None);
+        }
+        while session.poll().is_some() {}
+        rest = after;
     }
 }
 
