@@ -12,7 +12,8 @@ use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content, DeviceId,
     Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
     ProfileField, ProfileKey, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
-    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage, pad, unpad,
+    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage,
+    pad, unpad,
 };
 use wormhole_kit::Secret;
 
