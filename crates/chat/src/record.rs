@@ -42,7 +42,8 @@ pub struct SessionRecord {
     archived: VecDeque<Session>,
     /// Whether the device ever had a post-quantum prekey with the accepted identity key: it must then always have one.
     had_post_quantum: bool,
-    /// Whether the device ever used the post-quantum ratchet: sessions that we start must then have it.
+    /// Whether the device ever used the post-quantum ratchet with the accepted identity key: sessions that we start must then
+    /// have it.
     had_spqr: bool,
 }
 
@@ -290,15 +291,15 @@ impl SessionRecord {
 
     /// Whether nothing needs to be stored.
     pub(crate) fn is_blank(&self) -> bool {
-        !self.has_sessions() && !self.had_post_quantum
+        !self.has_sessions() && !self.had_post_quantum && !self.had_spqr
     }
 
     /// The user has accepted this identity key. It may belong to another program, which has no post-quantum keys, so
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
         self.had_post_quantum = self.is_post_quantum(identity);
-        let mut sessions = self.current.iter().chain(&self.archived);
-        self.had_spqr = sessions.any(|it| it.their_identity == *identity && it.has_spqr());
+        let had_spqr = self.sessions().any(|it| it.their_identity == *identity && it.has_spqr());
+        self.had_spqr = had_spqr;
     }
 
     /// The user has refused this identity key: its sessions are deleted, and the newest other one is used. What the device must
@@ -309,7 +310,8 @@ impl SessionRecord {
         if self.their_identity() == Some(identity) {
             self.current = self.archived.pop_front();
         }
-        self.had_spqr &= self.current.iter().chain(&self.archived).any(Session::has_spqr);
+        let had_spqr = self.sessions().any(Session::has_spqr);
+        self.had_spqr = had_spqr;
     }
 
     /// Whether a session with this identity key has post-quantum protection.
@@ -323,6 +325,10 @@ impl SessionRecord {
     /// Whether [`SessionRecord::encrypt`] would find a usable session.
     pub fn can_encrypt(&self, now: Timestamp) -> bool {
         self.current.as_ref().is_some_and(|session| !session.is_stale(now))
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.current.iter().chain(&self.archived)
     }
 
     /// Whether the current session has post-quantum protection.

@@ -38,21 +38,20 @@ impl SessionRecord {
         }
     }
 
-    /// Remembers that the device has post-quantum keys and the post-quantum ratchet, if a session shows that. Whoever
-    /// controls the server can start sessions with other identity keys, so these say nothing about the device.
+    /// Remembers that the device has post-quantum keys and the post-quantum ratchet, if a session shows that. Whoever controls
+    /// the server can start sessions with other identity keys, so these say nothing about the device.
     fn pin_post_quantum(&mut self, session: &Session, accepted: Option<&PublicKey>) {
-        if !is_foreign(session, accepted) {
-            self.had_post_quantum |= session.version == Version::Pqxdh;
-            self.had_spqr |= session.has_spqr();
-        }
+        let is_foreign = is_foreign(session, accepted);
+        self.had_post_quantum |= session.version == Version::Pqxdh && !is_foreign;
+        self.had_spqr |= session.has_spqr() && !is_foreign;
     }
 
     /// Makes an archived session the current one, because it has just decrypted a message. A session with less post-quantum
     /// protection never replaces one with more: a server that held a message back could choose the weaker one. `accepted` is
     /// the identity key whose late messages are kept before others.
     pub(super) fn promote(&mut self, place: Place, accepted: Option<&PublicKey>) {
-        self.had_spqr |=
-            self.at(place).is_some_and(|it| it.has_spqr() && !is_foreign(it, accepted));
+        let shows = |session: &mut Session| session.has_spqr() && !is_foreign(session, accepted);
+        self.had_spqr |= self.at(place).is_some_and(shows);
         if let Place::Archived(index) = place
             && let Some(session) = self.archived.remove(index)
         {
