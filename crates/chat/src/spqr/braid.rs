@@ -61,7 +61,7 @@ impl Braid {
         match self.state.clone() {
             State::KeyOwner(owner) => {
                 let (owner, payload) = owner.send(self.epoch, &self.authenticator);
-                (Self { state: State::KeyOwner(owner), ..self.clone() }, payload, None)
+                (self.with(State::KeyOwner(owner)), payload, None)
             }
             State::Encapsulator(encapsulator) => {
                 let sent = encapsulator.send(self.epoch, &self.authenticator);
@@ -88,9 +88,7 @@ impl Braid {
             State::KeyOwner(owner) => {
                 let received = owner.receive(self.epoch, &self.authenticator, &message.payload)?;
                 Ok(match received {
-                    key_owner::Received::Still(owner) => {
-                        (Self { state: State::KeyOwner(owner), ..self.clone() }, None)
-                    }
+                    key_owner::Received::Still(owner) => (self.with(State::KeyOwner(owner)), None),
                     key_owner::Received::Finished(authenticator, key) => {
                         let (epoch, next) = (self.epoch, self.epoch.saturating_add(1));
                         let state = State::Encapsulator(Encapsulator::new());
@@ -102,7 +100,7 @@ impl Braid {
             State::Encapsulator(encapsulator) => {
                 let (epoch, authenticator) = (self.epoch, &self.authenticator);
                 let state = encapsulator.receive(epoch, authenticator, &message.payload, rng)?;
-                Ok((Self { state: State::Encapsulator(state), ..self.clone() }, None))
+                Ok((self.with(State::Encapsulator(state)), None))
             }
         }
     }
@@ -114,7 +112,12 @@ impl Braid {
             return Err(SpqrError::EpochTooNew);
         }
         let state = State::KeyOwner(KeyOwner::KeysUnsampled { seed: KeySeed::random(rng) });
-        Ok(Self { epoch, authenticator: self.authenticator.clone(), state })
+        Ok(Self { epoch, ..self.with(state) })
+    }
+
+    /// The same epoch with another state.
+    fn with(&self, state: State) -> Self {
+        Self { epoch: self.epoch, authenticator: self.authenticator.clone(), state }
     }
 
     fn exchange(

@@ -3,6 +3,9 @@
 //! Column `c` of the message is a polynomial of a degree below `k`: its value at `x` is element `c` of chunk `x`. So the
 //! first `k` chunks are the message itself.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use super::field::{Row, WIDTH, invert, multiply};
 use super::wire::{CHUNK, SpqrChunk};
 
@@ -39,7 +42,7 @@ impl Encoder {
             None => {
                 let points: Vec<_> =
                     rows.iter().zip(0..).map(|(row, x)| (x, elements(row))).collect();
-                Interpolation::new(&points).at(index)
+                Interpolation::of_message(&points).at(index)
             }
         };
         SpqrChunk { index, data }
@@ -97,16 +100,22 @@ impl Decoder {
 struct Interpolation<'a> {
     points: &'a [(u16, [u16; WIDTH])],
     /// For each point, the inverse of the product of its differences from the others.
-    weights: Vec<u16>,
+    weights: Cow<'static, [u16]>,
 }
 
 impl<'a> Interpolation<'a> {
     fn new(points: &'a [(u16, [u16; WIDTH])]) -> Self {
-        let weight = |(x, _): &(u16, _)| {
-            let others = points.iter().filter(|(other, _)| other != x);
-            invert(others.fold(1, |product, (other, _)| multiply(product, x ^ other)))
+        Self { points, weights: weights(points).into() }
+    }
+
+    /// The same through the first points, whose weights are computed only once for each number of points: a side that gets
+    /// no answer sends many chunks after the first ones.
+    fn of_message(points: &'a [(u16, [u16; WIDTH])]) -> Self {
+        let weights = match WEIGHTS.get(points.len()) {
+            Some(known) => known.get_or_init(|| weights(points)).as_slice().into(),
+            None => weights(points).into(),
         };
-        Self { points, weights: points.iter().map(weight).collect() }
+        Self { points, weights }
     }
 
     /// The values at `x`, which is not one of the points.
@@ -124,7 +133,7 @@ impl<'a> Interpolation<'a> {
             .collect();
         let (mut sum, mut before) = (Row::default(), 1);
         for (((other, row), weight), after) in
-            self.points.iter().zip(&self.weights).zip(after.iter().rev())
+            self.points.iter().zip(self.weights.iter()).zip(after.iter().rev())
         {
             sum.add_product(multiply(multiply(before, *after), *weight), row);
             before = multiply(before, x ^ other);
@@ -135,6 +144,17 @@ impl<'a> Interpolation<'a> {
         data
     }
 }
+
+fn weights(points: &[(u16, [u16; WIDTH])]) -> Vec<u16> {
+    let weight = |(x, _): &(u16, _)| {
+        let others = points.iter().filter(|(other, _)| other != x);
+        invert(others.fold(1, |product, (other, _)| multiply(product, x ^ other)))
+    };
+    points.iter().map(weight).collect()
+}
+
+/// The weights of the first points, by their number. Messages have at most 36 chunks.
+static WEIGHTS: [OnceLock<Vec<u16>>; 37] = [const { OnceLock::new() }; 37];
 
 fn elements(row: &[u8; CHUNK]) -> [u16; WIDTH] {
     let mut elements = [0; WIDTH];
