@@ -99,6 +99,36 @@ fn measure(count: u32, mut run: impl FnMut(u32)) -> f64 {
     *times.get(4).unwrap()
 }
 
+/// The cost with the post-quantum ratchet, averaged over two of its epochs in strict turns; and when one side sends alone, so
+/// that its chunks are computed.
+fn measure_ratchet(
+    results: &mut Results,
+    alice: &mut Side,
+    bob: &mut Side,
+    [there, back]: [Route; 2],
+    rng: &mut ChaCha20Rng,
+) {
+    assert!(alice.record.has_post_quantum_ratchet());
+    let name = "a DH step with the post-quantum ratchet";
+    results.measure("ratchet_dh_step", name, 174, |count| {
+        for _ in 0..count / 2 {
+            let sent = alice.write(there);
+            bob.read(there, &sent, rng);
+            let sent = bob.write(back);
+            alice.read(back, &sent, rng);
+        }
+    });
+    let mut sent = Vec::new();
+    results.measure("ratchet_encrypt", "encrypt 256 B with the ratchet", 500, |count| {
+        sent.extend((0..count).map(|_| alice.write(there)));
+    });
+    let mut next = sent.iter();
+    results.measure("ratchet_decrypt", "decrypt 256 B with the ratchet", 500, |count| {
+        let batch = usize::try_from(count).unwrap();
+        next.by_ref().take(batch).for_each(|sent| bob.read(there, sent, rng));
+    });
+}
+
 fn main() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let [from, to] = [1, 2].map(|byte| AccountId::from_bytes([byte; 16]));
@@ -127,11 +157,12 @@ fn main() {
                 bob.read(there, &sent, &mut rng);
             }
         });
-        if kem {
-            continue;
-        }
         let answer = bob.write(back);
         alice.read(back, &answer, &mut rng);
+        if kem {
+            measure_ratchet(&mut results, &mut alice, &mut bob, [there, back], &mut rng);
+            continue;
+        }
         let mut sent = Vec::new();
         results.measure("encrypt", "encrypt 256 B", 2000, |count| {
             sent.extend((0..count).map(|_| alice.write(there)));
