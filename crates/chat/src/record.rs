@@ -210,7 +210,7 @@ impl SessionRecord {
                 Place::Current => session.skip_limit(route),
                 Place::Archived(_) => session.skip_limit(route).min(archived_steps),
             };
-            let steps = session.steps(message);
+            let steps = session.steps(message, limit);
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
                     self.promote(place, accepted);

@@ -167,10 +167,14 @@ impl Session {
         self.spqr.as_ref().is_some_and(Spqr::is_agreed)
     }
 
-    /// How many derivations it takes at most to find the keys of a message with an unknown ratchet key.
-    pub(crate) fn steps(&self, message: &SignalMessage) -> u32 {
+    /// How many derivations it takes at most to find the keys of a message with an unknown ratchet key, if at most `limit`
+    /// messages may be skipped. A longer jump is refused before anything is derived.
+    pub(crate) fn steps(&self, message: &SignalMessage, limit: u32) -> u32 {
+        if message.counter > limit {
+            return 0;
+        }
         let jump = self.spqr.as_ref().map_or(0, |spqr| spqr.jump(&message.spqr));
-        message.counter.saturating_add(jump)
+        message.counter.saturating_add(if jump > limit { 0 } else { jump })
     }
 
     /// Number of messages that were skipped and whose seeds or keys are kept.

@@ -35,8 +35,8 @@ use wormhole_chat::service::AppName;
 use wormhole_http::Routes;
 
 use crate::ServerError;
-use crate::database::Database;
 use crate::database::notifications::{Listener, NodeId, NotificationMethod, Publisher};
+use crate::database::{Database, is_in_memory};
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, PerMinute};
 use crate::memory::MemoryBudget;
@@ -254,6 +254,11 @@ impl Messaging {
     }
 }
 
+fn in_memory(path: &Path) -> ServerError {
+    let reason = "accounts and messages need a file, or they are lost with the process".to_owned();
+    ServerError::Database { path: path.display().to_string(), reason }
+}
+
 fn system(error: std::io::Error) -> ServerError {
     ServerError::System(error.to_string())
 }
@@ -270,6 +275,7 @@ impl Config {
     /// Opens the configured database, and prepares notifications between nodes.
     fn open_store(&self) -> Result<OpenedStore, ServerError> {
         let url = match &self.db {
+            Database::File(path) if is_in_memory(path) => return Err(in_memory(path)),
             Database::File(path) => {
                 let store = Box::new(SqliteStore::open(path)?);
                 let reader = Box::new(SqliteStore::open_reader(path)?);

@@ -1,5 +1,6 @@
 //! Faults of the machine: a database that is not available for a while.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -52,6 +53,16 @@ fn without_its_database_the_service_answers_503_and_then_recovers() {
     stored.sort_unstable();
     assert_eq!(stored, accepted, "each message once");
     assert!(server.log().iter().any(|line| line.contains(" WARN ")), "the operator is told");
+}
+
+#[test]
+fn a_database_in_memory_is_refused_at_the_start() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_wormhole-server"));
+    server.args(["messaging", "--listen", "127.0.0.1:0", "--db", ":memory:"]);
+    let refused = server.output().unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    let expected = "database :memory:: accounts and messages need a file";
+    assert!(!refused.status.success() && error.contains(expected), "{error}");
 }
 
 /// How long the database is locked.

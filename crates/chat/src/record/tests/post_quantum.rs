@@ -242,3 +242,23 @@ fn the_keys_of_skipped_messages_count_like_their_seeds() {
     assert_eq!(bob.refuse(&sent[38]), DecryptError::DeletedKey);
     bob.read(&sent[39]).unwrap();
 }
+
+#[test]
+fn sessions_that_refuse_a_message_at_once_leave_steps_to_the_right_one() {
+    let (mut alice, mut bob) = (Side::new(1, false), Side::new(2, false));
+    alice.initiate(&bob);
+    exchange(&mut alice, &mut bob);
+    let sent = (0..=MAX_ARCHIVED_STEPS).map(|_| alice.write()).last().unwrap();
+    bob.read(&sent).unwrap();
+    let sent = bob.write();
+    alice.read(&sent).unwrap();
+    // Two other sessions come before the one with Alice.
+    let mut mallory = Side { route: alice.route, ..Side::new(3, false) };
+    for _ in 0..2 {
+        mallory.initiate(&bob);
+        bob.read(&mallory.write()).unwrap();
+    }
+    let _late = alice.write();
+    let sent = alice.write();
+    bob.read(&sent).unwrap();
+}

@@ -93,6 +93,9 @@ impl Tables for PostgresTables<'_> {
                 keys.push(OneTimeKey { kind: wanted.kind, id, key, signature });
             }
         }
+        if keys.iter().any(|keys| !keys.is_empty()) {
+            self.write();
+        }
         keys.iter_mut().for_each(|keys| keys.sort_unstable_by_key(|key| key.id));
         Ok(keys)
     }
