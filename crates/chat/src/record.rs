@@ -302,16 +302,15 @@ impl SessionRecord {
         self.had_spqr = had_spqr;
     }
 
-    /// The user has refused this identity key: its sessions are deleted, and the newest other one is used. What the device must
-    /// have from now on is what the account with the accepted key had.
+    /// The user has refused this identity key. Its sessions are deleted, and the newest other one is used. Sessions with this key
+    /// have pinned nothing about the ratchet, so that pin stays. The device must have post-quantum keys if the account with the
+    /// accepted key `had_post_quantum` ones.
     pub(crate) fn refuse_identity(&mut self, identity: &PublicKey, had_post_quantum: bool) {
         self.had_post_quantum = had_post_quantum;
         self.archived.retain(|session| session.their_identity != *identity);
         if self.their_identity() == Some(identity) {
             self.current = self.archived.pop_front();
         }
-        let had_spqr = self.sessions().any(Session::has_spqr);
-        self.had_spqr = had_spqr;
     }
 
     /// Whether a session with this identity key has post-quantum protection.

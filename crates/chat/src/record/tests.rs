@@ -96,4 +96,19 @@ fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
         assert_eq!(record.had_post_quantum, had_post_quantum);
         assert_ne!(record.their_identity(), Some(&forged));
     }
+    // What the accepted key has pinned about the ratchet stays, also after its sessions were deleted.
+    let mut record = full();
+    let forged = *record.their_identity().unwrap();
+    record.delete_sessions();
+    assert!(record.had_spqr);
+    record.refuse_identity(&forged, true);
+    assert!(record.had_spqr);
+    // A session with a third key, which was not accepted, pins nothing when it is used again.
+    let mut record = full();
+    let refused = record.archived.pop_front().unwrap();
+    let forged = refused.their_identity;
+    record.put_in_use(refused, None);
+    record.had_spqr = false;
+    record.refuse_identity(&forged, true);
+    assert!(record.has_post_quantum_ratchet() && !record.had_spqr);
 }
