@@ -28,8 +28,11 @@ fn chunks_have_the_known_values() {
         (0..160_u32).map(|i| u8::try_from((i * i + 5 * i + 1) % 256).unwrap()).collect(),
         (0..1152_u32).map(|i| u8::try_from((7 * i + 3) % 256).unwrap()).collect(),
     ];
+    assert_eq!(cases.len(), messages.len());
     for (case, message) in cases.iter().zip(&messages) {
-        for (index, data) in case["chunks"].as_object().unwrap() {
+        let chunks = case["chunks"].as_object().unwrap();
+        assert!(!chunks.is_empty());
+        for (index, data) in chunks {
             let expected = HEXLOWER.decode(data.as_str().unwrap().as_bytes()).unwrap();
             let chunk = chunk(message, index.parse().unwrap());
             assert_eq!(chunk.data, *expected, "{index}");
