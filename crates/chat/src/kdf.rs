@@ -28,6 +28,16 @@ pub(crate) fn halves(bytes: &[u8; 64]) -> (Secret<32>, Secret<32>) {
     (Secret::new(*left), Secret::new(*right))
 }
 
+/// Splits 96 bytes into three secrets.
+pub(crate) fn thirds(bytes: &[u8; 96]) -> (Secret<32>, Secret<32>, Secret<32>) {
+    let third = |start: usize| {
+        let mut third = Zeroizing::new([0; 32]);
+        third.iter_mut().zip(bytes.iter().skip(start)).for_each(|(to, from)| *to = *from);
+        Secret::new(*third)
+    };
+    (third(0), third(32), third(64))
+}
+
 /// Starts an HMAC-SHA256 with a key of any length.
 pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
     // This never fails: HMAC accepts keys of any length.

@@ -7,7 +7,7 @@ use rand_core::CryptoRngCore;
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-use crate::kdf::{halves, hkdf};
+use crate::kdf::{hkdf, thirds};
 use crate::kem::KemCiphertext;
 use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
@@ -145,14 +145,12 @@ impl Secrets {
             Version::Pqxdh => PQXDH_INFO,
         };
         // The first 64 bytes do not depend on how many follow.
-        let derived = hkdf::<96>(&[0; 32], &self.0, info);
-        let (root, chain) = halves(derived.first_chunk().unwrap_or(&[0; 64]));
-        let last = Secret::new(*Zeroizing::new(*derived.last_chunk().unwrap_or(&[0; 32])));
+        let (root, chain, spqr) = thirds(&hkdf(&[0; 32], &self.0, info));
         Agreed {
             version,
             root: RootKey(root),
             chain: ChainKey { key: chain, index: 0 },
-            spqr: (version == Version::Pqxdh).then_some(last),
+            spqr: (version == Version::Pqxdh).then_some(spqr),
         }
     }
 }

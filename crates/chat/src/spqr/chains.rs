@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::braid::Exchanged;
 use super::skipped::{Skipped, SkippedKey, SkippedStep};
 use super::{Role, SpqrError};
-use crate::kdf::{halves, hkdf};
+use crate::kdf::{halves, hkdf, thirds};
 
 /// The chains of the latest exchanged keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -152,12 +152,9 @@ fn derive(
     key: &Secret<32>,
     info: &[u8],
 ) -> (Secret<32>, Epoch) {
-    let derived = hkdf::<96>(salt, key.expose(), info);
-    let part = |start: usize| {
-        let bytes = derived.get(start..).and_then(<[u8]>::first_chunk).copied();
-        Chain { key: Secret::new(*Zeroizing::new(bytes.unwrap_or_default())), index: 0 }
-    };
-    let (root, from_initiator, from_responder) = (part(0).key, part(32), part(64));
+    let (root, from_initiator, from_responder) = thirds(&hkdf(salt, key.expose(), info));
+    let [from_initiator, from_responder] =
+        [from_initiator, from_responder].map(|key| Chain { key, index: 0 });
     let (send, receive) = match role {
         Role::Initiator => (from_initiator, from_responder),
         Role::Responder => (from_responder, from_initiator),
