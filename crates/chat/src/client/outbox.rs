@@ -106,7 +106,7 @@ impl Client {
     /// Continues with the messages for an account that are not encrypted yet. The others wait for a response, or for the next
     /// connection.
     pub(super) fn advance_account(&mut self, now: Timestamp, account: AccountId) {
-        let waiting = self.outbox.of(account, false);
+        let waiting = self.outbox.unencrypted_for(account);
         waiting.into_iter().for_each(|timestamp| self.advance(now, timestamp));
     }
 
@@ -227,7 +227,7 @@ impl Client {
         match result {
             Ok(()) => self.advance_account(now, account),
             Err(error) => {
-                let waiting = self.outbox.of(account, false);
+                let waiting = self.outbox.unencrypted_for(account);
                 waiting.into_iter().for_each(|timestamp| self.give_up(timestamp, error));
             }
         }
@@ -237,7 +237,7 @@ impl Client {
     /// could not be decrypted any more, so it is encrypted again before it is sent again; the
     /// server accepts only one of the two.
     pub(super) fn count_ratchet_step(&mut self, account: AccountId, changes: &mut Changes) {
-        for timestamp in self.outbox.of(account, true) {
+        for timestamp in self.outbox.encrypted_for(account) {
             self.outbox.update(timestamp, |outgoing| {
                 outgoing.steps += 1;
                 if outgoing.steps > MAX_STEPS {

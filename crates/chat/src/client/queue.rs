@@ -63,8 +63,17 @@ impl Queue {
         self.update(timestamp, |outgoing| (outgoing.sealed, outgoing.steps) = (sealed, 0));
     }
 
-    /// The messages for an account that are encrypted, or those that are not, oldest first.
-    pub(super) fn of(&self, account: AccountId, is_sealed: bool) -> Vec<Timestamp> {
+    /// The messages for an account that are encrypted, oldest first.
+    pub(super) fn encrypted_for(&self, account: AccountId) -> Vec<Timestamp> {
+        self.of(account, true)
+    }
+
+    /// The messages for an account that are not encrypted yet, oldest first.
+    pub(super) fn unencrypted_for(&self, account: AccountId) -> Vec<Timestamp> {
+        self.of(account, false)
+    }
+
+    fn of(&self, account: AccountId, is_sealed: bool) -> Vec<Timestamp> {
         let first = (account, is_sealed, Timestamp(0));
         let of_account = self.by_recipient.range(first..);
         let of_account =
@@ -119,9 +128,9 @@ mod tests {
         }
         queue.set_sealed(Timestamp(3), Some(Arc::new([])));
         assert_eq!(queue.get(&Timestamp(3)).unwrap().steps, 0);
-        assert_eq!(queue.of(bob, false), [2, 5].map(Timestamp));
-        assert_eq!(queue.of(bob, true), [3].map(Timestamp));
-        assert_eq!(queue.of(alice, false), [1, 4].map(Timestamp));
+        assert_eq!(queue.unencrypted_for(bob), [2, 5].map(Timestamp));
+        assert_eq!(queue.encrypted_for(bob), [3].map(Timestamp));
+        assert_eq!(queue.unencrypted_for(alice), [1, 4].map(Timestamp));
         assert!(queue.has(alice) && queue.has(bob) && !queue.has(carol));
         queue.remove(&Timestamp(2));
         queue.remove(&Timestamp(5));
