@@ -148,7 +148,7 @@ impl Client {
         foreign.next().map(Some).ok_or(DecryptError::TooManySessions)
     }
 
-    /// Deletes everything about a device, but not whether it had post-quantum keys.
+    /// Deletes the sessions with a device. What it has pinned (post-quantum keys, ratchet) stays.
     pub(super) fn forget_device(&mut self, address: Address, changes: &mut Changes) {
         self.delete_sessions(address, changes);
         if self.sessions.get(&address).is_some_and(SessionRecord::is_blank) {
