@@ -210,7 +210,7 @@ impl SessionRecord {
                 Place::Current => session.skip_limit(route),
                 Place::Archived(_) => session.skip_limit(route).min(archived_steps),
             };
-            let steps = session.steps(message, limit);
+            let derivations = session.max_derivations(message, limit);
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
                     self.promote(place, accepted);
@@ -218,7 +218,7 @@ impl SessionRecord {
                 }
                 Err(error) => {
                     if let Place::Archived(_) = place {
-                        archived_steps = archived_steps.saturating_sub(steps);
+                        archived_steps = archived_steps.saturating_sub(derivations);
                     }
                     first_error.get_or_insert(error);
                 }

@@ -14,7 +14,7 @@ use crate::message::{
     self, Ciphertext, CiphertextKind, Header, MessageError, Opening, SignalMessage,
 };
 use crate::ratchet::{self, FindError, Ratchet};
-use crate::spqr::{self, Arrived, Spqr, SpqrError, Step};
+use crate::spqr::{self, IncomingField, Spqr, SpqrError, SpqrStep};
 use crate::time::{DAY, Timestamp};
 use crate::x3dh::Version;
 
@@ -141,22 +141,22 @@ impl Session {
         message: &SignalMessage,
         limit: u32,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<(Option<Step>, Option<Secret<32>>), SpqrError> {
-        let arrived = Arrived { field: &message.spqr, is_first: message.is_first, limit };
+    ) -> Result<(Option<SpqrStep>, Option<Secret<32>>), SpqrError> {
+        let incoming = IncomingField { field: &message.spqr, is_first: message.is_first, limit };
         match &self.spqr {
-            Some(spqr) => spqr.receive(arrived, rng).map(|(step, key)| (Some(step), key)),
+            Some(spqr) => spqr.receive(incoming, rng).map(|(step, key)| (Some(step), key)),
             None if spqr::is_unused(&message.spqr) => Ok((None, None)),
             None => Err(SpqrError::NotAgreed),
         }
     }
 
-    fn commit_spqr(&mut self, step: Option<Step>) {
+    fn commit_spqr(&mut self, step: Option<SpqrStep>) {
         match step {
             None => {}
-            Some(Step::FellBack) => self.spqr = None,
-            Some(Step::Received(received)) => {
+            Some(SpqrStep::FellBack) => self.spqr = None,
+            Some(SpqrStep::Received(changes)) => {
                 if let Some(spqr) = &mut self.spqr {
-                    spqr.commit(*received);
+                    spqr.commit(*changes);
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Session {
 
     /// How many derivations it takes at most to find the keys of a message with an unknown ratchet key, if at most `limit`
     /// messages may be skipped. A longer jump is refused before anything is derived.
-    pub(crate) fn steps(&self, message: &SignalMessage, limit: u32) -> u32 {
+    pub(crate) fn max_derivations(&self, message: &SignalMessage, limit: u32) -> u32 {
         if message.counter > limit {
             return 0;
         }

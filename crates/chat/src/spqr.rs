@@ -52,16 +52,16 @@ enum Keys {
 
 /// The changes from receiving a message. Apply them once the MAC is verified.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum SpqrStep {
     /// The peer does not have the ratchet: the session continues without it.
     FellBack,
     /// Pass it to [`Spqr::commit`].
-    Received(Box<Received>),
+    Received(Box<SpqrChanges>),
 }
 
-/// See [`Step::Received`].
+/// The state after a message. Assign it once the MAC is verified.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub(crate) struct SpqrChanges {
     braid: Braid,
     chains: Chains,
     skipped: Option<SkippedStep>,
@@ -69,7 +69,7 @@ pub(crate) struct Received {
 
 /// The part of a message that matters here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrived<'a> {
+pub(crate) struct IncomingField<'a> {
     /// The field of the ratchet; empty if there is none.
     pub(crate) field: &'a [u8],
     /// Whether it came inside a `PreKeySignalMessage`.
@@ -137,12 +137,12 @@ impl Spqr {
     /// The message cannot be decrypted with this ratchet.
     pub(crate) fn receive(
         &self,
-        arrived: Arrived<'_>,
+        incoming: IncomingField<'_>,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<(Step, Option<Secret<32>>), SpqrError> {
-        let Some(message) = SpqrMessage::decode(arrived.field)? else {
+    ) -> Result<(SpqrStep, Option<Secret<32>>), SpqrError> {
+        let Some(message) = SpqrMessage::decode(incoming.field)? else {
             return match self.keys {
-                Keys::Offered(_) => Ok((Step::FellBack, None)),
+                Keys::Offered(_) => Ok((SpqrStep::FellBack, None)),
                 Keys::Agreed(_) => Err(SpqrError::Downgrade),
             };
         };
@@ -156,23 +156,24 @@ impl Spqr {
         }
         let (key, skipped) = if message.index == 0 {
             // The initiator did not know yet whether we have the ratchet.
-            if !arrived.is_first || message.epoch != 1 || self.role == Role::Initiator {
+            if !incoming.is_first || message.epoch != 1 || self.role == Role::Initiator {
                 return Err(SpqrError::NoKey);
             }
             (None, None)
         } else {
             let epoch = message.epoch.saturating_sub(1);
-            let (key, step) = chains.receive(epoch, message.index, arrived.limit, &self.skipped)?;
+            let (key, step) =
+                chains.receive(epoch, message.index, incoming.limit, &self.skipped)?;
             (Some(key), Some(step))
         };
-        Ok((Step::Received(Box::new(Received { braid, chains, skipped })), key))
+        Ok((SpqrStep::Received(Box::new(SpqrChanges { braid, chains, skipped })), key))
     }
 
     /// Applies what [`Spqr::receive`] has computed.
-    pub(crate) fn commit(&mut self, received: Received) {
-        self.braid = received.braid;
-        self.keys = Keys::Agreed(received.chains);
-        if let Some(step) = received.skipped {
+    pub(crate) fn commit(&mut self, changes: SpqrChanges) {
+        self.braid = changes.braid;
+        self.keys = Keys::Agreed(changes.chains);
+        if let Some(step) = changes.skipped {
             self.skipped.commit(step);
         }
     }

@@ -45,11 +45,11 @@ fn receive(
     sent: &Sent,
     rng: &mut ChaCha20Rng,
 ) -> Result<Option<Secret<32>>, SpqrError> {
-    let arrived = Arrived { field: &sent.field, is_first: sent.key.is_none(), limit: LIMIT };
-    let (step, key) = side.receive(arrived, rng)?;
+    let incoming = IncomingField { field: &sent.field, is_first: sent.key.is_none(), limit: LIMIT };
+    let (step, key) = side.receive(incoming, rng)?;
     match step {
-        Step::Received(received) => side.commit(*received),
-        Step::FellBack => panic!("both sides have the ratchet"),
+        SpqrStep::Received(changes) => side.commit(*changes),
+        SpqrStep::FellBack => panic!("both sides have the ratchet"),
     }
     Ok(key)
 }

@@ -8,8 +8,8 @@ fn try_field(
     is_first: bool,
     rng: &mut ChaCha20Rng,
 ) -> Result<bool, SpqrError> {
-    let arrived = Arrived { field, is_first, limit: LIMIT };
-    side.receive(arrived, rng).map(|(step, _)| matches!(step, Step::FellBack))
+    let incoming = IncomingField { field, is_first, limit: LIMIT };
+    side.receive(incoming, rng).map(|(step, _)| matches!(step, SpqrStep::FellBack))
 }
 
 #[test]

@@ -100,11 +100,11 @@ fn both_sides_repeat_the_recorded_conversation() {
         let (written, key) = sides[from].send().unwrap();
         assert_eq!(HEXLOWER.encode(&written), HEXLOWER.encode(&field), "{case}");
         assert_eq!(key.as_ref(), Some(&expected));
-        let arrived = Arrived { field: &field, is_first, limit: LIMIT };
-        let (step, key) = sides[to].receive(arrived, &mut rng).unwrap();
+        let incoming = IncomingField { field: &field, is_first, limit: LIMIT };
+        let (step, key) = sides[to].receive(incoming, &mut rng).unwrap();
         assert_eq!(key, Some(expected));
-        let Step::Received(received) = step else { panic!("both have the ratchet") };
-        sides[to].commit(*received);
+        let SpqrStep::Received(changes) = step else { panic!("both have the ratchet") };
+        sides[to].commit(*changes);
         choices.apply(&mut sides[to]);
         assert_eq!(state(&sides[from]), case["sender_state"], "{case}");
         assert_eq!(state(&sides[to]), case["receiver_state"], "{case}");
