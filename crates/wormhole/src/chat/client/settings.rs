@@ -30,13 +30,15 @@ impl Client {
         Ok(self.ask(move |driver, reply| driver.set_setting(name, value, reply)).await?)
     }
 
-    /// Changes what opens the store, like [`Store::set_protection`]. When this returns, only the new protection opens it. Deriving
-    /// a key from a passphrase takes about a second; messages wait meanwhile.
+    /// Changes what opens the store, like [`Store::set_protection`]. When this returns, only the new protection opens it. Until it
+    /// returns, no message is stored or sent: deriving a key from a passphrase takes some tenths of a second, and a locked keyring
+    /// may wait five minutes for the user.
     ///
     /// If the returned future is dropped, the change is completed nevertheless.
     ///
     /// # Errors
-    /// The client has ended; or the store cannot be written: then either the old protection or the new one opens it.
+    /// The client has ended, the keyring cannot be used, or the store cannot be written. In the last case, the old protection or
+    /// the new one opens the store.
     pub async fn set_protection(&self, protection: Protection) -> Result<(), NotStored> {
         let changed = self.store.run(move |store| store.set_protection(&protection)).await;
         let Some(changed) = changed else { return Err(self.wait_for_end().await.into()) };
