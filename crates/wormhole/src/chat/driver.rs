@@ -275,14 +275,13 @@ impl Driver {
 
     fn finish(&mut self, finished: Finished) {
         let (account, is_cached) = (finished.account(), finished.is_cached());
+        let is_publication = finished.is_publication();
         let message = finished.message();
         if let Some(message) = message.filter(|_| finished.may_have_arrived()) {
             self.outbox.may_have_arrived(message);
         }
         let (id, response, error) = self.requests.finish(finished);
-        if account.is_none()
-            && let Some(error) = error.as_ref().filter(|error| error.refuses_keys())
-        {
+        if is_publication && let Some(error) = error.as_ref().filter(|error| error.refuses_keys()) {
             self.set_key_state(KeyState::Refused(error.clone()));
         }
         // What the server has not been asked says nothing about it.

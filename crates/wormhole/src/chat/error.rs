@@ -81,9 +81,22 @@ impl RequestError {
     }
 
     /// Whether the server refuses our keys, so that it is useless to offer them again soon.
-    pub(crate) fn refuses_keys(&self) -> bool {
-        // A login page of the network says nothing about the keys.
-        !self.may_retry() && *self != Self::NotAService
+    pub(crate) const fn refuses_keys(&self) -> bool {
+        match self {
+            Self::AppRefused
+            | Self::CredentialsRefused
+            | Self::IntraApp
+            | Self::Invalid(_)
+            | Self::NotFound
+            | Self::Refused(_)
+            | Self::StorageFull => true,
+            // A login page of the network says nothing about the keys, and neither does a defect of this program.
+            Self::Internal
+            | Self::Link(_)
+            | Self::NotAService
+            | Self::TooMany(_)
+            | Self::Unavailable(_) => false,
+        }
     }
 
     /// How long the server asks us to wait.
@@ -410,6 +423,21 @@ impl AttachmentError {
             | Self::NotAuthentic
             | Self::TooLarge
             | Self::WriteFailed(..) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_server_refuses_our_keys() {
+        for error in [RequestError::AppRefused, RequestError::Invalid(422)] {
+            assert!(error.refuses_keys(), "{error}");
+        }
+        for error in [RequestError::Internal, RequestError::NotAService] {
+            assert!(!error.refuses_keys(), "{error}");
         }
     }
 }

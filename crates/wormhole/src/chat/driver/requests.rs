@@ -80,6 +80,11 @@ impl Finished {
         }
     }
 
+    /// Whether the request was the publication of our keys.
+    pub(super) const fn is_publication(&self) -> bool {
+        matches!(self.lane, Lane::OwnKeys)
+    }
+
     /// Whether the server was not asked, because its answer was known.
     pub(super) const fn is_cached(&self) -> bool {
         self.is_cached
@@ -239,8 +244,8 @@ impl Requests {
     fn pause(&mut self, lane: Lane, error: &RequestError) {
         let now = Instant::now();
         self.failed.insert(lane);
-        let is_useless = lane == Lane::OwnKeys && error.refuses_keys();
-        let held = error.retry_after().or_else(|| is_useless.then_some(REFUSED_KEYS_PAUSE));
+        let is_refused = lane == Lane::OwnKeys && error.refuses_keys();
+        let held = error.retry_after().or_else(|| is_refused.then_some(REFUSED_KEYS_PAUSE));
         let at = if let Some(pause) = held {
             let until = now + pause;
             self.held.insert(lane, until);
