@@ -59,7 +59,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the same request may succeed later, although nobody changes anything here.
+    /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Link(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
@@ -146,19 +146,8 @@ pub enum RegisterError {
     WrongCode,
 }
 
-/// A client was not started.
-#[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-#[non_exhaustive]
-pub struct NotOpened {
-    /// The account, as before.
-    pub account: Account,
-    /// Why.
-    pub why: OpenError,
-}
-
 impl RegisterError {
-    /// Whether the same may succeed later, although nobody changes anything here.
+    /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Request(error) => error.may_retry(),
@@ -185,6 +174,17 @@ pub enum OpenError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a client was not started, and the account, so that it can be opened again.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+#[non_exhaustive]
+pub struct NotOpened {
+    /// The account, as before.
+    pub account: Account,
+    /// Why.
+    pub why: OpenError,
 }
 
 /// The client has ended: the store failed, or the client was closed.
@@ -275,7 +275,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether sending the same message may succeed later, although nobody changes anything here.
+    /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Request(error) => error.may_retry(),
@@ -321,7 +321,7 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// Whether the client may still send the message, although nobody changes anything here.
+    /// Whether the client may still send the message without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Delayed(error) => error.may_retry(),
@@ -414,7 +414,7 @@ pub enum AttachmentError {
 }
 
 impl AttachmentError {
-    /// Whether the same download may succeed later, although nobody changes anything here.
+    /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Request(error) => error.may_retry(),

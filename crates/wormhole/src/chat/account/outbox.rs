@@ -4,8 +4,8 @@ use rand_core::OsRng;
 use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Content, Timestamp};
 
 use super::{Account, now};
-use crate::chat::error::{NotSent, OpenError};
-use crate::chat::message::{Attachment, CancelOutcome, Progress, WaitingMessage};
+use crate::chat::error::OpenError;
+use crate::chat::message::{Attachment, CancelOutcome, WaitingMessage};
 use crate::chat::store::{Commit, Contact, Store, StoreError};
 
 impl Account {
@@ -69,5 +69,5 @@ fn cancel(store: &mut Store, message: Timestamp) -> Result<CancelOutcome, OpenEr
         }
     }
     store.commit(&commit)?;
-    Ok(CancelOutcome::of(&Progress::NotSent(NotSent::Cancelled), may_have_arrived))
+    Ok(if may_have_arrived { CancelOutcome::MaybeSent } else { CancelOutcome::Cancelled })
 }
