@@ -80,14 +80,14 @@ impl MasterKey {
     }
 }
 
-/// What a protection is made with. Tests use a lower cost, and another keyring.
+/// How a protection is made: the cost of a passphrase, and which keyring. Tests use others.
 #[derive(Clone, Debug)]
-pub(super) struct Means {
+pub(super) struct ProtectionSettings {
     pub(super) cost: Cost,
     pub(super) keyring: Keyring,
 }
 
-impl Default for Means {
+impl Default for ProtectionSettings {
     fn default() -> Self {
         Self { cost: Cost::DEFAULT, keyring: Keyring::default() }
     }

@@ -10,7 +10,7 @@ use wormhole_disk::private;
 
 use super::database::{self, Database};
 use super::lock::Lock;
-use super::master::{KeyFile, Keyring, MasterKey, Means, WrappedKey, Wrapping};
+use super::master::{KeyFile, Keyring, MasterKey, ProtectionSettings, WrappedKey, Wrapping};
 use super::sealing::RowKeys;
 use super::{LOCK_FILE, Passphrase, Protection, ProtectionKind, Store, StoreError, database_file};
 
@@ -32,13 +32,13 @@ impl Store {
     /// # Errors
     /// `Exists` if there is one. Otherwise it cannot be written, or the keyring cannot be used.
     pub fn create(directory: &Path, protection: &Protection) -> Result<Self, StoreError> {
-        Self::create_with(directory, protection, &Means::default())
+        Self::create_with(directory, protection, &ProtectionSettings::default())
     }
 
     pub(super) fn create_with(
         directory: &Path,
         protection: &Protection,
-        means: &Means,
+        settings: &ProtectionSettings,
     ) -> Result<Self, StoreError> {
         private::create_directory(directory)?;
         let lock = Lock::take(&directory.join(LOCK_FILE))?;
@@ -46,10 +46,10 @@ impl Store {
             return Err(StoreError::Exists);
         }
         let master = MasterKey::random(&mut OsRng);
-        let wrapped = wrap(directory, &master, protection, means)?;
+        let wrapped = wrap(directory, &master, protection, settings)?;
         let keys = RowKeys::derive(&master);
         Database::create(&database_file(directory), &wrapped, &keys)?;
-        Self::open_with(directory, lock, master, &wrapped, &means.keyring)
+        Self::open_with(directory, lock, master, &wrapped, &settings.keyring)
     }
 
     /// Opens a store. The passphrase is ignored if something else protects the store. If the keyring of the desktop does and is
@@ -89,17 +89,17 @@ impl Store {
     /// # Errors
     /// The store cannot be written, or the keyring cannot be used. Either the old protection or the new one opens it.
     pub fn set_protection(&self, protection: &Protection) -> Result<(), StoreError> {
-        self.set_protection_with(protection, &Means::default())
+        self.set_protection_with(protection, &ProtectionSettings::default())
     }
 
     pub(super) fn set_protection_with(
         &self,
         protection: &Protection,
-        means: &Means,
+        settings: &ProtectionSettings,
     ) -> Result<(), StoreError> {
-        let wrapped = wrap(&self.directory, &self.master, protection, means)?;
+        let wrapped = wrap(&self.directory, &self.master, protection, settings)?;
         self.database.replace_wrapped(&wrapped)?;
-        remove_other_keys(&self.directory, &wrapped, &means.keyring)
+        remove_other_keys(&self.directory, &wrapped, &settings.keyring)
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) fn wrap(
     directory: &Path,
     master: &MasterKey,
     protection: &Protection,
-    means: &Means,
+    settings: &ProtectionSettings,
 ) -> Result<WrappedKey, StoreError> {
     match protection {
         Protection::KeyFile => {
@@ -116,11 +116,11 @@ pub(super) fn wrap(
             WrappedKey::with_file(master, &file, &mut OsRng)
         }
         Protection::Keyring => {
-            let item = means.keyring.create(directory, &mut OsRng)?;
+            let item = settings.keyring.create(directory, &mut OsRng)?;
             WrappedKey::with_keyring(master, &item, &mut OsRng)
         }
         Protection::Passphrase(passphrase) => {
-            WrappedKey::with_passphrase(master, passphrase, means.cost, &mut OsRng)
+            WrappedKey::with_passphrase(master, passphrase, settings.cost, &mut OsRng)
         }
     }
 }

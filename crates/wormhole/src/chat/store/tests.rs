@@ -18,7 +18,7 @@ use wormhole_chat::{
 
 use wormhole_disk::private;
 
-use super::master::{Cost, KeyFile, Means, Wrapping};
+use super::master::{Cost, KeyFile, ProtectionSettings, Wrapping};
 use super::protection::wrap;
 use super::*;
 
@@ -74,8 +74,8 @@ impl Drop for Folder {
 }
 
 /// Passphrases that cost nothing.
-fn cheap() -> Means {
-    Means { cost: Cost::LEAST, ..Means::default() }
+fn cheap() -> ProtectionSettings {
+    ProtectionSettings { cost: Cost::LEAST, ..ProtectionSettings::default() }
 }
 
 fn account(number: u8) -> AccountId {

@@ -35,7 +35,7 @@ pub(super) fn create(
         service.add(&collection, item).await?;
         // Only a key that the keyring returns may protect a store.
         let stored = service.read(item.id).await?;
-        if stored == item.key { Ok(()) } else { Err(failed("it returns another key")) }
+        if stored == item.key { Ok(()) } else { Err(keyring_failed("it returns another key")) }
     })
 }
 
@@ -66,7 +66,7 @@ fn converse<T: Send>(
         runtime.block_on(async { conversation(Service::connect(bus).await?).await })
     };
     let finished = std::thread::scope(|scope| scope.spawn(run).join());
-    finished.unwrap_or_else(|_| Err(failed("the conversation ended")))
+    finished.unwrap_or_else(|_| Err(keyring_failed("the conversation ended")))
 }
 
 /// The keyring, and the session in which secrets travel.
@@ -82,13 +82,13 @@ type SealedSecret = (OwnedObjectPath, Vec<u8>, Vec<u8>, String);
 impl Service {
     async fn connect(bus: Option<&str>) -> Result<Self, StoreError> {
         let builder = bus.map_or_else(Builder::session, Builder::address);
-        let bus = builder.method_timeout(PATIENCE).build().await.map_err(failure)?;
+        let bus = builder.method_timeout(PATIENCE).build().await.map_err(from_bus_error)?;
         let agreement = Agreement::random(&mut OsRng);
         let body = (ALGORITHM, Variant::from(agreement.public().to_vec()));
         let (theirs, session): (OwnedVariant, OwnedObjectPath) =
             call(&bus, ROOT, SERVICE, "OpenSession", &body).await?;
-        let theirs = Vec::<u8>::try_from(theirs).map_err(failure)?;
-        let key = agreement.finish(&theirs).ok_or_else(|| failed("its key is invalid"))?;
+        let theirs = Vec::<u8>::try_from(theirs).map_err(from_bus_error)?;
+        let key = agreement.finish(&theirs).ok_or_else(|| keyring_failed("its key is invalid"))?;
         Ok(Self { bus, session, key })
     }
 
@@ -109,7 +109,7 @@ impl Service {
     /// The keyring for new items.
     async fn default_keyring(&self) -> Result<OwnedObjectPath, StoreError> {
         let path: OwnedObjectPath = self.call(ROOT, SERVICE, "ReadAlias", &"default").await?;
-        if is_none(&path) { Err(StoreError::KeyringMissing) } else { Ok(path) }
+        if is_null_path(&path) { Err(StoreError::KeyringMissing) } else { Ok(path) }
     }
 
     /// Unlocks a keyring or an item. The desktop may ask the user for a password.
@@ -121,19 +121,19 @@ impl Service {
 
     /// Waits until the user has answered a question of the desktop, if there is one.
     async fn confirm(&self, prompt: &OwnedObjectPath) -> Result<(), StoreError> {
-        if is_none(prompt) {
+        if is_null_path(prompt) {
             return Ok(());
         }
         let rule = MatchRule::builder().msg_type(message::Type::Signal).path(prompt.as_str());
-        let rule = rule.interface(PROMPT).member("Completed").build().map_err(failure)?;
+        let rule = rule.interface(PROMPT).member("Completed").build().map_err(from_bus_error)?;
         let mut completed =
-            MessageStream::for_match_rule(rule, &self.bus, None).await.map_err(failure)?;
+            MessageStream::for_match_rule(rule, &self.bus, None).await.map_err(from_bus_error)?;
         let () = self.call(prompt.as_str(), PROMPT, "Prompt", &"").await?;
         let answer = tokio::time::timeout(PATIENCE_WITH_USER, completed.next()).await;
         let answer = answer.map_err(|_| StoreError::KeyringLocked)?;
-        let answer = answer.ok_or(StoreError::KeyringUnavailable)?.map_err(failure)?;
+        let answer = answer.ok_or(StoreError::KeyringUnavailable)?.map_err(from_bus_error)?;
         let (is_dismissed, _): (bool, OwnedVariant) =
-            answer.body().deserialize().map_err(failure)?;
+            answer.body().deserialize().map_err(from_bus_error)?;
         if is_dismissed { Err(StoreError::KeyringLocked) } else { Ok(()) }
     }
 
@@ -174,7 +174,10 @@ impl Service {
         };
         let (_, iv, sealed, _): SealedSecret =
             self.call(item.as_str(), ITEM, "GetSecret", &self.session).await?;
-        let text = self.key.open(&iv, &sealed).ok_or_else(|| failed("its secret is unreadable"))?;
+        let text = self
+            .key
+            .open(&iv, &sealed)
+            .ok_or_else(|| keyring_failed("its secret is unreadable"))?;
         let key = HEXLOWER.decode(text.trim_ascii()).map(Zeroizing::new);
         let key = key.ok().and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok());
         let key = Zeroizing::new(key.ok_or(StoreError::KeyringKeyMissing)?);
@@ -194,7 +197,7 @@ where
     R: for<'d> DynamicDeserialize<'d>,
 {
     let called = bus.call_method(Some(NAME), path, Some(interface), method, body).await;
-    called.and_then(|reply| reply.body().deserialize()).map_err(failure)
+    called.and_then(|reply| reply.body().deserialize()).map_err(from_bus_error)
 }
 
 /// What an item is found by.
@@ -204,19 +207,19 @@ fn attributes(id: KeyringId) -> HashMap<String, String> {
 }
 
 /// Whether a path says that there is nothing.
-fn is_none(path: &OwnedObjectPath) -> bool {
+fn is_null_path(path: &OwnedObjectPath) -> bool {
     path.as_str() == "/"
 }
 
-fn failed(why: &str) -> StoreError {
+fn keyring_failed(why: &str) -> StoreError {
     StoreError::KeyringFailed(why.to_owned())
 }
 
 /// An error of the bus or of the keyring. Its text is not shown: it may contain anything.
-fn failure(error: zbus::Error) -> StoreError {
+fn from_bus_error(error: zbus::Error) -> StoreError {
     if let zbus::Error::MethodError(name, _, _) = &error {
         let is_locked = name.as_str() == "org.freedesktop.Secret.Error.IsLocked";
-        return if is_locked { StoreError::KeyringLocked } else { failed(name.as_str()) };
+        return if is_locked { StoreError::KeyringLocked } else { keyring_failed(name.as_str()) };
     }
     let is_absent = if let zbus::Error::FDO(error) = &error {
         matches!(
@@ -238,7 +241,7 @@ fn failure(error: zbus::Error) -> StoreError {
                 | zbus::Error::InputOutput(_)
         )
     };
-    if is_absent { StoreError::KeyringUnavailable } else { failed("an answer is invalid") }
+    if is_absent { StoreError::KeyringUnavailable } else { keyring_failed("an answer is invalid") }
 }
 
 /// The name of every keyring on the bus.

@@ -1,4 +1,4 @@
-//! What there is instead of a keyring on systems without one, and without the feature `keyring`.
+//! Replaces the keyring in builds that cannot use one: every call returns `KeyringUnsupported`.
 
 use wormhole_kit::Secret;
 
