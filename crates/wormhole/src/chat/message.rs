@@ -231,7 +231,7 @@ impl CancelOutcome {
     }
 }
 
-/// A message that the server does not have yet.
+/// A message in the outbox of a client, and why it waits there. [`Account::outbox`](super::Account::outbox) has its text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct OutboxMessage {
@@ -243,7 +243,7 @@ pub struct OutboxMessage {
     pub progress: Progress,
 }
 
-/// A message that the server does not have yet, as the store has it. `Debug` does not print the text.
+/// A message in the outbox of an account without a client, and what it says. `Debug` does not print the text.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct WaitingMessage {
