@@ -73,8 +73,8 @@ pub(super) async fn request_code(
     Ok(Json(Nothing {}))
 }
 
-/// Limits how many codes are sent to a number. Others may have used up those of the number, but a network may always ask for
-/// a few: strangers must not keep its owner from registering.
+/// Limits how many codes are sent to a number. When they are used up, each network still gets two a day, up to 20 for all
+/// networks together: one stranger must not keep the owner from registering.
 fn limit_requests(
     budget: &Budget,
     transport: Transport,
