@@ -2,7 +2,7 @@
 //!
 //! Whoever invents names would otherwise have any number of attempts, and could fill the table of names until it forgets
 //! those that matter. But people who share an address must not be locked out by a neighbour: a name that has logged in from
-//! a network does not depend on what the others there do.
+//! a network within a month does not depend on what the others there do.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -58,13 +58,13 @@ impl<'a> LoginAttempt<'a> {
     /// The password was right.
     pub(super) fn succeeded(&self) {
         if self.network.is_some() {
-            let _known = self.limits.spend(Action::Login, &self.owner, 1, self.now);
+            self.limits.empty(Action::KnownLogin, &self.owner, self.now);
         }
     }
 
-    /// Whether the name has logged in from this network before.
+    /// Whether the name has logged in from this network within a month.
     fn is_known(&self) -> bool {
-        self.limits.check(Action::Login, &self.owner, self.now).is_err()
+        self.limits.check(Action::KnownLogin, &self.owner, self.now).is_err()
     }
 }
 
@@ -113,6 +113,22 @@ mod tests {
         }
         assert!(attempt(&limits, 1, HERE, now).check().is_err());
         assert_eq!(attempt(&limits, 1, THERE, now).check(), Ok(()));
+    }
+
+    #[test]
+    fn each_login_keeps_a_name_known_for_a_month() {
+        let (limits, start) = (RateLimits::new(false), Instant::now());
+        let day = |days: u32| start + days * Duration::from_secs(24 * 60 * 60);
+        let flood = |days| {
+            (100..1100).for_each(|number| attempt(&limits, number, HERE, day(days)).failed());
+        };
+        attempt(&limits, 1, HERE, day(0)).succeeded();
+        attempt(&limits, 1, HERE, day(29)).succeeded();
+        flood(31);
+        assert_eq!(attempt(&limits, 1, HERE, day(31)).check(), Ok(()));
+        assert!(attempt(&limits, 2, HERE, day(31)).check().is_err(), "it has never logged in");
+        flood(60);
+        assert!(attempt(&limits, 1, HERE, day(60)).check().is_err(), "its login was long ago");
     }
 
     #[test]

@@ -50,10 +50,10 @@ pub(super) enum Action {
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
     InboundKibFromSender,
+    /// A name and a network: it has logged in from there within a month. This limits nothing: each login empties the bucket.
+    KnownLogin,
     /// A network: a failed attempt to link a device.
     LinkDevice,
-    /// A name and a network: it has logged in from there within a month.
-    Login,
     /// An account and another one: a message is sent.
     Message,
     /// An account and a device of another one: keys are fetched.
@@ -112,8 +112,8 @@ impl Action {
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
+            Self::KnownLogin => (1.0, 1.0 / (30.0 * DAY)),
             Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),
-            Self::Login => (1.0, 1.0 / (30.0 * DAY)),
             Self::PreKeys => (6.0, 0.1),
             Self::Provisioning => (10.0, 10.0),
             Self::ProvisioningPerNode => (200.0, 1200.0),
@@ -133,10 +133,14 @@ impl Rate {
     /// # Errors
     /// It does not hold so much. Returns the time until it does.
     fn take(self, full_at: Instant, amount: u32, now: Instant) -> Result<Instant, Duration> {
-        let seconds = |amount: f64| Duration::from_secs_f64(amount * 60.0 / self.per_minute);
-        let full_at = full_at.max(now) + seconds(amount.into());
-        let limit = now + seconds(self.burst);
+        let full_at = full_at.max(now) + self.refill(amount.into());
+        let limit = now + self.refill(self.burst);
         if full_at > limit { Err(full_at - limit) } else { Ok(full_at) }
+    }
+
+    /// How long it takes until a bucket holds `amount` more.
+    fn refill(self, amount: f64) -> Duration {
+        Duration::from_secs_f64(amount * 60.0 / self.per_minute)
     }
 }
 
@@ -179,6 +183,14 @@ impl RateLimits {
         let bucket = buckets.entry(action).or_default().bucket(owner, now);
         *bucket = action.rate().take(*bucket, amount, now)?;
         Ok(())
+    }
+
+    /// Empties a bucket, however much it holds: it is full again after its whole time.
+    pub(super) fn empty(&self, action: Action, owner: impl Hash, now: Instant) {
+        let owner = self.key.hash_one((action, owner));
+        let rate = action.rate();
+        let mut buckets = self.buckets();
+        *buckets.entry(action).or_default().bucket(owner, now) = now + rate.refill(rate.burst);
     }
 
     /// Checks that a bucket is not empty, but takes nothing: of some actions, only the failed ones count.
@@ -299,6 +311,18 @@ mod tests {
         assert!(limits.buckets().is_empty(), "no bucket was created");
         assert_eq!(limits.spend(Action::VoiceCodePerDay, "a", 10, start), Ok(()));
         assert!(check().is_err());
+    }
+
+    #[test]
+    fn an_emptied_bucket_holds_nothing_and_refills_as_usual() {
+        let (limits, start) = limits();
+        let check = |after| limits.check(Action::SmsCode, "a", start + Duration::from_secs(after));
+        limits.empty(Action::SmsCode, "a", start);
+        assert_eq!(check(0), Err(Duration::from_secs(30)));
+        // It is no longer empty.
+        limits.empty(Action::SmsCode, "a", start + Duration::from_secs(50));
+        assert_eq!(check(50), Err(Duration::from_secs(30)));
+        assert_eq!(check(80), Ok(()));
     }
 
     #[test]
