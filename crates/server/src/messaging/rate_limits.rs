@@ -26,10 +26,6 @@ pub(super) enum Action {
     AttachmentKib,
     /// An attachment: it is downloaded, in thousandths of its length.
     AttachmentRead,
-    /// A number and a wide network: codes that it gets even if others have used up those of the number, within a day.
-    CodeFromNetwork,
-    /// A number: such codes of all networks together, within a day.
-    CodeFromNetworks,
     /// A network: codes of any kind.
     CodePerNetwork,
     /// A number and a network: an attempt to confirm a code.
@@ -40,6 +36,10 @@ pub(super) enum Action {
     ContactPerNetwork,
     /// A network: attachments are downloaded, in KiB.
     DownloadKib,
+    /// A number and a wide network: codes that it gets even if those of the number are used up, within a day.
+    ExtraCode,
+    /// A number: such codes of all networks together, within a day.
+    ExtraCodePerNumber,
     /// A name and a network: a wrong password.
     FailedLogin,
     /// A network: wrong passwords for any name. Names that have logged in from there are not refused because of it.
@@ -99,14 +99,14 @@ impl Action {
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
             // 200 times a day.
             Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
-            Self::CodeFromNetwork => (2.0, 2.0 / DAY),
-            Self::CodeFromNetworks => (20.0, 20.0 / DAY),
             Self::CodePerNetwork => (1000.0, 1000.0),
             Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
             Self::ContactPerNetwork => (200.0, 100.0 / HOUR),
             // 20 GiB a day: many people may share the address of their provider.
             Self::DownloadKib => (20_971_520.0, 20_971_520.0 / DAY),
+            Self::ExtraCode => (2.0, 2.0 / DAY),
+            Self::ExtraCodePerNumber => (20.0, 20.0 / DAY),
             Self::FailedLogin => (20.0, 6.0),
             Self::FailedLoginPerNetwork => (1000.0, 60.0),
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),

@@ -88,16 +88,26 @@ fn limit_requests(
         Transport::Sms => [Action::SmsCode, Action::SmsCodePerDay],
         Transport::Voice => [Action::VoiceCode, Action::VoiceCodePerDay],
     };
-    // One customer of a provider may have all networks of a wide one.
-    let own = budget.spend(Action::CodeFromNetwork, (number, wider_network(address)), 1);
-    let check = |action| budget.limits.check(action, number, budget.now);
-    let shared = actions.into_iter().try_for_each(check);
-    let shared =
-        shared.and_then(|()| actions.into_iter().try_for_each(|it| budget.spend(it, number, 1)));
-    shared.or_else(|pause| {
-        let own = own.and_then(|()| budget.spend(Action::CodeFromNetworks, number, 1));
-        own.map_err(|_| pause)
+    // Every code counts for the network. One customer of a provider may have all networks of a wide one.
+    let from_network = budget.spend(Action::ExtraCode, (number, wider_network(address)), 1);
+    shared_codes(budget, actions, number).or_else(|pause| {
+        from_network
+            .and_then(|()| budget.spend(Action::ExtraCodePerNumber, number, 1))
+            .map_err(|_| pause)
     })
+}
+
+/// Takes a code out of those of a number, which all networks share.
+///
+/// # Errors
+/// They are used up. Returns the time until there is one; nothing is taken.
+fn shared_codes(
+    budget: &Budget,
+    actions: [Action; 2],
+    number: &PhoneNumber,
+) -> Result<(), Duration> {
+    actions.iter().try_for_each(|action| budget.limits.check(*action, number, budget.now))?;
+    actions.iter().try_for_each(|action| budget.spend(*action, number, 1))
 }
 
 impl Service {
