@@ -53,7 +53,7 @@ use listener::Front;
 use presence::{CHANNEL, Sockets};
 use rate_limits::RateLimits;
 use store::{Expiry, PostgresStore, SqliteStore, Store};
-use store_thread::{Storage, StoreParts, StoreThreads};
+use store_thread::{Storage, StoreThreads, StoreWriter};
 
 /// The configuration of the messaging service.
 #[derive(Clone, Debug, clap::Args)]
@@ -212,7 +212,7 @@ impl Messaging {
         let sockets = Arc::new(Sockets::with_publisher(publisher));
         let limits = Arc::new(RateLimits::new(config.limit_loopback));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
-        let parts = StoreParts {
+        let writer = StoreWriter {
             store,
             expiry: config.expiry(),
             notify: Box::new(move |changes| {
@@ -222,7 +222,7 @@ impl Messaging {
             gauges: gauges.clone(),
             limits: Arc::clone(&limits),
         };
-        let (storage, threads) = Storage::start(parts, reader).map_err(system)?;
+        let (storage, threads) = Storage::start(writer, reader).map_err(system)?;
         let (refused, tls) = (Counter::default(), host.tls.clone());
         host.metrics.register("messaging", |registry| {
             registry.register("refused_links", "Connections refused by limits", refused.clone());

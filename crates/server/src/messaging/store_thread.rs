@@ -34,8 +34,8 @@ pub(super) struct Storage {
     stops: [CancellationToken; 2],
 }
 
-/// What the thread that writes needs.
-pub(super) struct StoreParts {
+/// Executes what writes, removes what has expired and counts what is stored, on a thread of its own.
+pub(super) struct StoreWriter {
     pub(super) store: Box<dyn Store>,
     pub(super) expiry: Expiry,
     /// Is called after each transaction.
@@ -60,12 +60,12 @@ impl Storage {
     /// Starts the threads; `reader` is a second access to the same database. They end after [`Storage::close`], once all
     /// earlier requests are done, or when the database is lost.
     pub(super) fn start(
-        parts: StoreParts,
+        writer: StoreWriter,
         reader: Box<dyn Store>,
     ) -> std::io::Result<(Self, StoreThreads)> {
         let (writes, reads) = (Arc::default(), Arc::default());
-        let stops = [parts.store.stop_signal(), reader.stop_signal()];
-        let threads = StoreThreads::start(parts, reader, [&writes, &reads])?;
+        let stops = [writer.store.stop_signal(), reader.stop_signal()];
+        let threads = StoreThreads::start(writer, reader, [&writes, &reads])?;
         Ok((Self { writes, reads, stops }, threads))
     }
 

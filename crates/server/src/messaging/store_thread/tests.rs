@@ -45,14 +45,14 @@ impl Running {
             send(&sender, &changes.new_messages);
             send(&removals, &changes.removed);
         };
-        let parts = StoreParts {
+        let writer = StoreWriter {
             store: Box::new(store),
             expiry: Expiry { messages: day, sent: day, codes: day },
             notify: Box::new(notify),
             gauges: Gauges::default(),
             limits: Arc::new(RateLimits::new(false)),
         };
-        let (storage, threads) = Storage::start(parts, reader).unwrap();
+        let (storage, threads) = Storage::start(writer, reader).unwrap();
         Self { folder, storage, threads: Some(threads), notified, removed }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::queue::{Queue, RefuseAll};
-use super::{Changes, StoreParts, closed, unix_now};
+use super::{Changes, StoreWriter, closed, unix_now};
 use crate::ServerError;
 use crate::messaging::rate_limits::Budget;
 use crate::messaging::store::{Store, StoreError, Turn};
@@ -29,14 +29,22 @@ struct StoreThread {
 
 impl StoreThreads {
     pub(super) fn start(
-        parts: StoreParts,
+        writer: StoreWriter,
         reader: Box<dyn Store>,
         [writes, reads]: [&Arc<Queue>; 2],
     ) -> std::io::Result<Self> {
-        Ok(Self {
-            writer: StoreThread::start("messaging store", writes, |queue| write(parts, queue))?,
-            reader: StoreThread::start("messaging reads", reads, |queue| read(reader, queue))?,
-        })
+        let stop = writer.store.stop_signal();
+        let writer = StoreThread::start("messaging store", writes, |queue| write(writer, queue))?;
+        match StoreThread::start("messaging reads", reads, |queue| read(reader, queue)) {
+            Ok(reader) => Ok(Self { writer, reader }),
+            Err(error) => {
+                // The thread that writes would keep the database locked.
+                stop.cancel();
+                writes.close();
+                let _panicked = writer.handle.join();
+                Err(error)
+            }
+        }
     }
 
     /// Waits until a thread ends early, and returns the reason.
@@ -81,16 +89,16 @@ impl StoreThread {
 ///
 /// # Errors
 /// The database is lost.
-fn write(mut parts: StoreParts, queue: &Queue) -> Result<(), ServerError> {
-    parts.count();
+fn write(mut writer: StoreWriter, queue: &Queue) -> Result<(), ServerError> {
+    writer.count();
     let mut next_maintenance = Instant::now() + MAINTENANCE_PERIOD;
     while let Some(turn) = queue.take(next_maintenance) {
         if !turn.is_empty() {
-            parts.execute(turn)?;
+            writer.execute(turn)?;
         }
         if Instant::now() >= next_maintenance {
-            parts.store.check()?;
-            let has_more = parts.prune();
+            writer.store.check()?;
+            let has_more = writer.prune();
             next_maintenance =
                 Instant::now() + if has_more { Duration::ZERO } else { MAINTENANCE_PERIOD };
         }
@@ -128,7 +136,7 @@ fn apply(store: &mut dyn Store, mut turn: Turn) -> Result<Applied, ServerError> 
     Ok((turn, result))
 }
 
-impl StoreParts {
+impl StoreWriter {
     /// Executes a turn and answers everybody.
     ///
     /// # Errors
