@@ -20,9 +20,9 @@
 mod acknowledgements;
 mod cache;
 mod columns;
-mod ending;
 mod entries;
 mod linking;
+mod pending_writes;
 mod prune;
 mod queues;
 mod rows;

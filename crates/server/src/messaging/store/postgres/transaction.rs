@@ -6,7 +6,7 @@ use wormhole_chat::service::Destination;
 
 use super::cache::Cache;
 use super::columns::{Columns, Read};
-use super::ending::{Ending, NewRows};
+use super::pending_writes::{NewRows, PendingWrites};
 use super::queues::Queues;
 use super::statements::Statements;
 use crate::database::postgres::{self, Connection, SessionError, Statements as _};
@@ -230,25 +230,25 @@ impl<'a> PostgresTables<'a> {
 
     /// Writes what was kept in memory until now, and commits.
     fn commit(&mut self) -> Result<(), SessionError> {
-        let mut ending = Ending {
+        let mut pending = PendingWrites {
             rows: std::mem::take(&mut self.new_rows),
             queues: self.queues.take_changes(),
             changes_accounts: self.is_changed,
         };
-        let only_reads = self.access == Access::Shared && ending.is_empty() && !self.has_written;
+        let only_reads = self.access == Access::Shared && pending.is_empty() && !self.has_written;
         if self.id.is_none() && !only_reads {
             // If the answer to the commit is lost, the id must be known.
             self.id = self.connection.continue_with(async |session| {
                 let id = session.client.query_one(&session.statements.transaction, &[]);
-                let (written, id) = tokio::join!(biased; ending.write(session), id);
+                let (written, id) = tokio::join!(biased; pending.write(session), id);
                 written?;
                 Columns::of(&id?).value()
             })?;
-            ending = Ending::default();
+            pending = PendingWrites::default();
         }
         let committed = self.connection.continue_with(async |session| {
             let commit = session.client.batch_execute("COMMIT");
-            let (written, committed) = tokio::join!(biased; ending.write(session), commit);
+            let (written, committed) = tokio::join!(biased; pending.write(session), commit);
             // If a statement has failed, nothing is committed.
             Ok(written.and(committed)?)
         });

@@ -182,7 +182,7 @@ impl Tables for PostgresTables<'_> {
     }
 
     fn pages(&mut self, pages: &[PageRequest], oldest_ephemeral: Timestamp) -> Stored<Vec<Page>> {
-        self.write_rows()?;
+        self.flush_new_rows()?;
         let bytes = |page: &PageRequest| i64::try_from(page.max_bytes).unwrap_or(i64::MAX);
         let devices: Vec<i64> = pages.iter().map(|page| page.device.0).collect();
         let after: Vec<i64> = pages.iter().map(|page| page.after).collect();
@@ -219,7 +219,7 @@ impl PostgresTables<'_> {
         if long.names.is_empty() {
             return Ok(());
         }
-        self.write_rows()?;
+        self.flush_new_rows()?;
         let read = |columns: &mut Columns<'_>| {
             let entry = columns.index()?;
             Ok((entry, QueueUse { messages: columns.number()?, bytes: columns.number()? }))

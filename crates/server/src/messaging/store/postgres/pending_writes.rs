@@ -1,5 +1,5 @@
 //! What a transaction writes at its end, in one round trip together with the commit. Whoever must read it before
-//! calls [`PostgresTables::write_rows`].
+//! calls [`PostgresTables::flush_new_rows`].
 
 use tokio_postgres::{Error, Statement};
 use wormhole_chat::Timestamp;
@@ -102,21 +102,21 @@ impl NewRows {
     }
 }
 
-/// Everything that is written at the end.
+/// Everything that a transaction writes together with its commit.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct PendingWrites {
     pub(super) rows: NewRows,
     pub(super) queues: ChangedQueues,
     /// Whether accounts or devices have changed.
     pub(super) changes_accounts: bool,
 }
 
-impl Ending {
+impl PendingWrites {
     pub(super) const fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.queues.devices.is_empty() && !self.changes_accounts
     }
 
-    /// Writes it. The statements are sent at once.
+    /// Writes everything. The statements are sent at once.
     pub(super) async fn write(&self, session: &Session) -> Result<(), Error> {
         let (statements, queues) = (&session.statements, &self.queues);
         let saved: Parameters<'_> =
@@ -134,7 +134,7 @@ impl Ending {
 
 impl PostgresTables<'_> {
     /// Writes new rows that the next statement must find.
-    pub(super) fn write_rows(&mut self) -> Stored<()> {
+    pub(super) fn flush_new_rows(&mut self) -> Stored<()> {
         let rows = std::mem::take(&mut self.new_rows);
         if rows.is_empty() {
             return Ok(());
