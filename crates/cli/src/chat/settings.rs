@@ -46,6 +46,11 @@ pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
 }
 
 fn set_token(store: &mut Store, token: &Token, args: &AccountArgs) -> Result<()> {
+    if store.registration().map_err(|error| explain::store(&error, args))?.is_none() {
+        let register = explain::command("register +NUMBER --server URL", args);
+        let failure = Failure::usage("--token-file: no number is registered in this account");
+        return Err(failure.hint(format!("register first: {register}")).into());
+    }
     let changed = store.set_token(token).and_then(|is_changed| {
         if is_changed {
             Refusal::forget(store)?;

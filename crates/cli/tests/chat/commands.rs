@@ -266,4 +266,13 @@ fn a_new_token_of_the_app_makes_an_account_usable_again() {
     std::fs::write(carol.path("token"), token).unwrap();
     let no_app = carol.run(&["config", "--token-file", "token"]);
     no_app.failed(2, "in the default app of the server, which needs no token");
+
+    let dave = service.person("dave");
+    let unreachable = dave.run(&["register", "+14155550104", "--server", "http://127.0.0.1:1"]);
+    assert_eq!(unreachable.exit, 1, "{unreachable}");
+    std::fs::write(dave.path("token"), token).unwrap();
+    let unregistered = dave.run(&["config", "--token-file", "token"]);
+    unregistered.failed(2, "--token-file: no number is registered in this account");
+    let hint = "register first: `wormhole chat register +NUMBER --server URL`";
+    assert!(unregistered.stderr.contains(hint), "{unregistered}");
 }
