@@ -96,17 +96,21 @@ async fn accept(
     }
     let accepted = console.unless_interrupted(client.accept_number(&number, account)).await?;
     accepted.map_err(|error| explain::ended(&error))?;
-    let moved = known.filter(|contact| people::is_bound(contact)).and_then(|contact| {
-        let before =
-            contact.number.as_deref().filter(|before| !number.to_string().starts_with(before));
-        Some(format!(", and those to {} do not any more", printable::line(before?)))
-    });
+    let moved = known
+        .and_then(|contact| number_before(contact, &number))
+        .map(|before| format!(", and messages to {} no longer do", printable::line(before)));
     let compare = compare(client, &number, account, args, console).await?;
     console.screen.show(&format!(
         "From now on, messages to {number} go to the account {account}{}. {compare}",
         moved.unwrap_or_default()
     ));
     Ok(())
+}
+
+/// The number that has led to a contact so far, if `number` is another one.
+fn number_before<'a>(contact: &'a Contact, number: &Destination) -> Option<&'a str> {
+    let before = contact.number.as_deref().filter(|_| people::is_bound(contact));
+    before.filter(|before| number.to_string().split('@').next() != Some(*before))
 }
 
 /// How the user finds out whether the account belongs to the right person.
@@ -182,4 +186,33 @@ async fn print(
 async fn is_verified(account: AccountId, client: &Client, console: &mut Console) -> Result<bool> {
     let safety = console.unless_interrupted(client.safety_number(account)).await?;
     Ok(safety.is_ok_and(|safety| safety.is_verified))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_begins_like_another_one_is_another_number() {
+        let mut contact = Contact {
+            account: AccountId::from_bytes([1; 16]),
+            number: Some("+1415555010".to_owned()),
+            app: None,
+            name: None,
+            is_default: true,
+            is_in_app: false,
+            verified: None,
+        };
+        let before = |contact: &Contact, number: &str| {
+            number_before(contact, &number.parse().unwrap()).map(str::to_owned)
+        };
+        for other in ["+14155550102", "+14155550102@com.example.one"] {
+            assert_eq!(before(&contact, other), contact.number);
+        }
+        for same in ["+1415555010", "+1415555010@com.example.one"] {
+            assert_eq!(before(&contact, same), None);
+        }
+        contact.is_default = false;
+        assert_eq!(before(&contact, "+14155550102"), None, "only an envelope has named it");
+    }
 }

@@ -227,7 +227,7 @@ fn the_account_of_a_contact_can_be_accepted_for_another_number() {
     let id = id.as_str().unwrap();
     let accepted = alice.run(&["contacts", BOB, "--accept-account", id]);
     let words = format!(
-        "messages to {BOB} go to the account {id}, and those to {CAROL} do not any more. Compare its \
+        "messages to {BOB} go to the account {id}, and messages to {CAROL} no longer do. Compare its \
          safety number: `wormhole chat safety {BOB} --verify`"
     );
     assert!(accepted.exit == 0 && accepted.stderr.contains(&words), "{accepted}");
