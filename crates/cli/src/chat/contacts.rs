@@ -19,7 +19,7 @@ use crate::printable;
 pub(super) async fn run(args: ContactsArgs, config: &Config, console: &mut Console) -> Result<()> {
     let client = profile::client(&args.client, config, console).await?;
     let done = change(&client, &args, console).await;
-    profile::close(client, done).await
+    profile::finish(client, done).await
 }
 
 async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> Result<()> {

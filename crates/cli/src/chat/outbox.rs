@@ -38,7 +38,7 @@ pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console
     let stored = stored.map_err(|error| explain::open(&error, account_args))?;
     let client = profile::start(account, account_args, console).await?;
     let done = list(&client, &stored, account_args, console).await;
-    profile::close(client, done).await
+    profile::finish(client, done).await
 }
 
 async fn list(

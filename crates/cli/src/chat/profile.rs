@@ -154,12 +154,12 @@ pub(super) async fn start(
     opened.map_err(|error| explain::open(&error.why, args).into())
 }
 
-/// Ends a client after a command. Returns what the command has returned.
+/// Remembers whether the server accepts the account, then ends the client. Returns `done`.
 ///
 /// # Errors
 /// Those of the command.
-pub(super) async fn close(client: Client, done: Result<()>) -> Result<()> {
-    refusal::remember(&client, done.is_err()).await;
+pub(super) async fn finish(client: Client, done: Result<()>) -> Result<()> {
+    refusal::record_refusal(&client, done.is_err()).await;
     let _account = client.close().await;
     done
 }

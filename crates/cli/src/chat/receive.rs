@@ -47,7 +47,7 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
     }
     let client = profile::client(&args.client, config, console).await?;
     let done = receive(&client, &args, directory, console).await;
-    profile::close(client, done).await
+    profile::finish(client, done).await
 }
 
 async fn receive(

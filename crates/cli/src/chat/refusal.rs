@@ -29,7 +29,12 @@ impl Refusal {
     /// The store cannot be read.
     pub(super) fn stored(store: &Store) -> Result<Option<Self>, StoreError> {
         let stored = store.setting(SETTING)?;
-        Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()))
+        Ok(stored.and_then(|stored| Self::decode(&stored)))
+    }
+
+    /// Reads a stored refusal. `None` if a later version has stored something else.
+    fn decode(stored: &[u8]) -> Option<Self> {
+        serde_json::from_slice(stored).ok()
     }
 
     /// Forgets it, after something has changed.
@@ -50,9 +55,9 @@ impl Refusal {
 }
 
 /// Remembers whether the server accepts the account, as far as this command has learned it.
-pub(super) async fn remember(client: &Client, has_failed: bool) {
+pub(super) async fn record_refusal(client: &Client, has_failed: bool) {
     if has_failed {
-        settle(client).await;
+        wait_for_first_answer(client).await;
     }
     let why = match client.connection() {
         Connection::Disconnected(RequestError::AppRefused) => Some(Why::App),
@@ -63,7 +68,7 @@ pub(super) async fn remember(client: &Client, has_failed: bool) {
         _ => return,
     };
     let Ok(stored) = client.setting(SETTING).await else { return };
-    let known: Option<Refusal> = stored.and_then(|stored| serde_json::from_slice(&stored).ok());
+    let known = stored.and_then(|stored| Refusal::decode(&stored));
     if known.as_ref().map(|known| known.why) == why {
         return;
     }
@@ -74,7 +79,7 @@ pub(super) async fn remember(client: &Client, has_failed: bool) {
 }
 
 /// Waits a moment for the answer to the first attempt to connect: a request can be refused before that.
-async fn settle(client: &Client) {
+async fn wait_for_first_answer(client: &Client) {
     let (mut events, end) = (client.events(), Instant::now() + PATIENCE);
     while client.connection() == Connection::Connecting {
         let Ok(Ok(_)) = timeout_at(end, events.next()).await else { return };

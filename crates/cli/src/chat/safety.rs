@@ -25,7 +25,7 @@ pub(super) async fn run(args: SafetyArgs, config: &Config, console: &mut Console
     let typed = typed.map(numbers::sixty_digits).transpose()?;
     let client = profile::client(&args.client, config, console).await?;
     let done = safety(&client, &args, typed, console).await;
-    profile::close(client, done).await
+    profile::finish(client, done).await
 }
 
 /// The other person.

@@ -34,7 +34,7 @@ pub(super) async fn run(args: SendArgs, config: &Config, console: &mut Console) 
     let message = args.file.iter().fold(Message::text(text), Message::with_file);
     let client = profile::client(&args.client, config, console).await?;
     let done = send(&client, &args, message, console).await;
-    profile::close(client, done).await
+    profile::finish(client, done).await
 }
 
 async fn send(
