@@ -191,7 +191,10 @@ impl Receiver<'_> {
             Event::IdentityChanged { .. } => self.other(event, console).await,
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
-                console.screen.show(&format!("New people cannot write to you: {why}"));
+                console.screen.show(&format!(
+                    "The server refuses the keys of this device: {why}. People with whom you have not exchanged a message \
+                     cannot write to you. `receive --follow` tries again every hour."
+                ));
                 console.report(&json!({"event": "chat-keys-refused", "reason": why}))
             }
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
