@@ -1,5 +1,7 @@
 //! `chat contacts`: the people with whom we have exchanged messages.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{AccountId, Client, Contact, Destination};
@@ -33,7 +35,15 @@ async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> 
         None => contact,
     };
     let people = People::new(client, console).await?;
-    print(&contact, &people, client, console).await
+    let changed = changed(client, console).await?;
+    print(&contact, &people, &changed, client, console).await
+}
+
+/// The accounts whose identity key has changed.
+async fn changed(client: &Client, console: &mut Console) -> Result<BTreeSet<AccountId>> {
+    let changes = console.unless_interrupted(client.identity_changes()).await?;
+    let changes = changes.map_err(|error| explain::ended(&error))?;
+    Ok(changes.into_iter().map(|change| change.account).collect())
 }
 
 async fn rename(
@@ -149,8 +159,9 @@ async fn list(client: &Client, console: &mut Console) -> Result<()> {
     if people.others().next().is_none() {
         console.screen.show("You have not exchanged messages with anyone yet.");
     }
+    let changed = changed(client, console).await?;
     for contact in people.others() {
-        print(contact, &people, client, console).await?;
+        print(contact, &people, &changed, client, console).await?;
     }
     Ok(())
 }
@@ -158,12 +169,11 @@ async fn list(client: &Client, console: &mut Console) -> Result<()> {
 async fn print(
     contact: &Contact,
     people: &People,
+    changed: &BTreeSet<AccountId>,
     client: &Client,
     console: &mut Console,
 ) -> Result<()> {
-    let changes = console.unless_interrupted(client.identity_changes()).await?;
-    let changes = changes.map_err(|error| explain::ended(&error))?;
-    let is_changed = changes.iter().any(|change| change.account == contact.account);
+    let is_changed = changed.contains(&contact.account);
     // Computing a safety number takes some milliseconds.
     let is_verified =
         contact.verified.is_some() && is_verified(contact.account, client, console).await?;

@@ -84,9 +84,9 @@ fn not_usable(error: &StoreError, free: Option<u64>, args: &AccountArgs) -> Fail
     let failure = Failure::new(plain(error));
     match free.filter(|free| *free < NEEDED) {
         Some(free) => failure.hint(format!(
-            "only {} are free on its disk, in {}: free some space, and try again. Nothing is lost",
-            show::size(free),
-            directory(args)
+            "the disk with {} has only {} free: free some space, and try again. Nothing is lost",
+            directory(args),
+            show::size(free)
         )),
         None => failure,
     }
@@ -356,7 +356,10 @@ mod tests {
     fn a_full_disk_is_named_whatever_the_database_says() {
         let error = StoreError::Database("disk I/O error".into());
         let full = not_usable(&error, Some(0), &args());
-        assert!(full.advice().unwrap().starts_with("only 0 bytes are free on its disk, in "));
+        let advice = full.advice().unwrap();
+        assert!(
+            advice.starts_with("the disk with ") && advice.contains(" has only 0 bytes free: ")
+        );
         assert_eq!(not_usable(&error, Some(1 << 30), &args()).advice(), None);
     }
 

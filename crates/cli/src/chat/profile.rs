@@ -64,7 +64,8 @@ pub(super) async fn open(args: &AccountArgs, console: &mut Console) -> Result<St
     opened.map_err(|error| explain(&error).into())
 }
 
-/// Opens the store of an account, or creates it. Without a wish of the user, a passphrase protects a new one if one is given.
+/// Opens the store of an account, or creates it. If the user has not chosen a protection, a given passphrase protects a new
+/// store, otherwise a key file.
 ///
 /// # Errors
 /// Those of [`open`]; the store cannot be created; or there is one that something else protects.
