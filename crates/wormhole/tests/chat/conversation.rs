@@ -57,8 +57,13 @@ async fn messages_that_were_sent_while_the_recipient_was_away_arrive_in_order() 
     let alice = world.register("+14155550105", 0).await;
     let bob = world.register("+14155550106", 1).await;
     let a = alice.open().await;
+    let mut sent = Vec::new();
     for number in 0..20 {
-        a.send(&bob.destination(), Message::text(number.to_string())).await.unwrap();
+        sent.push(a.send(&bob.destination(), Message::text(number.to_string())).await.unwrap());
+    }
+    // A message that arrives later comes after `UpToDate`.
+    for message in &mut sent {
+        soon(message.on_server()).await.unwrap();
     }
     let b = bob.open().await;
     let mut messages = b.messages();
