@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::connector::{ConnectError, Connector};
 use super::tables::{self, Tables, TablesError};
@@ -15,7 +15,7 @@ pub(crate) trait Statements: Sized {
     const TABLES: Tables;
 
     /// Prepares all statements.
-    async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error>;
+    async fn prepare(client: &Client) -> Result<Self, Error>;
 }
 
 /// A connection that is ready for batches.
@@ -36,11 +36,13 @@ pub(crate) enum SessionError {
     Failed(String),
 }
 
-impl From<tokio_postgres::Error> for SessionError {
-    fn from(error: tokio_postgres::Error) -> Self {
+/// The error of a statement. Without a connection, it is always that the connection is closed. All other errors that are
+/// not from the database are ours: the client could not encode a parameter, or read a result.
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
         let Some(database) = error.as_db_error() else {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            return Self::Lost(cause.unwrap_or_else(|| error.to_string()));
+            let reason = cause(&error);
+            return if error.is_closed() { Self::Lost(reason) } else { Self::Failed(reason) };
         };
         let text = format!("{} ({})", database.message(), database.code().code());
         // The details of the error may contain values, so the text does not include them.
@@ -56,6 +58,9 @@ impl<S: Statements> Session<S> {
     pub(super) async fn connect(connector: &Connector) -> Result<Self, SessionError> {
         let (mut client, connection) = connector.connect().await.map_err(|error| match error {
             ConnectError::Silent => SessionError::Lost(SILENT.into()),
+            ConnectError::Failed(error) if error.as_db_error().is_none() => {
+                SessionError::Lost(cause(&error))
+            }
             ConnectError::Failed(error) => error.into(),
         })?;
         tokio::spawn(async move {
@@ -76,8 +81,22 @@ impl<S: Statements> Session<S> {
         &self,
         statement: &Statement,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Result<Vec<Row>, Error> {
         self.client.query(statement, parameters).await
+    }
+
+    /// Commits the open transaction in one round trip with its last writes. Each of these sends its statement before it
+    /// waits. If one cannot be sent, the commit is not sent either.
+    ///
+    /// # Errors
+    /// A write has failed, or the commit. If the connection is lost, it is unknown whether the transaction is durable.
+    pub(crate) async fn commit_after(
+        &self,
+        writes: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), SessionError> {
+        // In this order. The first error ends it.
+        tokio::try_join!(biased; writes, self.client.batch_execute("COMMIT"))?;
+        Ok(())
     }
 
     /// Ends a transaction that failed, if the connection still works.
@@ -93,6 +112,11 @@ pub(super) async fn within<T>(
 ) -> Result<T, SessionError> {
     let silent = || SessionError::Lost(SILENT.into());
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// What an error of the client is about, without the values of parameters.
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn tables_error(error: TablesError) -> SessionError {
@@ -137,7 +161,55 @@ pub(super) struct NoStatements;
 impl Statements for NoStatements {
     const TABLES: Tables = Tables { main: "nothing", steps: &[] };
 
-    async fn prepare(_: &Client) -> Result<Self, tokio_postgres::Error> {
+    async fn prepare(_: &Client) -> Result<Self, Error> {
         Ok(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole_testbed::{Durability, Postgres, installed_or_skip};
+
+    use super::super::connection::Connection;
+    use super::super::url::DatabaseUrl;
+    use super::*;
+
+    const INSERT: &str = "INSERT INTO written VALUES ($1)";
+
+    /// Commits two writes, of which the client cannot encode the second: a text is not a number.
+    async fn commit_half(
+        session: &Session<NoStatements>,
+        is_prepared: bool,
+    ) -> Result<(), SessionError> {
+        let insert = session.client.prepare(INSERT).await?;
+        session.client.batch_execute("BEGIN").await?;
+        let first = async { session.client.execute(&insert, &[&1_i64]).await };
+        let second = async {
+            match is_prepared {
+                true => session.client.execute(&insert, &[&"text"]).await,
+                // Waits for the database before it fails, so the commit is already sent.
+                false => session.client.execute(INSERT, &[&"text"]).await,
+            }
+        };
+        let writes = async { tokio::try_join!(biased; first, second).map(drop) };
+        session.commit_after(writes).await
+    }
+
+    #[test]
+    fn a_commit_that_lacks_a_write_is_not_sent_or_at_least_not_a_success() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(postgres) = installed_or_skip(started) else { return };
+        postgres.execute("postgres", "CREATE TABLE written (number BIGINT)");
+        let url = DatabaseUrl::from(postgres.url("postgres"));
+        let mut connection = Connection::<NoStatements>::open(&url).unwrap();
+        for is_prepared in [true, false] {
+            let result = connection.run(async |session| commit_half(session, is_prepared).await);
+            // Whether a transaction is durable is only asked after the connection was lost.
+            assert!(matches!(result, Err(SessionError::Failed(_))), "{result:?}");
+            connection.roll_back();
+            if is_prepared {
+                assert_eq!(postgres.execute("postgres", "SELECT count(*) FROM written"), "0");
+            }
+        }
     }
 }

@@ -46,8 +46,8 @@ pub(super) async fn save(
         &read.last_message,
     ];
     // All statements are sent in this order before the first result arrives. If one fails, PostgreSQL ignores the others
-    // and rolls back.
-    let results = tokio::join!(
+    // and rolls back. If one cannot be sent, the later ones and the commit are not sent either.
+    tokio::try_join!(
         biased;
         run(session, &statements.save_server, true, &server),
         run(session, &statements.delete_messages, !deleted.is_empty(), &keys),
@@ -59,11 +59,7 @@ pub(super) async fn save(
         run(session, &statements.save_node, true, &node),
         notify(session, channel, payloads),
         session.client.batch_execute("COMMIT"),
-    );
-    let (a, b, c, d, e, f, g, h, i, committed) = results;
-    for result in [a, b, c, d, e, f, g, h, i, committed] {
-        result?;
-    }
+    )?;
     Ok(())
 }
 

@@ -93,12 +93,12 @@ impl NewRows {
         let remembered: Parameters<'_> =
             &[&sent.timestamps, &sent.devices, &sent.accounts, &sent.contents, &sent.accepted];
         let statements: &Statements = &session.statements;
-        let (messages, sent) = tokio::join!(
+        tokio::try_join!(
             biased;
             run(session, &statements.insert_messages, !new.devices.is_empty(), messages),
             run(session, &statements.insert_sent, !sent.devices.is_empty(), remembered),
-        );
-        messages.and(sent)
+        )?;
+        Ok(())
     }
 }
 
@@ -122,13 +122,13 @@ impl PendingWrites {
         let saved: Parameters<'_> =
             &[&queues.devices, &queues.positions, &queues.messages, &queues.bytes];
         let none: Parameters<'_> = &[];
-        let (rows, queues, accounts) = tokio::join!(
+        tokio::try_join!(
             biased;
             self.rows.write(session),
             run(session, &statements.save_queues, !queues.devices.is_empty(), saved),
             run(session, &statements.change_accounts, self.changes_accounts, none),
-        );
-        rows.and(queues).and(accounts)
+        )?;
+        Ok(())
     }
 }
 

@@ -240,18 +240,14 @@ impl<'a> PostgresTables<'a> {
             // If the answer to the commit is lost, the id must be known.
             self.id = self.connection.continue_with(async |session| {
                 let id = session.client.query_one(&session.statements.transaction, &[]);
-                let (written, id) = tokio::join!(biased; pending.write(session), id);
-                written?;
-                Columns::of(&id?).value()
+                let ((), id) = tokio::try_join!(biased; pending.write(session), id)?;
+                Columns::of(&id).value()
             })?;
             pending = PendingWrites::default();
         }
-        let committed = self.connection.continue_with(async |session| {
-            let commit = session.client.batch_execute("COMMIT");
-            let (written, committed) = tokio::join!(biased; pending.write(session), commit);
-            // If a statement has failed, nothing is committed.
-            Ok(written.and(committed)?)
-        });
+        let committed = self
+            .connection
+            .continue_with(async |session| session.commit_after(pending.write(session)).await);
         match (committed, self.id.take()) {
             (Err(SessionError::Lost(reason)), Some(id)) => {
                 let check = async |session: &Session| was_committed(session, &id).await;
