@@ -194,11 +194,11 @@ const MAX_SENT: usize = 16 * MAX_ENTRIES;
 /// PostgreSQL requires the payload of a notification to be shorter than this, in bytes.
 const MAX_PAYLOAD: usize = 8000;
 
-/// Maximum number of entries in one payload.
-const MAX_ENTRIES: usize = 400;
+/// Maximum number of entries in one payload, which the longest entries just fill.
+const MAX_ENTRIES: usize = 228;
 
 /// Longest entry, in bytes.
-const MAX_ENTRY: usize = 18;
+const MAX_ENTRY: usize = 34;
 
 #[cfg(test)]
 mod tests {
@@ -209,10 +209,18 @@ mod tests {
         let (one, other) = (NodeId(1), NodeId(u64::MAX));
         let entries: Vec<String> = (0..1000_u64).map(|n| format!("-{:x}", u64::MAX - n)).collect();
         let payloads = payloads(one, entries.iter().cloned());
-        assert!(payloads.len() == 3 && payloads.iter().all(|payload| payload.len() < MAX_PAYLOAD));
+        assert!(payloads.len() == 5 && payloads.iter().all(|payload| payload.len() < MAX_PAYLOAD));
         let parsed: Vec<&str> = payloads.iter().flat_map(|text| parse(other, text)).collect();
         assert_eq!(parsed, entries);
         assert!(payloads.iter().all(|payload| parse(one, payload).is_empty()));
+    }
+
+    #[test]
+    fn the_longest_entries_are_not_too_long_for_a_payload() {
+        let entries = std::iter::repeat_n("x".repeat(MAX_ENTRY), MAX_ENTRIES);
+        let payloads = payloads(NodeId(1), entries);
+        assert_eq!(parse(NodeId(2), &payloads[0]).len(), MAX_ENTRIES);
+        assert!(payloads[0].len() + MAX_ENTRY + 1 >= MAX_PAYLOAD, "there is room for another");
     }
 
     #[test]

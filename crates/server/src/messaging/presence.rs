@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use wormhole_chat::Timestamp;
+
 use super::store::{DeviceKey, ProvisioningAddress};
 use crate::database::notifications::{Publisher, Receiver};
 
@@ -27,6 +29,7 @@ pub(super) struct Socket {
     pub(super) changed: Notify,
     /// Is cancelled when the same device opens another socket, or does not exist any more.
     pub(super) displaced: CancellationToken,
+    opened: Timestamp,
 }
 
 /// The socket of a device that waits to be linked. Removes it when it is dropped.
@@ -52,14 +55,20 @@ impl Sockets {
     }
 
     /// Adds the socket of a device, and displaces an earlier one, on this node or another one.
-    pub(super) fn register(self: &Arc<Self>, device: DeviceKey) -> SocketRegistration {
-        let socket = Arc::new(Socket::default());
+    pub(super) fn register(
+        self: &Arc<Self>,
+        device: DeviceKey,
+        opened: Timestamp,
+    ) -> SocketRegistration {
+        let socket = Arc::new(Socket { opened, ..Socket::default() });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = open.insert(device, Arc::clone(&socket)) {
             earlier.displaced.cancel();
         }
         drop(open);
-        self.publish(CLOSED, &[device]);
+        if let Some(publisher) = &self.publisher {
+            publisher.publish([Opening { device, opened }.to_text()].into_iter());
+        }
         SocketRegistration { sockets: Arc::clone(self), device, socket }
     }
 
@@ -104,7 +113,7 @@ impl Sockets {
     pub(super) fn close(&self, devices: &[DeviceKey]) {
         if !devices.is_empty() {
             self.displace(devices);
-            self.publish(CLOSED, devices);
+            self.publish(REMOVED, devices);
         }
     }
 
@@ -131,6 +140,16 @@ impl Sockets {
         devices.iter().filter_map(|device| open.get(device)).for_each(|it| it.displaced.cancel());
     }
 
+    /// Closes the sockets of devices that have connected to another node since.
+    fn displace_earlier(&self, openings: impl Iterator<Item = Opening>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for Opening { device, opened } in openings {
+            if let Some(socket) = open.get(&device).filter(|socket| socket.opened < opened) {
+                socket.displaced.cancel();
+            }
+        }
+    }
+
     fn publish(&self, event: char, devices: &[DeviceKey]) {
         if let Some(publisher) = &self.publisher {
             publisher.publish(devices.iter().map(|device| format!("{event}{}", device.to_text())));
@@ -147,7 +166,8 @@ impl Receiver for Arc<Sockets> {
             texts.filter_map(DeviceKey::parse).collect()
         };
         self.wake(&devices(NEW_MESSAGES));
-        self.displace(&devices(CLOSED));
+        self.displace(&devices(REMOVED));
+        self.displace_earlier(entries.iter().filter_map(|entry| Opening::parse(entry)));
         let starts = entries.iter().filter_map(|entry| entry.strip_prefix(PROVISIONED));
         let starts = starts.filter_map(|start| u64::from_str_radix(start, 16).ok());
         self.wake_addresses(&starts.collect::<Vec<_>>());
@@ -158,6 +178,29 @@ impl Receiver for Arc<Sockets> {
         open.values().for_each(|socket| socket.changed.notify_one());
         drop(open);
         self.provisioning().values().for_each(|socket| socket.changed.notify_one());
+    }
+}
+
+/// A device has opened a socket. The notification may arrive late, when the device has already opened another one elsewhere,
+/// so it contains the time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Opening {
+    device: DeviceKey,
+    /// By the clock of the node.
+    opened: Timestamp,
+}
+
+impl Opening {
+    /// The entry of a notification, at most 34 characters.
+    fn to_text(self) -> String {
+        format!("{OPENED}{}:{:x}", self.device.to_text(), self.opened.0)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written.
+    fn parse(entry: &str) -> Option<Self> {
+        let (device, opened) = entry.strip_prefix(OPENED)?.split_once(':')?;
+        let opened = Timestamp(u64::from_str_radix(opened, 16).ok()?);
+        Some(Self { device: DeviceKey::parse(device)?, opened })
     }
 }
 
@@ -201,8 +244,11 @@ pub(super) const CHANNEL: &str = "wormhole_messaging";
 /// The first character of a notification about a device with new messages.
 const NEW_MESSAGES: char = '+';
 
-/// The first character of a notification about a device that does not exist any more, or has connected to another node.
-const CLOSED: char = '-';
+/// The first character of a notification about a device that does not exist any more.
+const REMOVED: char = '-';
+
+/// The first character of a notification about a device that has opened a socket.
+const OPENED: char = '~';
 
 /// The first character of a notification about a device that waits to be linked. The first 8 bytes of its address follow, so
 /// the notification does not contain the secret.
@@ -218,7 +264,7 @@ mod tests {
         let devices = ["1", "a0", "7fffffffffffffff"];
         let keys = devices.map(|text| DeviceKey::parse(text).unwrap());
         assert_eq!(keys.map(DeviceKey::to_text), devices);
-        let registrations = keys.map(|key| sockets.register(key));
+        let registrations = keys.map(|key| sockets.register(key, Timestamp(0)));
         sockets.receive(&["+1", "-a0", "+7", "-", "+x", "", "1", "+-1", "-fffffffffffffffff"]);
         let is_closed = registrations.each_ref().map(|it| it.socket().displaced.is_cancelled());
         assert_eq!(is_closed, [false, true, false]);
@@ -229,6 +275,27 @@ mod tests {
         assert_eq!([is_woken(0), is_woken(1), is_woken(2)], [true, false, false]);
         sockets.check_all();
         assert_eq!([is_woken(0), is_woken(1), is_woken(2)], [true, true, true]);
+    }
+
+    #[test]
+    fn a_socket_is_closed_by_a_later_one_at_another_node_but_not_by_an_earlier_one() {
+        let sockets = Arc::new(Sockets::default());
+        let device = DeviceKey::parse("a0").unwrap();
+        let registration = sockets.register(device, Timestamp(0x1_0000));
+        let is_closed = |entry: &str| {
+            sockets.receive(&[entry]);
+            registration.socket().displaced.is_cancelled()
+        };
+        let opening = |opened| Opening { device, opened: Timestamp(opened) }.to_text();
+        // The device has connected to the other node first, and its notification comes late.
+        for earlier in [&opening(0xffff), "~a0", "~a0:", "~a0:-1", "~:20000", "~b0:20000"] {
+            assert!(!is_closed(earlier), "{earlier}");
+        }
+        assert!(is_closed(&opening(0x1_0001)));
+        let device = DeviceKey::parse("7fffffffffffffff").unwrap();
+        let longest = Opening { device, opened: Timestamp(u64::MAX) };
+        assert_eq!(longest.to_text().len(), 34);
+        assert_eq!(Opening::parse(&longest.to_text()), Some(longest));
     }
 
     #[test]

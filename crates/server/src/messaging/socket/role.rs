@@ -8,7 +8,7 @@ use super::{Opener, Principal, Socket};
 use crate::messaging::context::Service;
 use crate::messaging::random;
 use crate::messaging::store::ProvisioningAddress;
-use crate::messaging::store_thread::Storage;
+use crate::messaging::store_thread::{Storage, unix_now};
 
 /// Who uses a WebSocket, and what it gets on its own.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Role {
         match &opener.principal {
             Principal::Device(found) => {
                 let device = found.device.key;
-                Self::Device(DeviceQueue::new(sockets.register(device), device))
+                Self::Device(DeviceQueue::new(sockets.register(device, unix_now()), device))
             }
             Principal::Nobody if opener.is_provisioning => {
                 let address = ProvisioningAddress(random::bytes());
