@@ -40,9 +40,9 @@ pub(super) enum Action {
     ExtraCode,
     /// A number: such codes of all networks together, within a day.
     ExtraCodePerNumber,
-    /// A name and a network: a wrong password.
+    /// A name and a network: a wrong password. Those that the device has logged in with are not refused because of it.
     FailedLogin,
-    /// A network: wrong passwords for any name. Names that have logged in from there are not refused because of it.
+    /// A network: wrong passwords for any name. It is the same with these.
     FailedLoginPerNetwork,
     /// A network: the first wrong code was entered for a code that the network has asked for.
     FirstWrongCodePerNetwork,
@@ -50,7 +50,8 @@ pub(super) enum Action {
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
     InboundKibFromSender,
-    /// A name and a network: it has logged in from there within a month. This limits nothing: each login empties the bucket.
+    /// A device, a password and a wide network: it has logged in with it from there within a month. This limits nothing: each
+    /// login empties the bucket.
     KnownLogin,
     /// A network: a failed attempt to link a device.
     LinkDevice,
@@ -193,6 +194,15 @@ impl RateLimits {
         *buckets.entry(action).or_default().bucket(owner, now) = now + rate.refill(rate.burst);
     }
 
+    /// Fills a bucket, however little it holds.
+    pub(super) fn fill(&self, action: Action, owner: impl Hash) {
+        let owner = self.key.hash_one((action, owner));
+        if let Some(Buckets { used, unused }) = self.buckets().get_mut(&action) {
+            used.remove(&owner);
+            unused.remove(&owner);
+        }
+    }
+
     /// Checks that a bucket is not empty, but takes nothing: of some actions, only the failed ones count.
     ///
     /// # Errors
@@ -323,6 +333,8 @@ mod tests {
         limits.empty(Action::SmsCode, "a", start + Duration::from_secs(50));
         assert_eq!(check(50), Err(Duration::from_secs(30)));
         assert_eq!(check(80), Ok(()));
+        limits.fill(Action::SmsCode, "a");
+        assert_eq!(limits.spend(Action::SmsCode, "a", 2, start), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who sends a request: `Authorization: Basic` for the device, and the headers of its app.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,11 +35,16 @@ pub(in crate::messaging) enum Principal {
 }
 
 /// What a client shows to prove who it is.
-#[derive(Debug)]
 pub(in crate::messaging) struct Credentials {
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) device: DeviceId,
     pub(in crate::messaging) password: Zeroizing<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
 }
 
 impl Credentials {
@@ -96,10 +102,10 @@ impl Service {
         app: &AppProof,
         client: IpAddr,
     ) -> Result<Arc<Found>, ApiError> {
-        let Credentials { name, device, password } = credentials;
-        let attempt = LoginAttempt::new(&self.limits, name.clone(), client, Instant::now());
+        let Credentials { name, device, password } = &credentials;
+        let attempt = LoginAttempt::new(&self.limits, &credentials, client, Instant::now());
         attempt.check().map_err(ApiError::too_many)?;
-        let login = Login { name, device, app: app.name().cloned() };
+        let login = Login { name: name.clone(), device: *device, app: app.name().cloned() };
         let candidates = self.storage.find(login).await?;
         let mut matching = candidates.into_iter().filter(|found| {
             let stored = &found.device.columns;

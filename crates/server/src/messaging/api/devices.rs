@@ -17,6 +17,7 @@ use super::auth::parse_device;
 use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
 use crate::messaging::context::Service;
+use crate::messaging::login_attempt::remember_new_device;
 use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::linking::{self, Link, LinkRefusal, LinkedDevice};
@@ -156,8 +157,9 @@ pub(super) async fn link(
         app: service.claimed_app(&headers)?,
         device: attributes.new_device(DeviceId::PRIMARY, &password),
     };
-    let linked = service.link(Arc::new(link), address).await?;
-    Ok(Json(Linked { device_id: linked.number.number(), uuid: linked.account.to_string() }))
+    let LinkedDevice { account, number } = service.link(Arc::new(link), address).await?;
+    remember_new_device(&service.limits, &account, number, &password, address);
+    Ok(Json(Linked { device_id: number.number(), uuid: account.id.to_string() }))
 }
 
 impl Service {

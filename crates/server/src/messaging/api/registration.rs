@@ -18,6 +18,7 @@ use super::json::{Answer, Json, Nothing};
 use super::{ApiError, ClientAddress, Credentials};
 use crate::messaging::codes::Transport;
 use crate::messaging::context::Service;
+use crate::messaging::login_attempt::remember_new_device;
 use crate::messaging::random;
 use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::rules::codes::Guesses;
@@ -150,12 +151,11 @@ pub(super) async fn confirm_code(
     Json(attributes): Json<AccountAttributes>,
 ) -> Answer<Registered> {
     let credentials = Credentials::from_headers(&headers).ok_or_else(ApiError::bad_credentials)?;
-    let LoginName::Number(number) = credentials.name else {
+    let Credentials { name: LoginName::Number(number), device: DeviceId::PRIMARY, password } =
+        credentials
+    else {
         return Err(ApiError::bad_credentials());
     };
-    if credentials.device != DeviceId::PRIMARY {
-        return Err(ApiError::bad_credentials());
-    }
     let guesses = Guesses { budget: service.budget(), address };
     guesses.spend(Action::ConfirmCode, &number).map_err(ApiError::too_many)?;
     let attributes = attributes.check()?;
@@ -165,12 +165,13 @@ pub(super) async fn confirm_code(
         app: service.claimed_app(&headers)?,
         rejects_registered: service.settings.rejects_registered,
         id: random::account_id(),
-        device: attributes.new_device(DeviceId::PRIMARY, &credentials.password),
+        device: attributes.new_device(DeviceId::PRIMARY, &password),
         directory: attributes.directory,
         number,
     };
     let register = move |rows: &mut dyn Rows, now: Timestamp| registration.register(rows, now);
     let account = service.storage.decide(register).await?;
+    remember_new_device(&service.limits, &account, DeviceId::PRIMARY, &password, address);
     Ok(Json(Registered::new(&account)))
 }
 

@@ -102,6 +102,21 @@ async fn a_linked_device_has_keys_messages_and_an_end_of_its_own() {
 }
 
 #[test]
+fn a_linked_device_is_not_locked_out_by_a_neighbour_who_guesses_its_password() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let (laptop, _) = link(&server, &alice);
+    for name in [&alice.number, &alice.uuid] {
+        let mut guesser = server.client();
+        guesser.log_in(&format!("{name}.2"), "wrong", None);
+        while guesser.get("/v1/accounts/whoami").status == 401 {}
+        let mut device = laptop.clone();
+        device.log_in(&format!("{name}.2"), &laptop.password, None);
+        device.get("/v1/accounts/whoami").expect(200);
+    }
+}
+
+#[test]
 fn an_account_has_six_devices() {
     let server = Server::start(&[]);
     let alice = Client::register(&server, ALICE, None);

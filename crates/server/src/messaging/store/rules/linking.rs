@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use wormhole_chat::{AccountId, DeviceId, Timestamp};
+use wormhole_chat::{DeviceId, Timestamp};
 
 use super::apps::ClaimedApp;
 use super::codes::CODE_LIFE;
@@ -26,9 +26,9 @@ pub(in crate::messaging) struct Link {
 }
 
 /// A device that was linked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct LinkedDevice {
-    pub(in crate::messaging) account: AccountId,
+    pub(in crate::messaging) account: Account,
     pub(in crate::messaging) number: DeviceId,
 }
 
@@ -80,7 +80,7 @@ impl Link {
         let device =
             DeviceColumns { number, created: now, last_seen: day(now), ..self.device.clone() };
         rows.insert_device(account.key, &device)?;
-        Ok(LinkedDevice { account: account.id, number })
+        Ok(LinkedDevice { account, number })
     }
 
     /// The account, if the code is right.
