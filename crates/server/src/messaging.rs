@@ -10,6 +10,7 @@ mod api;
 mod apps;
 mod base64;
 mod blobs;
+mod code_requests;
 mod codes;
 mod context;
 mod gauges;

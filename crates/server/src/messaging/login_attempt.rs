@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use wormhole_chat::DeviceId;
+use wormhole_chat::service::PhoneNumber;
 use wormhole_kit::{network, wider_network};
 use zeroize::Zeroizing;
 
@@ -62,8 +63,10 @@ impl<'a> LoginAttempt<'a> {
         }
     }
 
-    /// The password was right.
-    pub(super) fn succeeded(&self) {
+    /// The password was right, of an account of this number.
+    pub(super) fn succeeded(&self, number: &PhoneNumber) {
+        let network = wider_network(self.client);
+        self.limits.empty(Action::KnownNumber, (number, network), self.now);
         if self.credentials.password.len() >= MIN_UNGUESSABLE {
             self.limits.empty(Action::KnownLogin, self.login(), self.now);
         }
@@ -95,9 +98,10 @@ pub(super) fn remember_new_device(
     password: &Zeroizing<String>,
     client: IpAddr,
 ) {
-    for name in [LoginName::Account(account.id), LoginName::Number(account.number.clone())] {
+    let number = &account.number;
+    for name in [LoginName::Account(account.id), LoginName::Number(number.clone())] {
         let credentials = Credentials { name, device, password: password.clone() };
-        LoginAttempt::new(limits, &credentials, client, Instant::now()).succeeded();
+        LoginAttempt::new(limits, &credentials, client, Instant::now()).succeeded(number);
     }
 }
 
@@ -148,7 +152,8 @@ mod tests {
         }
 
         fn succeed(&self, number: usize, password: &str, client: &str) {
-            self.attempt(number, password, client, |attempt| attempt.succeeded());
+            let owner = format!("+1415{number:07}").parse().unwrap();
+            self.attempt(number, password, client, |attempt| attempt.succeeded(&owner));
         }
     }
 

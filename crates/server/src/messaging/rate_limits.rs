@@ -38,8 +38,12 @@ pub(super) enum Action {
     DownloadKib,
     /// A number and a wide network: codes that it gets even if those of the number are used up, within a day.
     ExtraCode,
-    /// A number: such codes of all networks together, within a day.
+    /// A number: such codes of all networks together, within a day. Those that the number has logged in from do not count.
     ExtraCodePerNumber,
+    /// A number: a code by SMS, if those of the number are used up and the last one was not sent a short time ago.
+    ExtraSmsCode,
+    /// A number: the same by voice.
+    ExtraVoiceCode,
     /// A name and a network: a wrong password. Those that the device has logged in with are not refused because of it.
     FailedLogin,
     /// A network: wrong passwords for any name. It is the same with these.
@@ -53,6 +57,8 @@ pub(super) enum Action {
     /// A device, a password and a wide network: it has logged in with it from there within a month. This limits nothing: each
     /// login empties the bucket.
     KnownLogin,
+    /// A number and a wide network: the same with any password.
+    KnownNumber,
     /// A network: a failed attempt to link a device.
     LinkDevice,
     /// An account and another one: a message is sent.
@@ -77,7 +83,7 @@ pub(super) enum Action {
     Write,
     /// A number: a wrong code was entered in a network that has not asked for the code.
     WrongCode,
-    /// A number and a network: a wrong code was entered.
+    /// A number and a wide network: a wrong code was entered.
     WrongCodeFromNetwork,
     /// A network: a wrong code was entered for any number.
     WrongCodePerNetwork,
@@ -107,13 +113,15 @@ impl Action {
             // 20 GiB a day: many people may share the address of their provider.
             Self::DownloadKib => (20_971_520.0, 20_971_520.0 / DAY),
             Self::ExtraCode => (2.0, 2.0 / DAY),
-            Self::ExtraCodePerNumber => (20.0, 20.0 / DAY),
+            Self::ExtraCodePerNumber => (100.0, 100.0 / DAY),
+            // As long as a code is valid: then at any time, the owner of a number has one or gets one.
+            Self::ExtraSmsCode | Self::ExtraVoiceCode => (1.0, 0.1),
             Self::FailedLogin => (20.0, 6.0),
             Self::FailedLoginPerNetwork => (1000.0, 60.0),
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
-            Self::KnownLogin => (1.0, 1.0 / (30.0 * DAY)),
+            Self::KnownLogin | Self::KnownNumber => (1.0, 1.0 / (30.0 * DAY)),
             Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),
             Self::PreKeys => (6.0, 0.1),
             Self::Provisioning => (10.0, 10.0),

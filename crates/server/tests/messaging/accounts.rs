@@ -156,6 +156,35 @@ fn wrong_passwords_are_limited_for_each_name() {
 }
 
 #[test]
+fn strangers_who_ask_for_codes_do_not_keep_the_owner_from_registering() {
+    let server = Server::start(&["--trust-proxy", "x-real-ip"]);
+    let at = |mut client: Client, network: &str| {
+        client.headers.push(("X-Real-IP".into(), network.into()));
+        client
+    };
+    let ask = |network: &str| {
+        let client = at(server.client(), network);
+        client.get(&format!("/v1/accounts/sms/code/{ALICE}")).status
+    };
+    for stranger in 1..=11 {
+        let network = format!("198.51.100.{stranger}");
+        assert_eq!([ask(&network), ask(&network)], [200, 200], "{network}");
+    }
+    // They have used up the codes, but the owner has the last one, and asks for it.
+    assert_eq!(ask("192.0.2.1"), 200);
+    let mut owner = server.client();
+    owner.log_in(ALICE, "password-of-the-owner", None);
+    let owner = at(owner, "192.0.2.1");
+    let code = server.code(ALICE);
+    let wrong = if code == "123-456" { "123-457" } else { "123-456" };
+    owner.put(&format!("/v1/accounts/code/{wrong}"), ATTRIBUTES).expect(403);
+    owner.put(&format!("/v1/accounts/code/{code}"), ATTRIBUTES).expect(200);
+    // A used code is replaced at once.
+    assert_eq!(ask("203.0.113.1"), 200);
+    while server.code(ALICE) == code {}
+}
+
+#[test]
 fn invented_names_are_limited_for_their_network_and_lock_out_no_neighbour() {
     let server = Server::start(&["--limit-loopback"]);
     let alice = Client::register(&server, ALICE, None);

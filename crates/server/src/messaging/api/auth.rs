@@ -115,7 +115,7 @@ impl Service {
             attempt.failed();
             return Err(ApiError::bad_credentials());
         };
-        attempt.succeeded();
+        attempt.succeeded(&first.account.number);
         // The same password may be used in several apps.
         let mut matching = [first].into_iter().chain(matching);
         let found = matching.find(|found| self.accepts(app, &found.app));

@@ -1,29 +1,26 @@
 //! Verification codes, and the registration of numbers with them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
 use hyper::HeaderMap;
 use hyper::StatusCode;
-use wormhole_chat::service::PhoneNumber;
 use wormhole_chat::{DeviceId, Timestamp};
-use wormhole_kit::wider_network;
 
 use super::attributes::{AccountAttributes, Registered, parse_code, parse_number};
 use super::json::{Answer, Json, Nothing};
 use super::{ApiError, ClientAddress, Credentials};
+use crate::messaging::code_requests::{CodeRequest, Permission};
 use crate::messaging::codes::Transport;
 use crate::messaging::context::Service;
 use crate::messaging::login_attempt::remember_new_device;
 use crate::messaging::random;
-use crate::messaging::rate_limits::{Action, Budget};
+use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::registration::{
-    Registration, RegistrationRefusal, choose_code,
+    ChosenCode, Registration, RegistrationRefusal, choose_code,
 };
 use crate::messaging::store::{LoginName, Rows, StoreError, VerificationCode};
 
@@ -45,7 +42,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         ("number" = String, Path, description = "the phone number, such as +14155550123"),
     ),
     responses(
-        (status = 200, description = "the code was sent", body = Nothing),
+        (status = 200, description = "the code was sent, now or within the last ten minutes", body = Nothing),
         (status = 400, description = "the number is malformed"),
         (status = 413, description = "too many codes were requested"),
         (status = 415, description = "the transport is neither `sms` nor `voice`"),
@@ -67,63 +64,40 @@ pub(super) async fn request_code(
         }
     };
     let number = parse_number(&number)?;
-    limit_requests(&service.budget(), transport, &number, address).map_err(ApiError::too_many)?;
+    let request = CodeRequest { transport, number, client: address };
+    let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
     // Goes on if the client leaves: whoever has used up an attempt gets a code.
-    let sent = tokio::spawn(async move { service.send_code(transport, number, address).await });
+    let sent = tokio::spawn(async move { service.send_code(request, permission).await });
     sent.await.map_err(|_| StoreError("the request was not executed".into()))??;
     Ok(Json(Nothing {}))
 }
 
-/// Limits how many codes are sent to a number. When they are used up, each network still gets two a day, up to 20 for all
-/// networks together: one stranger must not keep the owner from registering.
-fn limit_requests(
-    budget: &Budget,
-    transport: Transport,
-    number: &PhoneNumber,
-    address: IpAddr,
-) -> Result<(), Duration> {
-    if let Some(network) = budget.limits.network(address) {
-        budget.spend(Action::CodePerNetwork, network, 1)?;
-    }
-    let actions = match transport {
-        Transport::Sms => [Action::SmsCode, Action::SmsCodePerDay],
-        Transport::Voice => [Action::VoiceCode, Action::VoiceCodePerDay],
-    };
-    // Every code counts for the network. One customer of a provider may have all networks of a wide one.
-    let from_network = budget.spend(Action::ExtraCode, (number, wider_network(address)), 1);
-    shared_codes(budget, actions, number).or_else(|pause| {
-        from_network
-            .and_then(|()| budget.spend(Action::ExtraCodePerNumber, number, 1))
-            .map_err(|_| pause)
-    })
-}
-
-/// Takes a code out of those of a number, which all networks share.
-///
-/// # Errors
-/// They are used up. Returns the time until there is one; nothing is taken.
-fn shared_codes(
-    budget: &Budget,
-    actions: [Action; 2],
-    number: &PhoneNumber,
-) -> Result<(), Duration> {
-    actions.iter().try_for_each(|action| budget.limits.check(*action, number, budget.now))?;
-    actions.iter().try_for_each(|action| budget.spend(*action, number, 1))
-}
-
 impl Service {
-    /// Sends a code.
+    /// Sends a code, unless the last one suffices.
     async fn send_code(
         &self,
-        transport: Transport,
-        number: PhoneNumber,
-        asker: IpAddr,
+        request: CodeRequest,
+        permission: Permission,
     ) -> Result<(), ApiError> {
-        let (new, recipient) = (VerificationCode(random::verification_code()), number.clone());
+        let sent = self.choose_and_send(&request, permission).await;
+        sent.inspect_err(|_| request.not_sent(&self.limits))
+    }
+
+    async fn choose_and_send(
+        &self,
+        request: &CodeRequest,
+        permission: Permission,
+    ) -> Result<(), ApiError> {
+        let (new, asker) = (VerificationCode(random::verification_code()), request.client);
+        let number = request.number.clone();
         let store =
             move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, asker, new, now);
-        let code = self.storage.execute(store).await?;
-        self.codes.send(transport, &recipient, code).map_err(|_| ApiError::not_sent())
+        let ChosenCode { code, is_new } = self.storage.execute(store).await?;
+        if permission == Permission::NewCode && !is_new {
+            return Ok(());
+        }
+        let sent = self.codes.send(request.transport, &request.number, code);
+        sent.map_err(|_| ApiError::not_sent())
     }
 }
 
@@ -186,70 +160,5 @@ impl From<RegistrationRefusal> for ApiError {
             RegistrationRefusal::WrongApp => Self::bad_package(),
             RegistrationRefusal::WrongCode => Self::wrong_code(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::messaging::rate_limits::RateLimits;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    /// Requests codes for one number.
-    struct Requests(Budget);
-
-    impl Requests {
-        fn new() -> Self {
-            Self(Budget { limits: RateLimits::new(false).into(), now: Instant::now() })
-        }
-
-        fn is_sent(&self, transport: Transport, network: &str) -> bool {
-            let number = "+14155550101".parse().unwrap();
-            limit_requests(&self.0, transport, &number, network.parse().unwrap()).is_ok()
-        }
-    }
-
-    #[test]
-    fn one_network_gets_what_the_number_may_get() {
-        let mut requests = Requests::new();
-        let sent = |requests: &Requests| {
-            (0..10).filter(|_| requests.is_sent(Transport::Sms, "192.0.2.1")).count()
-        };
-        assert_eq!(sent(&requests), 2);
-        requests.0.now += MINUTE;
-        assert_eq!(sent(&requests), 2);
-        let mut calls = 0;
-        for _ in 0..30 {
-            requests.0.now += 2 * MINUTE;
-            calls += usize::from(requests.is_sent(Transport::Voice, "192.0.2.1"));
-        }
-        assert_eq!(calls, 10);
-    }
-
-    #[test]
-    fn a_network_that_has_used_up_the_codes_of_a_number_does_not_keep_its_owner_out() {
-        let mut requests = Requests::new();
-        let stranger = |number: u32| format!("2001:db8:1:{number:x}::1");
-        for number in 0..120 {
-            requests.is_sent(Transport::Sms, &stranger(number));
-            requests.is_sent(Transport::Voice, &stranger(number));
-            requests.0.now += MINUTE / 2;
-        }
-        for transport in [Transport::Sms, Transport::Voice] {
-            assert!(!requests.is_sent(transport, &stranger(1000)));
-            assert!(requests.is_sent(transport, "192.0.2.1"), "{transport}");
-        }
-        // The owner has got two codes. More would be sent to everybody.
-        assert!(!requests.is_sent(Transport::Voice, "192.0.2.1"));
-    }
-
-    #[test]
-    fn codes_in_addition_to_those_of_the_number_have_a_limit_for_all_networks() {
-        let requests = Requests::new();
-        let ask = |number: u32| requests.is_sent(Transport::Sms, &format!("198.51.100.{number}"));
-        assert_eq!((0..100).filter(|number| ask(*number)).count(), 2 + 20);
     }
 }

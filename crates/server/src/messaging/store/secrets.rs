@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use wormhole_chat::Timestamp;
 use wormhole_chat::service::PhoneNumber;
-use wormhole_kit::network;
+use wormhole_kit::wider_network;
 
 /// SHA-256 of a password or of the token of an app. These are random and have at least 128 bits, so a slow hash would not
 /// protect them better; it would only make each request expensive.
@@ -85,7 +85,7 @@ impl fmt::Debug for ProvisioningAddress {
 pub(in crate::messaging) struct PendingCode {
     /// Not hashed: whoever reads the hash of one of 900,000 codes knows the code.
     pub(in crate::messaging) code: VerificationCode,
-    /// When the code was last sent.
+    /// When somebody has last asked for the code.
     pub(in crate::messaging) sent: Timestamp,
     /// Wrong codes that were entered since, by networks that have not asked for it.
     pub(in crate::messaging) attempts: u32,
@@ -109,9 +109,10 @@ pub(in crate::messaging) struct Askers(Vec<(NetworkHash, u8)>);
 pub(in crate::messaging) struct NetworkHash([u8; 8]);
 
 impl NetworkHash {
-    /// The network of a client that does something with a number.
+    /// The network of a client that does something with a number. One customer of a provider may have all networks of a wide
+    /// one, so they count together.
     pub(in crate::messaging) fn of(number: &PhoneNumber, client: IpAddr) -> Self {
-        let network = network(client).to_string();
+        let network = wider_network(client).to_string();
         let TokenHash([a, b, c, d, e, f, g, h, ..]) =
             TokenHash::of(number.as_str().as_bytes(), network.as_bytes());
         Self([a, b, c, d, e, f, g, h])
@@ -164,6 +165,6 @@ impl Askers {
     }
 }
 
-/// Most networks that are remembered. More cannot ask for the code of a number within a day: 50 by SMS, 10 by voice, and 20
-/// that get a code after these are used up.
-const MAX_ASKERS: usize = 96;
+/// Most networks that are remembered. Strangers in more cannot ask for the code of a number at once: 50 by SMS, 10 by voice,
+/// and 100 after these are used up.
+const MAX_ASKERS: usize = 256;

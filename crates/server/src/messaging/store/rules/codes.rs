@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 use wormhole_chat::service::PhoneNumber;
-use wormhole_kit::network;
+use wormhole_kit::{network, wider_network};
 
 use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::{Askers, NetworkHash, PendingCode, VerificationCode};
@@ -84,14 +84,14 @@ impl Guesses {
         self.check_number(number)?;
         match attempts {
             0 => self.check_network(Action::FirstWrongCodePerNetwork),
-            1..MAX_ATTEMPTS => self.check_network(Action::WrongCodePerNetwork),
+            1..MAX_ATTEMPTS_OF_ASKER => self.check_network(Action::WrongCodePerNetwork),
             _ => Err(CODE_LIFE),
         }
     }
 
     /// Whether a network that has not asked for the code may enter one.
     fn check_other(&self, number: &PhoneNumber, attempts: u32) -> Result<(), Duration> {
-        if attempts >= MAX_ATTEMPTS {
+        if attempts >= MAX_ATTEMPTS_OF_OTHERS {
             return Err(CODE_LIFE);
         }
         self.check_number(number)?;
@@ -100,7 +100,7 @@ impl Guesses {
     }
 
     fn check_number(&self, number: &PhoneNumber) -> Result<(), Duration> {
-        let from_network = (number, network(self.address));
+        let from_network = (number, wider_network(self.address));
         self.budget.limits.check(Action::WrongCodeFromNetwork, from_network, self.budget.now)
     }
 
@@ -112,7 +112,8 @@ impl Guesses {
 
     /// Counts a wrong code. An empty bucket stays empty.
     fn count(&self, number: &PhoneNumber, asker: Option<u32>) {
-        let _empty = self.spend(Action::WrongCodeFromNetwork, number);
+        let from_network = (number, wider_network(self.address));
+        let _empty = self.budget.spend(Action::WrongCodeFromNetwork, from_network, 1);
         if let Some(network) = self.budget.limits.network(self.address) {
             let action = match asker {
                 Some(0) => Action::FirstWrongCodePerNetwork,
@@ -138,8 +139,11 @@ impl PendingCode {
     }
 }
 
-/// How long a code is valid after it was last sent or shown.
+/// How long a code is valid after somebody has last asked for it.
 pub(super) const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// How many wrong codes a network that has asked for the code may enter, and all others together.
-const MAX_ATTEMPTS: u32 = 10;
+/// How many wrong codes a network that has asked for the code may enter.
+const MAX_ATTEMPTS_OF_ASKER: u32 = 5;
+
+/// How many wrong codes all other networks together may enter.
+const MAX_ATTEMPTS_OF_OTHERS: u32 = 10;

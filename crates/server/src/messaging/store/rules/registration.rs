@@ -52,7 +52,15 @@ pub(in crate::messaging) enum RegistrationRefusal {
 
 type Registered<T> = Result<T, WorkError<RegistrationRefusal>>;
 
-/// Chooses the code that is sent. While an earlier one is valid, it is sent again: a stranger who asks for a code does
+/// A code for a number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct ChosenCode {
+    pub(in crate::messaging) code: VerificationCode,
+    /// False if it was sent before and is still valid.
+    pub(in crate::messaging) is_new: bool,
+}
+
+/// Chooses the code for a number. While an earlier one is valid, it stays the same: a stranger who asks for a code does
 /// not make the owner's useless. The network of the client that asks gets guesses of its own.
 pub(in crate::messaging) fn choose_code(
     rows: &mut dyn Rows,
@@ -60,13 +68,14 @@ pub(in crate::messaging) fn choose_code(
     asker: IpAddr,
     new: VerificationCode,
     now: Timestamp,
-) -> Result<VerificationCode, StoreError> {
+) -> Result<ChosenCode, StoreError> {
     let earlier = rows.pending_code(number)?.filter(|code| code.is_valid(now));
+    let is_new = earlier.is_none();
     let new = PendingCode::new(new, now);
     let mut pending = earlier.map_or(new, |earlier| PendingCode { sent: now, ..earlier });
     pending.askers.add(NetworkHash::of(number, asker));
     rows.put_pending_code(number, Some(&pending))?;
-    Ok(pending.code)
+    Ok(ChosenCode { code: pending.code, is_new })
 }
 
 impl Registration {
