@@ -41,7 +41,8 @@ impl KemPublicKey {
         rng.fill_bytes(&mut *random);
         let key = MlKem1024PublicKey::from(&*self.0);
         let (ciphertext, secret) = kyber1024::encapsulate(&key, *random);
-        (KemCiphertext(Box::new(ciphertext.into())), Secret::new(secret))
+        let secret = Zeroizing::new(secret);
+        (KemCiphertext(Box::new(ciphertext.into())), Secret::new(*secret))
     }
 }
 
@@ -108,9 +109,9 @@ impl KemKeyPair {
     pub fn decapsulate(&self, ciphertext: &KemCiphertext) -> Secret<32> {
         let mut private = MlKem1024PrivateKey::from(&**self.private);
         let ciphertext = MlKem1024Ciphertext::from(&*ciphertext.0);
-        let secret = kyber1024::decapsulate(&private, &ciphertext);
+        let secret = Zeroizing::new(kyber1024::decapsulate(&private, &ciphertext));
         wipe(&mut private);
-        Secret::new(secret)
+        Secret::new(*secret)
     }
 
     /// The private key, for storage and other uses that need its bytes.

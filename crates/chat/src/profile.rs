@@ -67,8 +67,9 @@ impl ProfileKey {
     /// The key with which others can send to this account without revealing who they are.
     pub fn access_key(&self) -> AccessKey {
         let sealed = self.cipher().encrypt(&Nonce::default(), [0; 16].as_slice());
-        let bytes = sealed.unwrap_or_default();
-        AccessKey(Secret::new(bytes.first_chunk().copied().unwrap_or_default()))
+        let bytes = Zeroizing::new(sealed.unwrap_or_default());
+        let key = Zeroizing::new(bytes.first_chunk().copied().unwrap_or_default());
+        AccessKey(Secret::new(*key))
     }
 
     /// Identifies the version of the profile on the server: 64 hexadecimal digits.

@@ -4,6 +4,7 @@
 //! after the next one.
 
 use wormhole_kit::Secret;
+use zeroize::Zeroizing;
 
 use super::kem::{CIPHERTEXT_1, CIPHERTEXT_2, HEADER};
 use crate::kdf::{halves, hkdf, tag, tag_matches};
@@ -23,7 +24,7 @@ impl Authenticator {
 
     /// The keys after `key` was exchanged in an epoch.
     pub(super) fn updated(&self, epoch: u64, key: &Secret<32>) -> Self {
-        let input = zeroize::Zeroizing::new([*self.root.expose(), *key.expose()].concat());
+        let input = Zeroizing::new([&self.root.expose()[..], key.expose()].concat());
         let info = [UPDATE, &epoch.to_be_bytes()].concat();
         let (root, mac) = halves(&hkdf(&[0; 32], &input, &info));
         Self { root, mac }

@@ -35,6 +35,10 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    const fn new(key: Secret<32>) -> Self {
+        Self { key, index: 0 }
+    }
+
     /// The next chain key and the message key. `None` after 2^32 - 1 messages.
     fn step(&self) -> Option<(Self, Secret<32>)> {
         let index = self.index.checked_add(1)?;
@@ -45,7 +49,8 @@ impl Chain {
     /// The same, for a message whose key is not needed.
     fn skip(&self) -> Option<Self> {
         let index = self.index.checked_add(1)?;
-        Some(Self { key: Secret::new(*self.derive(index)), index })
+        let key = self.derive(index);
+        Some(Self { key: Secret::new(*key), index })
     }
 
     fn derive<const N: usize>(&self, index: u32) -> Zeroizing<[u8; N]> {
@@ -152,9 +157,9 @@ fn derive(
     key: &Secret<32>,
     info: &[u8],
 ) -> (Secret<32>, Epoch) {
-    let (root, from_initiator, from_responder) = thirds(&hkdf(salt, key.expose(), info));
-    let [from_initiator, from_responder] =
-        [from_initiator, from_responder].map(|key| Chain { key, index: 0 });
+    let derived = hkdf(salt, key.expose(), info);
+    let (root, from_initiator, from_responder) = thirds(&derived);
+    let (from_initiator, from_responder) = (Chain::new(from_initiator), Chain::new(from_responder));
     let (send, receive) = match role {
         Role::Initiator => (from_initiator, from_responder),
         Role::Responder => (from_responder, from_initiator),

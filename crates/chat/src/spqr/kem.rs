@@ -55,7 +55,10 @@ impl KeySeed {
     fn private(&self) -> Zeroizing<[u8; COMPRESSED_KEYPAIR_LEN]> {
         let mut pair = Zeroizing::new([0; COMPRESSED_KEYPAIR_LEN]);
         match self {
-            Self::Random(seed) => generate_key_pair_compressed(*seed.expose(), &mut pair),
+            Self::Random(seed) => {
+                let seed = Zeroizing::new(*seed.expose());
+                generate_key_pair_compressed(*seed, &mut pair);
+            }
             #[cfg(test)]
             Self::Recorded(private) => *pair = **private,
         }
@@ -103,8 +106,8 @@ impl Encapsulation {
     fn step(&self) -> FirstStep {
         let (mut state, mut secret) =
             (Zeroizing::new([0; encaps_state_len()]), Zeroizing::new([0; 32]));
-        let random = *self.random.expose();
-        let first = encapsulate1(&self.header, random, &mut *state, &mut *secret);
+        let random = Zeroizing::new(*self.random.expose());
+        let first = encapsulate1(&self.header, *random, &mut *state, &mut *secret);
         debug_assert!(first.is_ok(), "all lengths are correct");
         let ciphertext = first.map_or([0; CIPHERTEXT_1], |first| first.value);
         FirstStep { ciphertext, secret: Secret::new(*secret), state }
