@@ -59,6 +59,11 @@ impl SignalMessage {
         })
     }
 
+    /// Its MAC.
+    pub(crate) const fn mac(&self) -> [u8; MAC] {
+        self.mac
+    }
+
     /// Whether the MAC shows that a holder of `keys` sent exactly this message from `sender` to
     /// `recipient`.
     pub(crate) fn is_authentic(
@@ -313,7 +318,7 @@ struct PreKeyFields {
 }
 
 /// Length of the MAC on the wire.
-const MAC: usize = 8;
+pub(crate) const MAC: usize = 8;
 
 /// Maximum length of a message: the limit of the service.
 pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -70,6 +70,11 @@ impl Ratchet {
         self.position(theirs).is_some()
     }
 
+    /// Whether this may be the peer's first ratchet key: we know none before it.
+    pub(crate) fn may_be_first(&self, theirs: &PublicKey) -> bool {
+        self.receivers.front().is_none_or(|oldest| oldest.theirs == *theirs)
+    }
+
     /// Number of skipped messages whose seeds are kept.
     pub(crate) fn skipped_len(&self) -> usize {
         self.receivers.iter().map(|receiver| receiver.skipped.len()).sum()

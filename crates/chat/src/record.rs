@@ -154,7 +154,7 @@ impl SessionRecord {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Result<Ciphertext, EncryptError> {
-        let usable = self.current.as_mut().filter(|session| !session.is_stale(now));
+        let usable = self.current.as_mut().filter(|session| session.is_usable(now));
         let session = usable.ok_or(EncryptError::NoSession)?;
         session.encrypt(route, us.registration_id, plaintext)
     }
@@ -323,7 +323,14 @@ impl SessionRecord {
 
     /// Whether [`SessionRecord::encrypt`] would find a usable session.
     pub fn can_encrypt(&self, now: Timestamp) -> bool {
-        self.current.as_ref().is_some_and(|session| !session.is_stale(now))
+        self.current.as_ref().is_some_and(|session| session.is_usable(now))
+    }
+
+    /// Number of messages that were refused, because they show that the exchange of a post-quantum key cannot be completed.
+    /// If it changes, store the record, although the message was not decrypted. After three in a row,
+    /// [`SessionRecord::encrypt`] needs another session.
+    pub fn failed_exchanges(&self) -> usize {
+        self.sessions().map(Session::failed_exchanges).sum()
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {

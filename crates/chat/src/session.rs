@@ -79,9 +79,14 @@ impl Session {
         Ok(self.opened_with(registration_id, bytes))
     }
 
+    /// Whether we can send with it.
+    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
+        !self.is_stale(now) && !self.has_failed()
+    }
+
     /// Whether our first messages have been unanswered for so long that the peer may have deleted
     /// the prekeys that they use.
-    pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
+    fn is_stale(&self, now: Timestamp) -> bool {
         self.pending.as_ref().is_some_and(|pending| now.since(pending.since) > MAX_UNANSWERED)
     }
 
@@ -105,7 +110,8 @@ impl Session {
     /// replied.
     ///
     /// # Errors
-    /// The message belongs to a different session, or is a duplicate. Nothing has changed.
+    /// The message belongs to a different session, or is a duplicate. Nothing has changed, except perhaps
+    /// [`Session::failed_exchanges`].
     pub(crate) fn decrypt(
         &mut self,
         route: Route,
@@ -129,6 +135,10 @@ impl Session {
         }
         let plaintext = cipher::decrypt(&keys.cipher, &keys.iv, &message.ciphertext)
             .ok_or(DecryptError::BadMac)?;
+        if let Some(SpqrStep::Failed(error)) = spqr {
+            self.count_failed_exchange(message.mac());
+            return Err(spqr_error(error, is_known));
+        }
         self.ratchet.commit(step, rng)?;
         self.commit_spqr(spqr);
         self.pending = None;
@@ -136,23 +146,53 @@ impl Session {
     }
 
     /// Finds the message's key of the post-quantum ratchet. Changes nothing.
-    fn receive_spqr(
+    pub(crate) fn receive_spqr(
         &self,
         message: &SignalMessage,
         limit: u32,
         rng: &mut impl CryptoRngCore,
     ) -> Result<(Option<SpqrStep>, Option<Secret<32>>), SpqrError> {
-        let incoming = IncomingField { field: &message.spqr, is_first: message.is_first, limit };
+        let is_first = message.is_first && self.ratchet.may_be_first(&message.ratchet_key);
         match &self.spqr {
-            Some(spqr) => spqr.receive(incoming, rng).map(|(step, key)| (Some(step), key)),
+            Some(spqr) => {
+                let incoming = IncomingField { field: &message.spqr, is_first, limit };
+                spqr.receive(incoming, rng).map(|(step, key)| (Some(step), key))
+            }
             None if spqr::is_unused(&message.spqr) => Ok((None, None)),
+            // The session is older than the ratchet in our program, and the peer does not know yet that it does not have
+            // it. Our answer says so.
+            None if self.is_started_by_peer() && is_first && spqr::is_offer(&message.spqr) => {
+                Ok((None, None))
+            }
             None => Err(SpqrError::NotAgreed),
         }
     }
 
+    /// Whether the peer has started the session with version 4, and we have nothing to say about that in our messages.
+    fn is_started_by_peer(&self) -> bool {
+        self.version == Version::Pqxdh && self.pending.is_none()
+    }
+
+    /// Remembers an authentic message whose part of the post-quantum exchange is wrong.
+    fn count_failed_exchange(&mut self, mac: [u8; message::MAC]) {
+        if let Some(spqr) = &mut self.spqr {
+            spqr.count_failure(mac);
+        }
+    }
+
+    /// Number of such messages, since the last one that was right.
+    pub(crate) fn failed_exchanges(&self) -> usize {
+        self.spqr.as_ref().map_or(0, Spqr::failures)
+    }
+
+    /// Whether the post-quantum exchange has failed for good: the peer's messages cannot be read any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.spqr.as_ref().is_some_and(Spqr::has_failed)
+    }
+
     fn commit_spqr(&mut self, step: Option<SpqrStep>) {
         match step {
-            None => {}
+            None | Some(SpqrStep::Failed(_)) => {}
             Some(SpqrStep::FellBack) => self.spqr = None,
             Some(SpqrStep::Received(changes)) => {
                 if let Some(spqr) = &mut self.spqr {
@@ -238,7 +278,7 @@ pub enum EncryptError {
     TooLong(usize),
 }
 
-/// Why a message could not be decrypted. Nothing has changed.
+/// Why a message could not be decrypted. Nothing has changed, except perhaps [`crate::SessionRecord::failed_exchanges`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecryptError {
     /// The message was modified, or belongs to a session that we do not have.

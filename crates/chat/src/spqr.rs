@@ -9,6 +9,7 @@ mod authenticator;
 mod braid;
 mod chains;
 mod erasure;
+mod failures;
 mod field;
 mod kem;
 mod skipped;
@@ -20,6 +21,7 @@ use wormhole_kit::Secret;
 
 use braid::Braid;
 use chains::Chains;
+use failures::Failures;
 use skipped::{Skipped, SkippedStep};
 
 pub(crate) use storage::DamagedSpqr;
@@ -32,6 +34,7 @@ pub(crate) struct Spqr {
     braid: Braid,
     keys: Keys,
     skipped: Skipped,
+    failures: Failures,
 }
 
 /// Who has started the session.
@@ -53,6 +56,9 @@ enum Keys {
 /// The changes from receiving a message. Apply them once the MAC is verified.
 #[derive(Debug)]
 pub(crate) enum SpqrStep {
+    /// What the message contributes to the exchange of a key is wrong. If the message is authentic, call
+    /// [`Spqr::count_failure`], and refuse the message.
+    Failed(SpqrError),
     /// The peer does not have the ratchet: the session continues without it.
     FellBack,
     /// Pass it to [`Spqr::commit`].
@@ -72,7 +78,7 @@ pub(crate) struct SpqrChanges {
 pub(crate) struct IncomingField<'a> {
     /// The field of the ratchet; empty if there is none.
     pub(crate) field: &'a [u8],
-    /// Whether it came inside a `PreKeySignalMessage`.
+    /// Whether it came inside a `PreKeySignalMessage`, under the peer's first ratchet key.
     pub(crate) is_first: bool,
     /// How many messages it may skip.
     pub(crate) limit: u32,
@@ -92,14 +98,20 @@ impl Spqr {
             true => Keys::Agreed(Chains::new(role, &auth_key)),
             false => Keys::Offered(auth_key),
         };
-        Self { role, braid, keys, skipped: Skipped::default() }
+        Self { role, braid, keys, skipped: Skipped::default(), failures: Failures::default() }
     }
 
     /// Accepts the ratchet, if the initiator offers it in the first message.
     pub(crate) fn responder(auth_key: Secret<32>) -> Self {
         let braid = Braid::responder(&auth_key);
         let keys = Keys::Offered(auth_key);
-        Self { role: Role::Responder, braid, keys, skipped: Skipped::default() }
+        Self {
+            role: Role::Responder,
+            braid,
+            keys,
+            skipped: Skipped::default(),
+            failures: Failures::default(),
+        }
     }
 
     /// Whether both sides use it.
@@ -150,13 +162,19 @@ impl Spqr {
             Keys::Offered(auth_key) => Chains::new(self.role, auth_key),
             Keys::Agreed(chains) => chains.clone(),
         };
-        let (braid, exchanged) = self.braid.received(&message, rng)?;
-        if let Some(exchanged) = exchanged {
-            chains.add(self.role, &exchanged);
-        }
+        let contribution = match self.braid.received(&message, rng) {
+            Ok((braid, exchanged)) => {
+                if let Some(exchanged) = exchanged {
+                    chains.add(self.role, &exchanged);
+                }
+                Ok(braid)
+            }
+            // The keys of the message do not depend on it.
+            Err(error) if error.is_failed_exchange() => Err(error),
+            Err(error) => return Err(error),
+        };
         let (key, skipped) = if message.index == 0 {
-            // The initiator did not know yet whether we have the ratchet.
-            if !incoming.is_first || message.epoch != 1 || self.role == Role::Initiator {
+            if !self.may_lack_key(&message, incoming.is_first) {
                 return Err(SpqrError::NoKey);
             }
             (None, None)
@@ -166,16 +184,54 @@ impl Spqr {
                 chains.receive(epoch, message.index, incoming.limit, &self.skipped)?;
             (Some(key), Some(step))
         };
-        Ok((SpqrStep::Received(Box::new(SpqrChanges { braid, chains, skipped })), key))
+        let step = match contribution {
+            Ok(braid) => SpqrStep::Received(Box::new(SpqrChanges { braid, chains, skipped })),
+            Err(error) => SpqrStep::Failed(error),
+        };
+        Ok((step, key))
+    }
+
+    /// Whether a message may have no key: the initiator did not know yet whether we have the ratchet. Not once the
+    /// first exchange is complete, because such a message would not be protected by its key.
+    fn may_lack_key(&self, message: &SpqrMessage, is_first: bool) -> bool {
+        is_first && message.epoch == 1 && self.braid.epoch == 1 && self.role == Role::Responder
     }
 
     /// Applies what [`Spqr::receive`] has computed.
     pub(crate) fn commit(&mut self, changes: SpqrChanges) {
         self.braid = changes.braid;
         self.keys = Keys::Agreed(changes.chains);
+        self.failures.forget();
         if let Some(step) = changes.skipped {
             self.skipped.commit(step);
         }
+    }
+
+    /// Counts an authentic message whose part of the exchange is wrong. `mac` identifies it.
+    pub(crate) fn count_failure(&mut self, mac: [u8; 8]) {
+        self.failures.add(mac);
+    }
+
+    /// Number of such messages, since the last one that was right.
+    pub(crate) const fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
+    /// Whether the exchange has failed for good, so that the session should be replaced.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failures.is_final()
+    }
+
+    /// Makes the MACs of what this side will send wrong.
+    #[cfg(test)]
+    pub(crate) fn break_exchange(&mut self) {
+        self.braid.authenticator.mac = Secret::new([9; 32]);
+    }
+
+    /// From now on, this side sends nothing for the exchange.
+    #[cfg(test)]
+    pub(crate) fn contribute_nothing(&mut self) {
+        self.braid = Braid::responder(&Secret::new([0; 32]));
     }
 
     /// How many keys a message with this field would skip at most. Each costs one derivation, before the MAC is verified.
@@ -203,6 +259,11 @@ impl Spqr {
 /// Whether a field says that the sender does not use the ratchet.
 pub(crate) fn is_unused(field: &[u8]) -> bool {
     matches!(SpqrMessage::decode(field), Ok(None))
+}
+
+/// Whether a field says that the sender offers the ratchet and does not use it yet.
+pub(crate) fn is_offer(field: &[u8]) -> bool {
+    matches!(SpqrMessage::decode(field), Ok(Some(SpqrMessage { epoch: 1, index: 0, .. })))
 }
 
 /// Why the ratchet has no key for a message.
@@ -234,6 +295,14 @@ pub(crate) enum SpqrError {
     NoKey,
     /// The message uses the ratchet, but this session does not.
     NotAgreed,
+}
+
+impl SpqrError {
+    /// Whether what the peer has sent for the exchange of a key does not fit together. Its later messages will not
+    /// mend that.
+    const fn is_failed_exchange(self) -> bool {
+        matches!(self, Self::CiphertextMac | Self::HeaderMac | Self::KeyMismatch)
+    }
 }
 
 impl From<SpqrDecodeError> for SpqrError {

@@ -69,7 +69,7 @@ impl Client {
         let bytes = envelope.content.as_ref().or(envelope.body.as_ref());
         let bytes = bytes.ok_or(ReadError::Malformed)?;
         let content = if is_first {
-            let opened = self.decrypt_first(from, bytes, rng)?;
+            let opened = self.decrypt_first(from, bytes, changes, rng)?;
             let content = decode(envelope, &opened.plaintext);
             if self.is_unknown(from) && !content.as_ref().is_ok_and(Content::is_visible) {
                 // Nothing is stored for senders who show nothing: anybody can invent them. The prekey stays, so a later
@@ -104,8 +104,17 @@ impl Client {
         let route = Route { from, to: self.us };
         let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
         let before = record.our_ratchet_key();
+        let failed = record.failed_exchanges();
         let accepted = self.peers.get(&from.account).map(|peer| &peer.identity);
-        let plaintext = record.decrypt_preferring(route, &message, accepted, rng)?;
+        let plaintext = match record.decrypt_preferring(route, &message, accepted, rng) {
+            Ok(plaintext) => plaintext,
+            Err(error) => {
+                if record.failed_exchanges() != failed {
+                    self.store_session(from, changes);
+                }
+                return Err(error);
+            }
+        };
         // What we have encrypted is for the accepted identity key, so steps of other sessions do not age it.
         let has_stepped = record.our_ratchet_key() != before && record.their_identity() == accepted;
         self.store_session(from, changes);
@@ -120,11 +129,12 @@ impl Client {
         from.account != self.us.account && !self.peers.contains_key(&from.account)
     }
 
-    /// Decrypts a message that may start a session. Nothing has changed.
+    /// Decrypts a message that may start a session. Nothing has changed, except that a failed exchange was counted.
     fn decrypt_first(
-        &self,
+        &mut self,
         from: Address,
         bytes: &[u8],
+        changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) -> Result<OpenedFirst, DecryptError> {
         let message = PreKeySignalMessage::decode(bytes)?;
@@ -134,14 +144,23 @@ impl Client {
         }
         let named = self.prekeys.named(&message);
         let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
-        let before = record.our_ratchet_key();
+        let (before, failed) = (record.our_ratchet_key(), record.failed_exchanges());
         // Our own devices have our identity key. Of others, a new key is read and reported.
         let trust = match self.peers.get(&from.account) {
             _ if from.account == self.us.account => Trust::Only(self.identity.pair.public()),
             Some(peer) => Trust::Prefer(&peer.identity),
             None => Trust::Any,
         };
-        let first = record.decrypt_first(&self.identity, route, &message, named, trust, rng)?;
+        let first = match record.decrypt_first(&self.identity, route, &message, named, trust, rng) {
+            Ok(first) => first,
+            Err(error) => {
+                if record.failed_exchanges() != failed {
+                    self.sessions.insert(from, record);
+                    self.store_session(from, changes);
+                }
+                return Err(error);
+            }
+        };
         let is_accepted = trust.accepted().is_none_or(|key| record.their_identity() == Some(key));
         let has_stepped = record.our_ratchet_key() != before && is_accepted;
         let FirstMessage { plaintext, used } = first;

@@ -47,12 +47,14 @@ impl SessionRecord {
     }
 
     /// Makes an archived session the current one, because it has just decrypted a message. A session with less post-quantum
-    /// protection never replaces one with more: a server that held a message back could choose the weaker one. `accepted` is
-    /// the identity key whose late messages are kept before others.
+    /// protection never replaces one with more: a server that held a message back could choose the weaker one. Neither does a
+    /// session whose post-quantum exchange has failed. `accepted` is the identity key whose late messages are kept before others.
     pub(super) fn promote(&mut self, place: Place, accepted: Option<&PublicKey>) {
         let shows = |session: &mut Session| session.has_spqr() && !is_foreign(session, accepted);
         self.had_spqr |= self.at(place).is_some_and(shows);
+        let has_failed = self.at(place).is_some_and(|session| session.has_failed());
         if let Place::Archived(index) = place
+            && !has_failed
             && let Some(session) = self.archived.remove(index)
         {
             self.add_started(session, accepted);

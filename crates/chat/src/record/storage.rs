@@ -156,6 +156,8 @@ pub(crate) struct ArchivedRow {
     /// Each message that was decrypted since changes one of these two.
     counters: u64,
     skipped: usize,
+    /// Each message that shows that the post-quantum exchange cannot be completed changes it.
+    failures: usize,
 }
 
 impl ArchivedRow {
@@ -168,6 +170,7 @@ impl ArchivedRow {
             counters: counters.sum(),
             // Both, because either may change alone.
             skipped: ratchet.skipped_len() + session.spqr.as_ref().map_or(0, Spqr::skipped_len),
+            failures: session.failed_exchanges(),
         }
     }
 

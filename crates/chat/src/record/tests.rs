@@ -1,5 +1,6 @@
 //! Stored records.
 
+mod failed_exchange;
 mod post_quantum;
 
 use rand_chacha::ChaCha20Rng;

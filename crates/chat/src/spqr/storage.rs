@@ -7,6 +7,7 @@ use super::authenticator::{Authenticator, MAC};
 use super::braid::{Braid, Encapsulator, KeyOwner, State};
 use super::chains::{Chain, Chains, Epoch};
 use super::erasure::{Decoder, Encoder};
+use super::failures::{self, Failures};
 use super::kem::{CIPHERTEXT_1, CIPHERTEXT_2, Encapsulation, HEADER, KEY, KeySeed};
 use super::skipped::{Skipped, SkippedKey};
 use super::wire::{CHUNK, SpqrChunk};
@@ -15,7 +16,9 @@ use super::{Keys, Role, Spqr};
 impl Spqr {
     /// Appends the stored form: at most [`Spqr::stored_size`] bytes.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT);
+        let failures = self.failures.macs();
+        // Earlier versions of this program do not know the second format.
+        out.push(if failures.is_empty() { FORMAT } else { FORMAT_WITH_FAILURES });
         out.push(u8::from(self.role == Role::Responder));
         write_braid(&self.braid, out);
         match &self.keys {
@@ -38,6 +41,11 @@ impl Spqr {
             out.extend(skipped.index.to_be_bytes());
             out.extend(skipped.key.expose());
         }
+        if !failures.is_empty() {
+            // At most 3.
+            out.push(u8::try_from(failures.len()).unwrap_or(u8::MAX));
+            out.extend(failures.as_flattened());
+        }
     }
 
     /// An upper bound for the stored size.
@@ -50,16 +58,20 @@ impl Spqr {
     /// # Errors
     /// The bytes are damaged, or were written by a newer version of this program.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DamagedSpqr> {
-        if reader.u8()? != FORMAT {
-            return Err(DamagedSpqr);
-        }
+        let has_failures = match reader.u8()? {
+            FORMAT => false,
+            FORMAT_WITH_FAILURES => true,
+            _ => return Err(DamagedSpqr),
+        };
         let role = if flag(reader)? { Role::Responder } else { Role::Initiator };
         let braid = read_braid(reader)?;
         let keys = match flag(reader)? {
             false => Keys::Offered(secret(reader)?),
             true => Keys::Agreed(read_chains(reader)?),
         };
-        let spqr = Self { role, braid, keys, skipped: read_skipped(reader)? };
+        let skipped = read_skipped(reader)?;
+        let failures = if has_failures { read_failures(reader)? } else { Failures::default() };
+        let spqr = Self { role, braid, keys, skipped, failures };
         if spqr.is_consistent() { Ok(spqr) } else { Err(DamagedSpqr) }
     }
 
@@ -348,8 +360,24 @@ fn read_skipped(reader: &mut Reader<'_>) -> Result<Skipped, DamagedSpqr> {
     if ascending { Ok(skipped) } else { Err(DamagedSpqr) }
 }
 
+fn read_failures(reader: &mut Reader<'_>) -> Result<Failures, DamagedSpqr> {
+    let count = usize::from(reader.u8()?);
+    if count == 0 || count > failures::MAX {
+        return Err(DamagedSpqr);
+    }
+    let mut failures = Failures::default();
+    for _ in 0..count {
+        failures.add(reader.array()?);
+    }
+    // One that occurs twice was not added.
+    if failures.len() == count { Ok(failures) } else { Err(DamagedSpqr) }
+}
+
 /// The format that we write.
 const FORMAT: u8 = 1;
+
+/// The same, and then the messages that show that the exchange cannot be completed.
+const FORMAT_WITH_FAILURES: u8 = 2;
 
 /// The epochs before, at and after the one with which we send.
 const MAX_EPOCHS: u8 = 3;

@@ -49,6 +49,7 @@ fn receive(
     let (step, key) = side.receive(incoming, rng)?;
     match step {
         SpqrStep::Received(changes) => side.commit(*changes),
+        SpqrStep::Failed(error) => return Err(error),
         SpqrStep::FellBack => panic!("both sides have the ratchet"),
     }
     Ok(key)

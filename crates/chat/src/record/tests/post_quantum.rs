@@ -4,24 +4,24 @@ use super::*;
 use crate::address::{AccountId, Address, DeviceId};
 use crate::message::CiphertextKind;
 use crate::prekey::PreKeyBundle;
-use crate::spqr::SpqrMessage;
+use crate::spqr::{SpqrError, SpqrMessage, SpqrPayload};
 
 /// A device.
-struct Side {
+pub(super) struct Side {
     us: Identity,
     signed: SignedPreKey,
     kem: KemPreKey,
-    record: SessionRecord,
+    pub(super) record: SessionRecord,
     route: Route,
     /// Whether its program does not have the ratchet.
     is_old: bool,
     rng: ChaCha20Rng,
 }
 
-const NOW: Timestamp = Timestamp(1_600_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_600_000_000_000);
 
 impl Side {
-    fn new(number: u8, is_old: bool) -> Self {
+    pub(super) fn new(number: u8, is_old: bool) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(number.into());
         let us = Identity { pair: KeyPair::random(&mut rng), registration_id: 1 };
         let [from, to] = [number, 3 - number].map(|byte| Address {
@@ -39,7 +39,7 @@ impl Side {
         }
     }
 
-    fn initiate(&mut self, other: &Self) {
+    pub(super) fn initiate(&mut self, other: &Self) {
         let bundle = PreKeyBundle {
             device: DeviceId::PRIMARY,
             registration_id: 1,
@@ -63,11 +63,11 @@ impl Side {
         }
     }
 
-    fn write(&mut self) -> Ciphertext {
+    pub(super) fn write(&mut self) -> Ciphertext {
         self.record.encrypt(&self.us, self.route, b"text", NOW).unwrap()
     }
 
-    fn read(&mut self, sent: &Ciphertext) -> Result<(), DecryptError> {
+    pub(super) fn read(&mut self, sent: &Ciphertext) -> Result<(), DecryptError> {
         let route = Route { from: self.route.to, to: self.route.from };
         let plaintext = match sent.kind {
             CiphertextKind::PreKey => {
@@ -94,7 +94,7 @@ impl Side {
     }
 
     /// A message that must be refused, and does not change anything.
-    fn refuse(&mut self, sent: &Ciphertext) -> DecryptError {
+    pub(super) fn refuse(&mut self, sent: &Ciphertext) -> DecryptError {
         let before = self.record.encode();
         let error = self.read(sent).unwrap_err();
         assert_eq!(self.record.encode(), before);
@@ -112,9 +112,15 @@ fn field(sent: &Ciphertext) -> Option<SpqrMessage> {
 }
 
 /// One message in each direction.
-fn exchange(one: &mut Side, other: &mut Side) {
+pub(super) fn exchange(one: &mut Side, other: &mut Side) {
     let sent = one.write();
     other.read(&sent).unwrap();
+    let sent = other.write();
+    one.read(&sent).unwrap();
+}
+
+/// A message from the second to the first, which has written before.
+fn exchange_back(one: &mut Side, other: &mut Side) {
     let sent = other.write();
     one.read(&sent).unwrap();
 }
@@ -227,6 +233,90 @@ fn a_stored_session_without_the_ratchet_reads_and_does_not_get_it() {
         exchange(&mut alice, &mut bob);
     }
     assert!(!alice.record.has_post_quantum_ratchet());
+}
+
+#[test]
+fn a_stored_session_without_the_ratchet_continues_with_a_peer_that_offers_it() {
+    let (mut alice, mut bob) = (Side::new(1, false), Side::new(2, true));
+    alice.initiate(&bob);
+    let sent = alice.write();
+    bob.read(&sent).unwrap();
+    // Bob gets a new program before he answers. Alice still offers the ratchet.
+    let stored = bob.record.encode();
+    assert_eq!(stored[1] & 24, 0, "no flag that earlier versions do not know");
+    bob.record = SessionRecord::decode(&stored).unwrap();
+    bob.is_old = false;
+    for _ in 0..2 {
+        let sent = alice.write();
+        assert_eq!(field(&sent).unwrap().index, 0);
+        bob.read(&sent).unwrap();
+    }
+    for _ in 0..3 {
+        let sent = bob.write();
+        assert_eq!(field(&sent), None);
+        alice.read(&sent).unwrap();
+        let sent = alice.write();
+        assert_eq!(field(&sent), None);
+        bob.read(&sent).unwrap();
+    }
+}
+
+#[test]
+fn attack_7_a_session_without_the_ratchet_accepts_only_an_offer_in_a_first_message() {
+    let (mut alice, mut bob) = (Side::new(1, false), Side::new(2, true));
+    alice.initiate(&bob);
+    let sent = alice.write();
+    bob.read(&sent).unwrap();
+    bob.is_old = false;
+    let message = PreKeySignalMessage::decode(&sent.bytes).unwrap().message;
+    let offer = SpqrMessage { epoch: 1, index: 0, payload: SpqrPayload::None };
+    let receive = |bob: &mut Side, is_first, field: &SpqrMessage| {
+        let mut message = message.clone();
+        (message.is_first, message.spqr) = (is_first, field.encode());
+        let session = bob.record.current.as_ref().unwrap();
+        session.receive_spqr(&message, 10, &mut bob.rng).map(|(_, key)| key)
+    };
+    let refused = Err(SpqrError::NotAgreed);
+    assert_eq!(receive(&mut bob, true, &offer), Ok(None));
+    assert_eq!(receive(&mut bob, false, &offer), refused);
+    for (epoch, index) in [(1, 1), (2, 0)] {
+        assert_eq!(
+            receive(&mut bob, true, &SpqrMessage { epoch, index, ..offer.clone() }),
+            refused
+        );
+    }
+    // Not if we have started the session, or with version 3.
+    let session = |bob: &mut Side| bob.record.current.take().unwrap();
+    let kept = session(&mut bob);
+    bob.record.current = Some(Session { version: Version::X3dh, ..kept.clone() });
+    assert_eq!(receive(&mut bob, true, &offer), refused);
+    let pending = Pending { pre_key_id: None, signed_pre_key_id: 1, kem: None, since: NOW };
+    bob.record.current = Some(Session { pending: Some(pending), ..kept });
+    assert_eq!(receive(&mut bob, true, &offer), refused);
+}
+
+#[test]
+fn attack_7_only_under_the_first_ratchet_key_may_a_message_lack_a_key() {
+    let (mut alice, mut bob) = (Side::new(1, false), Side::new(2, false));
+    alice.initiate(&bob);
+    let first = alice.write();
+    let late = alice.write();
+    bob.read(&first).unwrap();
+    exchange_back(&mut alice, &mut bob);
+    let (PreKeySignalMessage { message: mut forged, .. }, second) = (
+        PreKeySignalMessage::decode(&late.bytes).unwrap(),
+        SignalMessage::decode(&alice.write().bytes).unwrap(),
+    );
+    // A late first message is read, although Bob knows a second ratchet key of Alice.
+    let sent = alice.write();
+    bob.read(&sent).unwrap();
+    let session = bob.record.current.as_ref().unwrap();
+    assert_eq!(session.ratchet.receivers.len(), 2);
+    assert!(matches!(session.receive_spqr(&forged, 10, &mut bob.rng), Ok((_, None))));
+    forged.ratchet_key = second.ratchet_key;
+    let refused = session.receive_spqr(&forged, 10, &mut bob.rng).map(|(_, key)| key);
+    assert_eq!(refused, Err(SpqrError::NoKey));
+    bob.read(&late).unwrap();
 }
 
 #[test]

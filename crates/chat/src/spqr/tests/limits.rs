@@ -122,3 +122,38 @@ fn a_peer_that_sends_wrong_chunks_makes_its_later_header_messages_unreadable() {
         assert_eq!(refuse(&mut bob, &sent, &mut rng), SpqrError::HeaderMac);
     }
 }
+
+#[test]
+fn failures_are_stored_and_a_message_that_is_right_ends_their_count() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let [mut alice, mut bob] = pair(true, &mut rng);
+    for _ in 0..2 {
+        let sent = send(&mut alice);
+        deliver(&mut bob, &sent, &mut rng);
+    }
+    let third = send(&mut alice);
+    let payload = SpqrPayload::Header(SpqrChunk { index: 9, data: [9; 32] });
+    let field = SpqrMessage { epoch: 1, index: 4, payload }.encode();
+    let wrong = Sent { field, ..send(&mut alice) };
+    assert_eq!(refuse(&mut bob, &wrong, &mut rng), SpqrError::HeaderMac);
+    for number in [1, 2, 2] {
+        bob.count_failure([number; 8]);
+        assert_eq!(restored(&stored(&bob)), bob);
+    }
+    assert_eq!((bob.failures(), bob.has_failed()), (2, false));
+    let mut failed = bob.clone();
+    deliver(&mut bob, &third, &mut rng);
+    assert_eq!((bob.failures(), bob.has_failed()), (0, false));
+    // After three it does not help any more.
+    failed.count_failure([3; 8]);
+    assert_eq!(restored(&stored(&failed)), failed);
+    deliver(&mut failed, &third, &mut rng);
+    assert!(failed.has_failed());
+    // Neither too many nor equal ones are valid.
+    let mut bytes = stored(&failed);
+    let at = bytes.len() - 8;
+    bytes[at..].fill(2);
+    assert!(Spqr::read(&mut Reader::new(&bytes)).is_err());
+    bytes[at - 17] = 4;
+    assert!(Spqr::read(&mut Reader::new(&bytes)).is_err());
+}

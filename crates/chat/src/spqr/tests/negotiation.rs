@@ -84,3 +84,15 @@ fn only_first_messages_of_the_initiator_may_have_no_key() {
     assert_eq!(try_field(alice, &unprotected, true, &mut rng), Err(SpqrError::NoKey));
     assert_eq!(try_field(bob, &later, true, &mut rng), Err(SpqrError::EpochTooNew));
 }
+
+#[test]
+fn attack_7_no_message_lacks_a_key_after_the_first_exchange() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut pair = pair(false, &mut rng);
+    let first = send(&mut pair[0]);
+    while pair[1].braid.epoch == 1 {
+        exchange(&mut pair, &mut rng);
+        let expected = if pair[1].braid.epoch == 1 { Ok(false) } else { Err(SpqrError::NoKey) };
+        assert_eq!(try_field(&pair[1], &first.field, true, &mut rng), expected);
+    }
+}
