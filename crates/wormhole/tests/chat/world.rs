@@ -50,7 +50,7 @@ impl World {
             let (name, token) = printed.trim().split_once(' ').unwrap();
             (name.to_owned(), token.to_owned())
         });
-        let servers = serve(&folder.0, "127.0.0.1:0").await;
+        let servers = serve(&folder.0, &own_address()).await;
         Self { folder, address: servers.messaging(), servers: Some(servers), apps: apps.into() }
     }
 
@@ -135,6 +135,13 @@ pub(crate) async fn register(number: &str, server: &Server) -> Person {
     account.register(server, &number.parse().unwrap(), Transport::Sms).await.unwrap();
     account.verify(&verification_code(number).unwrap()).await.unwrap();
     person
+}
+
+/// An address of this computer that nobody else uses. While the service is stopped, no outgoing connection takes its port:
+/// these come from 127.0.0.1.
+fn own_address() -> String {
+    let [a, b, c, ..] = OsRng.next_u64().to_be_bytes();
+    format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
 }
 
 async fn serve(folder: &Path, address: &str) -> TestServers {
