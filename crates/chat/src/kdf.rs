@@ -8,11 +8,7 @@ use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
 /// Derives `N` bytes from `input` and `salt`.
-pub(crate) fn hkdf<const N: usize>(
-    salt: &[u8; 32],
-    input: &[u8],
-    info: &[u8],
-) -> Zeroizing<[u8; N]> {
+pub(crate) fn hkdf<const N: usize>(salt: &[u8], input: &[u8], info: &[u8]) -> Zeroizing<[u8; N]> {
     let mut output = Zeroizing::new([0; N]);
     let expanded = Hkdf::<Sha256>::new(Some(salt), input).expand(info, &mut *output);
     debug_assert!(expanded.is_ok(), "HKDF gives up to 8160 bytes");

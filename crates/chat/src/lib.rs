@@ -1,5 +1,5 @@
 //! End-to-end encrypted messaging without I/O, compatible with libsignal's session versions 3
-//! (X3DH) and 4 (PQXDH), the latter with or without the post-quantum ratchet.
+//! (X3DH) and 4 (PQXDH), the latter with or without the post-quantum ratchet; and with its sender keys and sealed sender.
 //!
 //! This crate uses no socket, file, clock or randomness source of its own. State that must survive
 //! a restart is returned as plain data, and the caller stores it. The protocols are the ones that Signal
@@ -49,6 +49,7 @@
 
 mod address;
 mod attachment;
+mod certificate;
 mod cipher;
 mod client;
 mod content;
@@ -65,6 +66,8 @@ mod provisioning;
 mod push;
 mod ratchet;
 mod record;
+mod sealed_sender;
+mod sender_key;
 pub mod service;
 mod session;
 mod spqr;
@@ -76,6 +79,7 @@ pub use address::{AccountId, Address, DeviceId, NotAnAccountId, Route};
 pub use attachment::{
     AttachmentError, AttachmentKey, AttachmentOpener, AttachmentSealer, attachment_padding,
 };
+pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
     Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, Failed,
     KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
@@ -102,6 +106,14 @@ pub use push::{PushError, SignalingKey};
 pub use record::{
     FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,
     Trust, UsedPreKeys,
+};
+pub use sealed_sender::{
+    ContentHint, MalformedMultiRecipient, MultiRecipientMessage, SealedContent, SealedDevice,
+    SealedKind, SealedRecipient, UnsealError, UnsealRules, Unsealed, UnsealedMessage,
+};
+pub use sender_key::{
+    DistributionId, SenderKey, SenderKeyDistributionMessage, SenderKeyError, SenderKeyMessage,
+    SenderKeyRecord,
 };
 pub use session::{DecryptError, EncryptError};
 pub use spqr::{SpqrChunk, SpqrDecodeError, SpqrMessage, SpqrPayload};

@@ -255,7 +255,7 @@ pub enum MessageError {
     /// It is too long.
     #[error("a message of {0} bytes is too long")]
     TooLong(usize),
-    /// It is neither version 3 nor version 4.
+    /// It is neither version 3 nor version 4; or, of a sender key, not version 3.
     #[error("unsupported message version {0}")]
     UnsupportedVersion(u8),
 }

@@ -5,6 +5,7 @@
 //! §3.4).
 
 mod archive;
+pub(crate) mod fields;
 mod storage;
 
 use std::collections::VecDeque;

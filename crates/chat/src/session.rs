@@ -332,7 +332,7 @@ impl From<KeyError> for DecryptError {
 }
 
 /// Maximum number of messages that one message may skip, the same as in deployed clients.
-const MAX_SKIP: u32 = 25_000;
+pub(crate) const MAX_SKIP: u32 = 25_000;
 
 /// Maximum number of messages that the message which starts a session may skip. Anyone can claim any identity key in it.
 pub(crate) const MAX_SKIP_FIRST: u32 = 2_000;
@@ -347,4 +347,4 @@ const MAX_UNANSWERED: u64 = 30 * DAY;
 
 /// Maximum length of a plaintext: together with the first-message fields it fits into
 /// [`message::MAX_MESSAGE`].
-const MAX_PLAINTEXT: usize = message::MAX_MESSAGE - 4096;
+pub(crate) const MAX_PLAINTEXT: usize = message::MAX_MESSAGE - 4096;

@@ -26,6 +26,8 @@ pub(super) struct ContentProto {
 impl ContentProto {
     /// Overwrites the text and the keys.
     pub(super) fn wipe(&mut self) {
+        // It contains a chain key.
+        self.sender_key_distribution.zeroize();
         let Some(data) = &mut self.data else { return };
         data.body.zeroize();
         data.profile_key.zeroize();

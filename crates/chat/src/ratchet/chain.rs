@@ -75,6 +75,23 @@ impl MessageSeed {
         }
         keys
     }
+
+    /// Derives the keys of a message to a group.
+    pub(crate) fn group_keys(&self) -> GroupKeys {
+        let okm = hkdf::<48>(&[0; 32], self.0.expose(), b"WhisperGroup");
+        let (mut cipher, mut iv) = (Zeroizing::new([0; 32]), [0; 16]);
+        let (from_iv, from_cipher) = okm.split_at(iv.len());
+        iv.iter_mut().zip(from_iv).for_each(|(to, from)| *to = *from);
+        cipher.iter_mut().zip(from_cipher).for_each(|(to, from)| *to = *from);
+        GroupKeys { cipher: Secret::new(*cipher), iv }
+    }
+}
+
+/// The keys of one message to a group. A signature takes the place of a MAC.
+#[derive(Debug)]
+pub(crate) struct GroupKeys {
+    pub(crate) cipher: Secret<32>,
+    pub(crate) iv: [u8; 16],
 }
 
 /// The keys of one message.

@@ -26,7 +26,7 @@ impl ReceiverChain {
 
     /// Finds the seed of message `counter`, skipping at most `limit` messages. `receiver` is the
     /// index of this chain, for the step.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         receiver: usize,
         counter: u32,
@@ -68,7 +68,7 @@ impl ReceiverChain {
     }
 
     /// Applies a step of this chain: advances it, or uses up a skipped message key. Not a Diffie-Hellman step.
-    pub(super) fn commit(&mut self, step: Step) {
+    pub(crate) fn commit(&mut self, step: Step) {
         match step {
             Step::Advance { chain, skipped, .. } => {
                 if let Some((first, _)) = skipped.front()

@@ -5,16 +5,15 @@
 use std::collections::VecDeque;
 use std::iter::once;
 
-use wormhole_kit::{Reader, Secret, TooShort};
+use wormhole_kit::{Reader, TooShort};
 use zeroize::Zeroizing;
 
 use super::SessionRecord;
 use super::archive::MAX_ARCHIVED;
+use super::fields::{CHAIN, SEED, Writer, chain, key, receiver, secret};
 use crate::kem::{KemCiphertext, KemError};
 use crate::key::{KeyError, KeyPair, PrivateKey, PublicKey};
-use crate::ratchet::{
-    ChainKey, MAX_RECEIVERS, MAX_SKIPPED, MessageSeed, Ratchet, ReceiverChain, RootKey,
-};
+use crate::ratchet::{MAX_RECEIVERS, Ratchet, RootKey};
 use crate::session::{Pending, Session};
 use crate::spqr::{DamagedSpqr, Spqr};
 use crate::time::Timestamp;
@@ -116,10 +115,10 @@ impl SessionRecord {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoredRecordError {
     /// They were modified or truncated.
-    #[error("damaged session record")]
+    #[error("damaged record")]
     Damaged,
     /// A newer version of this program wrote them.
-    #[error("unknown session record format {0}")]
+    #[error("unknown record format {0}")]
     UnknownFormat(u8),
 }
 
@@ -183,9 +182,8 @@ fn encode<'a>(
     flags: u8,
     sessions: impl Iterator<Item = &'a Session> + Clone,
 ) -> Zeroizing<Vec<u8>> {
-    // Reserves the whole capacity, because a vector that grows leaves copies of secrets behind.
     let room = sessions.clone().map(size).sum::<usize>() + 3;
-    let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
+    let mut out = Writer::with_room(room);
     let has_deleted = sessions.clone().any(|session| {
         session.ratchet.receivers.iter().any(|receiver| receiver.deleted_before > 0)
     });
@@ -196,8 +194,7 @@ fn encode<'a>(
     out.u8(flags);
     out.count(sessions.clone().count());
     sessions.for_each(|session| out.session(session, flags));
-    debug_assert!(out.0.len() <= room, "the record outgrew its room");
-    out.0
+    out.finish()
 }
 
 /// An upper bound for the encoded size of a session.
@@ -207,36 +204,7 @@ fn size(session: &Session) -> usize {
     FIXED + ratchet.receivers.len() * CHAIN + ratchet.skipped_len() * SEED + spqr
 }
 
-/// Appends fields to secret bytes.
-struct Writer(Zeroizing<Vec<u8>>);
-
 impl Writer {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u16(&mut self, value: usize) {
-        // Bounded by `MAX_SKIPPED`.
-        self.0.extend(u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn count(&mut self, value: usize) {
-        // Bounded by `MAX_ARCHIVED` and `MAX_RECEIVERS`.
-        self.u8(u8::try_from(value).unwrap_or(u8::MAX));
-    }
-
-    fn key(&mut self, key: &PublicKey) {
-        self.0.extend(key.as_u());
-    }
-
-    fn secret(&mut self, secret: &Secret<32>) {
-        self.0.extend(secret.expose());
-    }
-
     fn optional_id(&mut self, id: Option<u32>) {
         self.u8(id.is_some().into());
         self.u32(id.unwrap_or_default());
@@ -256,7 +224,7 @@ impl Writer {
         if flags & HAS_SPQR != 0 {
             self.u8(session.spqr.is_some().into());
             if let Some(spqr) = &session.spqr {
-                spqr.write(&mut self.0);
+                spqr.write(self.raw());
             }
         }
     }
@@ -269,41 +237,19 @@ impl Writer {
         self.u32(ratchet.previous_counter);
         self.count(ratchet.receivers.len());
         for receiver in &ratchet.receivers {
-            self.key(&receiver.theirs);
-            self.chain(&receiver.chain);
-            if has_deleted {
-                self.u32(receiver.deleted_before);
-            }
-            self.u16(receiver.skipped.len());
-            for (index, seed) in &receiver.skipped {
-                self.u32(*index);
-                self.secret(&seed.0);
-            }
+            self.receiver(receiver, has_deleted);
         }
     }
 
-    fn chain(&mut self, chain: &ChainKey) {
-        self.secret(&chain.key);
-        self.u32(chain.index);
-    }
-
     fn pending(&mut self, pending: &Pending) {
-        self.0.extend(pending.since.0.to_be_bytes());
+        self.bytes(&pending.since.0.to_be_bytes());
         self.optional_id(pending.pre_key_id);
         self.u32(pending.signed_pre_key_id);
         self.optional_id(pending.kem.as_ref().map(|(id, _)| *id));
         if let Some((_, ciphertext)) = &pending.kem {
-            self.0.extend(ciphertext.encode());
+            self.bytes(&ciphertext.encode());
         }
     }
-}
-
-fn key(reader: &mut Reader<'_>) -> Result<PublicKey, StoredRecordError> {
-    Ok(PublicKey::from_u(reader.array()?)?)
-}
-
-fn secret(reader: &mut Reader<'_>) -> Result<Secret<32>, StoredRecordError> {
-    Ok(Secret::new(*Zeroizing::new(reader.array()?)))
 }
 
 fn optional_id(reader: &mut Reader<'_>) -> Result<Option<u32>, StoredRecordError> {
@@ -354,29 +300,6 @@ fn ratchet(reader: &mut Reader<'_>, has_deleted: bool) -> Result<Ratchet, Stored
     Ok(Ratchet { root, ours, sender, receivers, previous_counter })
 }
 
-fn receiver(
-    reader: &mut Reader<'_>,
-    has_deleted: bool,
-) -> Result<ReceiverChain, StoredRecordError> {
-    let mut chain = ReceiverChain::new(key(reader)?, chain(reader)?);
-    if has_deleted {
-        chain.deleted_before = reader.u32_be()?;
-    }
-    let count = u16::from_be_bytes(reader.array()?);
-    if u32::from(count) > MAX_SKIPPED {
-        return Err(StoredRecordError::Damaged);
-    }
-    for _ in 0..count {
-        chain.skipped.push_back((reader.u32_be()?, MessageSeed(secret(reader)?)));
-    }
-    let ascending = chain.skipped.iter().map(|(index, _)| *index).is_sorted_by(|a, b| a < b);
-    if ascending { Ok(chain) } else { Err(StoredRecordError::Damaged) }
-}
-
-fn chain(reader: &mut Reader<'_>) -> Result<ChainKey, StoredRecordError> {
-    Ok(ChainKey { key: secret(reader)?, index: reader.u32_be()? })
-}
-
 fn pending(reader: &mut Reader<'_>) -> Result<Pending, StoredRecordError> {
     let since = Timestamp(u64::from_be_bytes(reader.array()?));
     let pre_key_id = optional_id(reader)?;
@@ -405,12 +328,6 @@ const ALL_FLAGS: u8 = 31;
 
 /// An upper bound for the size of a session without its receiving chains.
 const FIXED: usize = 2048;
-
-/// Size of a receiving chain without its skipped messages.
-const CHAIN: usize = 74;
-
-/// Size of a skipped message.
-const SEED: usize = 36;
 
 /// Size of an encoded post-quantum ciphertext.
 const CIPHERTEXT: usize = 1569;
