@@ -50,14 +50,27 @@ sessions.getSession = async (address) => {
   const stored = records.get(name(address));
   return stored ? signal.SessionRecord.deserialize(stored) : null;
 };
+sessions.getExistingSessions = async (addresses) => Promise.all(addresses.map((address) => sessions.getSession(address)));
 
 const oneTime = store(signal.PreKeyStore, signal.PreKeyRecord, 'savePreKey', 'getPreKey');
 const signed = store(signal.SignedPreKeyStore, signal.SignedPreKeyRecord, 'saveSignedPreKey', 'getSignedPreKey');
 const kyber = store(signal.KyberPreKeyStore, signal.KyberPreKeyRecord, 'saveKyberPreKey', 'getKyberPreKey');
 
+// Sender keys and sealed sender, which old versions do not have.
+const groups = new Map();
+const senderKeys = signal.SenderKeyStore && new (class extends signal.SenderKeyStore {})();
+if (senderKeys) {
+  senderKeys.saveSenderKey = async (sender, id, record) => void groups.set(`${name(sender)} ${id}`, record.serialize());
+  senderKeys.getSenderKey = async (sender, id) => {
+    const stored = groups.get(`${name(sender)} ${id}`);
+    return stored ? signal.SenderKeyRecord.deserialize(stored) : null;
+  };
+}
+const us = signal.ProtocolAddress.new(process.argv[3], 1);
+
 const peer = (request) => signal.ProtocolAddress.new(request.peer, 1);
 // New versions also want to know our own address.
-const own = signal.signalDecrypt.length >= 5 ? [signal.ProtocolAddress.new(process.argv[3], 1)] : [];
+const own = signal.signalDecrypt.length >= 5 ? [us] : [];
 let nextId = 1;
 
 const operations = {
@@ -112,6 +125,73 @@ const operations = {
           signal.PreKeySignalMessage.deserialize(message), peer(request), ...own, sessions, identities, ...stores)
       : await signal.signalDecrypt(signal.SignalMessage.deserialize(message), peer(request), ...own, sessions, identities);
     return { plaintext: text(plaintext) };
+  },
+
+  /// The sender key of this peer with a distribution id.
+  async distribute({ distribution }) {
+    return { key: text((await signal.SenderKeyDistributionMessage.create(us, distribution, senderKeys)).serialize()) };
+  },
+
+  /// Takes the sender key of another peer.
+  async acceptKey(request) {
+    const key = signal.SenderKeyDistributionMessage.deserialize(bytes(request.key));
+    await signal.processSenderKeyDistributionMessage(peer(request), key, senderKeys);
+    return {};
+  },
+
+  async encryptToGroup({ distribution, plaintext }) {
+    return { message: text((await signal.groupEncrypt(us, distribution, senderKeys, bytes(plaintext))).serialize()) };
+  },
+
+  async decryptFromGroup(request) {
+    return { plaintext: text(await signal.groupDecrypt(peer(request), senderKeys, bytes(request.message))) };
+  },
+
+  /// Issues a certificate for a sender, with new keys for the server and the trust root.
+  async certify({ account, device, identity, expires }) {
+    const [root, server] = [signal.PrivateKey.generate(), signal.PrivateKey.generate()];
+    const signer = signal.ServerCertificate.new(7, server.getPublicKey(), root);
+    const key = signal.PublicKey.deserialize(bytes(identity));
+    const certificate = signal.SenderCertificate.new(account, null, device, key, expires, signer, server);
+    return { root: text(root.getPublicKey().serialize()), certificate: text(certificate.serialize()) };
+  },
+
+  async identity() {
+    return { identity: text(identity.getPublicKey().serialize()) };
+  },
+
+  /// Encrypts a message with the session, and seals it with version 1.
+  async seal(request) {
+    const certificate = signal.SenderCertificate.deserialize(bytes(request.certificate));
+    const sealed = await signal.sealedSenderEncryptMessage(
+      bytes(request.plaintext), peer(request), certificate, sessions, identities);
+    return { message: text(sealed) };
+  },
+
+  /// Encrypts a message to a group, and seals it with version 2.
+  async sealForMany(request) {
+    const certificate = signal.SenderCertificate.deserialize(bytes(request.certificate));
+    const message = await signal.groupEncrypt(us, request.distribution, senderKeys, bytes(request.plaintext));
+    const content = signal.UnidentifiedSenderMessageContent.new(message, certificate, 1, Buffer.from('group'));
+    return { message: text(await signal.sealedSenderMultiRecipientEncrypt(content, [peer(request)], identities, sessions)) };
+  },
+
+  /// Opens a sealed message, and decrypts it with the session.
+  async unseal({ message, root, now }) {
+    const opened = await signal.sealedSenderDecryptMessage(
+      bytes(message), signal.PublicKey.deserialize(bytes(root)), now, null, us.name(), us.deviceId(),
+      sessions, identities, oneTime, signed, kyber);
+    return { plaintext: text(opened.message()), account: opened.senderUuid(), device: opened.deviceId() };
+  },
+
+  /// Opens a sealed message to a group.
+  async unsealFromGroup({ message, root, now }) {
+    const content = await signal.sealedSenderDecryptToUsmc(bytes(message), identities);
+    const certificate = content.senderCertificate();
+    if (!certificate.validate(signal.PublicKey.deserialize(bytes(root)), now)) throw new Error('bad certificate');
+    const sender = signal.ProtocolAddress.new(certificate.senderUuid(), certificate.senderDeviceId());
+    const plaintext = await signal.groupDecrypt(sender, senderKeys, content.contents());
+    return { plaintext: text(plaintext), account: sender.name(), hint: content.contentHint(), group: text(content.groupId()) };
   },
 
   async verify({ key, message, signature }) {

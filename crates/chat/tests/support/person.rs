@@ -114,13 +114,32 @@ impl Person {
         sent: &Ciphertext,
         trusted: Option<&PublicKey>,
     ) -> Result<Vec<u8>, DecryptError> {
+        match sent.kind {
+            CiphertextKind::Signal => self.read_signal(from, &SignalMessage::decode(&sent.bytes)?),
+            CiphertextKind::PreKey => {
+                self.read_first(from, &PreKeySignalMessage::decode(&sent.bytes)?, trusted)
+            }
+        }
+    }
+
+    pub(crate) fn read_signal(
+        &mut self,
+        from: Address,
+        message: &SignalMessage,
+    ) -> Result<Vec<u8>, DecryptError> {
         let route = Route { from, to: self.address };
         let record = self.sessions.entry(from).or_default();
-        if sent.kind == CiphertextKind::Signal {
-            let message = SignalMessage::decode(&sent.bytes)?;
-            return record.decrypt(route, &message, &mut self.rng).map(|text| text.to_vec());
-        }
-        let message = PreKeySignalMessage::decode(&sent.bytes)?;
+        record.decrypt(route, message, &mut self.rng).map(|text| text.to_vec())
+    }
+
+    pub(crate) fn read_first(
+        &mut self,
+        from: Address,
+        message: &PreKeySignalMessage,
+        trusted: Option<&PublicKey>,
+    ) -> Result<Vec<u8>, DecryptError> {
+        let route = Route { from, to: self.address };
+        let record = self.sessions.entry(from).or_default();
         let named = ReferencedPreKeys {
             signed: Some(&self.signed),
             one_time: message.pre_key_id().and_then(|id| self.one_time.get(&id)),
@@ -129,7 +148,7 @@ impl Person {
         let trust = trusted.map_or(Trust::Any, Trust::Only);
         let mut copy = record.clone();
         let first =
-            copy.decrypt_first(&self.identity, route, &message, named, trust, &mut self.rng)?;
+            copy.decrypt_first(&self.identity, route, message, named, trust, &mut self.rng)?;
         if let Some(used) = first.used {
             match used.one_time {
                 Some(id) => {
