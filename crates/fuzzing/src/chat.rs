@@ -21,18 +21,25 @@ use crate::Body;
 pub use client::client;
 
 mod client;
+pub mod groups;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("chat_attachment", attachment),
+    ("chat_certificate", groups::certificate),
     ("chat_client", client),
     ("chat_content", content),
     ("chat_destination", destination),
     ("chat_envelope", envelope),
+    ("chat_multi_recipient_message", groups::multi_recipient_message),
     ("chat_pre_key_signal_message", pre_key_signal_message),
     ("chat_profile", profile),
     ("chat_provisioning", provisioning),
     ("chat_push_payload", push_payload),
+    ("chat_sealed_sender", groups::sealed_sender),
+    ("chat_sender_key_distribution", groups::sender_key_distribution),
+    ("chat_sender_key_message", groups::sender_key_message),
+    ("chat_sender_key_record", groups::sender_key_record),
     ("chat_session_record", session_record),
     ("chat_signal_message", signal_message),
     ("chat_spqr", spqr),
