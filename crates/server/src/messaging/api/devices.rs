@@ -123,7 +123,8 @@ pub(super) async fn request_code(
 }
 
 /// Links the device that sends this to an account, with the code that the first device has got. The credentials are those of
-/// the new device: the number or the account id without `.DEVICE`, and a new password.
+/// the new device: the number or the account id without `.DEVICE`, and a new random password. If the answer was lost, the same
+/// request gets it again.
 #[utoipa::path(
     put, path = "/v1/devices/{device}", tag = "devices",
     params(("device" = String, Path, description = "the code, as the first device got it")),
@@ -156,6 +157,7 @@ pub(super) async fn link(
         name,
         app: service.claimed_app(&headers)?,
         device: attributes.new_device(DeviceId::PRIMARY, &password),
+        password,
     };
     let LinkedDevice { account, number } = service.link(Arc::new(link), address).await?;
     remember_new_device(&service.limits, &account, number, &password, address);

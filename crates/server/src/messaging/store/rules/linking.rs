@@ -1,9 +1,11 @@
 //! How another device is linked to an account: its owner gets a code from the first device, and gives it to the other one in
 //! a message to an address where that device waits.
 
+use std::fmt;
 use std::time::Duration;
 
 use wormhole_chat::{DeviceId, Timestamp};
+use zeroize::Zeroizing;
 
 use super::apps::ClaimedApp;
 use super::codes::CODE_LIFE;
@@ -13,16 +15,25 @@ use crate::messaging::store::{
     StoreError, TokenHash, WorkError,
 };
 
-/// A request to link a device with a code.
-#[derive(Debug)]
+/// A request to link a device with a code. `Debug` does not show the password.
 pub(in crate::messaging) struct Link {
     /// The hash of the code. Nobody guesses codes of 128 random bits, so wrong ones are not counted.
     pub(in crate::messaging) code: TokenHash,
     /// The account.
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) app: ClaimedApp,
+    /// The password of the new device.
+    pub(in crate::messaging) password: Zeroizing<String>,
     /// Its number and its times are missing.
     pub(in crate::messaging) device: DeviceColumns,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, name, app, device: _, password: _ } = self;
+        let mut shown = f.debug_struct("Link");
+        shown.field("code", code).field("name", name).field("app", app).finish_non_exhaustive()
+    }
 }
 
 /// A device that was linked.
@@ -62,7 +73,7 @@ pub(in crate::messaging) fn put_code(
 }
 
 impl Link {
-    /// Uses up the code and creates the device.
+    /// Uses up the code and creates the device. If the answer to the same request was lost before, the device exists already.
     ///
     /// # Errors
     /// There is no new device. If the account has too many, the code stays valid.
@@ -73,6 +84,9 @@ impl Link {
     ) -> Linked<LinkedDevice> {
         let account = self.find(rows, now)?;
         let devices = rows.devices(account.key)?;
+        if let Some(number) = self.linked_before(&devices) {
+            return Ok(LinkedDevice { account, number });
+        }
         check_room(&devices)?;
         rows.put_device_code(account.key, None)?;
         let number =
@@ -83,7 +97,7 @@ impl Link {
         Ok(LinkedDevice { account, number })
     }
 
-    /// The account, if the code is right.
+    /// The account, if the code is right, or if it has linked this device before.
     ///
     /// # Errors
     /// The code is wrong, or the client may not use the app.
@@ -100,11 +114,21 @@ impl Link {
             u128::from(now.since(code.shown)) < CODE_LIFE.as_millis()
                 && code.hash.matches(&self.code)
         };
-        if code.is_some_and(is_right) {
+        if code.is_some_and(is_right) || self.linked_before(&rows.devices(account.key)?).is_some() {
             Ok(account)
         } else {
             Err(WorkError::Refused(LinkRefusal::WrongCode))
         }
+    }
+
+    /// The device that has this random password, because it was linked with it.
+    fn linked_before(&self, devices: &[Device]) -> Option<DeviceId> {
+        let is_same = |device: &&Device| {
+            let DeviceColumns { salt, password, number, .. } = &device.columns;
+            let own = TokenHash::of(salt, self.password.as_bytes());
+            *number != DeviceId::PRIMARY && password.matches(&own)
+        };
+        devices.iter().find(is_same).map(|device| device.columns.number)
     }
 
     /// The account in this app.

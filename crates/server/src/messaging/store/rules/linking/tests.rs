@@ -26,11 +26,23 @@ fn ask(fixture: &mut Fixture, account: &Account, code: &str) -> Result<(), LinkR
 
 /// Enters a code; returns the number of the new device.
 fn link(fixture: &mut Fixture, code: &str, app: &str) -> Result<u8, LinkRefusal> {
+    link_as(fixture, code, app, new_device(), "unknown")
+}
+
+/// Enters a code for this device with this password.
+fn link_as(
+    fixture: &mut Fixture,
+    code: &str,
+    app: &str,
+    device: DeviceColumns,
+    password: &str,
+) -> Result<u8, LinkRefusal> {
     let link = Link {
         code: hash(code),
         name: LoginName::Number(number()),
         app: ClaimedApp { credentials: None, default: Some(app.parse().unwrap()) },
-        device: new_device(),
+        password: Zeroizing::new(password.to_owned()),
+        device,
     };
     let now = fixture.now;
     fixture.decide(|rows| link.link(rows, now)).map(|linked| linked.number.number())
@@ -44,6 +56,28 @@ fn a_code_links_one_device_once() {
     ask(&mut fixture, &account, RIGHT).unwrap();
     assert_eq!(link(&mut fixture, RIGHT, "com.a"), Ok(2));
     assert_eq!(link(&mut fixture, RIGHT, "com.a"), Err(LinkRefusal::WrongCode));
+}
+
+#[test]
+fn a_device_whose_answer_was_lost_gets_it_again_and_nobody_else_does() {
+    let mut fixture = Fixture::new("link-lost");
+    let account = registered(&mut fixture, "com.a");
+    let mut device = new_device();
+    device.password = TokenHash::of(&device.salt, b"random");
+    ask(&mut fixture, &account, RIGHT).unwrap();
+    for _ in 0..2 {
+        assert_eq!(link_as(&mut fixture, RIGHT, "com.a", device.clone(), "random"), Ok(2));
+        fixture.wait(11 * MINUTE);
+    }
+    let refused = Err(LinkRefusal::WrongCode);
+    assert_eq!(link_as(&mut fixture, RIGHT, "com.a", device.clone(), "another"), refused);
+    // A code for the next device stays valid.
+    ask(&mut fixture, &account, WRONG).unwrap();
+    assert_eq!(link_as(&mut fixture, RIGHT, "com.a", device.clone(), "random"), Ok(2));
+    assert_eq!(link(&mut fixture, WRONG, "com.a"), Ok(3));
+    let second = DeviceId::new(2).unwrap();
+    fixture.decide(|rows| remove_device(rows, &account, second)).unwrap();
+    assert_eq!(link_as(&mut fixture, RIGHT, "com.a", device, "random"), refused);
 }
 
 #[test]
