@@ -101,7 +101,11 @@ pub use prekey::{
     BundleError, KemPreKey, OneTimePreKey, PreKeyBundle, SignedPreKey, VerifiedBundle,
 };
 pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
-pub use provisioning::{ProvisionMessage, ProvisioningError};
+pub use provisioning::{
+    Introduction, IntroductionDecodeError, IntroductionMessage, LinkDecodeError, LinkMessage,
+    LinkOffer, LinkRefusal, ProvisionMessage, ProvisioningError, open_device_name,
+    seal_device_name,
+};
 pub use push::{PushError, SignalingKey};
 pub use record::{
     FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,

@@ -4,7 +4,10 @@
 //! The new device shows its public key as a QR code. Whoever scans that code can encrypt for it, so an authentic
 //! message does not show who sent it: the person at the primary device decides which code to scan.
 
+mod introduction;
+mod link;
 mod message;
+mod name;
 
 use prost::Message;
 use rand_core::CryptoRngCore;
@@ -15,7 +18,10 @@ use crate::cipher;
 use crate::kdf::{halves, hkdf, tag, tag_matches};
 use crate::key::{KeyPair, PublicKey};
 
+pub use introduction::{Introduction, IntroductionDecodeError, IntroductionMessage};
+pub use link::{LinkDecodeError, LinkMessage, LinkOffer, LinkRefusal};
 pub use message::ProvisionMessage;
+pub use name::{open_device_name, seal_device_name};
 
 impl ProvisionMessage {
     /// Encrypts the message for the device that showed `device`. Returns the bytes of a `ProvisionEnvelope`.
