@@ -15,6 +15,7 @@
 //! | `Send` | `Commit` (content to the outbox) | on `Committed`: `Accepted`; encrypt or request keys |
 //! | keys arrive | `Commit` (sessions and ciphertexts) | on `Committed`: `Request::Send` |
 //! | the server accepts the message | `Commit` (removed from the outbox) | on `Committed`: `Sent` |
+//! | the same, and we have other devices | `Commit` (a transcript for them to the outbox) | it is sent like a message, without events |
 //! | the server reports other devices | `Commit` or `Request::Bundles` | encrypt again, at most 5 times |
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
@@ -29,6 +30,7 @@
 //! its timestamp.
 
 mod account;
+mod devices;
 mod exchange;
 mod identity;
 mod inbox;
@@ -72,6 +74,8 @@ pub struct Client {
     peers: BTreeMap<AccountId, Peer>,
     /// Accounts that the user knows, according to the driver.
     kept: BTreeSet<AccountId>,
+    /// The numbers and apps of accounts, according to the driver.
+    described: BTreeMap<AccountId, (Option<String>, Option<String>)>,
     sessions: BTreeMap<Address, SessionRecord>,
     archived_rows: ArchivedRows,
     /// By timestamp, which identifies a message.
@@ -138,6 +142,9 @@ pub enum ClientEvent {
     Accepted(Timestamp, AccountId),
     /// A message was removed from the outbox before the server has accepted it, as the user wanted.
     Cancelled(Timestamp),
+    /// The server names a device of our account that does not have our identity key. Nothing is sent to it, and what was sent
+    /// elsewhere is not copied to our other devices.
+    ForeignDevice,
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
     /// A message cannot be sent. The committed changes include it as failed.
@@ -348,7 +355,7 @@ impl Client {
                 self.handle_bundles(now, account, response, rng);
             }
             (Some(Purpose::Send(timestamp)), response) => {
-                self.handle_send_response(timestamp, response);
+                self.handle_send_response(now, timestamp, response);
             }
             (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
         }

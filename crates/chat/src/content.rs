@@ -5,6 +5,7 @@
 
 mod data;
 mod proto;
+mod sync;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use crate::time::Timestamp;
 use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
+pub use sync::{SentTranscript, SyncMessage};
 
 /// The content of a message. `Debug` prints neither text nor keys.
 #[derive(Clone, Eq, PartialEq)]
@@ -32,7 +34,7 @@ pub enum Content {
     Receipt(Receipt),
     /// A group's sender key.
     SenderKeyDistribution(Vec<u8>),
-    /// From another device of our own account; this module does not decode it.
+    /// From another device of our own account: [`SyncMessage`].
     Sync(Vec<u8>),
     /// Someone started or stopped typing.
     Typing(Typing),
@@ -93,15 +95,15 @@ impl Content {
     }
 
     /// Whether it has a text or files for a person.
-    pub const fn is_visible(&self) -> bool {
+    pub fn is_visible(&self) -> bool {
         match self {
             Self::Data(data) => data.body.is_some() || !data.attachments.is_empty(),
+            Self::Sync(sync) => SyncMessage::decode(sync).is_ok_and(|sync| sync.is_visible()),
             Self::Call(_)
             | Self::DecryptionError(_)
             | Self::Null
             | Self::Receipt(_)
             | Self::SenderKeyDistribution(_)
-            | Self::Sync(_)
             | Self::Typing(_)
             | Self::Unknown => false,
         }

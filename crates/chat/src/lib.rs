@@ -87,7 +87,7 @@ pub use client::{
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,
-    Receipt, ReceiptKind, Typing,
+    Receipt, ReceiptKind, SentTranscript, SyncMessage, Typing,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

@@ -10,10 +10,11 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content, DeviceId,
-    Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
-    ProfileField, ProfileKey, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
-    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, Timestamp, Trust, WebSocketMessage,
-    pad, unpad,
+    Envelope, Identity, IntroductionMessage, KemPreKey, KeyPair, LinkMessage, OneTimePreKey,
+    PreKeyBundle, PreKeySignalMessage, ProfileField, ProfileKey, ProvisionMessage,
+    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignalingKey, SignedPreKey,
+    SpqrMessage, SyncMessage, Timestamp, Trust, WebSocketMessage, open_device_name, pad,
+    seal_device_name, unpad,
 };
 use wormhole_kit::Secret;
 
@@ -31,6 +32,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_content", content),
     ("chat_destination", destination),
     ("chat_envelope", envelope),
+    ("chat_introduction", introduction),
+    ("chat_link", link),
     ("chat_multi_recipient_message", groups::multi_recipient_message),
     ("chat_pre_key_signal_message", pre_key_signal_message),
     ("chat_profile", profile),
@@ -83,6 +86,9 @@ pub fn destination(bytes: &[u8]) {
 
 /// Content, bare data messages, and padding.
 pub fn content(bytes: &[u8]) {
+    if let Ok(sync) = SyncMessage::decode(bytes) {
+        assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync));
+    }
     for content in [Content::decode(bytes), Content::decode_body(bytes)].into_iter().flatten() {
         let written = content.encode();
         assert_eq!(Content::decode_stored(&written).as_ref(), Ok(&content));
@@ -132,6 +138,25 @@ pub fn provisioning(bytes: &[u8]) {
     for message in [opened, ProvisionMessage::decode(bytes)].into_iter().flatten() {
         let envelope = message.seal(device.public(), &mut rng()).expect("the key is good");
         assert_eq!(ProvisionMessage::open(device, &envelope), Ok(message));
+    }
+}
+
+/// A message of an introduction with a code.
+pub fn introduction(bytes: &[u8]) {
+    if let Ok(message) = IntroductionMessage::decode(bytes) {
+        assert_eq!(IntroductionMessage::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// A message between two devices that are linked with a code, and the name of a device.
+pub fn link(bytes: &[u8]) {
+    if let Ok(message) = LinkMessage::decode(bytes) {
+        assert_eq!(LinkMessage::decode(&message.encode()), Ok(message));
+    }
+    let identity = &READER.identity.pair;
+    if let Some(name) = open_device_name(identity, bytes) {
+        let sealed = seal_device_name(&name, identity.public(), &mut rng()).expect("a good key");
+        assert_eq!(open_device_name(identity, &sealed), Some(name));
     }
 }
 

@@ -3,7 +3,7 @@
 //! | type | for |
 //! |---|---|
 //! | [`store::Store`] | everything that a device must not lose, encrypted on the disk |
-//! | [`Account`] | registering a number, without a connection |
+//! | [`Account`] | registering a number, or linking a device, without a connection |
 //! | [`Client`] | sending and receiving |
 //!
 //! The protocol is in `wormhole-chat`, without I/O; docs/chat-protocol.md describes it, and docs/chat-service.md the service.
@@ -13,14 +13,18 @@
 //! [forgotten](Client::forget_failed). A message that waits can be [cancelled](Client::cancel). If the application is killed between storing a message and `done`, it gets the message
 //! again, with the same [`ReceivedId`].
 //!
-//! Not yet: several devices of one account, and groups.
+//! Not yet: groups.
 
 mod account;
 mod attachment;
 mod client;
+mod devices;
 mod driver;
 mod error;
+mod introduce;
+mod link;
 mod message;
+mod room;
 mod server;
 mod service;
 pub mod store;
@@ -33,15 +37,19 @@ pub use account::{Account, AccountState};
 pub use client::{
     Client, Download, DownloadProgress, Events, Messages, Options, RouteHook, SentMessage,
 };
+pub use devices::{DeviceError, OwnDevice};
 pub use error::{
     AttachmentError, Ended, IdentityError, NotOpened, NotSent, NotStored, OpenError, ReadError,
     RegisterError, RequestError, SendError,
 };
+pub use introduce::{IntroduceError, Introduced, Introducing};
+pub use link::{Acceptance, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking};
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
     KeyState, Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route,
     SafetyNumber, WaitingMessage,
 };
+pub use room::Meeting;
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
@@ -50,7 +58,8 @@ pub use wormhole_chat::service::{
     AppName, Destination, NotADestination, NotAPhoneNumber, NotAnAppName, PhoneNumber,
 };
 pub use wormhole_chat::{
-    AccountId, Address, DeviceId, NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
+    AccountId, Address, DeviceId, IntroductionDecodeError, LinkDecodeError, LinkRefusal,
+    NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
 };
 
 /// A contact of which we know only the account.

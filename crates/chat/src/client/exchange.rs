@@ -77,6 +77,11 @@ pub enum Response {
     NotFound,
     /// The request will never succeed.
     Refused,
+    /// The server has the message.
+    Sent {
+        /// Whether our account has other devices, which must learn what was sent.
+        needs_sync: bool,
+    },
     /// Nothing was delivered: these devices were registered again.
     Stale(Vec<DeviceId>),
     /// No response, or a temporary failure.

@@ -87,6 +87,12 @@ impl Client {
         if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
             return Err(ReadError::TimestampMismatch);
         }
+        if let Content::Sync(sync) = &content
+            && let Some(to) = self.sent_elsewhere(from.account, sync)?
+        {
+            // The user knows whom they write to.
+            self.not_a_stranger(to, changes);
+        }
         let peer = self.peers.get(&from.account);
         let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity);
         let identity_changed = peer.map(|peer| &peer.identity) != identity;

@@ -46,18 +46,13 @@ impl Client {
     }
 
     pub(super) fn send(&mut self, now: Timestamp, to: AccountId, content: &Content) {
-        let timestamp = Timestamp(now.0.max(self.last_written.0.saturating_add(1)));
-        self.last_written = timestamp;
+        let timestamp = self.next_timestamp(now);
         let mut content = content.clone();
         if let Content::Data(data) = &mut content {
             data.timestamp = Some(timestamp);
         }
-        let plaintext = pad(&content.encode());
-        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0 };
-        self.outbox.insert(timestamp, outgoing);
         let mut changes = Changes::default();
-        changes.put_last_written(timestamp);
-        self.put_outgoing(&mut changes, timestamp);
+        self.put_new(timestamp, to, pad(&content.encode()), &mut changes);
         self.not_a_stranger(to, &mut changes);
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
         self.commit(changes, vec![accepted]);
@@ -146,11 +141,17 @@ impl Client {
         self.commit(changes, vec![request]);
     }
 
-    pub(super) fn handle_send_response(&mut self, timestamp: Timestamp, response: Response) {
+    pub(super) fn handle_send_response(
+        &mut self,
+        now: Timestamp,
+        timestamp: Timestamp,
+        response: Response,
+    ) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
         match response {
-            Response::Done => self.sent(timestamp),
+            Response::Done => self.sent(now, timestamp, false),
+            Response::Sent { needs_sync } => self.sent(now, timestamp, needs_sync),
             // It names no reason to encrypt again, which could deliver the message twice.
             Response::Mismatched { missing, extra } if missing.is_empty() && extra.is_empty() => {}
             Response::Mismatched { extra, .. } => {
@@ -165,17 +166,57 @@ impl Client {
         }
     }
 
-    fn sent(&mut self, timestamp: Timestamp) {
-        self.outbox.remove(&timestamp);
+    /// The server has a message. If our other devices must learn that, a transcript takes its place in the outbox, so no crash
+    /// can prevent it.
+    fn sent(&mut self, now: Timestamp, timestamp: Timestamp, needs_sync: bool) {
+        let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
-        self.commit(changes, vec![ClientOutput::Event(ClientEvent::Sent(timestamp))]);
+        let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
+        let is_sync = self.is_sync(&outgoing);
+        let transcript = self.transcript(timestamp, &outgoing).filter(|_| needs_sync);
+        let transcript = transcript.map(|content| {
+            let timestamp = self.next_timestamp(now);
+            self.put_new(timestamp, self.us.account, pad(&content.encode()), &mut changes);
+            self.trust_own_devices_again(&mut changes);
+            timestamp
+        });
+        self.commit(changes, if is_sync { Vec::new() } else { vec![event] });
+        if let Some(transcript) = transcript {
+            self.advance(now, transcript);
+        }
+    }
+
+    /// Puts a message into the outbox.
+    fn put_new(
+        &mut self,
+        timestamp: Timestamp,
+        to: AccountId,
+        plaintext: Zeroizing<Vec<u8>>,
+        changes: &mut Changes,
+    ) {
+        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0 };
+        self.outbox.insert(timestamp, outgoing);
+        changes.put_last_written(timestamp);
+        self.put_outgoing(changes, timestamp);
+    }
+
+    fn next_timestamp(&mut self, now: Timestamp) -> Timestamp {
+        let timestamp = Timestamp(now.0.max(self.last_written.0.saturating_add(1)));
+        self.last_written = timestamp;
+        timestamp
     }
 
     pub(super) fn give_up(&mut self, timestamp: Timestamp, error: SendFailure) {
         let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
+        if self.is_sync(&outgoing) {
+            // The user has not written it: there may be no other device any more.
+            let is_foreign = error == SendFailure::NotAuthentic;
+            let event = is_foreign.then_some(ClientOutput::Event(ClientEvent::ForeignDevice));
+            return self.commit(changes, event.into_iter().collect());
+        }
         let content = Zeroizing::new(unpad(&outgoing.plaintext).unwrap_or_default().to_vec());
         changes.failed.push(Failed { timestamp, to: outgoing.to, content, why: error });
         let event = ClientEvent::NotSent(timestamp, error);
@@ -221,6 +262,7 @@ impl Client {
             Response::Done
             | Response::Mismatched { .. }
             | Response::NotFound
+            | Response::Sent { .. }
             | Response::Stale(_)
             | Response::Unavailable => Err(SendFailure::NoDevice),
         };

@@ -55,6 +55,7 @@ impl Client {
         self.not_a_stranger(account, &mut changes);
         if !self.is_trusted(&mut changes, account, identity) {
             self.commit(changes, Vec::new());
+            self.give_up_syncs(account);
             return Ok(());
         }
         let started = self.start_sessions(now, account, &bundles, &mut changes, rng);

@@ -241,6 +241,7 @@ impl Client {
             prekeys: PreKeys::default(),
             peers: Default::default(),
             kept: Default::default(),
+            described: Default::default(),
             sessions: Default::default(),
             archived_rows: Default::default(),
             outbox: Default::default(),

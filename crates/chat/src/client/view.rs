@@ -46,9 +46,11 @@ impl Client {
         })
     }
 
-    /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written.
+    /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written. Without
+    /// those for our other devices: [`Client::waiting_syncs`].
     pub fn outbox(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
-        self.outbox.iter().map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
+        let messages = self.outbox.iter().filter(|(_, outgoing)| !self.is_sync(outgoing));
+        messages.map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
     }
 
     /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.

@@ -28,11 +28,8 @@ impl ContentProto {
     pub(super) fn wipe(&mut self) {
         // It contains a chain key.
         self.sender_key_distribution.zeroize();
-        let Some(data) = &mut self.data else { return };
-        data.body.zeroize();
-        data.profile_key.zeroize();
-        let avatar = data.group.as_mut().and_then(|group| group.avatar.as_mut());
-        data.attachments.iter_mut().chain(avatar).for_each(|pointer| pointer.key.zeroize());
+        self.sync.zeroize();
+        self.data.iter_mut().for_each(DataProto::wipe);
     }
 }
 
@@ -54,6 +51,16 @@ pub(super) struct DataProto {
     pub(super) timestamp: Option<u64>,
     #[prost(uint32, optional, tag = "12")]
     pub(super) required_protocol_version: Option<u32>,
+}
+
+impl DataProto {
+    /// Overwrites the text and the keys.
+    pub(super) fn wipe(&mut self) {
+        self.body.zeroize();
+        self.profile_key.zeroize();
+        let avatar = self.group.as_mut().and_then(|group| group.avatar.as_mut());
+        self.attachments.iter_mut().chain(avatar).for_each(|pointer| pointer.key.zeroize());
+    }
 }
 
 #[derive(Clone, Message)]

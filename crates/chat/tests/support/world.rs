@@ -33,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) strips_post_quantum_keys: bool,
     /// Whether it answers nothing.
     pub(crate) is_down: bool,
+    /// Whether it says that the sender has other devices.
+    pub(crate) reports_other_devices: bool,
     /// Whether it delivers messages and answers that the devices differ, without naming any.
     pub(crate) lies_about_devices: bool,
     /// How it changes the bundles that it hands out.
@@ -60,8 +62,10 @@ impl Server {
                 let is_known = |address: &Address, device: &Registered| {
                     address.account == to && device.keys.is_some()
                 };
-                let known =
-                    self.devices.iter().filter(|(address, device)| is_known(address, device));
+                let known = self
+                    .devices
+                    .iter()
+                    .filter(|(address, device)| is_known(address, device) && **address != from);
                 let known: BTreeMap<_, _> = known
                     .map(|(address, device)| (address.device, device.registration_id))
                     .collect();
@@ -81,7 +85,7 @@ impl Server {
                     return Response::Stale(stale);
                 }
                 if !self.taken.insert((from, timestamp)) {
-                    return Response::Done;
+                    return self.accepted(from);
                 }
                 for message in messages.iter().cloned() {
                     let kind = match message.ciphertext.kind {
@@ -102,9 +106,18 @@ impl Server {
                     self.taken.clear();
                     return Response::Mismatched { missing: Vec::new(), extra: Vec::new() };
                 }
-                Response::Done
+                self.accepted(from)
             }
         }
+    }
+
+    /// The answer to a message.
+    fn accepted(&self, from: Address) -> Response {
+        let is_other = |(address, device): (&Address, &Registered)| {
+            address.account == from.account && *address != from && device.keys.is_some()
+        };
+        let needs_sync = self.devices.iter().any(is_other);
+        if self.reports_other_devices { Response::Sent { needs_sync } } else { Response::Done }
     }
 
     fn bundles(&mut self, account: AccountId) -> Response {
@@ -351,6 +364,22 @@ impl World {
         }
     }
 
+    /// Runs a device until only copies for its other devices are in its outbox.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) fn run_until_copy_waits(&mut self, which: usize) {
+        while self.devices[which].waiting() > 0 {
+            match self.devices[which].inputs.pop_front() {
+                Some(input) => self.input(which, input),
+                None => match self.devices[which].client.poll().unwrap() {
+                    ClientOutput::Commit(id, changes) => self.store(which, id, changes),
+                    ClientOutput::Request(id, request) => self.request(which, id, request, false),
+                    ClientOutput::Event(event) => self.devices[which].tell(event),
+                    ClientOutput::Acknowledge(_) => {}
+                },
+            }
+        }
+    }
+
     /// Runs all steps of a device that need no other device.
     pub(crate) fn run(&mut self, which: usize) {
         loop {
@@ -405,6 +434,12 @@ impl Device {
 
     pub(crate) fn outbox_len(&self) -> usize {
         self.client.outbox_len()
+    }
+
+    /// Number of messages of the user in the outbox.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.client.outbox().count()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientOutput> {

@@ -120,7 +120,7 @@ fn response(request: &Request, next: &mut impl FnMut() -> u8) -> Response {
         3 => Response::Unavailable,
         4 => Response::Refused,
         5 => Response::IntraApp,
-        6 => Response::Done,
+        6 => Response::Sent { needs_sync: true },
         7 => bundles(next),
         _ if matches!(request, Request::Bundles(_)) => bundles(next),
         _ => Response::Done,

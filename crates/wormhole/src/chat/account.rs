@@ -14,7 +14,7 @@ use wormhole_chat::{
 };
 use zeroize::Zeroizing;
 
-use super::error::RegisterError;
+use super::error::{OpenError, RegisterError};
 use super::message::Me;
 use super::server::{Network, Server, Token, Transport};
 use super::service::{Attributes, Service};
@@ -122,19 +122,42 @@ impl Account {
         let address = Address { account, device: DeviceId::PRIMARY };
         registration.account = Some(address);
         let me = Me::of(&registration).ok_or(RegisterError::NotRequested)?;
-        self.create(&service, registration, address).await?;
+        let registration_id = registration.registration_id;
+        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id };
+        self.create(&service, registration, address, identity).await?;
         Ok(me)
     }
 
+    /// The registration, and the client as it was stored.
+    ///
+    /// # Errors
+    /// There is no account, or the store cannot be read.
+    pub(super) async fn registered(&self) -> Result<(Registration, Core), OpenError> {
+        let read = self.store.run(|store| {
+            let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
+            if registration.account.is_none() {
+                return Err(OpenError::NotRegistered);
+            }
+            // Derives public keys, which takes some time.
+            let core = Core::restore(store.client_rows()?)?;
+            Ok((registration, core))
+        });
+        read.await
+    }
+
+    /// The same account, in the same store.
+    pub(super) fn share(&self) -> Self {
+        Self { store: self.store.clone(), network: self.network.clone() }
+    }
+
     /// Stores the new account with its keys, and publishes them.
-    async fn create(
+    pub(super) async fn create(
         &self,
         service: &Service,
         registration: Registration,
         address: Address,
+        identity: Identity,
     ) -> Result<(), StoreError> {
-        let registration_id = registration.registration_id;
-        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id };
         let mut core = Core::new(address, identity, now(), &mut OsRng);
         let mut registration = Some(registration);
         while let Some(output) = core.poll() {
@@ -142,6 +165,7 @@ impl Account {
                 ClientOutput::Commit(id, changes) => {
                     let registration = registration.take();
                     let mut commit = Commit { registration, ..Commit::default() };
+                    commit.forget_link();
                     commit.add(changes);
                     self.store.run(move |store| store.commit(&commit)).await?;
                     core.handle(now(), ClientInput::Committed(id), &mut OsRng);
@@ -200,7 +224,7 @@ async fn confirm(
     if digits.is_empty() || digits.len() > MAX_CODE || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RegisterError::WrongCode);
     }
-    let attributes = Attributes { registration_id, fetches_messages: true };
+    let attributes = Attributes { registration_id, fetches_messages: true, name: None };
     match service.confirm_code(&digits, &attributes).await {
         Ok(registered) => Ok(registered.uuid),
         Err(RequestError::Refused(403)) => {
@@ -325,7 +349,7 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// A random password.
-fn password() -> Zeroizing<String> {
+pub(super) fn password() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; PASSWORD]);
     OsRng.fill_bytes(&mut *bytes);
     Zeroizing::new(BASE64URL_NOPAD.encode(&*bytes))
@@ -335,7 +359,7 @@ fn password() -> Zeroizing<String> {
 const PASSWORD: usize = 18;
 
 /// The highest registration id. Deployed clients use 14 bits without the highest values.
-const MAX_REGISTRATION_ID: u32 = 16380;
+pub(super) const MAX_REGISTRATION_ID: u32 = 16380;
 
 /// Most digits of a verification code. Ours have six.
 const MAX_CODE: usize = 12;

@@ -23,6 +23,7 @@ use super::account::{Account, ClientStore, service_of};
 use super::driver::{Counts, Driver, Signals, Start};
 use super::error::{Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
+use super::server::Network;
 use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
@@ -42,6 +43,7 @@ pub struct Client {
     options: Arc<Options>,
     store: ClientStore,
     service: Arc<Service>,
+    network: Arc<Network>,
     signals: Arc<Signals>,
     tasks: mpsc::Sender<super::driver::Task>,
 }
@@ -103,6 +105,7 @@ impl Client {
             news: watch::Sender::default(),
             connection: watch::Sender::default(),
             keys: watch::Sender::default(),
+            syncs: watch::Sender::default(),
             ended: watch::Sender::default(),
         });
         let start = Start {
@@ -115,9 +118,10 @@ impl Client {
             signals: Arc::clone(&signals),
             tasks,
         };
+        let network = Arc::new(account.network.clone());
         tokio::spawn(Driver::new(start).run(account, store.clone()));
         let (me, options) = (Arc::new(me), Arc::new(options));
-        Self { me, options, store, service, signals, tasks: sender }
+        Self { me, options, store, service, network, signals, tasks: sender }
     }
 
     /// Our account.
@@ -268,6 +272,14 @@ impl Client {
         }
     }
 
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     async fn edit(
         &self,
         account: AccountId,
@@ -282,7 +294,7 @@ impl Client {
         .await
     }
 
-    async fn query<T: Send + 'static>(
+    pub(super) async fn query<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Driver) -> T + Send + 'static,
     ) -> Result<T, Ended> {
@@ -293,7 +305,7 @@ impl Client {
     }
 
     /// Does something in the task of the client, which answers at once or later.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Driver, oneshot::Sender<T>) + Send + 'static,
     ) -> Result<T, Ended> {
@@ -329,16 +341,10 @@ struct Restored {
 
 impl Restored {
     async fn of(account: &Account) -> Result<Self, OpenError> {
-        let restored = account.store.run(|store| {
-            let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
-            if registration.account.is_none() {
-                return Err(OpenError::NotRegistered);
-            }
-            // Derives public keys, which takes some time.
-            let core = Core::restore(store.client_rows()?)?;
-            Ok((registration, core, store.contacts()?, Counts::of(store)))
-        });
-        let (registration, core, contacts, counts) = restored.await?;
+        let (registration, core) = account.registered().await?;
+        let read =
+            account.store.run(|store| Ok::<_, OpenError>((store.contacts()?, Counts::of(store))));
+        let (contacts, counts) = read.await?;
         let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
         Ok(Self { core, me, service, contacts, counts })

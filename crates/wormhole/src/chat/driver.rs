@@ -56,6 +56,8 @@ pub(super) struct Signals {
     pub(super) connection: watch::Sender<Connection>,
     /// Whether the server has our prekeys.
     pub(super) keys: watch::Sender<KeyState>,
+    /// Number of messages that wait for our other devices.
+    pub(super) syncs: watch::Sender<usize>,
     /// Why the client has ended.
     pub(super) ended: watch::Sender<Option<Ended>>,
 }
@@ -117,7 +119,9 @@ impl Driver {
             start;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
             core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+            describe(&mut core, known);
         }
+        signals.syncs.send_replace(core.waiting_syncs());
         Self {
             outbox: Outbox::new(&core),
             core,
@@ -246,6 +250,8 @@ impl Driver {
             }
         }
         self.update_key_state();
+        let syncs = self.core.waiting_syncs();
+        self.signals.syncs.send_if_modified(|waiting| std::mem::replace(waiting, syncs) != syncs);
         self.requests.start();
         self.commits.start(&self.store);
         if self.is_up_to_date && self.commits.is_idle() {
@@ -330,6 +336,7 @@ impl Driver {
             ClientEvent::Cancelled(timestamp) => {
                 self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
+            ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::IdentityChanged(account, key) => {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
@@ -367,6 +374,13 @@ impl Driver {
     fn emit(&self, event: Event) {
         // Nobody may be listening.
         let _unheard = self.signals.events.send(event);
+    }
+}
+
+/// Tells the client what our other devices may learn about a contact: not what only an envelope claims.
+fn describe(core: &mut Core, contact: &Contact) {
+    if contact.is_default || contact.is_in_app {
+        core.describe(contact.account, contact.number.clone(), contact.app.clone());
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
     AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, Received, SendFailure,
-    Timestamp,
+    SentTranscript, SyncMessage, Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
@@ -54,7 +54,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A message from another account. `Debug` does not print the text.
+/// A message from another account, or one that another device of our own account has sent. `Debug` does not print the text.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ReceivedMessage {
@@ -62,6 +62,8 @@ pub struct ReceivedMessage {
     pub id: ReceivedId,
     /// Who sent it.
     pub from: Contact,
+    /// To whom another device of our own account has sent it. `None`: it is for us.
+    pub sent_to: Option<Contact>,
     /// The sender's device.
     pub device: DeviceId,
     /// When it was sent, according to the sender. Identifies the message together with the sender.
@@ -80,6 +82,7 @@ impl fmt::Debug for ReceivedMessage {
         f.debug_struct("ReceivedMessage")
             .field("id", &self.id)
             .field("from", &self.from.account)
+            .field("sent_to", &self.sent_to.as_ref().map(|to| to.account))
             .field("timestamp", &self.timestamp)
             .field("text_bytes", &self.text.as_ref().map(String::len))
             .field("files", &self.files)
@@ -89,22 +92,46 @@ impl fmt::Debug for ReceivedMessage {
 
 impl ReceivedMessage {
     /// What the application sees of a message.
-    pub(crate) fn new(id: ReceivedId, received: Received, from: Contact) -> Self {
+    pub(crate) fn new(
+        id: ReceivedId,
+        received: Received,
+        from: Contact,
+        sent_to: Option<Contact>,
+    ) -> Self {
+        let transcript = transcript(&received);
         let Received { from: address, timestamp, content, identity_changed } = received;
+        let timestamp = transcript.as_ref().map_or(timestamp, |sent| sent.timestamp);
         let (text, pointers) = match content {
             Content::Data(data) => (data.body, data.attachments),
+            Content::Sync(_) => transcript
+                .map(|sent| (sent.message.body, sent.message.attachments))
+                .unwrap_or_default(),
             // Others are not stored.
             Content::Call(_)
             | Content::DecryptionError(_)
             | Content::Null
             | Content::Receipt(_)
             | Content::SenderKeyDistribution(_)
-            | Content::Sync(_)
             | Content::Typing(_)
             | Content::Unknown => (None, Vec::new()),
         };
         let files = pointers.into_iter().map(Attachment).collect();
-        Self { id, from, device: address.device, timestamp, text, files, identity_changed }
+        let device = address.device;
+        Self { id, from, sent_to, device, timestamp, text, files, identity_changed }
+    }
+}
+
+/// To whom another device of our account has sent this message. `None`: it is for us.
+pub(super) fn sent_to(received: &Received) -> Option<AccountId> {
+    transcript(received).map(|sent| sent.to)
+}
+
+/// The message, if another device of our account has sent it. The core accepts such messages only from our account.
+pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
+    let Content::Sync(sync) = &received.content else { return None };
+    match SyncMessage::decode(sync) {
+        Ok(SyncMessage::Sent(sent)) => Some(*sent),
+        Ok(SyncMessage::Other) | Err(_) => None,
     }
 }
 
@@ -148,6 +175,9 @@ pub enum Event {
     Connected,
     /// The client is not connected, and tries again.
     Disconnected(RequestError),
+    /// The server names a device of our own account that does not have our identity key: somebody attacks, or the number was
+    /// registered again elsewhere. Nothing is sent to it, and what was sent is not copied to our other devices.
+    ForeignDevice,
     /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted or refused. All of
     /// them are in [`Client::identity_changes`](super::Client::identity_changes).
     IdentityChanged {
@@ -423,7 +453,7 @@ mod tests {
             WaitingMessage { timestamp, to: account, text: text.clone(), files: Vec::new() };
         let failed = FailedMessage { timestamp, to: account, text, files: Vec::new(), why };
         let sent = Message::text(secret).with_file(secret);
-        let read = ReceivedMessage::new(ReceivedId(1), received.clone(), from);
+        let read = ReceivedMessage::new(ReceivedId(1), received.clone(), from, None);
         let event = Event::Message(Box::new(read.clone()));
         let printed = format!("{sent:?} {read:?} {event:?} {failed:?} {received:?} {waiting:?}");
         assert!(!printed.contains(secret), "{printed}");

@@ -2,6 +2,7 @@
 //!
 //! Each method is one request. Nothing is repeated here, and nothing is stored.
 
+mod devices;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod json;
@@ -22,7 +23,9 @@ use crate::net::http::{HttpClient, HttpFailure, HttpResponse};
 use crate::net::{LinkFailure, Route};
 use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 
-pub(crate) use json::{Attributes, KeyCount, Located, Registered, Resolved, UploadForm};
+pub(crate) use json::{
+    Attributes, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
+};
 
 /// A messaging service, asked by one account.
 #[derive(Debug)]
@@ -301,8 +304,9 @@ fn sent(response: HttpResponse) -> Result<Response, RequestError> {
         // Another program, such as a login page of the network, must not count as the service.
         _ => {
             let accepted: json::Accepted = read(&check(response)?)?;
-            let is_sent = accepted.get("needsSync").is_some_and(serde_json::Value::is_boolean);
-            return if is_sent { Ok(Response::Done) } else { Err(RequestError::NotAService) };
+            let needs_sync = accepted.get("needsSync").and_then(serde_json::Value::as_bool);
+            let sent = needs_sync.map(|needs_sync| Response::Sent { needs_sync });
+            return sent.ok_or(RequestError::NotAService);
         }
     };
     let names_none = matches!(&devices, Response::Stale(stale) if stale.is_empty())
@@ -354,7 +358,11 @@ mod tests {
 
     #[test]
     fn only_the_service_can_confirm_a_message() {
-        assert_eq!(sent(response(200, r#"{"needsSync":false}"#)), Ok(Response::Done));
+        for (body, needs_sync) in
+            [(r#"{"needsSync":false}"#, false), (r#"{"needsSync":true}"#, true)]
+        {
+            assert_eq!(sent(response(200, body)), Ok(Response::Sent { needs_sync }));
+        }
         for body in ["", "{}", "[]", "[false]", r#"{"ok":true}"#, "<html>", r#"{"needsSync":1}"#] {
             assert_eq!(sent(response(200, body)), Err(RequestError::NotAService), "{body}");
         }

@@ -34,6 +34,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod items;
+mod link;
 mod lock;
 mod master;
 mod protection;
@@ -62,6 +63,7 @@ use seen::Seen;
 use super::message::FailedMessage;
 pub use error::StoreError;
 pub(crate) use items::StoredMessage;
+pub(in crate::chat) use link::PendingLink;
 pub use master::{Passphrase, Protection, ProtectionKind};
 pub use records::{App, Contact, Registration};
 pub(crate) use write::{Commit, EnvelopeHash};
@@ -75,7 +77,7 @@ pub struct Store {
     master: MasterKey,
     /// The received messages in the store.
     received: ReceivedIndex,
-    /// The accounts that we have written to, and those about which the user has said something.
+    /// Our own account, the accounts that we have written to, and those about which the user has said something.
     known: BTreeSet<AccountId>,
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
@@ -234,15 +236,20 @@ impl Store {
         self.failed
     }
 
-    /// The messages in the outbox, oldest first. [`Client::outbox`](super::Client::outbox) also says why they wait.
+    /// The messages in the outbox, oldest first. [`Client::outbox`](super::Client::outbox) also says why they wait. What waits for
+    /// our own other devices is not among them.
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
     pub fn outbox(&self) -> Result<Vec<Timestamp>, StoreError> {
+        let own = self.registration()?.and_then(|registration| registration.account);
+        let own = own.map(|address| address.account);
         let mut outbox = Vec::new();
-        self.database.for_each(&self.keys, Table::Client, |key, _| {
+        self.database.for_each(&self.keys, Table::Client, |key, value| {
             if let StoreKey::Outgoing(timestamp) = state_key::decode(key)? {
-                outbox.push(timestamp);
+                // It begins with the recipient.
+                let to = AccountId::from_bytes(Reader::new(value).array()?);
+                outbox.extend(Some(timestamp).filter(|_| Some(to) != own));
             }
             Ok(())
         })?;
@@ -250,7 +257,8 @@ impl Store {
         Ok(outbox)
     }
 
-    /// Sets a setting of the application, or removes it. Its name has at most 64 bytes.
+    /// Sets a setting of the application, or removes it. Its name has at most 64 bytes. Names that begin with `wormhole.` are for
+    /// this crate.
     ///
     /// # Errors
     /// The name is too long, or the store cannot be written.
@@ -277,9 +285,13 @@ fn readable<T>(row: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreErr
     }
 }
 
-/// The accounts that we have written to, and those about which the user has said something.
+/// Our own account, the accounts that we have written to, and those about which the user has said something.
 fn known_accounts(database: &Database, keys: &RowKeys) -> Result<BTreeSet<AccountId>, StoreError> {
     let mut known = BTreeSet::new();
+    // Our other devices.
+    let registration = database.get(keys, Table::Registration, &[])?;
+    let registration = registration.and_then(|value| Registration::decode(&value).ok());
+    known.extend(registration.and_then(|it| it.account).map(|address| address.account));
     database.for_each(keys, Table::WrittenTo, |key, _| {
         known.insert(AccountId::from_bytes(Reader::new(key).array()?));
         Ok(())

@@ -11,12 +11,12 @@ use wormhole::chat::{AccountId, Event, Message, ReceivedId, ReceivedMessage, Tim
 
 use crate::world::{Folder, Person, World, next_message, say};
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 /// Runs something of a person in a runtime that is ended at a random moment, as if the process was killed.
-async fn killed<F: Future<Output = ()> + Send>(work: F, most: u64) {
+pub(crate) async fn killed<F: Future<Output = ()> + Send>(work: F, most: u64) {
     let pause = Duration::from_millis(OsRng.next_u64() % most);
     // If the work ends first, this was a life without a kill.
     let _killed = tokio::time::timeout(pause, work).await;

@@ -5,12 +5,17 @@
 
 mod cancel;
 mod conversation;
+mod devices;
 mod failures;
 mod files;
 mod identity;
+mod introduce;
 mod kills;
 mod limits;
+mod link;
 mod losses;
+mod mailbox;
 mod proxy;
 mod registration;
+mod sync;
 mod world;

@@ -17,6 +17,8 @@ pub(crate) struct Proxy {
     carried: Arc<AtomicU64>,
     /// Whether no connection is carried after a cut.
     closes: Arc<AtomicBool>,
+    /// The start of a request whose answer is lost.
+    trap: Arc<Mutex<Option<&'static [u8]>>>,
 }
 
 impl Proxy {
@@ -28,6 +30,7 @@ impl Proxy {
             budget: Arc::default(),
             carried: Arc::default(),
             closes: Arc::default(),
+            trap: Arc::default(),
         };
         let serving = proxy.clone();
         tokio::spawn(async move {
@@ -48,6 +51,12 @@ impl Proxy {
     pub(crate) fn close_after(&self, bytes: u64) {
         self.closes.store(true, Ordering::Relaxed);
         self.cut_after(bytes);
+    }
+
+    /// Loses the answer to the next request that begins like this, once the server has executed it, and carries no connections
+    /// until [`Proxy::open`].
+    pub(crate) fn lose_answer_to(&self, request: &'static str) {
+        *self.trap.lock().unwrap() = Some(request.as_bytes());
     }
 
     /// Carries connections again.
@@ -72,7 +81,15 @@ impl Proxy {
         let server = TcpStream::connect(server).await.unwrap();
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
-        let up = async { drop(tokio::io::copy(&mut from_client, &mut to_server).await) };
+        let up = async {
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+                self.spring(&buffer[..length]);
+                if to_server.write_all(&buffer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        };
         let down = async {
             let mut buffer = vec![0; 16 << 10];
             while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
@@ -85,6 +102,14 @@ impl Proxy {
         tokio::select! {
             () = up => {}
             () = down => {}
+        }
+    }
+
+    /// Cuts before the answer if this is the request whose answer is to be lost.
+    fn spring(&self, request: &[u8]) {
+        let is_it = |start: &mut &[u8]| request.starts_with(start);
+        if self.trap.lock().unwrap().take_if(is_it).is_some() {
+            self.close_after(0);
         }
     }
 

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::{Client, Events};
 use crate::chat::error::Ended;
-use crate::chat::message::{Event, ReceivedMessage};
+use crate::chat::message::{Event, ReceivedMessage, sent_to};
 use crate::chat::store::{ReceivedId, StoreError, StoredMessage};
 
 /// The received messages and other events.
@@ -62,10 +62,13 @@ impl Messages {
             let Some((id, message)) = store.received_after(last)? else { return Ok(None) };
             let event = match message {
                 StoredMessage::Read(received) => {
-                    let account = received.from.account;
-                    let contact = store.contact(account)?;
-                    let contact = contact.unwrap_or_else(|| crate::chat::contact(account));
-                    Event::Message(Box::new(ReceivedMessage::new(id, received, contact)))
+                    let contact = |account| {
+                        let known = store.contact(account)?;
+                        Ok::<_, StoreError>(known.unwrap_or_else(|| crate::chat::contact(account)))
+                    };
+                    let (from, to) = (received.from.account, sent_to(&received));
+                    let (from, to) = (contact(from)?, to.map(contact).transpose()?);
+                    Event::Message(Box::new(ReceivedMessage::new(id, received, from, to)))
                 }
                 StoredMessage::Unreadable { from, timestamp, why, more } => {
                     Event::NotRead { id, from, timestamp, why, more }

@@ -43,6 +43,19 @@ impl Client {
         self.ask(move |driver, reply| driver.cancel(message, reply)).await
     }
 
+    /// Waits until the other devices of our account have what was sent from here, or rather the server has it for them. Returns at
+    /// once if there are none. While the server cannot be reached, it waits; what is left is sent later.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn synced(&self) -> Result<(), Ended> {
+        let mut syncs = self.signals.syncs.subscribe();
+        tokio::select! {
+            _ = syncs.wait_for(|waiting| *waiting == 0) => Ok(()),
+            ended = self.wait_for_end() => Err(ended),
+        }
+    }
+
     /// The messages that can never be sent, oldest first. They stay here until they are [forgotten](Self::forget_failed).
     ///
     /// # Errors

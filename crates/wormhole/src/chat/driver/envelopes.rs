@@ -8,6 +8,7 @@ use wormhole_chat::{
 
 use super::Driver;
 use super::socket::{Incoming, RequestOrigin};
+use crate::chat::message::transcript;
 use crate::chat::store::Contact;
 use crate::chat::{AppName, PhoneNumber};
 
@@ -61,6 +62,14 @@ impl Driver {
             timestamp: received.timestamp,
             why: ReadError::Unsupported,
         }));
+        for sent in changes.received.iter().filter_map(transcript) {
+            self.commits.add_written_to(sent.to);
+            let contact =
+                Contact { number: sent.number, app: sent.app, ..crate::chat::contact(sent.to) };
+            if let Some(contact) = self.contacts.with_hint(contact) {
+                self.put(contact);
+            }
+        }
         let senders = changes.received.iter().map(|received| received.from.account);
         let source = self.source.take();
         if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))

@@ -130,6 +130,28 @@ impl Driver {
         is_open || is_done
     }
 
+    /// Makes an account a contact whose identity key is accepted and verified, and answers when that is durable.
+    pub(in crate::chat) fn trust(
+        &mut self,
+        account: AccountId,
+        key: PublicKey,
+        number: Option<String>,
+        app: Option<String>,
+        reply: oneshot::Sender<()>,
+    ) {
+        let known = self.core.identity_of(account);
+        if known.is_none_or(|identity| identity.accepted != key || identity.changed.is_some()) {
+            self.input(ClientInput::AcceptIdentity(account, key));
+            self.outbox.set_blocked(account, None);
+        }
+        let hint = Contact { number, app, ..crate::chat::contact(account) };
+        let contact = self.contacts.with_hint(hint.clone());
+        let contact = contact.or_else(|| self.contacts.get(account).cloned()).unwrap_or(hint);
+        self.put(Contact { verified: Some(key), ..contact });
+        self.process_outputs();
+        self.commits.reply(reply);
+    }
+
     /// Stores a contact, and answers when it is durable.
     pub(in crate::chat) fn save(&mut self, contact: Contact, reply: oneshot::Sender<()>) {
         self.put(contact);
@@ -209,6 +231,7 @@ impl Driver {
     /// Changes a contact.
     pub(super) fn put(&mut self, contact: Contact) {
         self.contacts.insert(contact.clone());
+        super::describe(&mut self.core, &contact);
         if contact.is_known() {
             self.input(ClientInput::Keep(contact.account));
         }

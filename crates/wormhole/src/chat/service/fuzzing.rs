@@ -4,7 +4,10 @@
 
 use wormhole_chat::Response;
 
-use super::json::{Bundles, Failure, KeyCount, Located, Mismatched, Registered, Stale, UploadForm};
+use super::json::{
+    Bundles, DeviceCode, Devices, Failure, KeyCount, LinkedJson, Located, Mismatched, Registered,
+    Stale, UploadForm,
+};
 use super::read;
 
 /// The body of a response, as each of those that it could be.
@@ -25,6 +28,9 @@ pub fn sdk_chat_response(bytes: &[u8]) {
     }
     let _failure = read::<Failure>(bytes);
     let _count = read::<KeyCount>(bytes);
+    let _code = read::<DeviceCode>(bytes);
+    let _devices = read::<Devices>(bytes);
+    let _linked = read::<LinkedJson>(bytes);
     let _located = read::<Located>(bytes);
     let _registered = read::<Registered>(bytes);
     let _form = read::<UploadForm>(bytes);

@@ -16,11 +16,14 @@ use wormhole_chat::{
 use crate::chat::RequestError;
 
 /// What we say about our device.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attributes {
     pub(crate) registration_id: u32,
     pub(crate) fetches_messages: bool,
+    /// Encrypted, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
 }
 
 /// Our account.
@@ -28,6 +31,52 @@ pub(crate) struct Attributes {
 pub(crate) struct Registered {
     #[serde(deserialize_with = "parsed")]
     pub(crate) uuid: AccountId,
+}
+
+/// A device that was linked.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LinkedJson {
+    #[serde(rename = "deviceId", deserialize_with = "device")]
+    pub(crate) device: DeviceId,
+    /// Servers of others leave it out.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub(crate) uuid: Option<AccountId>,
+}
+
+/// A code for another device.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeviceCode {
+    pub(super) verification_code: String,
+}
+
+/// The devices of our account.
+#[derive(Debug, Deserialize)]
+pub(super) struct Devices {
+    pub(super) devices: Vec<ListedDevice>,
+}
+
+/// A device of our account. Times are milliseconds since 1970.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListedDevice {
+    #[serde(rename = "id", deserialize_with = "device")]
+    pub(crate) device: DeviceId,
+    /// Usually encrypted, in base64.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) created: u64,
+    #[serde(default)]
+    pub(crate) last_seen: u64,
+}
+
+/// The name of our device.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeviceName<'a> {
+    pub(super) device_name: &'a str,
 }
 
 /// How many one-time prekeys the server has left.
@@ -283,6 +332,18 @@ impl Serialize for Base64 {
 /// An account id.
 fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccountId, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn parsed_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<AccountId>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse()).transpose().map_err(D::Error::custom)
+}
+
+fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceId, D::Error> {
+    let number = u32::deserialize(deserializer)?;
+    DeviceId::new(number).ok_or_else(|| D::Error::custom("not the number of a device"))
 }
 
 /// The body of a request.

@@ -150,7 +150,7 @@ impl Contact {
     }
 }
 
-fn start(value: &[u8]) -> Result<Reader<'_>, StoreError> {
+pub(super) fn start(value: &[u8]) -> Result<Reader<'_>, StoreError> {
     let mut reader = Reader::new(value);
     if reader.u8()? == FORMAT { Ok(reader) } else { Err(StoreError::UnknownFormat) }
 }
@@ -159,16 +159,21 @@ pub(super) fn end<T>(reader: &Reader<'_>, value: T) -> Result<T, StoreError> {
     if reader.is_empty() { Ok(value) } else { Err(StoreError::Damaged) }
 }
 
-fn put_text(value: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(value: &mut Vec<u8>, text: &str) {
     // Texts here are far shorter than 4 GiB.
     value.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend(text.as_bytes());
 }
 
-fn read_text(reader: &mut Reader<'_>) -> Result<String, StoreError> {
-    let length = usize::try_from(reader.u32_be()?).map_err(|_| StoreError::Damaged)?;
-    let text = std::str::from_utf8(reader.take(length)?);
+pub(super) fn read_text(reader: &mut Reader<'_>) -> Result<String, StoreError> {
+    let text = std::str::from_utf8(read_bytes(reader)?);
     text.map(str::to_owned).map_err(|_| StoreError::Damaged)
+}
+
+/// Bytes after their length.
+pub(super) fn read_bytes<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], StoreError> {
+    let length = usize::try_from(reader.u32_be()?).map_err(|_| StoreError::Damaged)?;
+    Ok(reader.take(length)?)
 }
 
 pub(super) fn read_flag(reader: &mut Reader<'_>) -> Result<bool, StoreError> {
@@ -187,4 +192,4 @@ fn read_optional<'a, T>(
 }
 
 /// First byte of each value.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;

@@ -149,6 +149,8 @@ impl Store {
         let mut transaction = self.database.begin(&self.keys)?;
         write_rows(&mut transaction, commit)?;
         self.known.extend(&commit.written_to);
+        let own = commit.registration.as_ref().and_then(|registration| registration.account);
+        self.known.extend(own.map(|address| address.account));
         let known = commit.contacts.values().filter(|contact| contact.is_known());
         self.known.extend(known.map(|contact| contact.account));
         commit.taken.iter().for_each(|id| self.received.remove(*id));

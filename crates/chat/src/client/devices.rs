@@ -1,0 +1,112 @@
+//! The other devices of our account: linking one, the names that only the account can read, and what the devices tell each
+//! other.
+
+use rand_core::CryptoRngCore;
+
+use super::outbox::Outgoing;
+use super::store::Changes;
+use super::{Client, ReadError, SendFailure};
+use crate::address::AccountId;
+use crate::content::{Content, SentTranscript, SyncMessage};
+use crate::padding::unpad;
+use crate::provisioning::{ProvisionMessage, open_device_name, seal_device_name};
+use crate::time::Timestamp;
+
+impl Client {
+    /// What another device needs to become a device of our account: our identity key among it. `code` is the one with which the
+    /// server accepts the device.
+    pub fn provision(&self, number: Option<String>, code: String) -> ProvisionMessage {
+        ProvisionMessage {
+            identity: self.identity.pair.clone(),
+            number,
+            code,
+            user_agent: None,
+            profile_key: None,
+            read_receipts: None,
+            account: Some(self.us.account),
+        }
+    }
+
+    /// Encrypts the name of a device of our account. `None` never happens with a valid identity key.
+    pub fn seal_device_name(&self, name: &str, rng: &mut impl CryptoRngCore) -> Option<Vec<u8>> {
+        seal_device_name(name, self.identity.pair.public(), rng)
+    }
+
+    /// Decrypts the name of a device of our account.
+    pub fn open_device_name(&self, sealed: &[u8]) -> Option<String> {
+        open_device_name(&self.identity.pair, sealed)
+    }
+
+    /// Remembers, until the program ends, the number and the app of an account. Our other devices learn them together with what
+    /// we write to it.
+    pub fn describe(&mut self, account: AccountId, number: Option<String>, app: Option<String>) {
+        self.described.insert(account, (number, app));
+    }
+
+    /// Number of messages in the outbox for our other devices. [`Client::outbox`] does not list them.
+    pub fn waiting_syncs(&self) -> usize {
+        let own = self.us.account;
+        let waiting = [self.outbox.encrypted_for(own), self.outbox.unencrypted_for(own)];
+        let waiting = waiting.iter().flatten().filter_map(|timestamp| self.outbox.get(timestamp));
+        waiting.filter(|outgoing| self.is_sync(outgoing)).count()
+    }
+
+    /// Nothing is copied to devices of our account that do not have our identity key, and nobody can accept another one.
+    pub(super) fn give_up_syncs(&mut self, account: AccountId) {
+        for timestamp in self.outbox.unencrypted_for(account) {
+            if self.outbox.get(&timestamp).is_some_and(|outgoing| self.is_sync(outgoing)) {
+                self.give_up(timestamp, SendFailure::NotAuthentic);
+            }
+        }
+    }
+
+    /// Asks for the keys of our other devices again, also if some had another identity key before.
+    pub(super) fn trust_own_devices_again(&mut self, changes: &mut Changes) {
+        let own = self.us.account;
+        if let Some(peer) = self.peers.get_mut(&own)
+            && peer.changed.take().is_some()
+        {
+            changes.put_peer(own, peer);
+        }
+    }
+
+    /// Whether a message in the outbox is for our other devices only, and not one that the user has written.
+    pub(super) fn is_sync(&self, outgoing: &Outgoing) -> bool {
+        outgoing.to == self.us.account && matches!(content(outgoing), Some(Content::Sync(_)))
+    }
+
+    /// What our other devices must know about a message that was sent.
+    pub(super) fn transcript(&self, timestamp: Timestamp, sent: &Outgoing) -> Option<Content> {
+        if sent.to == self.us.account {
+            return None;
+        }
+        let Content::Data(message) = content(sent)? else { return None };
+        let (number, app) = self.described.get(&sent.to).cloned().unwrap_or_default();
+        let (to, message) = (sent.to, *message);
+        let transcript = SentTranscript { to, number, app, timestamp, message };
+        let transcript = SyncMessage::Sent(Box::new(transcript));
+        Some(Content::Sync(transcript.encode().to_vec()))
+    }
+
+    /// The account that a message of another device of ours was sent to.
+    ///
+    /// # Errors
+    /// It does not come from our account, or is malformed.
+    pub(super) fn sent_elsewhere(
+        &self,
+        from: AccountId,
+        sync: &[u8],
+    ) -> Result<Option<AccountId>, ReadError> {
+        if from != self.us.account {
+            return Err(ReadError::Unsupported);
+        }
+        match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
+            SyncMessage::Other => Ok(None),
+            SyncMessage::Sent(sent) => Ok(Some(sent.to)),
+        }
+    }
+}
+
+fn content(outgoing: &Outgoing) -> Option<Content> {
+    Content::decode_stored(unpad(&outgoing.plaintext)?).ok()
+}

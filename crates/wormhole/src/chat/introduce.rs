@@ -1,0 +1,217 @@
+//! Two people become contacts with a wormhole code: each gets the other's account and identity key under the code, so the safety
+//! number needs no comparison (docs/chat-protocol.md "Introduction by a code").
+
+use std::time::Duration;
+
+use wormhole_chat::service::Destination;
+use wormhole_chat::{Introduction, IntroductionDecodeError, IntroductionMessage};
+
+use super::client::Client;
+use super::error::{Ended, RequestError, SendError};
+use super::room::{Meeting, Room, RoomError};
+use super::store::Contact;
+use crate::code::{self, Code};
+
+/// An introduction under a code. If it is dropped, the code is useless; [`cancel`](Self::cancel) also tells the other side.
+#[derive(Debug)]
+pub struct Introducing {
+    client: Client,
+    room: Room,
+}
+
+/// The person on the other side, who is a verified contact now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Introduced {
+    /// The contact.
+    pub contact: Contact,
+    /// How the person wants to be called. Shorten and escape it before displaying it.
+    pub name: Option<String>,
+    /// Whether we are a verified contact there, too. If not, the other side was stopped, or has not said so.
+    pub is_mutual: bool,
+}
+
+/// Why two people were not introduced.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntroduceError {
+    /// The two sides have not met.
+    #[error(transparent)]
+    Code(#[from] code::Error),
+    /// What the other side sends is not valid: it may be another program.
+    #[error(transparent)]
+    Decode(#[from] IntroductionDecodeError),
+    /// The client has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// Our server does not know the account: it is at another server.
+    #[error("the other person's account is at another server: {0}")]
+    OtherServer(String),
+    /// The other side uses our own account.
+    #[error("the other side uses the same account as you")]
+    OwnAccount,
+    /// The other side is silent: it was stopped, or has no connection.
+    #[error("the other side has stopped answering")]
+    PeerGone,
+    /// The other side gives up.
+    #[error("the other side has cancelled, or does not accept your account")]
+    PeerRefused,
+    /// Our server names another identity key for the account than the person. It may be an attack, or the person has just
+    /// registered again.
+    #[error("the server names another identity key for this account than the person")]
+    WrongKey,
+}
+
+impl From<RoomError> for IntroduceError {
+    fn from(error: RoomError) -> Self {
+        match error {
+            RoomError::Code(error) => error.into(),
+            RoomError::PeerGone => Self::PeerGone,
+        }
+    }
+}
+
+impl Client {
+    /// Prepares an introduction: under a new code, or under the one that the other person has got.
+    ///
+    /// # Errors
+    /// The code cannot be used.
+    pub fn introduce(
+        &self,
+        code: Option<Code>,
+        meeting: &Meeting,
+    ) -> Result<Introducing, IntroduceError> {
+        let room = Room::open(APP_ID, meeting, self.network(), code)?;
+        Ok(Introducing { client: self.clone(), room })
+    }
+}
+
+impl Introducing {
+    /// Waits until the code is known.
+    ///
+    /// # Errors
+    /// The mailbox server cannot be used.
+    pub async fn code(&self) -> Result<Code, IntroduceError> {
+        Ok(self.room.code().await?)
+    }
+
+    /// Waits, for ever if necessary, until the other person has used the code.
+    ///
+    /// # Errors
+    /// The two sides have not met, in particular because of a wrong code.
+    pub async fn met(&self) -> Result<(), IntroduceError> {
+        Ok(self.room.met().await?)
+    }
+
+    /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified; it
+    /// replaces another key that was known. `name` is how we want to be called.
+    ///
+    /// # Errors
+    /// The person is not a verified contact.
+    pub async fn complete(&self, name: Option<String>) -> Result<Introduced, IntroduceError> {
+        self.met().await?;
+        let result = self.exchange(name).await;
+        if result.is_err() {
+            // The wormhole may have ended already.
+            let _told = self.room.send(IntroductionMessage::Refused.encode()).await;
+        }
+        result
+    }
+
+    async fn exchange(&self, name: Option<String>) -> Result<Introduced, IntroduceError> {
+        let ours = IntroductionMessage::Introduction(self.client.introduction(name).await?);
+        self.room.send(ours.encode()).await?;
+        let theirs = match self.next().await? {
+            IntroductionMessage::Introduction(theirs) => theirs,
+            IntroductionMessage::Stored | IntroductionMessage::Refused => {
+                return Err(IntroduceError::PeerRefused);
+            }
+        };
+        self.client.check(&theirs).await?;
+        let contact = self.client.add_verified(&theirs).await?;
+        self.room.send(IntroductionMessage::Stored.encode()).await?;
+        let is_mutual = match self.next().await {
+            Ok(message) => message == IntroductionMessage::Stored,
+            Err(_) => false,
+        };
+        Ok(Introduced { contact, name: theirs.name, is_mutual })
+    }
+
+    async fn next(&self) -> Result<IntroductionMessage, IntroduceError> {
+        Ok(IntroductionMessage::decode(&self.room.next(PATIENCE).await?)?)
+    }
+
+    /// Tells the other side that nothing comes any more, and closes the wormhole.
+    pub async fn cancel(self) {
+        let _told = self.room.send(IntroductionMessage::Refused.encode()).await;
+        self.room.close().await;
+    }
+
+    /// Closes the wormhole.
+    pub async fn close(self) {
+        self.room.close().await;
+    }
+}
+
+impl Client {
+    async fn introduction(&self, name: Option<String>) -> Result<Introduction, Ended> {
+        let me = self.me();
+        let identity = self.query(|driver| *driver.core().identity()).await?;
+        Ok(Introduction {
+            account: me.address.account,
+            identity,
+            server: me.server.clone(),
+            app: me.app.as_ref().map(ToString::to_string),
+            number: Some(me.number.to_string()),
+            name,
+        })
+    }
+
+    /// Compares an introduction with what our server says about the account, if it can be asked.
+    async fn check(&self, theirs: &Introduction) -> Result<(), IntroduceError> {
+        let own = self.query(|driver| *driver.core().identity()).await?;
+        if theirs.account == self.me().address.account || theirs.identity == own {
+            return Err(IntroduceError::OwnAccount);
+        }
+        let account = Destination::Account(theirs.account);
+        let answer = match self.service().bundles(&account).await {
+            Ok(answer) => answer,
+            Err(RequestError::NotFound) => {
+                return Err(IntroduceError::OtherServer(theirs.server.clone()));
+            }
+            // The code has proved the identity, whatever the server says.
+            Err(_) => return Ok(()),
+        };
+        if answer.bundles.iter().any(|bundle| bundle.identity != theirs.identity) {
+            return Err(IntroduceError::WrongKey);
+        }
+        // It also has the keys for the first message.
+        self.query(move |driver| drop(driver.resolved(&account, answer))).await?;
+        Ok(())
+    }
+
+    /// Makes the other person a verified contact, and asks the server whether their number leads to them.
+    async fn add_verified(&self, theirs: &Introduction) -> Result<Contact, IntroduceError> {
+        let (account, key) = (theirs.account, theirs.identity);
+        let (number, app) = (theirs.number.clone(), theirs.app.clone());
+        self.ask(move |driver, reply| driver.trust(account, key, number, app, reply)).await?;
+        let destination = theirs.number.as_ref().map(|number| match &theirs.app {
+            Some(app) => format!("{number}@{app}"),
+            None => number.clone(),
+        });
+        if let Some(Ok(destination)) = destination.map(|text| text.parse::<Destination>()) {
+            // If the number leads to somebody else, the account id still leads to the right person.
+            if let Err(SendError::Ended(ended)) = self.resolve(&destination).await {
+                return Err(ended.into());
+            }
+        }
+        let known = self.query(move |driver| driver.contacts().get(account).cloned()).await?;
+        Ok(known.unwrap_or_else(|| super::contact(account)))
+    }
+}
+
+/// How long one side waits for the other one, which may have to ask its server.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The application of the wormhole: only people who are introduced meet.
+const APP_ID: &str = "wormholeim.org/chat/introduction";

@@ -1,0 +1,163 @@
+//! Linking a device by a wormhole code: the new device gets the account's identity key under the code, so nobody can put
+//! another device in between (docs/chat-protocol.md "Linking by a code").
+//!
+//! The new device stores what it has got before it asks the server to accept it. So if it is killed at any moment, the same
+//! request can be made again ([`Account::finish_link`](super::Account::finish_link)), or a new code works.
+
+mod first_device;
+mod new_device;
+
+use wormhole_chat::{LinkDecodeError, LinkMessage, LinkRefusal};
+
+use super::error::{OpenError, RequestError};
+use super::room::{Room, RoomError};
+use super::server::ServerUrl;
+use super::store::StoreError;
+use crate::code;
+
+pub use first_device::{Acceptance, LinkRequest, LinkedDevice};
+pub use new_device::{LinkOptions, Linking};
+
+/// Why a device was not linked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// This store has an account already.
+    #[error("this profile has an account already: use another profile")]
+    AlreadyRegistered,
+    /// The two sides have not met.
+    #[error(transparent)]
+    Code(#[from] code::Error),
+    /// What the other device sends is not valid: it may be another program.
+    #[error(transparent)]
+    Decode(#[from] LinkDecodeError),
+    /// The code of the server was used or is too old. Use a new wormhole code.
+    #[error("the server does not accept the new device any more")]
+    Expired,
+    /// The keys that the other device sends cannot be decrypted or do not belong together.
+    #[error("the other device sends keys that cannot be used")]
+    InvalidKeys,
+    /// Only the first device of an account can link others.
+    #[error("only the first device of the account can link others")]
+    NotFirstDevice,
+    /// The new device is linked according to its own words, and is not in the list of the server.
+    #[error("the new device says that it is linked, but the server does not know it")]
+    NotListed,
+    /// This store has no account that can be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The account is at another server than the user wants.
+    #[error("the account of the other device is at {offered}, not at {wanted}")]
+    OtherServer {
+        /// The server that the user wants.
+        wanted: String,
+        /// The server of the account.
+        offered: String,
+    },
+    /// The other device is silent: it was stopped, or has no connection.
+    #[error("the other device has stopped answering")]
+    PeerGone,
+    /// The other device gives up.
+    #[error(transparent)]
+    PeerRefused(#[from] LinkRefusal),
+    /// The server of the account is on another computer and does not use TLS, and the application has not permitted that.
+    #[error(
+        "the connection to {0} is not encrypted: others could read the password of the account"
+    )]
+    PlainHttp(ServerUrl),
+    /// The server was not reached, or has not answered. The new device can try again, without a new code:
+    /// [`Account::finish_link`](super::Account::finish_link).
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The account has six devices already.
+    #[error("the account has as many devices as it may have")]
+    TooManyDevices,
+    /// The two devices do not fit together: both want to be linked, or both link.
+    #[error("the other device does not do what was expected")]
+    Unexpected,
+}
+
+impl LinkError {
+    /// What a request about linking means.
+    fn of_request(error: RequestError) -> Self {
+        if error == RequestError::Refused(411) {
+            Self::TooManyDevices
+        } else if error == RequestError::Refused(403) {
+            Self::Expired
+        } else {
+            Self::Request(error)
+        }
+    }
+
+    /// Whether the server has not accepted the device, and never will with the same request.
+    const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Expired
+                | Self::TooManyDevices
+                | Self::Request(
+                    RequestError::AppRefused | RequestError::Invalid(_) | RequestError::Refused(_)
+                )
+        )
+    }
+
+    /// What the other device is told.
+    fn refusal(&self) -> LinkRefusal {
+        match self {
+            Self::TooManyDevices => LinkRefusal::TooManyDevices,
+            Self::OtherServer { .. } | Self::PlainHttp(_) => LinkRefusal::OtherServer,
+            Self::Request(error) if error.may_retry() => LinkRefusal::Unreachable,
+            Self::Expired | Self::Request(_) => LinkRefusal::Rejected,
+            Self::AlreadyRegistered
+            | Self::Code(_)
+            | Self::Decode(_)
+            | Self::InvalidKeys
+            | Self::NotFirstDevice
+            | Self::NotListed
+            | Self::Open(_)
+            | Self::PeerGone
+            | Self::PeerRefused(_)
+            | Self::Store(_)
+            | Self::Unexpected => LinkRefusal::Other,
+        }
+    }
+}
+
+impl From<RoomError> for LinkError {
+    fn from(error: RoomError) -> Self {
+        match error {
+            RoomError::Code(error) => error.into(),
+            RoomError::PeerGone => Self::PeerGone,
+        }
+    }
+}
+
+/// The next message of the other device.
+async fn next(room: &Room, patience: std::time::Duration) -> Result<LinkMessage, LinkError> {
+    let bytes = zeroize::Zeroizing::new(room.next(patience).await?);
+    match LinkMessage::decode(&bytes)? {
+        LinkMessage::Refused(LinkRefusal::TooManyDevices) => Err(LinkError::TooManyDevices),
+        LinkMessage::Refused(refusal) => Err(refusal.into()),
+        message
+        @ (LinkMessage::Linked(_) | LinkMessage::Offer(_) | LinkMessage::Request { .. }) => {
+            Ok(message)
+        }
+    }
+}
+
+async fn send(room: &Room, message: &LinkMessage) -> Result<(), LinkError> {
+    Ok(room.send(message.encode().to_vec()).await?)
+}
+
+/// Tells the other device that nothing comes any more, and closes the wormhole.
+async fn give_up(room: Room, refusal: LinkRefusal) {
+    // The wormhole may have ended already.
+    let _told = send(&room, &LinkMessage::Refused(refusal)).await;
+    room.close().await;
+}
+
+/// The application of the wormhole: only devices that are linked meet.
+const APP_ID: &str = "wormholeim.org/chat/link-device";

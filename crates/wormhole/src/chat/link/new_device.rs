@@ -1,0 +1,230 @@
+//! The device that is linked to an account.
+
+use data_encoding::BASE64;
+use rand_core::{OsRng, RngCore as _};
+use wormhole_chat::{
+    Address, Identity, KeyPair, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage,
+    seal_device_name,
+};
+use zeroize::Zeroizing;
+
+use super::{APP_ID, LinkError, give_up, next, send};
+use crate::chat::RequestError;
+use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
+use crate::chat::message::Me;
+use crate::chat::room::{Meeting, Room, SLOW};
+use crate::chat::server::{Server, ServerUrl};
+use crate::chat::service::{Attributes, Service};
+use crate::chat::store::{App, PendingLink, Registration};
+use crate::code::Code;
+
+/// How a device is linked.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LinkOptions {
+    /// Where the two devices meet.
+    pub meeting: Meeting,
+    /// How the user calls this device. The server cannot read it.
+    pub name: Option<String>,
+    /// The account must be at this server. `None`: wherever it is.
+    pub server: Option<ServerUrl>,
+    /// Permits a server on another computer without TLS: see [`Server::allow_plain_http`].
+    pub allow_plain_http: bool,
+}
+
+/// A device that waits to be linked, under a code. If it is dropped, the code is useless; [`cancel`](Self::cancel) also tells the
+/// other device.
+#[derive(Debug)]
+pub struct Linking {
+    account: Account,
+    options: LinkOptions,
+    room: Room,
+}
+
+impl Account {
+    /// Prepares this device to become a device of an account that exists already: it waits under a new code, which the user
+    /// passes to [`accept_link`](Self::accept_link) on the first device of the account.
+    ///
+    /// # Errors
+    /// This store has an account already, or cannot be read.
+    pub async fn link(&self, options: LinkOptions) -> Result<Linking, LinkError> {
+        self.check_unregistered().await?;
+        let room = Room::open(APP_ID, &options.meeting, &self.network, None)?;
+        Ok(Linking { account: self.share(), options, room })
+    }
+
+    /// Completes a link that was interrupted when the server may have accepted this device already. `None`: there was none, or
+    /// the server has not accepted the device and never will, so that a new code is necessary.
+    ///
+    /// # Errors
+    /// The server cannot be reached, this store has an account already, or cannot be used.
+    pub async fn finish_link(&self) -> Result<Option<Me>, LinkError> {
+        let Some(pending) = self.store.run(|store| store.pending_link()).await? else {
+            return Ok(None);
+        };
+        self.check_unregistered().await?;
+        match self.enter(pending).await {
+            Ok(me) => Ok(Some(me)),
+            Err(LinkError::Expired | LinkError::TooManyDevices) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn check_unregistered(&self) -> Result<(), LinkError> {
+        let registration = self.store.run(|store| store.registration()).await?;
+        let is_registered = registration.is_some_and(|it| it.account.is_some());
+        if is_registered { Err(LinkError::AlreadyRegistered) } else { Ok(()) }
+    }
+
+    /// Asks the server to accept this device, and stores the account.
+    async fn enter(&self, pending: PendingLink) -> Result<Me, LinkError> {
+        let service = service_as(&pending, &self.network)?;
+        let entered = request(&service, &pending).await;
+        let device = match entered {
+            Ok(device) => device,
+            Err(error) => {
+                if error.is_final() {
+                    // It was never accepted, so nothing is left at the server.
+                    self.store.run(|store| store.forget_link()).await?;
+                }
+                return Err(error);
+            }
+        };
+        let PendingLink { registration, account, identity, .. } = pending;
+        let address = Address { account, device };
+        let registration = Registration { account: Some(address), ..registration };
+        let me = Me::of(&registration).ok_or(LinkError::InvalidKeys)?;
+        let identity = Identity { pair: identity, registration_id: registration.registration_id };
+        let service = service_of(&registration, &self.network)?;
+        self.create(&service, registration, address, identity).await?;
+        Ok(me)
+    }
+}
+
+impl Linking {
+    /// Waits until the mailbox server has allocated the code.
+    ///
+    /// # Errors
+    /// The mailbox server cannot be used.
+    pub async fn code(&self) -> Result<Code, LinkError> {
+        Ok(self.room.code().await?)
+    }
+
+    /// Waits, for ever if necessary, until the first device has used the code.
+    ///
+    /// # Errors
+    /// The two sides have not met, in particular because of a wrong code.
+    pub async fn met(&self) -> Result<(), LinkError> {
+        Ok(self.room.met().await?)
+    }
+
+    /// Becomes a device of the account. When this returns, the account and its keys are in the store, and the server has accepted
+    /// the device. Then [`close`](Self::close) the link. If the returned future is dropped, [`Account::finish_link`] may be
+    /// able to complete it.
+    ///
+    /// # Errors
+    /// The device is not linked. [`cancel`](Self::cancel) the link.
+    pub async fn complete(&self) -> Result<Me, LinkError> {
+        self.met().await?;
+        match self.exchange().await {
+            Ok(me) => {
+                // If the first device does not learn it, it can list its devices.
+                let _told = send(&self.room, &LinkMessage::Linked(me.address.device)).await;
+                Ok(me)
+            }
+            Err(error) => {
+                let refused = LinkMessage::Refused(error.refusal());
+                let _told = send(&self.room, &refused).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn exchange(&self) -> Result<Me, LinkError> {
+        let pair = KeyPair::random(&mut OsRng);
+        let name = self.options.name.clone();
+        send(&self.room, &LinkMessage::Request { key: *pair.public(), name }).await?;
+        let LinkMessage::Offer(offer) = next(&self.room, SLOW).await? else {
+            return Err(LinkError::Unexpected);
+        };
+        let message = ProvisionMessage::open(&pair, &offer.envelope);
+        let message = message.map_err(|_| LinkError::InvalidKeys)?;
+        let pending = self.pending(offer, message)?;
+        let stored = pending.clone();
+        self.account.store.run(move |store| store.set_pending_link(&stored)).await?;
+        self.account.enter(pending).await
+    }
+
+    /// What must be stored before the server is asked.
+    fn pending(
+        &self,
+        offer: LinkOffer,
+        message: ProvisionMessage,
+    ) -> Result<PendingLink, LinkError> {
+        let url: ServerUrl = offer.server.parse().map_err(|_| LinkError::InvalidKeys)?;
+        if let Some(wanted) = self.options.server.as_ref().filter(|wanted| **wanted != url) {
+            return Err(LinkError::OtherServer {
+                wanted: wanted.to_string(),
+                offered: url.to_string(),
+            });
+        }
+        let server = Server::new(url.clone());
+        let server = if self.options.allow_plain_http { server.allow_plain_http() } else { server };
+        if !server.is_permitted() {
+            return Err(LinkError::PlainHttp(url));
+        }
+        let ProvisionMessage { identity, number, code, account, .. } = message;
+        let sealed = self.options.name.as_deref();
+        let sealed = sealed.and_then(|it| seal_device_name(it, identity.public(), &mut OsRng));
+        Ok(PendingLink {
+            registration: Registration {
+                server: url.to_string(),
+                app: offer.app.map(|(name, token)| App { name, token }),
+                number: number.ok_or(LinkError::InvalidKeys)?,
+                password: password(),
+                registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
+                account: None,
+            },
+            account: account.ok_or(LinkError::InvalidKeys)?,
+            identity,
+            code: Zeroizing::new(code),
+            sealed_name: sealed.unwrap_or_default(),
+        })
+    }
+
+    /// Tells the first device that nothing comes any more, and closes the wormhole.
+    pub async fn cancel(self) {
+        give_up(self.room, LinkRefusal::Cancelled).await;
+    }
+
+    /// Delivers what the first device must know, and closes the wormhole.
+    pub async fn close(self) {
+        self.room.close().await;
+    }
+}
+
+/// The service, asked by a device that it has not accepted yet.
+fn service_as(pending: &PendingLink, network: &crate::chat::Network) -> Result<Service, LinkError> {
+    let registration = &pending.registration;
+    let without = Registration { number: pending.account.to_string(), ..registration.clone() };
+    Ok(service_of(&without, network)?)
+}
+
+async fn request(
+    service: &Service,
+    pending: &PendingLink,
+) -> Result<wormhole_chat::DeviceId, LinkError> {
+    let attributes = Attributes {
+        registration_id: pending.registration.registration_id,
+        fetches_messages: true,
+        name: (!pending.sealed_name.is_empty()).then(|| BASE64.encode(&pending.sealed_name)),
+    };
+    let linked = match service.link_device(&pending.code, &attributes).await {
+        Ok(linked) => linked,
+        // The device does not exist yet, so the credentials cannot be wrong.
+        Err(RequestError::CredentialsRefused) => return Err(RequestError::AppRefused.into()),
+        Err(error) => return Err(LinkError::of_request(error)),
+    };
+    let is_right = linked.uuid.is_none_or(|uuid| uuid == pending.account);
+    is_right.then_some(linked.device).ok_or(LinkError::Request(RequestError::NotAService))
+}

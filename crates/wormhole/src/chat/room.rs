@@ -1,0 +1,98 @@
+//! A wormhole in which two programs of this kind exchange a few messages: to link a device, or to introduce two people.
+
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::server::Network;
+use crate::code::{self, AppId, Code, Config, MailboxUrl, Wormhole};
+
+/// Where the two sides of a wormhole meet. Both must use the same mailbox server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Meeting {
+    /// The URLs of one mailbox server, in the order in which to try them.
+    pub servers: Vec<MailboxUrl>,
+    /// Number of words of a new code. An attacker who controls the mailbox server has one guess.
+    pub code_words: NonZeroU8,
+}
+
+impl Default for Meeting {
+    fn default() -> Self {
+        Self { servers: MailboxUrl::public(), code_words: CODE_WORDS }
+    }
+}
+
+/// An open wormhole. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Room {
+    wormhole: Wormhole,
+}
+
+/// Why no message has come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum RoomError {
+    Code(code::Error),
+    /// The other side is silent: it was killed, or has lost its connection.
+    PeerGone,
+}
+
+impl Room {
+    /// Opens a wormhole with this code, or with a new one.
+    pub(super) fn open(
+        app_id: &str,
+        meeting: &Meeting,
+        network: &Network,
+        code: Option<Code>,
+    ) -> Result<Self, code::Error> {
+        let wormhole = Wormhole::create(Config {
+            app_id: AppId::new(app_id),
+            servers: meeting.servers.clone(),
+            tor: network.tor.clone(),
+            ..Config::default()
+        });
+        match code {
+            Some(code) => wormhole.set_code(code)?,
+            None => wormhole.allocate_code(meeting.code_words)?,
+        }
+        Ok(Self { wormhole })
+    }
+
+    /// Waits until the code is known.
+    pub(super) async fn code(&self) -> Result<Code, code::Error> {
+        self.wormhole.code().await
+    }
+
+    /// Waits, for ever if necessary, until the other side has proved that it has the same code.
+    pub(super) async fn met(&self) -> Result<(), code::Error> {
+        self.wormhole.verifier().await.map(drop)
+    }
+
+    pub(super) async fn send(&self, message: Vec<u8>) -> Result<(), code::Error> {
+        self.wormhole.send_message(message).await
+    }
+
+    /// Waits for the next message of the other side, which has met us already.
+    pub(super) async fn next(&self, patience: Duration) -> Result<Vec<u8>, RoomError> {
+        match timeout(patience, self.wormhole.receive_message()).await {
+            Ok(message) => message.map_err(RoomError::Code),
+            Err(_) => Err(RoomError::PeerGone),
+        }
+    }
+
+    /// Delivers what was sent, and closes the wormhole.
+    pub(super) async fn close(self) {
+        // Whether this succeeds changes nothing here.
+        let _closed = self.wormhole.close().await;
+    }
+}
+
+/// How long one side waits for the other one if that must not ask a person or a server.
+pub(super) const QUICK: Duration = Duration::from_secs(30);
+
+/// How long one side waits for the other one while that asks a person or a server.
+pub(super) const SLOW: Duration = Duration::from_secs(180);
+
+/// Words of a new code: 32 bits. Whoever guesses it gets an account, so there are more than for a file.
+const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(3);

@@ -1,0 +1,50 @@
+//! Requests about the devices of an account. (docs/chat-service.md "Linking a device")
+
+use hyper::Method;
+use wormhole_chat::DeviceId;
+
+use super::json::{self, Attributes, LinkedJson, ListedDevice};
+use super::{Service, read};
+use crate::chat::RequestError;
+
+impl Service {
+    /// A code with which another device can be linked to our account. Only the first device gets one.
+    pub(crate) async fn provisioning_code(&self) -> Result<String, RequestError> {
+        let path = "/v1/devices/provisioning/code";
+        let code: json::DeviceCode = read(&self.ask(Method::GET, path, None).await?)?;
+        // It becomes a part of a path.
+        let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_right =
+            !code.verification_code.is_empty() && code.verification_code.bytes().all(is_code);
+        is_right.then_some(code.verification_code).ok_or(RequestError::NotAService)
+    }
+
+    /// Links this device to an account. Can be repeated: the server answers the same request in the same way.
+    pub(crate) async fn link_device(
+        &self,
+        code: &str,
+        attributes: &Attributes,
+    ) -> Result<LinkedJson, RequestError> {
+        let path = format!("/v1/devices/{code}");
+        read(&self.ask(Method::PUT, &path, Some(json::write(attributes)?)).await?)
+    }
+
+    /// The devices of our account.
+    pub(crate) async fn devices(&self) -> Result<Vec<ListedDevice>, RequestError> {
+        let devices: json::Devices = read(&self.ask(Method::GET, "/v1/devices", None).await?)?;
+        Ok(devices.devices)
+    }
+
+    /// Removes a device of our account.
+    pub(crate) async fn remove_device(&self, device: DeviceId) -> Result<(), RequestError> {
+        let path = format!("/v1/devices/{}", device.number());
+        read(&self.ask(Method::DELETE, &path, None).await?).map(|_: json::Accepted| ())
+    }
+
+    /// Sets the encrypted name of this device, in base64.
+    pub(crate) async fn name_device(&self, name: &str) -> Result<(), RequestError> {
+        let body = json::write(&json::DeviceName { device_name: name })?;
+        let answer = self.ask(Method::PUT, "/v1/accounts/name", Some(body)).await?;
+        read(&answer).map(|_: json::Accepted| ())
+    }
+}

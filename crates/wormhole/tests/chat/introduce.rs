@@ -1,0 +1,117 @@
+//! Two people become contacts with a code.
+
+use wormhole::chat::{Client, IntroduceError, Introduced, Introducing};
+use wormhole::code;
+
+use crate::mailbox::Mailbox;
+use crate::world::{World, next_message, say, soon};
+
+/// Introductions of two clients under one code.
+async fn meet(mailbox: &Mailbox, one: &Client, other: &Client) -> (Introducing, Introducing) {
+    let one = one.introduce(None, &mailbox.meeting()).unwrap();
+    let code = soon(one.code()).await.unwrap();
+    (one, other.introduce(Some(code), &mailbox.meeting()).unwrap())
+}
+
+async fn introduce(
+    mailbox: &Mailbox,
+    one: &Client,
+    other: &Client,
+) -> (Result<Introduced, IntroduceError>, Result<Introduced, IntroduceError>) {
+    let (one, other) = meet(mailbox, one, other).await;
+    let name = |name: &str| Some(name.to_owned());
+    soon(async { tokio::join!(one.complete(name("Alice")), other.complete(name("Bob"))) }).await
+}
+
+#[tokio::test]
+async fn both_become_contacts_whose_safety_number_is_verified() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550831", 0).await;
+    let bob = world.register("+14155550832", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let (at_alice, at_bob) = introduce(&mailbox, &a, &b).await;
+    let (at_alice, at_bob) = (at_alice.unwrap(), at_bob.unwrap());
+    assert!(at_alice.is_mutual && at_bob.is_mutual);
+    assert_eq!((at_alice.name.as_deref(), at_bob.name.as_deref()), (Some("Bob"), Some("Alice")));
+    let known = &at_alice.contact;
+    assert_eq!(known.account, b.me().address.account);
+    assert_eq!(known.number.as_deref(), Some("+14155550832"));
+    assert!(known.is_in_app, "the server has confirmed the number");
+    let digits = async |client: &Client, of: &Client| {
+        let number = client.safety_number(of.me().address.account).await.unwrap();
+        assert!(number.is_verified && !number.is_new);
+        number.digits
+    };
+    assert_eq!(digits(&a, &b).await, digits(&b, &a).await);
+    // It survives a restart, and the first message goes to this person.
+    a.close().await.unwrap();
+    let a = alice.open().await;
+    assert_eq!(digits(&a, &b).await, digits(&b, &a).await);
+    say(&a, &bob.destination(), "hello").await;
+    let message = next_message(&mut b.messages()).await;
+    assert!(message.text.as_deref() == Some("hello") && !message.identity_changed);
+}
+
+#[tokio::test]
+async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550833", 0).await;
+    let bob = world.register("+14155550834", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    say(&a, &bob.destination(), "to the first phone").await;
+    let before = a.safety_number(b.me().address.account).await.unwrap().digits;
+    b.close().await.unwrap();
+    let new = world.register("+14155550834", 1).await;
+    let n = new.open().await;
+    assert_eq!(n.me().address.account, bob.registration().account.unwrap().account);
+    let (at_alice, _) = introduce(&mailbox, &a, &n).await;
+    assert!(at_alice.is_ok(), "{at_alice:?}");
+    let after = a.safety_number(n.me().address.account).await.unwrap();
+    assert!(after.is_verified && !after.is_new && after.digits != before);
+    say(&a, &bob.destination(), "to the new phone").await;
+    assert_eq!(next_message(&mut n.messages()).await.text.as_deref(), Some("to the new phone"));
+}
+
+#[tokio::test]
+async fn people_at_other_servers_and_the_own_account_are_refused_on_both_sides() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let elsewhere = World::new().await;
+    let alice = world.register("+14155550835", 0).await;
+    let carol = elsewhere.register("+14155550836", 0).await;
+    let laptop = mailbox.link(&alice, "laptop").await;
+    let (a, c, l) = (alice.open().await, carol.open().await, laptop.open().await);
+    let (at_alice, at_carol) = introduce(&mailbox, &a, &c).await;
+    for result in [at_alice, at_carol] {
+        assert!(matches!(result, Err(IntroduceError::OtherServer(_))), "{result:?}");
+    }
+    assert!(a.safety_number(c.me().address.account).await.is_err());
+    let (one, other) = introduce(&mailbox, &a, &l).await;
+    assert_eq!(
+        (one.err(), other.err()),
+        (Some(IntroduceError::OwnAccount), Some(IntroduceError::OwnAccount))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_code_and_a_cancelled_introduction_add_nobody() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550837", 0).await;
+    let bob = world.register("+14155550838", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let one = a.introduce(None, &mailbox.meeting()).unwrap();
+    let code = soon(one.code()).await.unwrap();
+    let wrong = format!("{}-wrong-words", code.nameplate()).parse().unwrap();
+    let other = b.introduce(Some(wrong), &mailbox.meeting()).unwrap();
+    let results = soon(async { tokio::join!(one.complete(None), other.complete(None)) }).await;
+    for result in [results.0, results.1] {
+        assert_eq!(result, Err(IntroduceError::Code(code::Error::WrongCode)));
+    }
+    let (one, other) = meet(&mailbox, &a, &b).await;
+    let cancel = async {
+        other.met().await.unwrap();
+        other.cancel().await;
+    };
+    let (result, ()) = soon(async { tokio::join!(one.complete(None), cancel) }).await;
+    assert_eq!(result, Err(IntroduceError::PeerRefused));
+    assert!(a.contacts().await.unwrap().is_empty());
+}

@@ -1,0 +1,188 @@
+//! A new device is linked to an account with a code.
+
+use std::time::Duration;
+
+use wormhole::chat::{AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError};
+use wormhole::code;
+
+use crate::kills::{killed, runtime};
+use crate::mailbox::{Mailbox, digits};
+use crate::proxy::Proxy;
+use crate::world::{Folder, Person, World, next_message, register, say, soon};
+
+fn device(number: u32) -> DeviceId {
+    DeviceId::new(number).unwrap()
+}
+
+/// Somebody without an account.
+fn nobody(number: &str) -> Person {
+    Person { folder: Folder::new(), number: number.to_owned() }
+}
+
+#[tokio::test]
+async fn both_devices_of_an_account_receive_and_send_as_the_same_person() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550801", 0).await;
+    let bob = world.register("+14155550802", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    say(&a, &bob.destination(), "from the phone").await;
+    assert_eq!(next_message(&mut b.messages()).await.device, device(1));
+    a.close().await.unwrap();
+    let laptop = mailbox.link(&alice, "laptop").await;
+
+    let (a, l) = (alice.open().await, laptop.open().await);
+    assert_eq!(a.me().address.account, l.me().address.account);
+    assert_eq!((l.me().address.device, &l.me().number), (device(2), &a.me().number));
+    let mut at_bob = b.messages();
+    let first = next_message(&mut at_bob).await;
+    b.done(first.id).await.unwrap();
+    say(&b, &alice.destination(), "to both").await;
+    for client in [&a, &l] {
+        let message = next_message(&mut client.messages()).await;
+        assert_eq!(message.text.as_deref(), Some("to both"));
+    }
+    say(&l, &bob.destination(), "from the laptop").await;
+    let message = next_message(&mut at_bob).await;
+    assert_eq!((message.device, message.from.account), (device(2), a.me().address.account));
+    assert!(!message.identity_changed, "all devices have the key of the account");
+    assert_eq!(digits(&a, b.me()).await, digits(&l, b.me()).await);
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_linked_says_why_before_the_code_is_used() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550803", 0).await;
+    let code = || "4-purple-sausages-are-tasty".parse().unwrap();
+    let meeting = mailbox.meeting();
+    let accepted = nobody("+14155550804").account().accept_link(code(), &meeting).await;
+    assert_eq!(accepted.err(), Some(LinkError::Open(OpenError::NotRegistered)));
+    let linked = alice.account().link(mailbox.options("phone")).await;
+    assert_eq!(linked.err(), Some(LinkError::AlreadyRegistered));
+    for number in 2..=6 {
+        let linked = mailbox.link(&alice, "another").await;
+        assert_eq!(linked.registration().account.unwrap().device, device(number));
+        if number == 2 {
+            let accepted = linked.account().accept_link(code(), &meeting).await;
+            assert_eq!(accepted.err(), Some(LinkError::NotFirstDevice));
+        }
+    }
+    let accepted = alice.account().accept_link(code(), &meeting).await;
+    assert_eq!(accepted.err(), Some(LinkError::TooManyDevices));
+}
+
+#[tokio::test]
+async fn a_wrong_code_links_nothing() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550805", 0).await;
+    let laptop = nobody("");
+    let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
+    let code = soon(linking.code()).await.unwrap();
+    let wrong = format!("{}-wrong-words", code.nameplate()).parse().unwrap();
+    let acceptance = alice.account().accept_link(wrong, &mailbox.meeting()).await.unwrap();
+    let (accepted, linked) =
+        soon(async { tokio::join!(acceptance.request(), linking.complete()) }).await;
+    let expected = LinkError::Code(code::Error::WrongCode);
+    assert_eq!((accepted.err(), linked.err()), (Some(expected.clone()), Some(expected)));
+    drop((linking, acceptance));
+    assert_eq!(laptop.account().state().await, Ok(AccountState::New));
+    assert_eq!(alice.account().devices().await.unwrap().len(), 1);
+    assert!(mailbox.try_link(&alice, &laptop, "laptop").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550806", 0).await;
+    let laptop = nobody("");
+    let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
+    let code = soon(linking.code()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let accept = async {
+        assert_eq!(acceptance.request().await.unwrap().name.as_deref(), Some("laptop"));
+        acceptance.cancel().await;
+    };
+    let ((), linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
+    assert_eq!(linked.err(), Some(LinkError::PeerRefused(LinkRefusal::Cancelled)));
+    drop(linking);
+
+    let mut options = mailbox.options("laptop");
+    options.server = Some("https://chat.example.org".parse().unwrap());
+    let linking = laptop.account().link(options).await.unwrap();
+    let code = soon(linking.code()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
+    let (accepted, linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
+    assert_eq!(accepted.err(), Some(LinkError::PeerRefused(LinkRefusal::OtherServer)));
+    assert!(matches!(linked, Err(LinkError::OtherServer { .. })), "{linked:?}");
+    assert_eq!(alice.account().devices().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_was_stopped_when_the_server_had_accepted_it_completes_the_link() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let proxy = Proxy::start(world.address).await;
+    let alice = register("+14155550807", &world.server_at(proxy.address, 0)).await;
+    let laptop = nobody("");
+    proxy.lose_answer_to("PUT /v1/devices/");
+    let linked = mailbox.try_link(&alice, &laptop, "laptop").await;
+    assert!(matches!(linked, Err(LinkError::Request(RequestError::Link(_)))), "{linked:?}");
+    assert_eq!(laptop.account().state().await, Ok(AccountState::New));
+    let unreachable = laptop.account().finish_link().await;
+    assert!(matches!(unreachable, Err(LinkError::Request(_))), "{unreachable:?}");
+
+    proxy.open();
+    let me = laptop.account().finish_link().await.unwrap().unwrap();
+    assert_eq!(me.address.device, device(2));
+    let devices = alice.account().devices().await.unwrap();
+    assert_eq!(devices[1].name.as_deref(), Some("laptop"));
+    assert_eq!(laptop.account().finish_link().await, Ok(None));
+    assert!(matches!(laptop.account().state().await, Ok(AccountState::Registered(_))));
+    assert_eq!(devices.len(), 2);
+}
+
+#[tokio::test]
+async fn a_link_that_the_server_never_saw_is_forgotten() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let proxy = Proxy::start(world.address).await;
+    let alice = register("+14155550808", &world.server_at(proxy.address, 0)).await;
+    let laptop = nobody("");
+    proxy.lose_answer_to("PUT /v1/devices/");
+    assert!(mailbox.try_link(&alice, &laptop, "laptop").await.is_err());
+    proxy.open();
+    alice.account().remove_device(device(2)).await.unwrap();
+    assert_eq!(laptop.account().finish_link().await, Ok(None));
+    assert_eq!(
+        mailbox.try_link(&alice, &laptop, "laptop").await.unwrap().address.device,
+        device(2)
+    );
+}
+
+#[test]
+fn whoever_is_killed_at_any_moment_no_device_is_half_linked() {
+    let servers = runtime();
+    let (world, mailbox) = servers.block_on(async { (World::new().await, Mailbox::start().await) });
+    for round in 0..4 {
+        let alice = servers.block_on(world.register(&format!("+1415555085{round}"), 0));
+        let laptop = nobody("");
+        for _ in 0..4 {
+            let life = runtime();
+            let link = async { drop(mailbox.try_link(&alice, &laptop, "laptop").await) };
+            life.block_on(killed(link, 300));
+            life.shutdown_timeout(Duration::from_secs(10));
+        }
+        servers.block_on(async {
+            // The next command first completes what was interrupted.
+            let finished = laptop.account().finish_link().await;
+            match finished {
+                Ok(Some(_)) | Err(LinkError::AlreadyRegistered) => {}
+                Ok(None) => match mailbox.try_link(&alice, &laptop, "laptop").await {
+                    Ok(_) | Err(LinkError::AlreadyRegistered) => {}
+                    Err(error) => panic!("{error}"),
+                },
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(laptop.open().await.me().address.device, device(2));
+            assert_eq!(alice.account().devices().await.unwrap().len(), 2);
+        });
+    }
+}
