@@ -75,8 +75,11 @@ pub(crate) fn hide_unused_options(mut command: clap::Command) -> clap::Command {
     command.build();
     command.mut_subcommands(|command| match command.get_name() {
         "completions" | "man" => hide(command, &[SERVERS, &["config", "dump_timing"]].concat()),
-        "chat" => hide(command, SERVERS)
-            .mut_subcommands(|command| hide(command, &[SERVERS, &["dump_timing"]].concat())),
+        "chat" => hide(command, SERVERS).mut_subcommands(|command| match command.get_name() {
+            // They meet the other side at the mailbox server.
+            "add" | "link" => hide(command, CHAT_CODES).mut_subcommands(|it| hide(it, CHAT_CODES)),
+            _ => hide(command, &[SERVERS, &["dump_timing"]].concat()),
+        }),
         "whisper" => hide(command, SERVERS).mut_subcommands(|command| match command.get_name() {
             "keygen" | "keys" => hide(command, &[SERVERS, &["dump_timing"]].concat()),
             _ => hide(command, SERVERS),
@@ -164,6 +167,9 @@ pub(crate) struct DoctorArgs {
 
 /// The options about Magic-Wormhole servers.
 const SERVERS: &[&str] = &["appid", "relay_url", "transit_helper"];
+
+/// The global options that the commands of `chat` with a code ignore.
+const CHAT_CODES: &[&str] = &["appid", "transit_helper", "dump_timing"];
 
 /// Heading in the help of the global options.
 const GLOBAL: &str = "Global options";

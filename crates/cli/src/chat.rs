@@ -8,9 +8,14 @@ use crate::args::chat::ChatCommand;
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::request::Servers;
 
+mod add;
 mod contacts;
+mod devices;
 mod explain;
+mod link;
+mod meeting;
 mod outbox;
 mod people;
 mod profile;
@@ -29,12 +34,16 @@ mod who;
 /// The command failed.
 pub(crate) async fn run(
     command: ChatCommand,
+    servers: &Servers,
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
     match command {
+        ChatCommand::Add(args) => add::run(args, servers, config, console).await,
         ChatCommand::Config(args) => settings::run(args, console).await,
         ChatCommand::Contacts(args) => contacts::run(args, config, console).await,
+        ChatCommand::Devices(args) => devices::run(args, config, console).await,
+        ChatCommand::Link(args) => link::run(args, servers, config, console).await,
         ChatCommand::Outbox(args) => outbox::run(args, config, console).await,
         ChatCommand::Receive(args) => {
             receive::run(args, config, console).await.map_err(Failure::expect_interrupt)

@@ -172,7 +172,10 @@ async fn run_chat(
     config: &Config,
     timing: Timing,
 ) -> Result<()> {
+    let meets = matches!(command, ChatCommand::Add(_) | ChatCommand::Link(_));
+    // Other commands use no mailbox server.
+    let servers = if meets { Servers::new(global, config)? } else { Servers::default() };
     let mut console = Console::new(global.json, timing, &Shown::default())?;
-    chat::run(command, config, &mut console).await?;
+    chat::run(command, &servers, config, &mut console).await?;
     console.finish()
 }

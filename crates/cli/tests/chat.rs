@@ -11,10 +11,14 @@ mod world;
 
 #[path = "chat/commands.rs"]
 mod commands;
+#[path = "chat/devices.rs"]
+mod devices;
 #[path = "chat/files.rs"]
 mod files;
 #[path = "chat/identity.rs"]
 mod identity;
+#[path = "chat/introduce.rs"]
+mod introduce;
 #[cfg(all(feature = "keyring", target_os = "linux"))]
 #[path = "chat/keyring.rs"]
 mod keyring;

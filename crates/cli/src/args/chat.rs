@@ -6,6 +6,12 @@ use clap::{Subcommand, ValueEnum};
 
 use super::TorArgs;
 
+mod devices;
+
+pub(crate) use devices::{
+    AcceptLinkArgs, AddArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
+};
+
 /// Options of `chat`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -21,6 +27,10 @@ pub(crate) enum ChatCommand {
     Register(RegisterArgs),
     /// Complete the registration with the code
     Verify(VerifyArgs),
+    /// Make this computer another device of your account, with a code
+    Link(LinkArgs),
+    /// Add a person with a code: both become contacts with a verified safety number
+    Add(AddArgs),
     /// Send a text and files
     Send(SendArgs),
     /// Show the messages that have arrived
@@ -31,6 +41,8 @@ pub(crate) enum ChatCommand {
     Safety(SafetyArgs),
     /// Send the messages that wait, list them with the reason, or cancel one
     Outbox(OutboxArgs),
+    /// List the devices of your account, name this one, or remove one
+    Devices(DevicesArgs),
     /// Show your account, or change what protects it on this computer
     Config(ConfigArgs),
 }

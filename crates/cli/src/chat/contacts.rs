@@ -52,7 +52,7 @@ async fn rename(
     name: &str,
     console: &mut Console,
 ) -> Result<Contact> {
-    check_name(&contact, name, client, console).await?;
+    check_name(contact.account, name, client, console).await?;
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let named = client.name_contact(contact.account, name.clone());
     let named = console.unless_interrupted(named).await?;
@@ -64,8 +64,8 @@ async fn rename(
 ///
 /// # Errors
 /// It looks like a number or an account id, or another person has it.
-async fn check_name(
-    contact: &Contact,
+pub(super) async fn check_name(
+    account: AccountId,
     name: &str,
     client: &Client,
     console: &mut Console,
@@ -76,7 +76,7 @@ async fn check_name(
         return Err(Failure::usage(why).into());
     }
     let people = People::new(client, console).await?;
-    let is_same = |it: &&Contact| it.name.as_deref() == Some(name) && it.account != contact.account;
+    let is_same = |it: &&Contact| it.name.as_deref() == Some(name) && it.account != account;
     match people.others().find(is_same) {
         Some(other) => {
             let why = format!("--name: you have given the name '{shown}' to {}", other.account);

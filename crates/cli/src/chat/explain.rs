@@ -1,5 +1,7 @@
 //! Explains errors of `chat`: what happened, and what to do.
 
+mod devices;
+
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use crate::failure::Failure;
 use crate::printable;
 use crate::request::free_space;
 use crate::shell::quote;
+pub(super) use devices::{device, introduce, link};
 
 /// A command that the user can type, for the same account.
 pub(super) fn command(command: &str, args: &AccountArgs) -> String {

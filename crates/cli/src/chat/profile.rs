@@ -1,6 +1,7 @@
 //! The account on this computer: where its store is, and what opens it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
@@ -160,6 +161,10 @@ pub(super) async fn start(
 /// # Errors
 /// Those of the command.
 pub(super) async fn finish(client: Client, done: Result<()>) -> Result<()> {
+    if done.is_ok() {
+        // What is left is sent by the next command.
+        let _left = tokio::time::timeout(SYNC, client.synced()).await;
+    }
     refusal::record_refusal(&client, done.is_err()).await;
     let _account = client.close().await;
     done
@@ -206,6 +211,9 @@ pub(super) async fn new_passphrase(
         Err(Failure::usage("the passphrases differ: nothing has changed").into())
     }
 }
+
+/// How long a command waits until the user's other devices have what it has sent.
+const SYNC: Duration = Duration::from_secs(5);
 
 fn passphrase(args: &AccountArgs) -> PasswordSource<'_> {
     PasswordSource {

@@ -188,7 +188,9 @@ impl Receiver<'_> {
             Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
                 self.waiting.show_failed(console).await
             }
-            Event::IdentityChanged { .. } => self.other(event, console).await,
+            Event::ForeignDevice | Event::IdentityChanged { .. } => {
+                self.other(event, console).await
+            }
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
                 console.screen.show(&format!(
@@ -268,6 +270,7 @@ impl Receiver<'_> {
             Event::NotRead { from, .. } => from.map(|address| address.account),
             Event::Connected
             | Event::Disconnected(_)
+            | Event::ForeignDevice
             | Event::KeysRefused(_)
             | Event::Message(_)
             | Event::Missed(_)
@@ -305,7 +308,7 @@ impl Receiver<'_> {
 
     fn show_text(&mut self, message: &ReceivedMessage, console: &Console) -> Result<()> {
         (self.has_shown, self.headed) = (true, Some(message.id));
-        self.people.insert(message.from.clone());
+        self.people.insert(message.sent_to.as_ref().unwrap_or(&message.from).clone());
         show::message(message, &self.people, console)?;
         if message.identity_changed {
             let label = self.people.label(&message.from);

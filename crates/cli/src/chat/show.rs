@@ -77,18 +77,27 @@ impl FileResult<'_> {
 /// # Errors
 /// Standard output cannot be written.
 pub(super) fn message(message: &ReceivedMessage, people: &People, console: &Console) -> Result<()> {
-    console.report(&json!({
-        "event": "chat-message",
-        "id": message.id.0,
-        "from": people::json(&message.from),
-        "timestamp": message.timestamp.0,
-        "text": message.text,
-        "files": message.files.iter().map(described).collect::<Vec<_>>(),
-        "identity_changed": message.identity_changed,
-    }))?;
+    console.report(&described_message(message))?;
     let text = safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { String::new() } else { format!(" {text}") };
     console.print(&format!("{}:{text}\n{}", heading(message, people), file_lines(&message.files)))
+}
+
+/// A message as JSON: a received one, or one that another device of the user has sent.
+fn described_message(message: &ReceivedMessage) -> Value {
+    let files = message.files.iter().map(described).collect::<Vec<_>>();
+    match &message.sent_to {
+        None => json!({
+            "event": "chat-message", "id": message.id.0, "from": people::json(&message.from),
+            "timestamp": message.timestamp.0, "text": message.text, "files": files,
+            "identity_changed": message.identity_changed,
+        }),
+        Some(to) => json!({
+            "event": "chat-sent-elsewhere", "id": message.id.0, "to": people::json(to),
+            "device": message.device.number(), "timestamp": message.timestamp.0,
+            "text": message.text, "files": files,
+        }),
+    }
 }
 
 /// Prints to which earlier message the files belong that are saved now.
@@ -101,7 +110,11 @@ pub(super) fn earlier(message: &ReceivedMessage, people: &People, console: &Cons
 
 /// When a message was sent, and by whom.
 fn heading(message: &ReceivedMessage, people: &People) -> String {
-    format!("{}  {}", units::time(message.timestamp.0 / 1000), people.label(&message.from))
+    let who = match &message.sent_to {
+        Some(to) => format!("you to {}", people.label(to)),
+        None => people.label(&message.from),
+    };
+    format!("{}  {who}", units::time(message.timestamp.0 / 1000))
 }
 
 /// One line for each file, but not for a thousand of them.
@@ -153,6 +166,14 @@ pub(super) fn event(
             console.report(&json!({"event": "chat-identity-changed", "who": who}))?;
             let (label, argument) = (people.label_of(*account), people.argument_of(*account));
             console.screen.show(&explain::changed_recipient(&label, &argument, args));
+        }
+        Event::ForeignDevice => {
+            console.report(&json!({"event": "chat-foreign-device"}))?;
+            console.screen.show(&format!(
+                "The server names a device of your account that does not have your key. Nothing is sent to it, and your other \
+                 devices do not get copies of what you send. {} lists your devices",
+                explain::command("devices", args)
+            ));
         }
         Event::NotRead { .. } => unreadable(event, people, console)?,
         // `receive.rs` handles these.

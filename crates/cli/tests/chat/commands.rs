@@ -217,7 +217,7 @@ fn the_account_shows_whether_the_server_has_refused_it() {
     let config = alice.run(&["config"]);
     assert!(config.out().contains("\nrefused     since 20"), "{config}");
     let why =
-        " UTC: the server does not accept this account any more: it was deleted, or its number";
+        " UTC: the server does not accept this account any more: it was deleted, its number was";
     assert!(config.out().contains(why), "{config}");
     assert!(config.stderr.contains("use it there"), "{config}");
     let shown = alice.run(&["config", "--json"]).events().remove(0);

@@ -50,6 +50,14 @@ impl Service {
         Self { folder, server: Some(server), url, codes: Mutex::default() }
     }
 
+    /// Starts a mailbox server, where two sides meet with a code. Returns its address.
+    pub(crate) fn mailbox(&self) -> (Running, String) {
+        let arguments = ["mailbox", "--listen", "127.0.0.1:0", "--db", "mailbox.sqlite"];
+        let mailbox = Running::start(server_command(&self.folder, &arguments));
+        let url = mailbox.wait_for("listening on ");
+        (mailbox, url)
+    }
+
     /// Kills the server.
     pub(crate) fn stop(&mut self) {
         self.server = None;

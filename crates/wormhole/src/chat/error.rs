@@ -21,9 +21,10 @@ pub enum RequestError {
         "the server does not accept the app's name and token: ask its operator for a new token"
     )]
     AppRefused,
-    /// The account does not exist any more, or its number was registered again elsewhere.
+    /// The account does not exist any more, its number was registered again elsewhere, or this device was removed from it.
     #[error(
-        "the server does not accept this account any more: it was deleted, or its number was registered again"
+        "the server does not accept this account any more: it was deleted, its number was registered again, or this device \
+         was removed"
     )]
     CredentialsRefused,
     /// The app of sender and recipient delivers messages between its own users itself.

@@ -1,0 +1,123 @@
+//! Options of `chat link`, `chat devices` and `chat add`.
+
+use clap::Subcommand;
+
+use super::ClientArgs;
+
+/// Options of `chat link`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    override_usage = "wormhole chat link [OPTIONS]\n       wormhole chat link accept [OPTIONS] <CODE>",
+    after_help = LINK_HELP
+)]
+pub(crate) struct LinkArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LinkCommand>,
+    #[command(flatten)]
+    pub(crate) new: NewDeviceArgs,
+}
+
+/// The commands of `chat link`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkCommand {
+    /// Link the device that shows this code to your account
+    Accept(AcceptLinkArgs),
+}
+
+/// Options of `chat link` on the new device.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewDeviceArgs {
+    /// Name of this device in the list of your devices, such as laptop; only your devices can read it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Refuse an account at another messaging server than this one
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Number of words in the code
+    #[arg(short, long, value_name = "NUMWORDS", value_parser = crate::args::words)]
+    pub(crate) code_length: Option<u8>,
+    /// Protect the account with a passphrase, and ask for it
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) ask_passphrase: bool,
+    /// Protect the account with a key in the keyring of the desktop
+    #[arg(long, conflicts_with_all = ["ask_passphrase", "passphrase_file"])]
+    pub(crate) keyring: bool,
+    /// Connect to another computer even without TLS: others can then read your password and who writes to whom
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Options of `chat link accept`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat link accept [OPTIONS] <CODE>")]
+pub(crate) struct AcceptLinkArgs {
+    /// The code that the new device shows
+    #[arg(value_name = "CODE")]
+    pub(crate) code: String,
+    /// Link the device without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Options of `chat add`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat add [OPTIONS] [CODE]", after_help = ADD_HELP)]
+pub(crate) struct AddArgs {
+    /// The code that the other person has got; without it, the command shows a new one
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// Your own name for this person, which you can then use as WHO
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How you want to be called; the other person can choose another name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) my_name: Option<String>,
+    /// Number of words in a new code
+    #[arg(
+        short, long, value_name = "NUMWORDS", value_parser = crate::args::words, conflicts_with = "code"
+    )]
+    pub(crate) code_length: Option<u8>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Options of `chat devices`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat devices [OPTIONS]",
+    after_help = "\
+ID is the number before each device. `wormhole chat link` adds a device. A removed device cannot
+read what is sent from then on. It keeps what it has received."
+)]
+pub(crate) struct DevicesArgs {
+    /// Remove the device with this ID from your account
+    #[arg(long, value_name = "ID", conflicts_with = "name")]
+    pub(crate) remove: Option<u32>,
+    /// Name this device; an empty name removes it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+const ADD_HELP: &str = "\
+Both people use the same code, such as in a call. Each gets the other's account and identity key, so
+the safety number is verified without a comparison:
+
+  wormhole chat add                         shows a code
+  wormhole chat add CODE                    the other person";
+
+const LINK_HELP: &str = "\
+The new device shows a code. Type it on the first device of your account, the one on which you have
+registered the number:
+
+  wormhole chat link                        on the new device; shows a code
+  wormhole chat link accept CODE            on the first device
+
+Both devices then send and receive messages as the same account, and the new device shows what you
+send from the other one. It does not get earlier messages. An account has at most six devices.";

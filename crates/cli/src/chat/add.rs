@@ -1,0 +1,132 @@
+//! `chat add`: two people become contacts with a code, and the safety number is verified.
+
+use anyhow::Result;
+use serde_json::json;
+use wormhole::chat::{Client, IntroduceError, Introduced, Introducing};
+use wormhole::code::Code;
+
+use super::meeting::{self, Place};
+use super::people::{self, People};
+use super::{contacts, explain, profile};
+use crate::args::chat::AddArgs;
+use crate::config::Config;
+use crate::console::Console;
+use crate::printable;
+use crate::request::Servers;
+
+/// Adds a person.
+///
+/// # Errors
+/// The person is not a verified contact.
+pub(super) async fn run(
+    args: AddArgs,
+    servers: &Servers,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    let (place, code) = match &args.code {
+        None => (Place::new(servers, args.code_length, config)?, None),
+        Some(typed) => {
+            let (place, code) = Place::of_code(typed, servers, console).await?;
+            (place, Some(code))
+        }
+    };
+    let client = profile::client(&args.client, config, console).await?;
+    let done = introduce(&client, &args, code, &place, servers, console).await;
+    profile::finish(client, done).await
+}
+
+async fn introduce(
+    client: &Client,
+    args: &AddArgs,
+    code: Option<Code>,
+    place: &Place,
+    servers: &Servers,
+    console: &mut Console,
+) -> Result<()> {
+    place.report(console)?;
+    let is_new = code.is_none();
+    let introducing = client.introduce(code, &place.meeting);
+    let introducing = introducing.map_err(|error| explain::introduce(&error, place))?;
+    let introduced = match exchange(&introducing, args, is_new, servers, console).await {
+        Ok(introduced) => introduced.map_err(|error| explain::introduce(&error, place).into()),
+        Err(error) => Err(error),
+    };
+    match introduced {
+        Ok(introduced) => {
+            introducing.close().await;
+            name(client, args, introduced, console).await
+        }
+        Err(error) => {
+            introducing.cancel().await;
+            Err(error)
+        }
+    }
+}
+
+async fn exchange(
+    introducing: &Introducing,
+    args: &AddArgs,
+    is_new: bool,
+    servers: &Servers,
+    console: &mut Console,
+) -> Result<Result<Introduced, IntroduceError>> {
+    if is_new {
+        let code = match console.unless_interrupted(introducing.code()).await? {
+            Ok(code) => code,
+            Err(error) => return Ok(Err(error)),
+        };
+        let place = "On the computer of the other person";
+        meeting::show_code(&code, &["chat", "add"], servers, place, console)?;
+    }
+    let waiting = "Waiting for the other person...";
+    if let Err(error) = console.notice_if_slow(waiting, introducing.met()).await? {
+        return Ok(Err(error));
+    }
+    console.unless_interrupted(introducing.complete(args.my_name.clone())).await
+}
+
+/// Names the new contact, and shows it.
+async fn name(
+    client: &Client,
+    args: &AddArgs,
+    introduced: Introduced,
+    console: &mut Console,
+) -> Result<()> {
+    let Introduced { mut contact, name: suggested, is_mutual, .. } = introduced;
+    let account = contact.account;
+    let wanted = match &args.name {
+        Some(name) => {
+            contacts::check_name(account, name, client, console).await?;
+            Some(name.clone())
+        }
+        None if contact.name.is_some() => None,
+        None => {
+            let suggested = suggested.filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
+            let is_free = match &suggested {
+                Some(name) => contacts::check_name(account, name, client, console).await.is_ok(),
+                None => false,
+            };
+            suggested.filter(|_| is_free)
+        }
+    };
+    if let Some(name) = wanted {
+        let named = client.name_contact(account, Some(name.clone()));
+        let named = console.unless_interrupted(named).await?;
+        named.map_err(|error| explain::ended(&error))?;
+        contact.name = Some(name);
+    }
+    let people = People::new(client, console).await?;
+    console.report(&json!({
+        "event": "chat-introduced", "who": people::json(&contact), "mutual": is_mutual,
+    }))?;
+    let label = people.label(&contact);
+    console.screen.show(&format!("{label} is a contact now, and the safety number is verified."));
+    if !is_mutual {
+        console.screen.show("The other side has not confirmed that: ask the person.");
+    }
+    console.print(&format!("{}  {}\n", account, printable::line(&people::argument(&contact))))
+}
+
+/// Longest name, in bytes, that another person can suggest.
+const MAX_NAME: usize = 64;

@@ -1,0 +1,196 @@
+//! `chat link` and `chat link accept`: this computer becomes another device of an account.
+
+use anyhow::Result;
+use serde_json::json;
+use wormhole::chat::{
+    Acceptance, Account, LinkError, LinkOptions, LinkRequest, Linking, Me, ServerUrl,
+};
+
+use super::meeting::{self, Place};
+use super::{explain, profile};
+use crate::args::chat::{AcceptLinkArgs, LinkArgs, LinkCommand, NewDeviceArgs, ProtectWith};
+use crate::ask::Ask as _;
+use crate::config::Config;
+use crate::console::{Console, Question};
+use crate::failure::Failure;
+use crate::printable;
+use crate::request::Servers;
+
+/// Links a device.
+///
+/// # Errors
+/// It is not linked.
+pub(super) async fn run(
+    args: LinkArgs,
+    servers: &Servers,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    match args.command {
+        Some(LinkCommand::Accept(args)) => accept(args, servers, config, console).await,
+        None => new_device(args.new, servers, config, console).await,
+    }
+}
+
+async fn new_device(
+    args: NewDeviceArgs,
+    servers: &Servers,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    let place = Place::new(servers, args.code_length, config)?;
+    let options = options(&args, &place)?;
+    let protect = match (args.keyring, args.ask_passphrase) {
+        (true, _) => Some(ProtectWith::Keyring),
+        (false, true) => Some(ProtectWith::Passphrase),
+        (false, false) => None,
+    };
+    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let store = profile::open_or_create(&args.client.account, protect, console).await?;
+    let account = profile::account(store, &args.client.tor, config, console).await?;
+    let finished = console.unless_interrupted(account.finish_link()).await?;
+    if let Some(me) = finished.map_err(|error| explain(&error))? {
+        console.screen.show("The link that was interrupted before is complete now.");
+        return show_linked(&me, console);
+    }
+    place.report(console)?;
+    let linking = account.link(options).await.map_err(|error| explain(&error))?;
+    let linked = match wait(&linking, servers, console).await {
+        Ok(linked) => linked.map_err(|error| explain(&error).into()),
+        Err(error) => Err(error),
+    };
+    match linked {
+        Ok(me) => {
+            linking.close().await;
+            show_linked(&me, console)
+        }
+        Err(error) => {
+            linking.cancel().await;
+            Err(error)
+        }
+    }
+}
+
+fn options(args: &NewDeviceArgs, place: &Place) -> Result<LinkOptions> {
+    let mut options = LinkOptions::default();
+    options.meeting = place.meeting.clone();
+    options.name.clone_from(&args.name);
+    options.allow_plain_http = args.allow_plain;
+    if let Some(server) = &args.server {
+        let url: ServerUrl = server.parse().map_err(|error| {
+            Failure::usage(format!("--server '{}': {error}", printable::line(server)))
+        })?;
+        options.server = Some(url);
+    }
+    Ok(options)
+}
+
+/// Shows the code, and waits until this device is linked.
+async fn wait(
+    linking: &Linking,
+    servers: &Servers,
+    console: &mut Console,
+) -> Result<Result<Me, LinkError>> {
+    let code = match console.unless_interrupted(linking.code()).await? {
+        Ok(code) => code,
+        Err(error) => return Ok(Err(error)),
+    };
+    let place = "On the first device of your account";
+    meeting::show_code(&code, &["chat", "link", "accept"], servers, place, console)?;
+    console.screen.show("Waiting for that device...");
+    if let Err(error) = console.unless_interrupted(linking.met()).await? {
+        return Ok(Err(error));
+    }
+    console.unless_interrupted(linking.complete()).await
+}
+
+fn show_linked(me: &Me, console: &Console) -> Result<()> {
+    let (account, device) = (me.address.account.to_string(), me.address.device.number());
+    console.report(&json!({
+        "event": "chat-linked", "account": account, "device": device, "number": me.number.to_string(),
+        "app": me.app.as_ref().map(ToString::to_string), "server": me.server,
+    }))?;
+    console
+        .screen
+        .show(&format!("This computer is device {device} of {} now. The account id:", me.number));
+    console.print(&format!("{account}\n"))
+}
+
+async fn accept(
+    args: AcceptLinkArgs,
+    servers: &Servers,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    let (place, code) = Place::of_code(&args.code, servers, console).await?;
+    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let store = profile::open(&args.client.account, console).await?;
+    let account = profile::account(store, &args.client.tor, config, console).await?;
+    place.report(console)?;
+    let accepting = account.accept_link(code, &place.meeting);
+    let accepting = console.unless_interrupted(accepting).await?;
+    let acceptance = accepting.map_err(|error| explain(&error))?;
+    let linked = match link(&acceptance, &account, args.yes, console).await {
+        Ok(linked) => linked.map_err(|error| explain(&error).into()),
+        Err(error) => Err(error),
+    };
+    match linked {
+        Ok(shown) => {
+            acceptance.close().await;
+            console.screen.show(&shown);
+            Ok(())
+        }
+        Err(error) => {
+            acceptance.cancel().await;
+            Err(error)
+        }
+    }
+}
+
+/// Links the new device. Returns what to show.
+async fn link(
+    acceptance: &Acceptance,
+    account: &Account,
+    is_wanted: bool,
+    console: &mut Console,
+) -> Result<Result<String, LinkError>> {
+    let request = console.notice_if_slow("Waiting for the new device...", acceptance.request());
+    let request = match request.await? {
+        Ok(request) => request,
+        Err(error) => return Ok(Err(error)),
+    };
+    let name = request.name.as_deref().map(printable::line);
+    let shown = name.as_ref().map_or_else(|| "the new device".to_owned(), |it| format!("'{it}'"));
+    if !is_wanted && !confirm(&shown, account, console).await? {
+        return Err(Failure::new("the device was not linked").into());
+    }
+    accepted(acceptance, &request, &shown, console).await
+}
+
+async fn accepted(
+    acceptance: &Acceptance,
+    request: &LinkRequest,
+    shown: &str,
+    console: &mut Console,
+) -> Result<Result<String, LinkError>> {
+    let linked = match console.unless_interrupted(acceptance.accept(request)).await? {
+        Ok(linked) => linked,
+        Err(error) => return Ok(Err(error)),
+    };
+    let device = linked.device.number();
+    console.report(&json!({
+        "event": "chat-device-linked", "device": device, "name": request.name,
+    }))?;
+    Ok(Ok(format!("Linked {shown}: it is device {device} of your account.")))
+}
+
+async fn confirm(shown: &str, account: &Account, console: &mut Console) -> Result<bool> {
+    let state = console.unless_interrupted(account.state()).await?;
+    let number = match state {
+        Ok(wormhole::chat::AccountState::Registered(me)) => format!(" to {}", me.number),
+        Ok(_) | Err(_) => String::new(),
+    };
+    let prompt = format!("Link {shown}{number}? It can then read and write your messages. (y/N): ");
+    let question = Question { prompt, about: "link", answers: &["y", "n"] };
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
+}

@@ -1,0 +1,89 @@
+//! Where two sides meet with a code, for `chat link` and `chat add`.
+
+use std::num::NonZeroU8;
+
+use anyhow::Result;
+use wormhole::chat::Meeting;
+use wormhole::code::Code;
+
+use crate::config::Config;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::request::{self, Servers};
+use crate::{code_review, explain, json, printable, progress};
+
+/// A mailbox server where two sides meet.
+pub(super) struct Place {
+    pub(super) meeting: Meeting,
+    /// The address of the server, for messages.
+    pub(super) server: String,
+}
+
+impl Place {
+    /// The place for a new code with this number of words.
+    ///
+    /// # Errors
+    /// The address of the mailbox server is invalid.
+    pub(super) fn new(servers: &Servers, words: Option<u8>, config: &Config) -> Result<Self> {
+        let settings = servers.settings()?;
+        let server = progress::server(&settings);
+        let mut meeting = Meeting::default();
+        meeting.servers = settings.servers;
+        // A shorter code may suffice for files, but not for an account.
+        let configured = config.code_length.filter(|words| *words > meeting.code_words.get());
+        if let Some(words) = words.or(configured).and_then(NonZeroU8::new) {
+            meeting.code_words = words;
+        }
+        Ok(Self { meeting, server })
+    }
+
+    /// The place of a code that the user has typed, which may be a link with a server. Asks about typing errors.
+    ///
+    /// # Errors
+    /// It is not a code, the address of the mailbox server is invalid, or the user does not want to use the code.
+    pub(super) async fn of_code(
+        typed: &str,
+        servers: &Servers,
+        console: &mut Console,
+    ) -> Result<(Self, Code)> {
+        let mut settings = servers.settings()?;
+        let code = request::code(typed, &mut settings)?;
+        code_review::confirm(&code, console).await?;
+        let server = progress::server(&settings);
+        let mut meeting = Meeting::default();
+        meeting.servers = settings.servers;
+        Ok((Self { meeting, server }, code))
+    }
+
+    /// Reports that a connection to the server is opened.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn report(&self, console: &Console) -> Result<()> {
+        console.report(&json::connecting(&self.server))
+    }
+
+    /// Why two sides have not met.
+    pub(super) fn failure(&self, error: &wormhole::code::Error) -> Failure {
+        explain::rendezvous(error, &self.server)
+    }
+}
+
+/// Shows the command for the other side.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn show_code(
+    code: &Code,
+    words: &[&str],
+    servers: &Servers,
+    where_to_run: &str,
+    console: &Console,
+) -> Result<()> {
+    let code = code.to_string();
+    console.report(&serde_json::json!({"event": "code", "code": code}))?;
+    let command = servers.other_side(words.iter().copied().chain([code.as_str()]));
+    let command = printable::text(&command);
+    console.screen.show(&format!("{where_to_run}, please run:\n\n{command}\n"));
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Linking, listing and removing devices.
+
+use serde_json::{Value, json};
+
+use crate::service::{ALICE, BOB, Person, Service, messages, texts};
+
+/// The variable with the mailbox server.
+pub(crate) const MAILBOX: &str = "WORMHOLE_RELAY_URL";
+
+/// Links a new device, and returns it.
+fn link(service: &Service, first: &Person, mailbox: &str, name: &str) -> Person {
+    let new = service.person(name).with_variable(MAILBOX, mailbox);
+    let linking = new.start(&["link", "--name", name]);
+    let code = linking.wait_for("chat link accept ");
+    let accepted = first.run(&["link", "accept", "--yes", &code]);
+    assert_eq!(accepted.exit, 0, "{accepted}");
+    assert!(accepted.stderr.contains(&format!("Linked '{name}': it is device ")), "{accepted}");
+    let linked = linking.end();
+    assert_eq!(linked.exit, 0, "{linked}");
+    new
+}
+
+#[test]
+fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let bob = service.registered("bob", BOB, "com.example.two");
+    let laptop = link(&service, &alice, &url, "laptop");
+    let listed = alice.succeed(&["devices"]);
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines[0].starts_with("1  (no name): since ") && lines[0].ends_with(", this device"));
+    assert!(lines[1].starts_with("2  laptop: since 20"), "{listed}");
+    assert_eq!(lines.len(), 2);
+
+    alice.succeed(&["send", BOB, "from the phone"]);
+    let shown = laptop.succeed(&["receive"]);
+    assert!(
+        shown.contains(&format!("  you to {BOB}@com.example.two: from the phone\n")),
+        "{shown}"
+    );
+    laptop.succeed(&["send", BOB, "from the laptop"]);
+    let events = alice.succeed(&["receive", "--json"]);
+    assert!(messages(&events).is_empty(), "it is not a message for her");
+    let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let copy = events.find(|event| event["event"] == "chat-sent-elsewhere").unwrap();
+    assert_eq!((&copy["text"], &copy["device"]), (&json!("from the laptop"), &json!(2)));
+    assert_eq!(copy["to"]["number"], BOB);
+    assert_eq!(texts(&bob.messages()), ["from the phone", "from the laptop"]);
+    bob.succeed(&["send", ALICE, "to both"]);
+    for device in [&alice, &laptop] {
+        assert_eq!(texts(&device.messages()), ["to both"]);
+    }
+
+    alice.run(&["devices", "--remove", "3"]).failed(1, "the account has no such device");
+    laptop.run(&["devices", "--remove", "1"]).failed(1, "cannot be removed");
+    alice.succeed(&["devices", "--name", "phone"]);
+    alice.succeed(&["devices", "--remove", "2"]);
+    assert!(alice.succeed(&["devices"]).starts_with("1  phone: since "));
+    bob.succeed(&["send", ALICE, "to the phone alone"]);
+    let removed = laptop.run(&["receive"]);
+    removed.failed(1, "or this device was removed");
+    assert!(!removed.out().contains("to the phone alone"));
+    assert_eq!(texts(&alice.messages()), ["to the phone alone"]);
+}
+
+#[test]
+fn a_link_that_is_refused_is_explained_on_both_sides() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let laptop = service.person("laptop").with_variable(MAILBOX, &url);
+    let linking = laptop.start(&["link", "--name", "laptop"]);
+    let code = linking.wait_for("chat link accept ");
+    let mut accepting = alice.start(&["link", "accept", &code]);
+    accepting.wait_for_prompt(&format!("Link 'laptop' to {ALICE}?"));
+    accepting.type_in("n\n");
+    accepting.end().failed(1, "the device was not linked");
+    linking.end().failed(1, "the other device has cancelled");
+    let linking = laptop.start(&["link", "--server", "https://chat.example.org"]);
+    let code = linking.wait_for("chat link accept ");
+    alice.run(&["link", "accept", "-y", &code]).failed(1, "does not accept the server");
+    linking.end().failed(1, "not at https://chat.example.org");
+    assert_eq!(alice.succeed(&["devices"]).lines().count(), 1);
+    alice.run(&["link"]).failed(1, "this account is registered here already");
+    laptop.run(&["link", "accept", "4-purple-sausages"]).failed(1, "is not registered yet");
+}
+
+#[test]
+fn a_new_device_that_is_killed_can_be_linked_with_another_code() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let laptop = service.person("laptop").with_variable(MAILBOX, &url);
+    let mut linking = laptop.start(&["link"]);
+    let code = linking.wait_for("chat link accept ");
+    linking.kill();
+    linking.end();
+    let accepting = alice.start(&["link", "accept", "-y", &code]);
+    accepting.wait_for("Waiting for the new device...");
+    accepting.signal("INT");
+    assert_eq!(accepting.end().exit, 130);
+    link(&service, &alice, &url, "laptop");
+    assert_eq!(alice.succeed(&["devices"]).lines().count(), 2);
+}
