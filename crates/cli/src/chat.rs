@@ -26,6 +26,7 @@ mod safety;
 mod send;
 mod settings;
 mod show;
+mod talk;
 mod who;
 
 /// Runs a command.
@@ -51,6 +52,9 @@ pub(crate) async fn run(
         ChatCommand::Register(args) => register::register(args, config, console).await,
         ChatCommand::Safety(args) => safety::run(args, config, console).await,
         ChatCommand::Send(args) => send::run(args, config, console).await,
+        ChatCommand::Talk(args) => {
+            talk::run(args, config, console).await.map_err(Failure::expect_interrupt)
+        }
         ChatCommand::Verify(args) => register::verify(args, config, console).await,
     }
 }

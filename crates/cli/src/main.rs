@@ -26,6 +26,7 @@ mod code_prompt;
 mod code_review;
 mod config;
 mod console;
+mod conversation;
 mod doctor;
 mod environment;
 mod explain;

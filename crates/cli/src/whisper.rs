@@ -20,7 +20,6 @@ mod node;
 mod node_connection;
 mod peers;
 mod post;
-mod prompt;
 mod read_options;
 mod receiver;
 mod secret;

@@ -30,5 +30,7 @@ mod npm_client;
 mod outbox;
 #[path = "chat/service.rs"]
 mod service;
+#[path = "chat/talk.rs"]
+mod talk;
 #[path = "chat/unreadable.rs"]
 mod unreadable;

@@ -35,6 +35,8 @@ pub(crate) enum ChatCommand {
     Send(SendArgs),
     /// Show the messages that have arrived
     Receive(ReceiveArgs),
+    /// Write with one person: send each line that you type, and show what this person writes
+    Talk(TalkArgs),
     /// List the people with whom you have exchanged messages, or name one of them
     Contacts(ContactsArgs),
     /// Show the safety number that you share with a person, and compare it
@@ -171,6 +173,17 @@ pub(crate) struct ReceiveArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// Options of `chat talk`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat talk [OPTIONS] <WHO>", after_help = TALK_HELP)]
+pub(crate) struct TalkArgs {
+    /// The other person
+    #[arg(value_name = "WHO")]
+    pub(crate) who: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
 /// Options of `chat contacts`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -283,6 +296,7 @@ Examples:
   wormhole chat verify 123-456
   wormhole chat send +14155550102 \"hello\"
   wormhole chat receive --follow
+  wormhole chat talk +14155550102
 
 Only one command at a time can use an account.";
 
@@ -308,6 +322,13 @@ const SEND_HELP: &str = concat!(
 The message is on the disk before it is sent. If the server cannot be reached, the command tries
 again until Ctrl-C; the message then stays in the outbox, and the next `wormhole chat send` or
 `receive` sends it."
+);
+
+const TALK_HELP: &str = concat!(
+    who_help!(),
+    "
+Ctrl-D ends the conversation when all lines are sent. Messages of other people, and files, stay for
+`wormhole chat receive`."
 );
 
 const SAFETY_HELP: &str = concat!(

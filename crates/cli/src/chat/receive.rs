@@ -6,7 +6,7 @@
 mod files;
 mod kept;
 mod left;
-mod note;
+pub(super) mod note;
 mod queue;
 
 use std::path::{Path, PathBuf};

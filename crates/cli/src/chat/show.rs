@@ -1,6 +1,7 @@
 //! Shows messages and other events, as text or as JSON.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -77,15 +78,31 @@ impl FileResult<'_> {
 /// # Errors
 /// Standard output cannot be written.
 pub(super) fn message(message: &ReceivedMessage, people: &People, console: &Console) -> Result<()> {
-    console.report(&described_message(message))?;
+    let (value, text) = described(message, people);
+    console.report(&value)?;
+    console.print(&text)
+}
+
+/// A message, for programs and for people. Its files are not saved yet.
+pub(super) fn described(message: &ReceivedMessage, people: &People) -> (Value, String) {
+    let value = described_message(message);
     let text = safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { String::new() } else { format!(" {text}") };
-    console.print(&format!("{}:{text}\n{}", heading(message, people), file_lines(&message.files)))
+    (value, format!("{}:{text}\n{}", heading(message, people), file_lines(&message.files)))
+}
+
+/// A line that the user has typed, in the form of the messages of others.
+pub(super) fn own(line: &str) -> String {
+    if line.trim().is_empty() {
+        return String::new();
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}  you: {}\n", units::time(now.as_secs()), safe(line))
 }
 
 /// A message as JSON: a received one, or one that another device of the user has sent.
 fn described_message(message: &ReceivedMessage) -> Value {
-    let files = message.files.iter().map(described).collect::<Vec<_>>();
+    let files = message.files.iter().map(described_file).collect::<Vec<_>>();
     match &message.sent_to {
         None => json!({
             "event": "chat-message", "id": message.id.0, "from": people::json(&message.from),
@@ -138,7 +155,7 @@ pub(super) fn content(text: Option<&str>, files: &[Attachment]) -> String {
 }
 
 /// A file that is not saved yet, as JSON.
-fn described(file: &Attachment) -> Value {
+fn described_file(file: &Attachment) -> Value {
     json!({
         "name": file.file_name(), "size": file.size(), "content_type": file.content_type(),
         "path": null, "error": null,
@@ -175,7 +192,11 @@ pub(super) fn event(
                 explain::command("devices", args)
             ));
         }
-        Event::NotRead { .. } => unreadable(event, people, console)?,
+        Event::NotRead { .. } => {
+            let (value, text) = unreadable(event, people);
+            console.report(&value)?;
+            console.print(&text)?;
+        }
         // `receive.rs` handles these.
         Event::Connected
         | Event::Disconnected(_)
@@ -190,21 +211,22 @@ pub(super) fn event(
     Ok(())
 }
 
-/// Shows that a message has arrived that cannot be read.
-fn unreadable(event: &Event, people: &People, console: &Console) -> Result<()> {
-    let Event::NotRead { id, from, timestamp, why, more } = event else { return Ok(()) };
+/// A message that cannot be read, for programs and for people. Nothing if the event is another one.
+pub(super) fn unreadable(event: &Event, people: &People) -> (Value, String) {
+    let Event::NotRead { id, from, timestamp, why, more } = event else {
+        return (Value::Null, String::new());
+    };
     let account = from.map(|address| address.account);
     let why = printable::line(&why.to_string());
-    console.report(&json!({
+    let value = json!({
         "event": "chat-unreadable", "id": id.0, "reason": why, "more": more,
         "from": account.map(|account| account.to_string()),
         "timestamp": timestamp.map(|timestamp| timestamp.0),
-    }))?;
+    });
     let unknown = || "an unknown sender".to_owned();
     let from = account.map_or_else(unknown, |account| people.label_of(account));
-    let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
-    let line = unreadable_line(&from, &why, *more);
-    console.print(&format!("{}{line}\n", time.unwrap_or_default()))
+    let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000))).unwrap_or_default();
+    (value, format!("{time}{}\n", unreadable_line(&from, &why, *more)))
 }
 
 /// The store keeps only some unreadable messages of one sender, and counts the others.

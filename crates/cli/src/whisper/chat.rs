@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,13 +18,13 @@ use wormhole_node::shh::filter::FilterKey;
 use super::node_connection::{NodeAddress, NodeConnection};
 use super::post::{COMPUTING, MessageOptions};
 use super::receiver::{Access, Messages, Receiver, ReceiverEvent};
-use super::{named, prompt, secret, topic, watch};
+use super::{named, secret, show, topic, watch};
 use crate::args::ChatArgs;
 use crate::console::{Console, SLOW, interrupted_by};
+use crate::conversation::{End, Input, InputEnd, Style, next_event};
 use crate::failure::Failure;
+use crate::printable;
 use crate::signals::Signal;
-use crate::terminal_mode::EditedMode;
-use crate::{printable, screen};
 
 /// Posts the lines that are typed and shows the messages of others, until the input ends.
 ///
@@ -56,7 +56,7 @@ struct ChatOptions {
 
 /// Something to show.
 #[derive(Debug)]
-pub(super) enum ChatEvent {
+enum ChatEvent {
     /// A message of another participant.
     Message(RemoteMessage),
     /// The node is lost, or back.
@@ -69,7 +69,7 @@ pub(super) enum ChatEvent {
 
 impl ChatEvent {
     /// The text for people.
-    pub(super) fn line(&self) -> String {
+    fn line(&self) -> String {
         match self {
             Self::Message(message) => {
                 let mut opened = watch::opened(message);
@@ -99,48 +99,6 @@ impl ChatEvent {
     }
 }
 
-/// How the input at a terminal ended.
-#[derive(Debug)]
-pub(super) enum InputEnd {
-    /// Ctrl-D.
-    EndOfInput,
-    /// The terminal cannot be read.
-    Failed(io::Error),
-    /// Ctrl-C, which is only a key while a line is edited.
-    Interrupted,
-}
-
-/// The lines that are typed, and where messages are shown.
-struct Input {
-    lines: mpsc::Receiver<io::Result<String>>,
-    /// The end of the input at a terminal, which may come while earlier lines still wait to be posted.
-    end: Option<oneshot::Receiver<InputEnd>>,
-    /// Events that this task shows. `None` if the line editor shows them above its line.
-    to_show: Option<mpsc::Receiver<ChatEvent>>,
-    _terminal: Option<EditedMode>,
-}
-
-impl Input {
-    fn open(to_show: mpsc::Receiver<ChatEvent>, console: &Console) -> Self {
-        let to_show = match can_edit(console) {
-            true => match prompt::start(to_show) {
-                Ok((lines, end, terminal)) => {
-                    let (end, _terminal) = (Some(end), Some(terminal));
-                    return Self { lines, end, to_show: None, _terminal };
-                }
-                Err(to_show) => to_show,
-            },
-            false => to_show,
-        };
-        Self { lines: lines(), end: None, to_show: Some(to_show), _terminal: None }
-    }
-
-    /// The lines that have not been posted.
-    fn rest(&mut self) -> impl Iterator<Item = String> {
-        std::iter::from_fn(|| self.lines.try_recv().ok()).flatten()
-    }
-}
-
 async fn chat(
     options: &ChatOptions,
     room: &str,
@@ -155,13 +113,15 @@ async fn chat(
     if let Some(access) = access {
         access.connection.warn_if_alone(console).await?;
     }
-    let own = OwnMessages::default();
+    let own_messages = OwnMessages::default();
     let (events, to_show) = mpsc::channel(1);
-    let mut input = Input::open(to_show, console);
+    let style = Style { event: ChatEvent::line, own, too_many: TOO_MANY_LINES };
+    let mut input = Input::open(to_show, style, console);
     let done =
-        exchange(options, &mut messages, &mut input, (&own, &events), receiver, console).await;
+        exchange(options, &mut messages, &mut input, (&own_messages, &events), receiver, console)
+            .await;
     messages.stop().await;
-    let not_posted: Vec<_> = own.take_pending().into_iter().chain(input.rest()).collect();
+    let not_posted: Vec<_> = own_messages.take_pending().into_iter().chain(input.rest()).collect();
     if not_posted.is_empty() {
         return done;
     }
@@ -179,12 +139,12 @@ async fn chat(
 async fn exchange(
     options: &ChatOptions,
     messages: &mut Messages<'_>,
-    input: &mut Input,
+    input: &mut Input<ChatEvent>,
     (own, events): (&OwnMessages, &mpsc::Sender<ChatEvent>),
     receiver: &Receiver,
     console: &mut Console,
 ) -> Result<()> {
-    let Input { lines, end, to_show, _terminal } = input;
+    let Input { lines, end, to_show, .. } = input;
     let receiving = forward_messages(messages, own, events);
     let posting = post_lines(lines, options, own, events, receiver);
     let checking = check_unsent(own, events, receiver);
@@ -217,12 +177,10 @@ async fn exchange(
 
 /// Waits until the user ends the chat at the terminal. After Ctrl-D, earlier lines are still posted while the
 /// node is connected.
-async fn end_of_input(
-    end: &mut Option<oneshot::Receiver<InputEnd>>,
-    receiver: &Receiver,
-) -> Result<()> {
+async fn end_of_input(end: &mut Option<oneshot::Receiver<End>>, receiver: &Receiver) -> Result<()> {
     let Some(end) = end else { return pending().await };
-    match end.await {
+    let end = end.await;
+    match end.map(|end| end.how) {
         Ok(InputEnd::Interrupted) => Err(interrupted_by(Signal::Interrupt).into()),
         Ok(InputEnd::Failed(error)) => Err(error.into()),
         Ok(InputEnd::EndOfInput) | Err(_) => {
@@ -238,25 +196,15 @@ const fn shown_time(sent: u32, now: u32) -> u32 {
     if now.saturating_sub(sent) < JUST_NOW { now } else { sent }
 }
 
+/// A line that we have typed.
+fn own(line: &str) -> String {
+    show::own(line, now())
+}
+
 /// Seconds since 1970.
 pub(super) fn now() -> u32 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Whether input and output are a terminal that can move its cursor.
-fn can_edit(console: &Console) -> bool {
-    !console.is_json()
-        && !screen::is_plain()
-        && io::stdin().is_terminal()
-        && io::stdout().is_terminal()
-}
-
-async fn next_event(to_show: &mut Option<mpsc::Receiver<ChatEvent>>) -> Option<ChatEvent> {
-    match to_show {
-        Some(to_show) => to_show.recv().await,
-        None => pending().await,
-    }
 }
 
 /// Forwards incoming messages. Ends only when the node refuses.
@@ -462,18 +410,8 @@ impl OwnMessages {
     }
 }
 
-/// The lines of standard input, read on a thread that the end of the program does not wait for.
-fn lines() -> mpsc::Receiver<io::Result<String>> {
-    let (sender, lines) = mpsc::channel(1);
-    tokio::task::spawn_blocking(move || {
-        for line in io::stdin().lock().lines() {
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
+/// Shown for a line that is not taken.
+const TOO_MANY_LINES: &str = "This line was not posted: too many lines wait to be posted.";
 
 /// Longest pause before a line is posted again after the connection was lost.
 const RETRY: Duration = Duration::from_secs(5);

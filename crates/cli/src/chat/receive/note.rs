@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What has become of a file.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum FileState {
+pub(in crate::chat) enum FileState {
     /// It is not saved yet.
     Waiting,
     /// It is being saved under this name, which was free before.
@@ -39,7 +39,7 @@ impl FileState {
 /// A path in a note: its bytes as hexadecimal digits, because a path need not be Unicode.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct StoredPath(String);
+pub(in crate::chat) struct StoredPath(String);
 
 impl StoredPath {
     pub(super) fn new(path: &Path) -> Self {
@@ -53,7 +53,7 @@ impl StoredPath {
 }
 
 /// Encodes the note about a message.
-pub(super) fn encode(files: &[FileState]) -> Vec<u8> {
+pub(in crate::chat) fn encode(files: &[FileState]) -> Vec<u8> {
     // Such values can always be encoded. An empty note would be read as no note.
     serde_json::to_vec(files).unwrap_or_default()
 }

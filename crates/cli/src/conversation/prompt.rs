@@ -1,4 +1,4 @@
-//! The input line of `whisper chat` at a terminal. Messages are printed above it.
+//! The input line of a conversation at a terminal. Events are printed above it.
 //!
 //! One thread reads keys, another prints. The line editor's own printer delays keys that arrive together, such
 //! as pasted text. Therefore this module draws the line again itself, from what the editor showed last.
@@ -17,22 +17,22 @@ use rustyline::{ColorMode, Config, Context, Editor, Helper};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::chat::{ChatEvent, InputEnd, now};
-use super::show;
+use super::{End, InputEnd, Style};
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
 use crate::terminal_mode::{EditedMode, SavedMode};
 use crate::{job_control, screen};
 
 /// The lines that are typed, the end of the input, and the guard that restores the mode of the terminal.
-type Started = (mpsc::Receiver<io::Result<String>>, oneshot::Receiver<InputEnd>, EditedMode);
+type Started = (mpsc::Receiver<io::Result<String>>, oneshot::Receiver<End>, EditedMode);
 
 /// Reads lines and prints events above them, until either ends.
 ///
 /// # Errors
 /// The line editor does not start. Returns `events` unchanged.
-pub(super) fn start(
-    events: mpsc::Receiver<ChatEvent>,
-) -> Result<Started, mpsc::Receiver<ChatEvent>> {
+pub(super) fn start<E: Send + 'static>(
+    events: mpsc::Receiver<E>,
+    style: Style<E>,
+) -> Result<Started, mpsc::Receiver<E>> {
     // Without forced colours, the editor does not report moves of the cursor.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
@@ -44,19 +44,23 @@ pub(super) fn start(
     let (ended, end) = oneshot::channel();
     let terminal = EditedMode::new();
     let read = Arc::clone(&shared);
+    let Style { event, own, too_many } = style;
     tokio::task::spawn_blocking(move || {
-        // Nobody waits for the end if the chat has ended for another reason.
-        let _over = ended.send(read_all(&mut editor, &read, &sender));
+        let how = read_all(&mut editor, &read, &sender, (own, too_many));
+        let _lines = (!matches!(how, InputEnd::EndOfInput)).then_some(sender);
+        // Nobody waits for the end if the conversation has ended for another reason.
+        let _over = ended.send(End { how, _lines });
     });
-    tokio::task::spawn_blocking(move || print_all(events, &shared));
+    tokio::task::spawn_blocking(move || print_all(events, event, &shared));
     Ok((lines, end, terminal))
 }
 
-/// Reads lines until the input ends. Never waits for the lines to be posted: Ctrl-C must work meanwhile.
+/// Reads lines until the input ends. Never waits for the lines to be sent: Ctrl-C must work meanwhile.
 fn read_all(
     editor: &mut Editor<Line, MemHistory>,
     shared: &Shared,
     sender: &mpsc::Sender<io::Result<String>>,
+    (own, too_many): (fn(&str) -> String, &str),
 ) -> InputEnd {
     let suspended = Suspended::default();
     bind_suspend_key(editor, &suspended);
@@ -68,7 +72,7 @@ fn read_all(
         let read = editor.readline_with_initial(PROMPT, editing.around_cursor());
         drop(redraw);
         if let Ok(typed) = &read {
-            replace(typed);
+            replace(typed, own);
         }
         shared.set(PromptState::Nothing);
         if let Some(line) = taken(&suspended) {
@@ -89,7 +93,7 @@ fn read_all(
         match sender.try_send(Ok(line)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                let _gone = screen::print(TOO_MANY_LINES.as_bytes());
+                let _gone = screen::print(format!("{too_many}\n").as_bytes());
             }
             Err(TrySendError::Closed(_)) => return InputEnd::EndOfInput,
         }
@@ -97,20 +101,20 @@ fn read_all(
 }
 
 /// Replaces the typed line with the same text in the form of the messages of others.
-fn replace(typed: &str) {
+fn replace(typed: &str, own: fn(&str) -> String) {
     // Moves to the beginning of the prompt and erases everything below.
     let (row, _) = place(typed, columns());
     let mut text = format!("\x1b[{}A\r\x1b[J", row + 1);
     if !typed.is_empty() {
-        text.push_str(&show::own(typed, now()));
+        text.push_str(&own(typed));
     }
     // If the terminal is gone, nobody reads it.
     let _gone = screen::print(text.as_bytes());
 }
 
-fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
-    while let Some(events) = events.blocking_recv() {
-        let message = events.line();
+fn print_all<E>(mut events: mpsc::Receiver<E>, text: fn(&E) -> String, shared: &Shared) {
+    while let Some(event) = events.blocking_recv() {
+        let message = text(&event);
         let state = shared.settled();
         let text = match &*state {
             PromptState::Typing { line, pos } => above(&message, line, *pos, columns()),
@@ -255,11 +259,8 @@ impl Helper for Line {}
 /// The text before the line.
 const PROMPT: &str = "> ";
 
-/// Maximum number of lines that wait to be posted.
+/// Maximum number of lines that wait to be sent.
 const MAX_LINES: usize = 256;
-
-/// The message for a line beyond that.
-const TOO_MANY_LINES: &str = "This line was not posted: too many lines wait to be posted.\n";
 
 #[cfg(test)]
 mod tests {
