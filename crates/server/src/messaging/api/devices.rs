@@ -157,7 +157,7 @@ pub(super) async fn link(
         name,
         app: service.claimed_app(&headers)?,
         device: attributes.new_device(DeviceId::PRIMARY, &password),
-        password,
+        password: password.clone(),
     };
     let LinkedDevice { account, number } = service.link(Arc::new(link), address).await?;
     remember_new_device(&service.limits, &account, number, &password, address);
