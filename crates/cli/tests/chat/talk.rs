@@ -106,11 +106,7 @@ fn ctrl_c_leaves_what_is_not_sent_in_the_outbox() {
     talk.type_in("later\n");
     talk.wait_for("chat-queued");
     talk.signal("INT");
-    let ended = talk.end();
-    assert!(
-        ended.exit == 130 && ended.stderr.contains("The last line is in the outbox"),
-        "{ended}"
-    );
+    assert_eq!(talk.end().exit, 130);
     service.resume();
     alice.succeed(&["receive"]);
     assert_eq!(texts(&bob.messages()), ["hello", "later"]);
