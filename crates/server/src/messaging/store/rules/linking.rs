@@ -84,7 +84,10 @@ impl Link {
     ) -> Linked<LinkedDevice> {
         let account = self.find(rows, now)?;
         let devices = rows.devices(account.key)?;
-        if let Some(number) = self.linked_before(&devices) {
+        // With a new code, it is another device, even if its client uses the same password for all.
+        if !self.has_code(rows, &account, now)?
+            && let Some(number) = self.linked_before(&devices)
+        {
             return Ok(LinkedDevice { account, number });
         }
         check_room(&devices)?;
@@ -109,16 +112,27 @@ impl Link {
         let app = self.app.find(rows)?.ok_or(WorkError::Refused(LinkRefusal::WrongApp))?;
         let account = self.account(rows, &app)?;
         let account = account.ok_or(WorkError::Refused(LinkRefusal::WrongCode))?;
-        let code = rows.device_code(account.key)?;
-        let is_right = |code: LinkCode| {
-            u128::from(now.since(code.shown)) < CODE_LIFE.as_millis()
-                && code.hash.matches(&self.code)
-        };
-        if code.is_some_and(is_right) || self.linked_before(&rows.devices(account.key)?).is_some() {
+        if self.has_code(rows, &account, now)?
+            || self.linked_before(&rows.devices(account.key)?).is_some()
+        {
             Ok(account)
         } else {
             Err(WorkError::Refused(LinkRefusal::WrongCode))
         }
+    }
+
+    /// Whether the code is the one that the account has got, and is still valid.
+    fn has_code(
+        &self,
+        rows: &mut dyn ReadRows,
+        account: &Account,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let code = rows.device_code(account.key)?;
+        Ok(code.is_some_and(|code| {
+            u128::from(now.since(code.shown)) < CODE_LIFE.as_millis()
+                && code.hash.matches(&self.code)
+        }))
     }
 
     /// The device that has this random password, because it was linked with it.
