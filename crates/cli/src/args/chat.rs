@@ -74,6 +74,31 @@ pub(crate) struct ClientArgs {
     pub(crate) tor: TorArgs,
 }
 
+/// Options of the commands that store an account on this computer for the first time.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewAccountArgs {
+    /// Protect the account with a passphrase, and ask for it
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) ask_passphrase: bool,
+    /// Protect the account with a key in the keyring of the desktop
+    #[arg(long, conflicts_with_all = ["ask_passphrase", "passphrase_file"])]
+    pub(crate) keyring: bool,
+    /// Connect to another computer even without TLS: others can then read your password and who writes to whom
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+}
+
+impl NewAccountArgs {
+    /// What the user wants to protect the account.
+    pub(crate) const fn protection(&self) -> Option<ProtectWith> {
+        match (self.keyring, self.ask_passphrase) {
+            (true, _) => Some(ProtectWith::Keyring),
+            (false, true) => Some(ProtectWith::Passphrase),
+            (false, false) => None,
+        }
+    }
+}
+
 /// Options of `chat register`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -100,15 +125,8 @@ pub(crate) struct RegisterArgs {
     /// Get the code by a call instead of a text message
     #[arg(long)]
     pub(crate) voice: bool,
-    /// Protect the account with a passphrase, and ask for it
-    #[arg(long, conflicts_with = "passphrase_file")]
-    pub(crate) ask_passphrase: bool,
-    /// Protect the account with a key in the keyring of the desktop
-    #[arg(long, conflicts_with_all = ["ask_passphrase", "passphrase_file"])]
-    pub(crate) keyring: bool,
-    /// Connect to another computer even without TLS: others can then read your password and who writes to whom
-    #[arg(long)]
-    pub(crate) allow_plain: bool,
+    #[command(flatten)]
+    pub(crate) new: NewAccountArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

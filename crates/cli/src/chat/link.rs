@@ -8,7 +8,7 @@ use wormhole::chat::{
 
 use super::meeting::{self, Place};
 use super::{explain, profile};
-use crate::args::chat::{AcceptLinkArgs, LinkArgs, LinkCommand, NewDeviceArgs, ProtectWith};
+use crate::args::chat::{AcceptLinkArgs, LinkArgs, LinkCommand, NewDeviceArgs};
 use crate::ask::Ask as _;
 use crate::config::Config;
 use crate::console::{Console, Question};
@@ -40,11 +40,7 @@ async fn new_device(
 ) -> Result<()> {
     let place = Place::new(servers, args.code_length, config)?;
     let options = options(&args, &place)?;
-    let protect = match (args.keyring, args.ask_passphrase) {
-        (true, _) => Some(ProtectWith::Keyring),
-        (false, true) => Some(ProtectWith::Passphrase),
-        (false, false) => None,
-    };
+    let protect = args.new.protection();
     let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
@@ -75,7 +71,7 @@ fn options(args: &NewDeviceArgs, place: &Place) -> Result<LinkOptions> {
     let mut options = LinkOptions::default();
     options.meeting = place.meeting.clone();
     options.name.clone_from(&args.name);
-    options.allow_plain_http = args.allow_plain;
+    options.allow_plain_http = args.new.allow_plain;
     if let Some(server) = &args.server {
         let url: ServerUrl = server.parse().map_err(|error| {
             Failure::usage(format!("--server '{}': {error}", printable::line(server)))

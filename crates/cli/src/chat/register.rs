@@ -7,7 +7,7 @@ use serde_json::json;
 use wormhole::chat::{AppName, PhoneNumber, Server, ServerUrl, Token, Transport};
 
 use super::{explain, profile, who};
-use crate::args::chat::{ProtectWith, RegisterArgs, VerifyArgs};
+use crate::args::chat::{RegisterArgs, VerifyArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -28,11 +28,7 @@ pub(super) async fn register(
         .map_err(|error| Failure::usage(format!("'{}': {error}", printable::line(&args.number))))?;
     let server = server(&args)?;
     let transport = if args.voice { Transport::Voice } else { Transport::Sms };
-    let protect = match (args.keyring, args.ask_passphrase) {
-        (true, _) => Some(ProtectWith::Keyring),
-        (false, true) => Some(ProtectWith::Passphrase),
-        (false, false) => None,
-    };
+    let protect = args.new.protection();
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     let requested = account.register(&server, &number, transport);
@@ -89,7 +85,7 @@ fn server(args: &RegisterArgs) -> Result<Server> {
     let url: ServerUrl = args.server.parse().map_err(|error| {
         Failure::usage(format!("--server '{}': {error}", printable::line(&args.server)))
     })?;
-    if !url.is_private() && !args.allow_plain {
+    if !url.is_private() && !args.new.allow_plain {
         return Err(Failure::usage(format!(
             "the connection to {url} is not encrypted: others could read your password"
         ))
@@ -97,7 +93,7 @@ fn server(args: &RegisterArgs) -> Result<Server> {
         .into());
     }
     let server = Server::new(url);
-    let server = if args.allow_plain { server.allow_plain_http() } else { server };
+    let server = if args.new.allow_plain { server.allow_plain_http() } else { server };
     let Some(app) = &args.app else { return Ok(server) };
     let name: AppName = app
         .parse()

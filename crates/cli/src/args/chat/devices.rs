@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::ClientArgs;
+use super::{ClientArgs, NewAccountArgs};
 
 /// Options of `chat link`.
 #[derive(Debug, clap::Args)]
@@ -37,15 +37,8 @@ pub(crate) struct NewDeviceArgs {
     /// Number of words in the code
     #[arg(short, long, value_name = "NUMWORDS", value_parser = crate::args::words)]
     pub(crate) code_length: Option<u8>,
-    /// Protect the account with a passphrase, and ask for it
-    #[arg(long, conflicts_with = "passphrase_file")]
-    pub(crate) ask_passphrase: bool,
-    /// Protect the account with a key in the keyring of the desktop
-    #[arg(long, conflicts_with_all = ["ask_passphrase", "passphrase_file"])]
-    pub(crate) keyring: bool,
-    /// Connect to another computer even without TLS: others can then read your password and who writes to whom
-    #[arg(long)]
-    pub(crate) allow_plain: bool,
+    #[command(flatten)]
+    pub(crate) new: NewAccountArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
