@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use wormhole_chat::service::Destination;
-use wormhole_chat::{Introduction, IntroductionDecodeError, IntroductionMessage};
+use wormhole_chat::{
+    AccountId, Introduction, IntroductionDecodeError, IntroductionMessage, PublicKey,
+};
 
 use super::client::Client;
+use super::driver::Driver;
 use super::error::{Ended, RequestError, SendError};
 use super::room::{Meeting, Room, RoomError};
 use super::store::Contact;
@@ -47,6 +50,10 @@ pub enum IntroduceError {
     /// Our server does not know the account: it is at another server.
     #[error("the other person's account is at another server: {0}")]
     OtherServer(String),
+    /// We know the account with another identity key: the user has verified that one, or refused the new one, or the server cannot
+    /// be asked. The code proves who introduces the key, not whose account it is.
+    #[error("you know this account with another identity key than the person has")]
+    OtherKey,
     /// The other side uses our own account.
     #[error("the other side uses the same account as you")]
     OwnAccount,
@@ -103,8 +110,9 @@ impl Introducing {
         Ok(self.room.met().await?)
     }
 
-    /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified; it
-    /// replaces another key that was known. `name` is how we want to be called.
+    /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified. It
+    /// replaces a known key that the user has not verified, if the server names the new one, too. `name` is how we want to be
+    /// called.
     ///
     /// # Errors
     /// The person is not a verified contact.
@@ -173,13 +181,18 @@ impl Client {
         if theirs.account == self.me().address.account || theirs.identity == own {
             return Err(IntroduceError::OwnAccount);
         }
-        let account = Destination::Account(theirs.account);
+        let (account, key) = (theirs.account, theirs.identity);
+        let known = self.query(move |driver| KnownKey::of(driver, account, key)).await?;
+        if known == KnownKey::Settled {
+            return Err(IntroduceError::OtherKey);
+        }
+        let account = Destination::Account(account);
         let answer = match self.service().bundles(&account).await {
             Ok(answer) => answer,
             Err(RequestError::NotFound) => {
                 return Err(IntroduceError::OtherServer(theirs.server.clone()));
             }
-            // The code has proved the identity, whatever the server says.
+            Err(_) if known == KnownKey::Unverified => return Err(IntroduceError::OtherKey),
             Err(_) => return Ok(()),
         };
         if answer.bundles.iter().any(|bundle| bundle.identity != theirs.identity) {
@@ -207,6 +220,33 @@ impl Client {
         }
         let known = self.query(move |driver| driver.contacts().get(account).cloned()).await?;
         Ok(known.unwrap_or_else(|| super::contact(account)))
+    }
+}
+
+/// What we know of an account, compared with the identity key that somebody introduces for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum KnownKey {
+    /// Nothing, or the same key.
+    NoOther,
+    /// The user has verified another key, or refused this one.
+    Settled,
+    /// Another key, which the user has not verified.
+    Unverified,
+}
+
+impl KnownKey {
+    fn of(driver: &Driver, account: AccountId, key: PublicKey) -> Self {
+        let Some(known) = driver.core().identity_of(account) else { return Self::NoOther };
+        let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
+        if driver.core().refused_identities(account).contains(&key) {
+            Self::Settled
+        } else if known.accepted == key {
+            Self::NoOther
+        } else if verified == Some(known.accepted) {
+            Self::Settled
+        } else {
+            Self::Unverified
+        }
     }
 }
 

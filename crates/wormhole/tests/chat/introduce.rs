@@ -73,6 +73,30 @@ async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
 }
 
 #[tokio::test]
+async fn an_introduction_does_not_replace_a_key_that_was_verified_or_that_the_server_cannot_confirm()
+ {
+    let (mut world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550839", 0).await;
+    let bob = world.register("+14155550840", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    say(&a, &bob.destination(), "to the first phone").await;
+    let account = b.me().address.account;
+    let before = a.safety_number(account).await.unwrap();
+    b.close().await.unwrap();
+    let n = world.register("+14155550840", 1).await.open().await;
+    world.stop().await;
+    let (at_alice, _) = introduce(&mailbox, &a, &n).await;
+    assert_eq!(at_alice, Err(IntroduceError::OtherKey), "the server cannot be asked");
+    a.verify_safety_number(account, &before.digits).await.unwrap();
+    world.start().await;
+    let (at_alice, at_bob) = introduce(&mailbox, &a, &n).await;
+    assert_eq!(at_alice, Err(IntroduceError::OtherKey), "she has verified the other key");
+    assert!(at_bob.is_ok_and(|introduced| !introduced.is_mutual));
+    let after = a.safety_number(account).await.unwrap();
+    assert!(after.key == before.key && after.is_verified && !after.is_new);
+}
+
+#[tokio::test]
 async fn people_at_other_servers_and_the_own_account_are_refused_on_both_sides() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let elsewhere = World::new().await;

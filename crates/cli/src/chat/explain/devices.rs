@@ -61,6 +61,9 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failu
         IntroduceError::Ended(error) => ended(error),
         IntroduceError::OtherServer(_) => Failure::new(plain(error))
             .hint("both people must use the same messaging server; apps can differ"),
+        IntroduceError::OtherKey => Failure::new(plain(error)).hint(
+            "the person may have a new phone: send a message, and accept the new safety number with `wormhole chat safety WHO --verify`",
+        ),
         IntroduceError::OwnAccount => Failure::new(plain(error))
             .hint("to use your account on another device: `wormhole chat link`"),
         IntroduceError::WrongKey => Failure::new(plain(error)).hint(
