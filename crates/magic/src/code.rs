@@ -159,10 +159,7 @@ impl Password {
     pub fn random(words: NonZeroU8, rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = vec![0; usize::from(words.get())];
         rng.fill_bytes(&mut bytes);
-        let halves = [wordlist::THREE_SYLLABLES, wordlist::TWO_SYLLABLES];
-        let words = bytes.iter().zip(halves.iter().cycle());
-        let words = words.filter_map(|(byte, half)| half.get(usize::from(*byte)).copied());
-        let password = Self(words.collect::<Vec<_>>().join("-"));
+        let password = Self(words_of(&bytes).collect::<Vec<_>>().join("-"));
         bytes.zeroize();
         password
     }
@@ -177,6 +174,21 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(…)")
     }
+}
+
+/// Spells bytes as words, one for each byte, as [`Password::random`] does.
+pub fn words_of(bytes: &[u8]) -> impl Iterator<Item = &'static str> {
+    let word = |(index, byte): (usize, &u8)| wordlist::half(index).get(usize::from(*byte)).copied();
+    bytes.iter().enumerate().filter_map(word)
+}
+
+/// The bytes that [`words_of`] has spelled, whatever case the words have. `None` if a word is wrong, or at the wrong position.
+pub fn bytes_of<'a>(words: impl Iterator<Item = &'a str>) -> Option<Vec<u8>> {
+    let byte = |(index, word): (usize, &str)| {
+        let position = wordlist::half(index).iter().position(|it| it.eq_ignore_ascii_case(word))?;
+        u8::try_from(position).ok()
+    };
+    words.enumerate().map(byte).collect()
 }
 
 /// Why a text is not a code. The messages quote what the user typed, so show them only to the user.
@@ -273,6 +285,17 @@ mod tests {
             }
             assert_eq!(count, words);
         }
+    }
+
+    #[test]
+    fn words_spell_bytes_and_swapped_words_are_noticed() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let words: Vec<_> = words_of(&bytes).collect();
+        assert_eq!(bytes_of(words.iter().copied()), Some(bytes));
+        let shouted = [words[0].to_uppercase(), words[1].to_owned()];
+        assert_eq!(bytes_of(shouted.iter().map(String::as_str)), Some(vec![0, 1]));
+        assert_eq!(bytes_of([words[1], words[0]].into_iter()), None);
+        assert_eq!(bytes_of(["wormhole"].into_iter()), None);
     }
 
     #[test]

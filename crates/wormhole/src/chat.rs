@@ -25,6 +25,7 @@ mod introduce;
 mod link;
 mod message;
 mod room;
+mod safety_words;
 mod server;
 mod service;
 pub mod store;

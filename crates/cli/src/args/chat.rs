@@ -242,6 +242,12 @@ pub(crate) struct SafetyArgs {
     /// Refuse a new identity key: it belongs to somebody else
     #[arg(long)]
     pub(crate) refuse: bool,
+    /// Show the number as words, which are easier to read to each other; --verify accepts them, too
+    #[arg(long)]
+    pub(crate) words: bool,
+    /// Show the number as a QR code, too, which contains the 60 digits
+    #[arg(long)]
+    pub(crate) qr: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -240,3 +240,21 @@ fn the_account_of_a_contact_can_be_accepted_for_another_number() {
 }
 
 const CAROL: &str = "+14155550103";
+
+#[test]
+fn the_number_can_be_compared_as_words_or_a_picture() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.two");
+    alice.succeed(&["send", BOB, "hello"]);
+    assert_eq!(bob.messages().len(), 1);
+    let words = bob.succeed(&["safety", ALICE, "--words"]);
+    assert_eq!(words.lines().map(|line| line.split(' ').count()).collect::<Vec<_>>(), [13, 13]);
+    alice.run(&["safety", BOB, "--verify", "guitarist revenge"]).failed(2, "26 words");
+    assert!(!alice.succeed(&["contacts"]).contains("verified"));
+    let verified = alice.run(&["safety", BOB, "--verify", &words]);
+    assert!(verified.stderr.contains("is verified"), "{verified}");
+    assert!(alice.succeed(&["contacts"]).contains("verified"));
+    let picture = alice.run(&["safety", BOB, "--qr"]);
+    assert!(picture.stderr.contains('█') && picture.out().contains(' '), "{picture}");
+}

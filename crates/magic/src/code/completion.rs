@@ -37,9 +37,8 @@ pub fn complete_words(typed: &str, words: NonZeroU8) -> Vec<String> {
         None => ("", typed),
     };
     let index = before.matches('-').count();
-    let half = if index % 2 == 0 { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES };
     let end = if index + 1 < usize::from(words.get()) { "-" } else { "" };
-    let matching = half.iter().filter(|candidate| candidate.starts_with(word));
+    let matching = wordlist::half(index).iter().filter(|candidate| candidate.starts_with(word));
     let mut all: Vec<_> = matching.map(|candidate| format!("{before}{candidate}{end}")).collect();
     all.sort_unstable();
     all

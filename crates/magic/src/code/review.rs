@@ -7,7 +7,8 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Code, Nameplate, wordlist};
+use super::wordlist::half;
+use super::{Code, Nameplate};
 
 /// A likely mistake in a code.
 ///
@@ -208,11 +209,6 @@ fn nearest(index: usize, typed: &str) -> Option<&'static str> {
     let distances = half(index).iter().map(|word| (strsim::osa_distance(word, &typed), *word));
     let (distance, word) = distances.min()?;
     (distance <= length.div_ceil(4).min(MAX_DISTANCE)).then_some(word)
-}
-
-/// The half of the list for this position.
-fn half(index: usize) -> &'static [&'static str; 256] {
-    if index.is_multiple_of(2) { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES }
 }
 
 fn is_separator(c: char) -> bool {

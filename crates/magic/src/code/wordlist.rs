@@ -3,6 +3,11 @@
 //! A code alternates between the halves and starts with the three-syllable one, so swapped or missing words are
 //! noticed.
 
+/// The half of the list for the word at this position of a code, counted from 0.
+pub(super) const fn half(index: usize) -> &'static [&'static str; 256] {
+    if index.is_multiple_of(2) { &THREE_SYLLABLES } else { &TWO_SYLLABLES }
+}
+
 /// The words of even positions in the PGP list: two syllables each.
 pub(super) const TWO_SYLLABLES: [&str; 256] = [
     "aardvark",

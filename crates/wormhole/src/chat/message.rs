@@ -12,6 +12,7 @@ use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
 
 use super::error::{NotSent, ReadError, RequestError};
+use super::safety_words;
 use super::store::{Contact, ReceivedId};
 
 /// A message to send. Start with [`Message::text`]. `Debug` does not print the text.
@@ -394,6 +395,19 @@ pub struct SafetyNumber {
     /// The numbers with keys that the user has refused, the latest first. After a mistake, one of them can still be
     /// [accepted](super::Client::accept_identity).
     pub refused: Vec<RefusedNumber>,
+}
+
+impl SafetyNumber {
+    /// The same number as words: a half of 13 words for each side, in the order of the digits.
+    pub fn words(&self) -> [Vec<&'static str>; 2] {
+        safety_words::words(&self.digits).unwrap_or_default()
+    }
+
+    /// The digits of a safety number that somebody has typed as digits or as [words](Self::words). `None` if it is neither:
+    /// a mistake, and not a sign of an attack.
+    pub fn digits_of(typed: &str) -> Option<String> {
+        safety_words::digits(typed)
+    }
 }
 
 /// The safety number with an identity key that the user has refused.

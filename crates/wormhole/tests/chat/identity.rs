@@ -22,6 +22,10 @@ async fn both_sides_see_the_same_safety_number() {
     assert_eq!((ours.digits.len(), ours.is_verified, ours.is_new), (60, false, false));
     let wrong = "0".repeat(60);
     assert_eq!(a.verify_safety_number(for_bob, &wrong).await, Err(IdentityError::Mismatch));
+    let [first, second] = theirs.words();
+    let swapped = [second.clone(), first.clone()].concat().join(" ");
+    assert_eq!(a.verify_safety_number(for_bob, &swapped).await, Err(IdentityError::Mismatch));
+    a.verify_safety_number(for_bob, &[first, second].concat().join(" ")).await.unwrap();
     let spaced: Vec<_> = theirs.digits.as_bytes().chunks(5).map(String::from_utf8_lossy).collect();
     a.verify_safety_number(for_bob, &spaced.join(" ")).await.unwrap();
     a.close().await.unwrap();

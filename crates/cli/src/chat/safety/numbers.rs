@@ -9,6 +9,7 @@ use crate::chat::{explain, people};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
+use crate::qr;
 use crate::shell::quote;
 
 /// Shows the safety number with the other person, and others that it may be confused with.
@@ -20,6 +21,7 @@ pub(super) fn print(other: &Other<'_>, number: &SafetyNumber, console: &Console)
     let refused: Vec<_> = number.refused.iter().map(|refused| refused.digits.as_str()).collect();
     console.report(&json!({
         "event": "chat-safety-number", "who": people::json(&other.contact), "digits": number.digits,
+        "words": number.words().concat().join(" "),
         "verified": number.is_verified, "identity_changed": number.is_new,
         "previous_digits": previous, "refused_digits": refused,
     }))?;
@@ -31,7 +33,7 @@ pub(super) fn print(other: &Other<'_>, number: &SafetyNumber, console: &Console)
         (false, false) => "You have not compared it yet.",
     };
     console.screen.show(&format!("Safety number with {}. {state}", other.label));
-    console.print(&grouped(&number.digits))?;
+    print_number(other, number, console)?;
     for refused in &refused {
         console.screen.show(&format!(
             "You have refused this number. If it is right after all, --verify with its digits accepts it:\n{}",
@@ -51,6 +53,21 @@ pub(super) fn print(other: &Other<'_>, number: &SafetyNumber, console: &Console)
     }
     if previous.is_some() && other.only_shows() {
         console.screen.show(&what_to_do(other));
+    }
+    Ok(())
+}
+
+/// Prints the number as the user wants it.
+fn print_number(other: &Other<'_>, number: &SafetyNumber, console: &Console) -> Result<()> {
+    if other.args.words {
+        console.print(&number.words().map(|half| half.join(" ") + "\n").concat())?;
+    } else {
+        console.print(&grouped(&number.digits))?;
+    }
+    if other.args.qr
+        && let Some(picture) = qr::draw(&number.digits)
+    {
+        console.screen.show_picture(&picture);
     }
     Ok(())
 }
@@ -79,18 +96,21 @@ fn common_half<'a>(number: &'a str, others: &[&str]) -> Option<&'a str> {
     halves(number)?.into_iter().find(is_common)
 }
 
-/// The digits that the user has typed.
+/// The digits that the user has typed, perhaps as words.
 ///
 /// # Errors
-/// They are not the 60 digits of a safety number: a mistake of the user, not a sign of an attack.
+/// They are not a safety number: a mistake of the user, not a sign of an attack.
 pub(super) fn sixty_digits(typed: &str) -> Result<String> {
+    if let Some(digits) = SafetyNumber::digits_of(typed) {
+        return Ok(digits);
+    }
+    if typed.split_whitespace().nth(1).is_some() && typed.contains(char::is_alphabetic) {
+        return Err(Failure::usage("these are not the 26 words of a safety number").into());
+    }
     let digits: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
     if let Some(other) = digits.chars().find(|c| !c.is_ascii_digit()) {
         let other = printable::line(&other.to_string());
         return Err(Failure::usage(format!("'{other}' is not a digit of a safety number")).into());
-    }
-    if digits.len() == DIGITS {
-        return Ok(digits);
     }
     Err(Failure::usage(format!("a safety number has {DIGITS} digits, not {}", digits.len())).into())
 }
@@ -116,6 +136,7 @@ mod tests {
         let error = |typed: &str| sixty_digits(typed).unwrap_err().to_string();
         assert_eq!(error("123"), "a safety number has 60 digits, not 3");
         assert_eq!(error("12x"), "'x' is not a digit of a safety number");
+        assert_eq!(error("adroitness aardvark"), "these are not the 26 words of a safety number");
     }
 
     #[test]

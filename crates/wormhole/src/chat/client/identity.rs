@@ -43,8 +43,8 @@ impl Client {
         })
     }
 
-    /// Compares the digits that the other person sees with ours, and remembers that they are equal. Spaces are ignored. A
-    /// new identity key must still be accepted.
+    /// Compares the digits or [words](SafetyNumber::words) that the other person sees with ours, and remembers that they are equal.
+    /// Spaces are ignored. A new identity key must still be accepted.
     ///
     /// # Errors
     /// `Mismatch` if they differ: warn the user. `NewKeyNotTheirs` if the account has a new key, but the other person has the
@@ -55,7 +55,7 @@ impl Client {
         digits: &str,
     ) -> Result<(), IdentityError> {
         let ours = self.safety_number(account).await?;
-        let theirs: String = digits.chars().filter(|c| !c.is_whitespace()).collect();
+        let theirs = SafetyNumber::digits_of(digits).ok_or(IdentityError::Mismatch)?;
         if ours.accepted.is_some_and(|accepted| theirs == accepted.digits) {
             return Err(IdentityError::NewKeyNotTheirs);
         }
