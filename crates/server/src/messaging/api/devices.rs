@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -17,10 +18,10 @@ use super::auth::parse_device;
 use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, ClientAddress, Credentials, Current};
 use crate::messaging::context::Service;
-use crate::messaging::login_attempt::remember_new_device;
+use crate::messaging::login_attempt::{LoginAttempt, remember_new_device};
 use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
-use crate::messaging::store::rules::linking::{self, Link, LinkRefusal, LinkedDevice};
+use crate::messaging::store::rules::linking::{self, Evidence, Link, LinkRefusal, LinkedDevice};
 use crate::messaging::store::{Account, Device, ReadRows, Rows, TokenHash, WorkError};
 use crate::messaging::store_thread::unix_now;
 
@@ -148,40 +149,71 @@ pub(super) async fn link(
     Json(attributes): Json<AccountAttributes>,
 ) -> Answer<Linked> {
     let credentials = Credentials::from_headers(&headers).ok_or_else(ApiError::bad_credentials)?;
-    let Credentials { name, device: DeviceId::PRIMARY, password } = credentials else {
+    let Credentials { name, device: DeviceId::PRIMARY, password } = &credentials else {
         return Err(ApiError::bad_credentials());
     };
     let attributes = attributes.check()?;
     let link = Link {
         code: TokenHash::of(&[], code.as_bytes()),
-        name,
+        name: name.clone(),
         app: service.claimed_app(&headers)?,
-        device: attributes.new_device(DeviceId::PRIMARY, &password),
+        device: attributes.new_device(DeviceId::PRIMARY, password),
         password: password.clone(),
     };
-    let LinkedDevice { account, number } = service.link(Arc::new(link), address).await?;
-    remember_new_device(&service.limits, &account, number, &password, address);
+    let linked = service.link(Arc::new(link), &credentials, address).await?;
+    let LinkedDevice { account, number } = linked;
+    remember_new_device(&service.limits, &account, number, password, address);
     Ok(Json(Linked { device_id: number.number(), uuid: account.id.to_string() }))
 }
 
 impl Service {
     /// Links a device. A right code is never refused, however many wrong ones others have entered. A wrong one is found out
     /// without a transaction that others wait for.
-    async fn link(&self, link: Arc<Link>, address: IpAddr) -> Result<LinkedDevice, ApiError> {
+    async fn link(
+        &self,
+        link: Arc<Link>,
+        credentials: &Credentials,
+        address: IpAddr,
+    ) -> Result<LinkedDevice, ApiError> {
         let reader = Arc::clone(&link);
         let find = move |rows: &mut dyn ReadRows| match reader.find(rows, unix_now()) {
-            Ok(_) => Ok(None),
-            Err(WorkError::Refused(refusal)) => Ok(Some(refusal)),
+            Ok((_, evidence)) => Ok(Ok(evidence)),
+            Err(WorkError::Refused(refusal)) => Ok(Err(refusal)),
             Err(WorkError::Store(error)) => Err(error),
         };
-        if let Some(refusal) = self.storage.read(find).await? {
-            let network = self.limits.network(address);
-            let spend = |network| self.budget().spend(Action::LinkDevice, network, 1);
-            network.map_or(Ok(()), spend).map_err(ApiError::too_many)?;
-            return Err(refusal.into());
+        let found = self.storage.read(find).await?;
+        if found != Ok(Evidence::Code) {
+            self.limit_guess(found, credentials, address)?;
         }
         let work = move |rows: &mut dyn Rows, now: Timestamp| link.link(rows, now);
         Ok(self.storage.decide(work).await?)
+    }
+
+    /// Limits attempts without a right code: each may be a guess of the password of a linked device. So if there were too many,
+    /// the answer is the same for a right password.
+    ///
+    /// # Errors
+    /// The attempt is refused, or there were too many.
+    fn limit_guess(
+        &self,
+        found: Result<Evidence, LinkRefusal>,
+        credentials: &Credentials,
+        address: IpAddr,
+    ) -> Result<(), ApiError> {
+        let now = Instant::now();
+        let attempt = LoginAttempt::new(&self.limits, credentials, address, now);
+        attempt.check().map_err(ApiError::too_many)?;
+        let network = self.limits.network(address);
+        let limit = |network| match found {
+            Ok(_) => self.limits.check(Action::LinkDevice, network, now),
+            Err(_) => self.limits.spend(Action::LinkDevice, network, 1, now),
+        };
+        network.map_or(Ok(()), limit).map_err(ApiError::too_many)?;
+        if let Err(refusal) = found {
+            attempt.failed();
+            return Err(refusal.into());
+        }
+        Ok(())
     }
 }
 

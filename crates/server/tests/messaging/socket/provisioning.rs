@@ -117,6 +117,30 @@ fn a_linked_device_is_not_locked_out_by_a_neighbour_who_guesses_its_password() {
 }
 
 #[test]
+fn guesses_of_the_password_of_a_linked_device_are_limited_also_when_a_device_is_linked() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let (laptop, path) = link(&server, &alice);
+    for name in [&alice.number, &alice.uuid] {
+        let mut stranger = server.client();
+        let mut guess = |password: &str| {
+            stranger.log_in(name, password, None);
+            stranger.put(&path, ATTRIBUTES).status
+        };
+        // The answer to the right one may have been lost.
+        assert_eq!(guess(&laptop.password), 200);
+        let statuses: Vec<u16> = (0..30).map(|number| guess(&format!("guess{number}"))).collect();
+        assert!(statuses.starts_with(&[403; 20]) && statuses.ends_with(&[413]), "{statuses:?}");
+        assert_eq!(guess(&laptop.password), 413, "the answer shows no right guess");
+        // Logins have the same limit.
+        let mut device = server.client();
+        device.log_in(&format!("{name}.3"), "another", None);
+        device.get("/v1/accounts/whoami").expect(413);
+    }
+    assert_eq!(link(&server, &alice).0.number, format!("{ALICE}.3"), "with a code");
+}
+
+#[test]
 fn an_account_has_six_devices() {
     let server = Server::start(&[]);
     let alice = Client::register(&server, ALICE, None);
@@ -140,11 +164,14 @@ fn wrong_codes_for_devices_keep_nobody_from_linking_one() {
         (0..40).map(guess).collect()
     };
     // Whether a code is pending, and whether the account exists, makes no difference.
-    assert_eq!(statuses("+14155550199"), [403; 40]);
     alice.get("/v1/devices/provisioning/code").expect(200);
-    let pending = statuses(ALICE);
-    assert!(pending.contains(&403) && pending.ends_with(&[413]), "{pending:?}");
-    assert!(statuses("+14155550199").contains(&413));
+    for user in ["+14155550199", ALICE] {
+        let guesses = statuses(user);
+        assert!(guesses.starts_with(&[403; 20]) && guesses.ends_with(&[413]), "{guesses:?}");
+    }
+    // Other names do not help, in the same network.
+    statuses("+14155550198");
+    assert!(statuses("+14155550197")[..20].contains(&413));
     assert_eq!(link(&server, &alice).0.number, format!("{ALICE}.2"));
     for user in [format!("{ALICE}.2"), "nobody".into()] {
         stranger.log_in(&user, "password", None);

@@ -17,7 +17,7 @@ use crate::messaging::store::{
 
 /// A request to link a device with a code. `Debug` does not show the password.
 pub(in crate::messaging) struct Link {
-    /// The hash of the code. Nobody guesses codes of 128 random bits, so wrong ones are not counted.
+    /// The hash of the code. Nobody guesses codes of 128 random bits.
     pub(in crate::messaging) code: TokenHash,
     /// The account.
     pub(in crate::messaging) name: LoginName,
@@ -34,6 +34,15 @@ impl fmt::Debug for Link {
         let mut shown = f.debug_struct("Link");
         shown.field("code", code).field("name", name).field("app", app).finish_non_exhaustive()
     }
+}
+
+/// What shows that a client may link a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum Evidence {
+    /// The code that the account has got.
+    Code,
+    /// No valid code, but the password of a device that was linked before. A client may have chosen one that can be guessed.
+    Password,
 }
 
 /// A device that was linked.
@@ -82,10 +91,10 @@ impl Link {
         rows: &mut dyn Rows,
         now: Timestamp,
     ) -> Linked<LinkedDevice> {
-        let account = self.find(rows, now)?;
+        let (account, evidence) = self.find(rows, now)?;
         let devices = rows.devices(account.key)?;
         // With a new code, it is another device, even if its client uses the same password for all.
-        if !self.has_code(rows, &account, now)?
+        if evidence == Evidence::Password
             && let Some(number) = self.linked_before(&devices)
         {
             return Ok(LinkedDevice { account, number });
@@ -108,14 +117,14 @@ impl Link {
         &self,
         rows: &mut dyn ReadRows,
         now: Timestamp,
-    ) -> Linked<Account> {
+    ) -> Linked<(Account, Evidence)> {
         let app = self.app.find(rows)?.ok_or(WorkError::Refused(LinkRefusal::WrongApp))?;
         let account = self.account(rows, &app)?;
         let account = account.ok_or(WorkError::Refused(LinkRefusal::WrongCode))?;
-        if self.has_code(rows, &account, now)?
-            || self.linked_before(&rows.devices(account.key)?).is_some()
-        {
-            Ok(account)
+        if self.has_code(rows, &account, now)? {
+            Ok((account, Evidence::Code))
+        } else if self.linked_before(&rows.devices(account.key)?).is_some() {
+            Ok((account, Evidence::Password))
         } else {
             Err(WorkError::Refused(LinkRefusal::WrongCode))
         }
@@ -135,7 +144,7 @@ impl Link {
         }))
     }
 
-    /// The device that has this random password, because it was linked with it.
+    /// The device that has this password, because it was linked with it.
     fn linked_before(&self, devices: &[Device]) -> Option<DeviceId> {
         let is_same = |device: &&Device| {
             let DeviceColumns { salt, password, number, .. } = &device.columns;
