@@ -44,7 +44,9 @@ pub use error::{
     RegisterError, RequestError, SendError,
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
-pub use link::{Acceptance, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking};
+pub use link::{
+    Acceptance, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking, Withdrawal,
+};
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
     KeyState, Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route,

@@ -137,7 +137,11 @@ async fn accept(
             Ok(())
         }
         Err(error) => {
-            acceptance.cancel().await;
+            // Nothing is left to report, unless a signal came.
+            if let Some(withdrawal) = acceptance.cancel().await {
+                let left = explain::withdrawn(withdrawal, &args.client.account);
+                console.screen.show(&format!("Note: {left}."));
+            }
             Err(error)
         }
     }

@@ -15,7 +15,7 @@ use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::code;
 
-pub use first_device::{Acceptance, LinkRequest, LinkedDevice};
+pub use first_device::{Acceptance, LinkRequest, LinkedDevice, Withdrawal};
 pub use new_device::{LinkOptions, Linking};
 
 /// Why a device was not linked.
@@ -37,11 +37,19 @@ pub enum LinkError {
     /// The keys that the other device sends cannot be decrypted or do not belong together.
     #[error("the other device sends keys that cannot be used")]
     InvalidKeys,
+    /// The new device has not confirmed that it is linked, but may have got the key of the account.
+    #[error("{cause}")]
+    KeyGiven {
+        /// Why it was not linked.
+        cause: Box<Self>,
+        /// What has become of the link.
+        withdrawal: Withdrawal,
+    },
     /// Only the first device of an account can link others.
     #[error("only the first device of the account can link others")]
     NotFirstDevice,
-    /// The new device is linked according to its own words, and is not in the list of the server.
-    #[error("the new device says that it is linked, but the server does not know it")]
+    /// The new device is linked according to its own words, but the server does not list a new device with its number.
+    #[error("the new device says that it is linked, but the server has not added it")]
     NotListed,
     /// This store has no account that can be used.
     #[error(transparent)]
@@ -111,6 +119,7 @@ impl LinkError {
             Self::OtherServer { .. } | Self::PlainHttp(_) => LinkRefusal::OtherServer,
             Self::Request(error) if error.may_retry() => LinkRefusal::Unreachable,
             Self::Expired | Self::Request(_) => LinkRefusal::Rejected,
+            Self::KeyGiven { cause, .. } => cause.refusal(),
             Self::AlreadyRegistered
             | Self::Code(_)
             | Self::Decode(_)

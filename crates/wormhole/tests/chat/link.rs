@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wormhole::chat::{AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError};
+use wormhole::chat::{
+    AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError, Withdrawal,
+};
 use wormhole::code;
 
 use crate::kills::{killed, runtime};
@@ -99,7 +101,7 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
     let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
     let accept = async {
         assert_eq!(acceptance.request().await.unwrap().name.as_deref(), Some("laptop"));
-        acceptance.cancel().await;
+        assert_eq!(acceptance.cancel().await, None);
     };
     let ((), linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
     assert_eq!(linked.err(), Some(LinkError::PeerRefused(LinkRefusal::Cancelled)));
@@ -112,7 +114,11 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
     let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
     let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
     let (accepted, linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
-    assert_eq!(accepted.err(), Some(LinkError::PeerRefused(LinkRefusal::OtherServer)));
+    let cause = LinkError::PeerRefused(LinkRefusal::OtherServer).into();
+    assert_eq!(
+        accepted.err(),
+        Some(LinkError::KeyGiven { cause, withdrawal: Withdrawal::Revoked })
+    );
     assert!(matches!(linked, Err(LinkError::OtherServer { .. })), "{linked:?}");
     assert_eq!(alice.account().devices().await.unwrap().len(), 1);
 }

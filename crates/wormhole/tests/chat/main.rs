@@ -18,4 +18,5 @@ mod mailbox;
 mod proxy;
 mod registration;
 mod sync;
+mod withdrawal;
 mod world;

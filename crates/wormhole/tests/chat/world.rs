@@ -122,6 +122,28 @@ impl World {
         assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 
+    /// Requests the keys of an account in the name of a person whose client is not running, as often as the server permits.
+    pub(crate) async fn use_up_keys(&self, from: &Person, of: &Person) {
+        let account = of.registration().account.unwrap().account;
+        for _ in 0..6 {
+            self.request(&from.request(&format!("GET /v2/keys/{account}/*"), "")).await;
+        }
+    }
+
+    /// Sends `PUT` with these credentials in base64, in the app `com.one`. Returns the status.
+    pub(crate) async fn put_as(&self, login: &str, path: &str, body: &str) -> u16 {
+        let ((name, token), length) = (&self.apps[0], body.len());
+        let request = format!(
+            "PUT {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\
+             X-PKG-NAME: {name}\r\nX-PKG-TOKEN: {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     /// A new account, and the directory of its store.
     pub(crate) async fn register(&self, number: &str, app: usize) -> Person {
         register(number, &self.server(app)).await

@@ -1,6 +1,6 @@
 //! Explains errors of `chat link`, `chat devices` and `chat add`.
 
-use wormhole::chat::{DeviceError, IntroduceError, LinkError, LinkRefusal};
+use wormhole::chat::{DeviceError, IntroduceError, LinkError, LinkRefusal, Withdrawal};
 
 use super::{command, ended, open, plain, request, store};
 use crate::args::chat::AccountArgs;
@@ -33,16 +33,16 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
             .hint("use --allow-plain, if you trust the network, and a new code"),
         LinkError::OtherServer { .. } => Failure::new(plain(error))
             .hint("leave --server out, or use the code on a device of the other account"),
+        LinkError::KeyGiven { cause, withdrawal } => {
+            Failure::new(link(cause, place, args).to_string()).hint(withdrawn(*withdrawal, args))
+        }
         LinkError::PeerGone => Failure::new(plain(error)).hint(format!(
             "start again with a new code. {} on the first device shows whether the device is linked already",
             command("devices", args)
         )),
         LinkError::PeerRefused(LinkRefusal::OtherServer) => Failure::new(
-            "the other device does not accept the server of the account",
-        )
-        .hint("its user may have limited it with --server, or must allow it with --allow-plain"),
-        LinkError::PeerRefused(LinkRefusal::Unreachable) => Failure::new(plain(error)).hint(
-            "when it can, `wormhole chat link` on it completes the link; otherwise use a new code",
+            "the other device does not accept the server of the account: its user may have limited it with --server, or must \
+             allow it with --allow-plain",
         ),
         LinkError::Decode(_)
         | LinkError::InvalidKeys
@@ -52,6 +52,26 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }
+}
+
+/// What has become of a link that was given up when the new device may have got the key of the account.
+pub(in crate::chat) fn withdrawn(withdrawal: Withdrawal, args: &AccountArgs) -> String {
+    let devices = command("devices", args);
+    let linked = match withdrawal {
+        Withdrawal::Revoked => "the device is not linked".to_owned(),
+        Withdrawal::Linked(device) => {
+            let remove = command(&format!("devices --remove {}", device.number()), args);
+            format!("device {} is linked nevertheless: {remove} removes it", device.number())
+        }
+        // `Unknown`, and later ones.
+        _ => format!(
+            "the server did not answer, so the device may be linked, or be linked in the next ten minutes: {devices} shows \
+             it"
+        ),
+    };
+    format!(
+        "{linked}. It may have got the key of your account: if it is not yours, register your number again"
+    )
 }
 
 /// Why two people were not introduced.

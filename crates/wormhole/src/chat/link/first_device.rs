@@ -1,6 +1,10 @@
 //! The first device of an account, which links others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use rand_core::OsRng;
+use tokio::time::timeout;
 use wormhole_chat::{
     Client as Core, DeviceId, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage, PublicKey,
 };
@@ -9,18 +13,34 @@ use zeroize::Zeroizing;
 use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
 use crate::chat::room::{Meeting, QUICK, Room, SLOW};
-use crate::chat::service::Service;
+use crate::chat::service::{ListedDevice, Service};
 use crate::chat::store::Registration;
 use crate::code::Code;
 
-/// A link that the first device accepts. If it is dropped, nothing is linked; [`cancel`](Self::cancel) also tells the new
-/// device.
+/// A link that the first device accepts. If it is dropped before [`accept`](Self::accept), nothing is linked;
+/// [`cancel`](Self::cancel) also tells the new device, and is necessary if the future of `accept` is dropped.
 #[derive(Debug)]
 pub struct Acceptance {
     core: Core,
     registration: Registration,
     service: Service,
     room: Room,
+    /// The devices of the account before.
+    listed: Vec<ListedDevice>,
+    /// Whether the new device may have got the key of the account, and is not linked.
+    has_offered: AtomicBool,
+}
+
+/// What has become of a link that was given up when the new device may have got the key of the account already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Withdrawal {
+    /// The server has accepted the new device before, under this number. [Remove](Account::remove_device) it, or keep it.
+    Linked(DeviceId),
+    /// The server has not accepted the new device, and does not any more.
+    Revoked,
+    /// The server cannot be asked. It may have accepted the new device, or accept it within ten minutes.
+    Unknown,
 }
 
 /// A device that asks to be linked. It has the same code.
@@ -61,7 +81,8 @@ impl Account {
             return Err(LinkError::TooManyDevices);
         }
         let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
-        Ok(Acceptance { core, registration, service, room })
+        let has_offered = AtomicBool::new(false);
+        Ok(Acceptance { core, registration, service, room, listed: devices, has_offered })
     }
 }
 
@@ -80,18 +101,22 @@ impl Acceptance {
         }
     }
 
-    /// Gives the account to the new device, and waits until the server has accepted it.
+    /// Gives the account to the new device, and waits until the server has accepted it. If the returned future is dropped,
+    /// [`cancel`](Self::cancel) the link: the new device may have got the account.
     ///
     /// # Errors
-    /// The new device has not confirmed that it is linked. After [`LinkError::PeerGone`], it may be linked nevertheless:
-    /// [list](Account::devices) the devices.
+    /// The new device has not confirmed that it is linked. [`LinkError::KeyGiven`]: it may have the key of the account.
     pub async fn accept(&self, request: &LinkRequest) -> Result<LinkedDevice, LinkError> {
         match self.offer(request).await {
             Ok(device) => Ok(LinkedDevice { device }),
             Err(error) => {
+                let withdrawal = self.withdraw().await;
                 let refused = LinkMessage::Refused(error.refusal());
                 let _told = send(&self.room, &refused).await;
-                Err(error)
+                Err(match withdrawal {
+                    Some(withdrawal) => LinkError::KeyGiven { cause: error.into(), withdrawal },
+                    None => error,
+                })
             }
         }
     }
@@ -100,13 +125,45 @@ impl Acceptance {
         let code = self.service.provisioning_code().await.map_err(LinkError::of_request)?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let offer = self.sealed(&message, request)?;
+        self.has_offered.store(true, Ordering::Relaxed);
         send(&self.room, &LinkMessage::Offer(offer)).await?;
         let LinkMessage::Linked(device) = next(&self.room, SLOW).await? else {
             return Err(LinkError::Unexpected);
         };
         let devices = self.service.devices().await.map_err(LinkError::of_request)?;
-        let is_listed = devices.iter().any(|listed| listed.device == device);
-        if is_listed { Ok(device) } else { Err(LinkError::NotListed) }
+        if !self.added(&devices).any(|added| added == device) {
+            return Err(LinkError::NotListed);
+        }
+        self.has_offered.store(false, Ordering::Relaxed);
+        Ok(device)
+    }
+
+    /// The devices that the account did not have before. Numbers are used again.
+    fn added(&self, now: &[ListedDevice]) -> impl Iterator<Item = DeviceId> {
+        let is_same = |one: &ListedDevice, it: &ListedDevice| {
+            (one.device, one.created) == (it.device, it.created)
+        };
+        let is_new = move |it: &&ListedDevice| !self.listed.iter().any(|one| is_same(one, it));
+        now.iter().filter(is_new).map(|it| it.device)
+    }
+
+    /// Makes the code of the server useless, if the new device may have got it. `None`: it has not.
+    async fn withdraw(&self) -> Option<Withdrawal> {
+        if !self.has_offered.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let withdrawal = timeout(WITHDRAWAL_PATIENCE, self.replace_code()).await;
+        Some(withdrawal.ok().and_then(Result::ok).unwrap_or(Withdrawal::Unknown))
+    }
+
+    async fn replace_code(&self) -> Result<Withdrawal, LinkError> {
+        // A new code replaces the one that was given away. An account without room has none: the new device has used it.
+        match self.service.provisioning_code().await.map_err(LinkError::of_request) {
+            Ok(_) | Err(LinkError::TooManyDevices) => {}
+            Err(error) => return Err(error),
+        }
+        let devices = self.service.devices().await.map_err(LinkError::of_request)?;
+        Ok(self.added(&devices).next().map_or(Withdrawal::Revoked, Withdrawal::Linked))
     }
 
     fn sealed(
@@ -123,9 +180,12 @@ impl Acceptance {
         })
     }
 
-    /// Tells the new device that it is not linked, and closes the wormhole.
-    pub async fn cancel(self) {
+    /// Tells the new device that it is not linked, and closes the wormhole. Returns what has become of the link, if the new
+    /// device may have got the key of the account, unless [`accept`](Self::accept) has reported it.
+    pub async fn cancel(self) -> Option<Withdrawal> {
+        let withdrawal = self.withdraw().await;
         give_up(self.room, LinkRefusal::Cancelled).await;
+        withdrawal
     }
 
     /// Closes the wormhole.
@@ -133,6 +193,9 @@ impl Acceptance {
         self.room.close().await;
     }
 }
+
+/// How long the server may take to replace a code. The user waits for it after Ctrl-C.
+const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most devices of an account, as the server counts them.
 const MAX_DEVICES: usize = 6;
