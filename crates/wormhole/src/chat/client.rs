@@ -322,7 +322,7 @@ impl Client {
 
     /// Waits until the client has ended and its store is closed. Returns why. What the client drops when it ends, such as the
     /// answers that others wait for, is dropped before the reason is known.
-    async fn wait_for_end(&self) -> Ended {
+    pub(super) async fn wait_for_end(&self) -> Ended {
         let mut ended = self.signals.ended.subscribe();
         let ended = ended.wait_for(Option::is_some).await;
         // The sender is in this handle.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{
     AccountId, Introduction, IntroductionDecodeError, IntroductionMessage, PublicKey,
@@ -50,8 +51,8 @@ pub enum IntroduceError {
     /// Our server does not know the account: it is at another server.
     #[error("the other person's account is at another server: {0}")]
     OtherServer(String),
-    /// We know the account with another identity key: the user has verified that one, or refused the new one, or the server cannot
-    /// be asked. The code proves who introduces the key, not whose account it is.
+    /// We know the account with another identity key: the user has verified that one, or refused the new one. The code proves who
+    /// introduces the key, not whose account it is.
     #[error("you know this account with another identity key than the person has")]
     OtherKey,
     /// The other side uses our own account.
@@ -63,6 +64,9 @@ pub enum IntroduceError {
     /// The other side gives up.
     #[error("the other side has cancelled, or does not accept your account")]
     PeerRefused,
+    /// Our server does not say which identity key the account has. The code alone does not prove whose account it is.
+    #[error("your server does not say whether the account belongs to the other person: {0}")]
+    Server(RequestError),
     /// Our server names another identity key for the account than the person. It may be an attack, or the person has just
     /// registered again.
     #[error("the server names another identity key for this account than the person")]
@@ -110,9 +114,8 @@ impl Introducing {
         Ok(self.room.met().await?)
     }
 
-    /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified. It
-    /// replaces a known key that the user has not verified, if the server names the new one, too. `name` is how we want to be
-    /// called.
+    /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified: the
+    /// server names it, too. It replaces a known key that the user has not verified. `name` is how we want to be called.
     ///
     /// # Errors
     /// The person is not a verified contact.
@@ -137,12 +140,15 @@ impl Introducing {
         };
         self.client.check(&theirs).await?;
         let contact = self.client.add_verified(&theirs).await?;
-        self.room.send(IntroductionMessage::Stored.encode()).await?;
-        let is_mutual = match self.next().await {
-            Ok(message) => message == IntroductionMessage::Stored,
-            Err(_) => false,
-        };
+        let is_mutual = self.confirm().await;
         Ok(Introduced { contact, name: theirs.name, is_mutual })
+    }
+
+    /// Tells the other side that the person is stored. Returns whether the other side says the same. Whatever happens to the
+    /// wormhole now, the person stays stored.
+    async fn confirm(&self) -> bool {
+        let told = self.room.send(IntroductionMessage::Stored.encode()).await;
+        told.is_ok() && self.next().await.is_ok_and(|it| it == IntroductionMessage::Stored)
     }
 
     async fn next(&self) -> Result<IntroductionMessage, IntroduceError> {
@@ -175,15 +181,14 @@ impl Client {
         })
     }
 
-    /// Compares an introduction with what our server says about the account, if it can be asked.
+    /// Compares an introduction with what our server says about the account.
     async fn check(&self, theirs: &Introduction) -> Result<(), IntroduceError> {
         let own = self.query(|driver| *driver.core().identity()).await?;
         if theirs.account == self.me().address.account || theirs.identity == own {
             return Err(IntroduceError::OwnAccount);
         }
         let (account, key) = (theirs.account, theirs.identity);
-        let known = self.query(move |driver| KnownKey::of(driver, account, key)).await?;
-        if known == KnownKey::Settled {
+        if self.query(move |driver| is_settled(driver, account, key)).await? {
             return Err(IntroduceError::OtherKey);
         }
         let account = Destination::Account(account);
@@ -192,10 +197,9 @@ impl Client {
             Err(RequestError::NotFound) => {
                 return Err(IntroduceError::OtherServer(theirs.server.clone()));
             }
-            Err(_) if known == KnownKey::Unverified => return Err(IntroduceError::OtherKey),
-            Err(_) => return Ok(()),
+            Err(error) => return Err(IntroduceError::Server(error)),
         };
-        if answer.bundles.iter().any(|bundle| bundle.identity != theirs.identity) {
+        if answer.identity != theirs.identity {
             return Err(IntroduceError::WrongKey);
         }
         // It also has the keys for the first message.
@@ -207,7 +211,21 @@ impl Client {
     async fn add_verified(&self, theirs: &Introduction) -> Result<Contact, IntroduceError> {
         let (account, key) = (theirs.account, theirs.identity);
         let (number, app) = (theirs.number.clone(), theirs.app.clone());
-        self.ask(move |driver, reply| driver.trust(account, key, number, app, reply)).await?;
+        let (durable, committed) = oneshot::channel();
+        let trust = move |driver: &mut Driver| {
+            // The user may have decided while the server was asked.
+            let is_open = !is_settled(driver, account, key);
+            if is_open {
+                driver.trust(account, key, number, app, durable);
+            }
+            is_open
+        };
+        if !self.query(trust).await? {
+            return Err(IntroduceError::OtherKey);
+        }
+        if committed.await.is_err() {
+            return Err(self.wait_for_end().await.into());
+        }
         let destination = theirs.number.as_ref().map(|number| match &theirs.app {
             Some(app) => format!("{number}@{app}"),
             None => number.clone(),
@@ -223,31 +241,12 @@ impl Client {
     }
 }
 
-/// What we know of an account, compared with the identity key that somebody introduces for it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum KnownKey {
-    /// Nothing, or the same key.
-    NoOther,
-    /// The user has verified another key, or refused this one.
-    Settled,
-    /// Another key, which the user has not verified.
-    Unverified,
-}
-
-impl KnownKey {
-    fn of(driver: &Driver, account: AccountId, key: PublicKey) -> Self {
-        let Some(known) = driver.core().identity_of(account) else { return Self::NoOther };
-        let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
-        if driver.core().refused_identities(account).contains(&key) {
-            Self::Settled
-        } else if known.accepted == key {
-            Self::NoOther
-        } else if verified == Some(known.accepted) {
-            Self::Settled
-        } else {
-            Self::Unverified
-        }
-    }
+/// Whether the user has verified another identity key of an account, or refused this one.
+fn is_settled(driver: &Driver, account: AccountId, key: PublicKey) -> bool {
+    let Some(known) = driver.core().identity_of(account) else { return false };
+    let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
+    driver.core().refused_identities(account).contains(&key)
+        || (known.accepted != key && verified == Some(known.accepted))
 }
 
 /// How long one side waits for the other one, which may have to ask its server.

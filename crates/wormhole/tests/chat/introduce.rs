@@ -1,10 +1,13 @@
 //! Two people become contacts with a code.
 
-use wormhole::chat::{Client, IntroduceError, Introduced, Introducing};
-use wormhole::code;
+use data_encoding::BASE64;
+use rand_core::OsRng;
+use wormhole::chat::{Client, IntroduceError, Introduced, Introducing, RequestError, Transport};
+use wormhole::code::{self, AppId, Config, Wormhole};
+use wormhole_chat::{Introduction, IntroductionMessage, KeyPair};
 
 use crate::mailbox::Mailbox;
-use crate::world::{World, next_message, say, soon};
+use crate::world::{Folder, Person, World, next_message, say, soon};
 
 /// Introductions of two clients under one code.
 async fn meet(mailbox: &Mailbox, one: &Client, other: &Client) -> (Introducing, Introducing) {
@@ -73,9 +76,8 @@ async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
 }
 
 #[tokio::test]
-async fn an_introduction_does_not_replace_a_key_that_was_verified_or_that_the_server_cannot_confirm()
- {
-    let (mut world, mailbox) = (World::new().await, Mailbox::start().await);
+async fn an_introduction_does_not_replace_a_key_that_was_verified() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let alice = world.register("+14155550839", 0).await;
     let bob = world.register("+14155550840", 1).await;
     let (a, b) = (alice.open().await, bob.open().await);
@@ -84,16 +86,71 @@ async fn an_introduction_does_not_replace_a_key_that_was_verified_or_that_the_se
     let before = a.safety_number(account).await.unwrap();
     b.close().await.unwrap();
     let n = world.register("+14155550840", 1).await.open().await;
-    world.stop().await;
-    let (at_alice, _) = introduce(&mailbox, &a, &n).await;
-    assert_eq!(at_alice, Err(IntroduceError::OtherKey), "the server cannot be asked");
     a.verify_safety_number(account, &before.digits).await.unwrap();
-    world.start().await;
     let (at_alice, at_bob) = introduce(&mailbox, &a, &n).await;
     assert_eq!(at_alice, Err(IntroduceError::OtherKey), "she has verified the other key");
     assert!(at_bob.is_ok_and(|introduced| !introduced.is_mutual));
     let after = a.safety_number(account).await.unwrap();
     assert!(after.key == before.key && after.is_verified && !after.is_new);
+}
+
+#[tokio::test]
+async fn nobody_is_stored_without_the_words_of_the_server() {
+    let (mut world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550841", 0).await;
+    let bob = world.register("+14155550842", 1).await;
+    world.use_up_keys(&alice, &bob).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let (at_alice, at_bob) = introduce(&mailbox, &a, &b).await;
+    let limited = |error: &_| matches!(error, IntroduceError::Server(RequestError::TooMany(_)));
+    assert!(at_alice.as_ref().is_err_and(limited), "{at_alice:?}");
+    assert!(at_bob.is_ok_and(|introduced| !introduced.is_mutual));
+    world.stop().await;
+    let (at_alice, _) = introduce(&mailbox, &a, &b).await;
+    let cut_off = |error: &_| matches!(error, IntroduceError::Server(RequestError::Link(_)));
+    assert!(at_alice.as_ref().is_err_and(cut_off), "{at_alice:?}");
+    assert!(a.contacts().await.unwrap().is_empty());
+    assert!(a.safety_number(b.me().address.account).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_compared_with_the_server_also_if_no_device_has_signed_prekeys() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550843", 0).await.open().await;
+    // A client of 2014, with keys that are not signed.
+    let bob = Person { folder: Folder::new(), number: "+14155550844".to_owned() };
+    let number = bob.number.parse().unwrap();
+    bob.account().register(&world.server(0), &number, Transport::Sms).await.unwrap();
+    world.confirm_without_keys(&bob.number, 0).await;
+    let key = || BASE64.encode(&KeyPair::random(&mut OsRng).public().encode());
+    let keys = format!(
+        r#"{{"lastResortKey":{{"keyId":16777215,"publicKey":"{}","identityKey":"{}"}},"keys":[]}}"#,
+        key(),
+        key()
+    );
+    let login = BASE64.encode(format!("{}:another password", bob.number).as_bytes());
+    assert_eq!(world.put_as(&login, "/v2/keys", &keys).await, 200);
+    let account = alice.resolve(&bob.destination()).await.unwrap().account;
+    // Somebody else introduces the account with another key.
+    let introducing = alice.introduce(None, &mailbox.meeting()).unwrap();
+    let mallory = Wormhole::create(Config {
+        app_id: AppId::new("wormholeim.org/chat/introduction"),
+        servers: mailbox.meeting().servers,
+        ..Config::default()
+    });
+    mallory.set_code(soon(introducing.code()).await.unwrap()).unwrap();
+    let introduction = Introduction {
+        account,
+        identity: *KeyPair::random(&mut OsRng).public(),
+        server: alice.me().server.clone(),
+        app: None,
+        number: None,
+        name: None,
+    };
+    let message = IntroductionMessage::Introduction(introduction).encode();
+    mallory.send_message(message).await.unwrap();
+    assert_eq!(soon(introducing.complete(None)).await, Err(IntroduceError::WrongKey));
+    assert!(alice.safety_number(account).await.is_err());
 }
 
 #[tokio::test]

@@ -84,6 +84,9 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failu
         IntroduceError::OtherKey => Failure::new(plain(error)).hint(
             "the person may have a new phone: send a message, and accept the new safety number with `wormhole chat safety WHO --verify`",
         ),
+        IntroduceError::Server(_) => {
+            Failure::new(plain(error)).hint("try again later with a new code")
+        }
         IntroduceError::OwnAccount => Failure::new(plain(error))
             .hint("to use your account on another device: `wormhole chat link`"),
         IntroduceError::WrongKey => Failure::new(plain(error)).hint(

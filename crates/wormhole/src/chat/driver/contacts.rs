@@ -176,13 +176,17 @@ const MAX_STRANGERS: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
+    use rand_core::OsRng;
+    use wormhole_chat::KeyPair;
+
     use super::*;
 
     const BOB: AccountId = AccountId::from_bytes([1; 16]);
     const OTHER: AccountId = AccountId::from_bytes([0; 16]);
 
     fn answer(account: AccountId, app: &str) -> Resolved {
-        Resolved { account, app: Some(app.parse().unwrap()), bundles: Vec::new() }
+        let identity = *KeyPair::random(&mut OsRng).public();
+        Resolved { account, app: Some(app.parse().unwrap()), identity, bundles: Vec::new() }
     }
 
     fn to(text: &str) -> Destination {

@@ -468,11 +468,16 @@ mod tests {
         assert!(requests.due().is_some() && requests.take_retry());
     }
 
+    fn resolved(number: u8) -> Resolved {
+        let identity = *KeyPair::random(&mut OsRng).public();
+        Resolved { account: account(number), app: None, identity, bundles: Vec::new() }
+    }
+
     #[tokio::test]
     async fn keys_that_were_known_say_nothing_about_the_server() {
         let mut requests = requests();
         requests.attempt = 3;
-        requests.keep(Resolved { account: account(1), app: None, bundles: Vec::new() });
+        requests.keep(resolved(1));
         requests.push(request_id(), Request::Bundles(account(1)));
         requests.start();
         let finished = requests.next().await.unwrap();
@@ -486,8 +491,6 @@ mod tests {
     #[tokio::test]
     async fn keys_from_before_a_mismatch_are_not_used() {
         let mut requests = requests();
-        let resolved =
-            |number| Resolved { account: account(number), app: None, bundles: Vec::new() };
         for result in [
             Response::Stale(vec![DeviceId::PRIMARY]),
             Response::Mismatched { missing: vec![DeviceId::PRIMARY], extra: Vec::new() },

@@ -259,6 +259,8 @@ struct DeviceKeys {
 pub(crate) struct Resolved {
     pub(crate) account: AccountId,
     pub(crate) app: Option<AppName>,
+    /// The identity key of the account, also if no device has published keys that can be used.
+    pub(crate) identity: PublicKey,
     pub(crate) bundles: Vec<PreKeyBundle>,
 }
 
@@ -267,8 +269,9 @@ impl Bundles {
     pub(super) fn check(&self) -> Option<Resolved> {
         let identity = PublicKey::decode(&self.identity_key.0).ok()?;
         let bundles = self.devices.iter().map(|device| device.bundle(identity));
+        let bundles = bundles.collect::<Option<_>>()?;
         let app = self.app.as_deref().map(str::parse).transpose().ok()?;
-        Some(Resolved { account: self.uuid, app, bundles: bundles.collect::<Option<_>>()? })
+        Some(Resolved { account: self.uuid, app, identity, bundles })
     }
 }
 
