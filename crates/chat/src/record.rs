@@ -43,9 +43,27 @@ pub struct SessionRecord {
     archived: VecDeque<Session>,
     /// Whether the device ever had a post-quantum prekey with the accepted identity key: it must then always have one.
     had_post_quantum: bool,
-    /// Whether the device ever used the post-quantum ratchet with the accepted identity key: sessions that we start must then
+    /// Which device ever used the post-quantum ratchet with the accepted identity key: sessions that we start with it must then
     /// have it.
-    had_spqr: bool,
+    had_spqr: Option<SpqrPin>,
+}
+
+/// A device that has used the post-quantum ratchet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum SpqrPin {
+    /// The one with this registration id. Another device, perhaps with another program, can get the same number later.
+    Device(u32),
+    /// An earlier version of this program has not stored which one.
+    Unknown,
+}
+
+impl SpqrPin {
+    const fn requires(self, registration_id: u32) -> bool {
+        match self {
+            Self::Device(pinned) => pinned == registration_id,
+            Self::Unknown => true,
+        }
+    }
 }
 
 /// The identity keys that the sender of a first message may have. Our own key from another account is never accepted.
@@ -123,6 +141,7 @@ impl SessionRecord {
         }
         let initiated = x3dh::initiate(&us.pair, bundle, rng)?;
         let (signed_pre_key_id, signed, _) = &theirs.signed;
+        let needs_spqr = self.had_spqr.is_some_and(|pin| pin.requires(theirs.registration_id));
         let pending = Pending {
             pre_key_id: theirs.one_time.as_ref().map(|(id, _)| *id),
             signed_pre_key_id: *signed_pre_key_id,
@@ -136,7 +155,7 @@ impl SessionRecord {
             their_registration_id: theirs.registration_id,
             base_key: initiated.base_key,
             ratchet: Ratchet::initiator(&initiated.agreed.root, signed, rng)?,
-            spqr: initiated.agreed.spqr.map(|key| Spqr::initiator(key, self.had_spqr, rng)),
+            spqr: initiated.agreed.spqr.map(|key| Spqr::initiator(key, needs_spqr, rng)),
             pending: Some(pending),
         };
         self.put_in_use(session, Some(&theirs.identity));
@@ -292,14 +311,15 @@ impl SessionRecord {
 
     /// Whether nothing needs to be stored.
     pub(crate) fn is_blank(&self) -> bool {
-        !self.has_sessions() && !self.had_post_quantum && !self.had_spqr
+        !self.has_sessions() && !self.had_post_quantum && self.had_spqr.is_none()
     }
 
     /// The user has accepted this identity key. It may belong to another program, which has no post-quantum keys, so
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
         self.had_post_quantum = self.is_post_quantum(identity);
-        let had_spqr = self.sessions().any(|it| it.their_identity == *identity && it.has_spqr());
+        let of_key = |it: &&Session| it.their_identity == *identity;
+        let had_spqr = self.sessions().filter(of_key).find_map(Session::spqr_pin);
         self.had_spqr = had_spqr;
     }
 
@@ -388,6 +408,13 @@ impl SessionRecord {
             Place::Current => self.current.as_mut(),
             Place::Archived(index) => self.archived.get_mut(index),
         }
+    }
+}
+
+impl Session {
+    /// What the session shows about its device.
+    fn spqr_pin(&self) -> Option<SpqrPin> {
+        self.has_spqr().then_some(SpqrPin::Device(self.their_registration_id))
     }
 }
 

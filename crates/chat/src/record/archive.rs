@@ -43,15 +43,16 @@ impl SessionRecord {
     fn pin_post_quantum(&mut self, session: &Session, accepted: Option<&PublicKey>) {
         let is_foreign = is_foreign(session, accepted);
         self.had_post_quantum |= session.version == Version::Pqxdh && !is_foreign;
-        self.had_spqr |= session.has_spqr() && !is_foreign;
+        self.had_spqr = session.spqr_pin().filter(|_| !is_foreign).or(self.had_spqr);
     }
 
     /// Makes an archived session the current one, because it has just decrypted a message. A session with less post-quantum
     /// protection never replaces one with more: a server that held a message back could choose the weaker one. Neither does a
     /// session whose post-quantum exchange has failed. `accepted` is the identity key whose late messages are kept before others.
     pub(super) fn promote(&mut self, place: Place, accepted: Option<&PublicKey>) {
-        let shows = |session: &mut Session| session.has_spqr() && !is_foreign(session, accepted);
-        self.had_spqr |= self.at(place).is_some_and(shows);
+        let shown = self.at(place).filter(|session| !is_foreign(session, accepted));
+        let shown = shown.and_then(|session| session.spqr_pin());
+        self.had_spqr = shown.or(self.had_spqr);
         let has_failed = self.at(place).is_some_and(|session| session.has_failed());
         if let Place::Archived(index) = place
             && !has_failed

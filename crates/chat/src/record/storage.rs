@@ -8,9 +8,9 @@ use std::iter::once;
 use wormhole_kit::{Reader, TooShort};
 use zeroize::Zeroizing;
 
-use super::SessionRecord;
 use super::archive::MAX_ARCHIVED;
 use super::fields::{CHAIN, SEED, Writer, chain, key, receiver, secret};
+use super::{SessionRecord, SpqrPin};
 use crate::kem::{KemCiphertext, KemError};
 use crate::key::{KeyError, KeyPair, PrivateKey, PublicKey};
 use crate::ratchet::{MAX_RECEIVERS, Ratchet, RootKey};
@@ -22,16 +22,20 @@ use crate::x3dh::Version;
 impl SessionRecord {
     /// Encodes the record for storage. The same record always gives the same bytes.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        encode(self.flags(), self.current.iter().chain(&self.archived))
+        encode(self.flags(), self.current.iter().chain(&self.archived), self.had_spqr)
     }
 
     /// Encodes the record without its archived sessions, which have rows of their own.
     pub(crate) fn encode_current(&self) -> Zeroizing<Vec<u8>> {
-        encode(self.flags(), self.current.iter())
+        encode(self.flags(), self.current.iter(), self.had_spqr)
     }
 
     fn flags(&self) -> u8 {
-        let had_spqr = if self.had_spqr { HAD_SPQR } else { 0 };
+        let had_spqr = match self.had_spqr {
+            Some(SpqrPin::Device(_)) => HAD_SPQR | SPQR_DEVICE,
+            Some(SpqrPin::Unknown) => HAD_SPQR,
+            None => 0,
+        };
         u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1 | had_spqr
     }
 
@@ -50,7 +54,7 @@ impl SessionRecord {
             let number = stored.map_or(unused, |row| row.number);
             let row = ArchivedRow::new(number, session);
             if stored != Some(&row) {
-                report(number, Some(encode(0, once(session))));
+                report(number, Some(encode(0, once(session), None)));
             }
             unused = unused.max(number + 1);
             kept.push(row);
@@ -99,6 +103,12 @@ impl SessionRecord {
         }
         let current = if flags & 1 == 1 { archived.pop_front() } else { None };
         let lacks_current = flags & 1 == 1 && current.is_none();
+        let had_spqr = match flags & (HAD_SPQR | SPQR_DEVICE) {
+            0 => None,
+            HAD_SPQR => Some(SpqrPin::Unknown),
+            SPQR_DEVICE => return Err(StoredRecordError::Damaged),
+            _ => Some(SpqrPin::Device(reader.u32_be()?)),
+        };
         if flags > ALL_FLAGS
             || lacks_current
             || archived.len() > MAX_ARCHIVED + 1
@@ -106,8 +116,7 @@ impl SessionRecord {
         {
             return Err(StoredRecordError::Damaged);
         }
-        let (had_post_quantum, had_spqr) = (flags & 2 == 2, flags & HAD_SPQR != 0);
-        Ok(Self { current, archived, had_post_quantum, had_spqr })
+        Ok(Self { current, archived, had_post_quantum: flags & 2 == 2, had_spqr })
     }
 }
 
@@ -181,8 +190,9 @@ impl ArchivedRow {
 fn encode<'a>(
     flags: u8,
     sessions: impl Iterator<Item = &'a Session> + Clone,
+    had_spqr: Option<SpqrPin>,
 ) -> Zeroizing<Vec<u8>> {
-    let room = sessions.clone().map(size).sum::<usize>() + 3;
+    let room = sessions.clone().map(size).sum::<usize>() + 7;
     let mut out = Writer::with_room(room);
     let has_deleted = sessions.clone().any(|session| {
         session.ratchet.receivers.iter().any(|receiver| receiver.deleted_before > 0)
@@ -194,6 +204,9 @@ fn encode<'a>(
     out.u8(flags);
     out.count(sessions.clone().count());
     sessions.for_each(|session| out.session(session, flags));
+    if let Some(SpqrPin::Device(registration_id)) = had_spqr {
+        out.u32(registration_id);
+    }
     out.finish()
 }
 
@@ -323,8 +336,11 @@ const HAS_SPQR: u8 = 8;
 /// A flag: the device has used the post-quantum ratchet.
 const HAD_SPQR: u8 = 16;
 
+/// A flag: the registration id of the device that has used the post-quantum ratchet follows after the sessions.
+const SPQR_DEVICE: u8 = 32;
+
 /// All flags that we know.
-const ALL_FLAGS: u8 = 31;
+const ALL_FLAGS: u8 = 63;
 
 /// An upper bound for the size of a session without its receiving chains.
 const FIXED: usize = 2048;

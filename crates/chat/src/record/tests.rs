@@ -101,15 +101,15 @@ fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
     let mut record = full();
     let forged = *record.their_identity().unwrap();
     record.delete_sessions();
-    assert!(record.had_spqr);
+    assert!(record.had_spqr.is_some());
     record.refuse_identity(&forged, true);
-    assert!(record.had_spqr);
+    assert!(record.had_spqr.is_some());
     // A session with a third key, which was not accepted, pins nothing when it is used again.
     let mut record = full();
     let refused = record.archived.pop_front().unwrap();
     let forged = refused.their_identity;
     record.put_in_use(refused, None);
-    record.had_spqr = false;
+    record.had_spqr = None;
     record.refuse_identity(&forged, true);
-    assert!(record.has_post_quantum_ratchet() && !record.had_spqr);
+    assert!(record.has_post_quantum_ratchet() && record.had_spqr.is_none());
 }

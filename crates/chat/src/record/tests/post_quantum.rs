@@ -42,7 +42,7 @@ impl Side {
     pub(super) fn initiate(&mut self, other: &Self) {
         let bundle = PreKeyBundle {
             device: DeviceId::PRIMARY,
-            registration_id: 1,
+            registration_id: other.us.registration_id,
             identity: *other.us.pair.public(),
             signed: (1, *other.signed.pair.public(), other.signed.signature),
             one_time: None,
@@ -56,7 +56,7 @@ impl Side {
     /// An old program ignores the field, and does not know what follows from it.
     fn forget(&mut self) {
         if self.is_old {
-            self.record.had_spqr = false;
+            self.record.had_spqr = None;
             if let Some(session) = &mut self.record.current {
                 session.spqr = None;
             }
@@ -217,6 +217,49 @@ fn attack_7_a_device_that_had_the_ratchet_must_have_it_in_later_sessions() {
     alice.record.accept_identity(KeyPair::random(&mut alice.rng).public());
     alice.initiate(&bob);
     assert_eq!(field(&alice.write()).unwrap().index, 0);
+}
+
+#[test]
+fn another_program_that_gets_the_number_of_a_removed_device_need_not_have_the_ratchet() {
+    let (mut alice, mut bob) = talking([false; 2]);
+    alice.record.delete_sessions();
+    alice.record = SessionRecord::decode(&alice.record.encode()).unwrap();
+    let mut other = Side::new(2, true);
+    other.us.registration_id = 2;
+    alice.initiate(&other);
+    let sent = alice.write();
+    assert_eq!(field(&sent).unwrap().index, 0, "it can be read without the ratchet");
+    other.read(&sent).unwrap();
+    exchange_back(&mut alice, &mut other);
+    exchange(&mut alice, &mut other);
+    // What the first device has shown stays, and a device of the same number is pinned when it shows the ratchet.
+    alice.record.delete_sessions();
+    alice.initiate(&bob);
+    let sent = alice.write();
+    assert_eq!(field(&sent).unwrap().index, 1);
+    bob.us.registration_id = 3;
+    alice.record.delete_sessions();
+    bob.record.delete_sessions();
+    alice.initiate(&bob);
+    exchange(&mut alice, &mut bob);
+    alice.record.delete_sessions();
+    alice.initiate(&bob);
+    assert_eq!(field(&alice.write()).unwrap().index, 1);
+}
+
+#[test]
+fn a_stored_pin_without_a_device_is_for_each_device() {
+    let (mut alice, mut bob) = talking([false; 2]);
+    alice.record.delete_sessions();
+    // As earlier versions of this program have stored it.
+    let stored = alice.record.encode();
+    assert_eq!(stored[..], [1, 2 | 16 | 32, 0, 0, 0, 0, 1]);
+    alice.record = SessionRecord::decode(&[1, 2 | 16, 0]).unwrap();
+    assert_eq!(alice.record.encode()[..], [1, 2 | 16, 0]);
+    assert!(SessionRecord::decode(&[1, 2 | 32, 0, 0, 0, 0, 1]).is_err());
+    bob.us.registration_id = 2;
+    alice.initiate(&bob);
+    assert_eq!(field(&alice.write()).unwrap().index, 1);
 }
 
 #[test]
