@@ -4,7 +4,12 @@
 //! a `Content`. This module reads both and writes the latter.
 
 mod data;
+mod preview;
 mod proto;
+mod quote;
+mod ranges;
+mod reaction;
+pub mod rules;
 mod sync;
 
 use std::fmt;
@@ -17,6 +22,10 @@ use crate::time::Timestamp;
 use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
+pub use preview::LinkPreview;
+pub use quote::{Quote, QuotedFile};
+pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
+pub use reaction::{Emoji, MessageRef, NotAnEmoji, Reaction};
 pub use sync::{SentTranscript, SyncMessage};
 
 /// The content of a message. `Debug` prints neither text nor keys.
@@ -28,6 +37,8 @@ pub enum Content {
     Data(Box<DataMessage>),
     /// The recipient could not decrypt one of our messages; this identifies it.
     DecryptionError(Vec<u8>),
+    /// A new text for a message of the same sender.
+    Edit(Box<Edit>),
     /// Empty: it only advances a session.
     Null,
     /// Some of our messages were delivered, read or viewed.
@@ -48,6 +59,7 @@ impl fmt::Debug for Content {
             Self::Call(bytes) => write!(f, "Call({} bytes)", bytes.len()),
             Self::Data(data) => data.fmt(f),
             Self::DecryptionError(bytes) => write!(f, "DecryptionError({} bytes)", bytes.len()),
+            Self::Edit(edit) => edit.fmt(f),
             Self::Null => f.write_str("Null"),
             Self::Receipt(receipt) => receipt.fmt(f),
             Self::SenderKeyDistribution(_) => f.write_str("SenderKeyDistribution(…)"),
@@ -97,10 +109,11 @@ impl Content {
     /// Whether it has a text or files for a person.
     pub fn is_visible(&self) -> bool {
         match self {
-            Self::Data(data) => data.body.is_some() || !data.attachments.is_empty(),
+            Self::Data(data) => data.is_visible(),
             Self::Sync(sync) => SyncMessage::decode(sync).is_ok_and(|sync| sync.is_visible()),
             Self::Call(_)
             | Self::DecryptionError(_)
+            | Self::Edit(_)
             | Self::Null
             | Self::Receipt(_)
             | Self::SenderKeyDistribution(_)
@@ -115,6 +128,7 @@ impl Content {
     pub fn timestamp(&self) -> Option<Timestamp> {
         match self {
             Self::Data(data) => data.timestamp,
+            Self::Edit(edit) => edit.message.timestamp,
             Self::Typing(typing) => Some(typing.timestamp),
             Self::Call(_)
             | Self::DecryptionError(_)
@@ -125,6 +139,31 @@ impl Content {
             | Self::Unknown => None,
         }
     }
+
+    /// Sets [`Content::timestamp`], if this content has one.
+    pub(crate) fn set_timestamp(&mut self, timestamp: Timestamp) {
+        match self {
+            Self::Data(data) => data.timestamp = Some(timestamp),
+            Self::Edit(edit) => edit.message.timestamp = Some(timestamp),
+            Self::Typing(typing) => typing.timestamp = timestamp,
+            Self::Call(_)
+            | Self::DecryptionError(_)
+            | Self::Null
+            | Self::Receipt(_)
+            | Self::SenderKeyDistribution(_)
+            | Self::Sync(_)
+            | Self::Unknown => {}
+        }
+    }
+}
+
+/// A new version of a message of the same sender: [`rules::apply_edit`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Edit {
+    /// When the message was sent, or one of its earlier edits.
+    pub target: Timestamp,
+    /// The new text, with the time of the edit.
+    pub message: DataMessage,
 }
 
 /// A report about messages that were delivered, read or viewed.
@@ -187,7 +226,11 @@ fn checked(bytes: &[u8]) -> Result<&[u8], ContentError> {
 const MAX_LIST: usize = 1024;
 
 fn bounded<T>(list: Vec<T>) -> Result<Vec<T>, ContentError> {
-    if list.len() > MAX_LIST { Err(ContentError::TooMany(list.len())) } else { Ok(list) }
+    bounded_to(list, MAX_LIST)
+}
+
+fn bounded_to<T>(list: Vec<T>, max: usize) -> Result<Vec<T>, ContentError> {
+    if list.len() > max { Err(ContentError::TooMany(list.len())) } else { Ok(list) }
 }
 
 impl TryFrom<ContentProto> for Content {
@@ -214,6 +257,8 @@ impl TryFrom<ContentProto> for Content {
             Self::SenderKeyDistribution(key)
         } else if let Some(error) = proto.decryption_error {
             Self::DecryptionError(error)
+        } else if let Some(edit) = proto.edit {
+            Self::Edit(Box::new(Edit::from_proto(edit)?))
         } else {
             Self::Unknown
         })
@@ -233,6 +278,18 @@ impl Content {
     }
 }
 
+impl Edit {
+    fn from_proto(proto: proto::EditProto) -> Result<Self, ContentError> {
+        let target = Timestamp(proto.target.ok_or(ContentError::Malformed)?);
+        let message = proto.message.ok_or(ContentError::Malformed)?;
+        Ok(Self { target, message: DataMessage::from_proto(message)? })
+    }
+
+    fn to_proto(&self) -> proto::EditProto {
+        proto::EditProto { target: Some(self.target.0), message: Some(self.message.to_proto()) }
+    }
+}
+
 impl From<&Content> for ContentProto {
     fn from(content: &Content) -> Self {
         let mut proto = Self::default();
@@ -240,6 +297,7 @@ impl From<&Content> for ContentProto {
             Content::Call(call) => proto.call = Some(call.clone()),
             Content::Data(data) => proto.data = Some(data.to_proto()),
             Content::DecryptionError(error) => proto.decryption_error = Some(error.clone()),
+            Content::Edit(edit) => proto.edit = Some(edit.to_proto()),
             Content::Null => proto.null = Some(Vec::new()),
             Content::Receipt(receipt) => {
                 let kind = match receipt.kind {

@@ -86,8 +86,10 @@ pub use client::{
     SealedMessage, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
-    AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,
-    Receipt, ReceiptKind, SentTranscript, SyncMessage, Typing,
+    AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
+    Group, GroupChange, LinkPreview, MessageRef, NotAnEmoji, Quote, QuotedFile, RangeKind,
+    Reaction, Receipt, ReceiptKind, SentTranscript, SyncMessage, TextPart, Typing, rules,
+    text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

@@ -51,7 +51,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     assert_eq!(from, device.address.account);
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
-                SyncMessage::Other => panic!("{received:?}"),
+                SyncMessage::Other | SyncMessage::Read(_) => panic!("{received:?}"),
             },
             other => panic!("{other:?}"),
         };
@@ -199,6 +199,7 @@ fn a_copy_from_another_account_is_refused() {
         app: None,
         timestamp: Timestamp(1),
         message,
+        edits: None,
     };
     let sync = SyncMessage::Sent(Box::new(sent)).encode();
     world.input(bob, ClientInput::Send(account(1), Content::Sync(sync.to_vec())));

@@ -13,8 +13,8 @@ use wormhole_chat::{
     Envelope, Identity, IntroductionMessage, KemPreKey, KeyPair, LinkMessage, OneTimePreKey,
     PreKeyBundle, PreKeySignalMessage, ProfileField, ProfileKey, ProvisionMessage,
     ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignalingKey, SignedPreKey,
-    SpqrMessage, SyncMessage, Timestamp, Trust, WebSocketMessage, open_device_name, pad,
-    seal_device_name, unpad,
+    SpqrMessage, SyncMessage, TextPart, Timestamp, Trust, WebSocketMessage, open_device_name, pad,
+    seal_device_name, text_parts, unpad,
 };
 use wormhole_kit::Secret;
 
@@ -93,6 +93,19 @@ pub fn content(bytes: &[u8]) {
         let written = content.encode();
         assert_eq!(Content::decode_stored(&written).as_ref(), Ok(&content));
         assert_eq!(unpad(&pad(&written)), Some(written.as_slice()));
+        let message = if let Content::Data(data) = &content {
+            data
+        } else if let Content::Edit(edit) = &content {
+            &edit.message
+        } else {
+            continue;
+        };
+        let text = message.body.as_deref().unwrap_or_default();
+        let parts = text_parts(text, &message.ranges).into_iter();
+        let parts = parts.map(|part| match part {
+            TextPart::Text(text) | TextPart::Mention { text, .. } => text,
+        });
+        assert_eq!(parts.collect::<String>(), text);
     }
     if let Some(plaintext) = unpad(bytes) {
         assert!(plaintext.len() < bytes.len());

@@ -80,10 +80,20 @@ impl Client {
         if sent.to == self.us.account {
             return None;
         }
-        let Content::Data(message) = content(sent)? else { return None };
+        let (message, edits) = match content(sent)? {
+            Content::Data(message) => (*message, None),
+            Content::Edit(edit) => (edit.message, Some(edit.target)),
+            Content::Call(_)
+            | Content::DecryptionError(_)
+            | Content::Null
+            | Content::Receipt(_)
+            | Content::SenderKeyDistribution(_)
+            | Content::Sync(_)
+            | Content::Typing(_)
+            | Content::Unknown => return None,
+        };
         let (number, app) = self.described.get(&sent.to).cloned().unwrap_or_default();
-        let (to, message) = (sent.to, *message);
-        let transcript = SentTranscript { to, number, app, timestamp, message };
+        let transcript = SentTranscript { to: sent.to, number, app, timestamp, message, edits };
         let transcript = SyncMessage::Sent(Box::new(transcript));
         Some(Content::Sync(transcript.encode().to_vec()))
     }
@@ -101,7 +111,7 @@ impl Client {
             return Err(ReadError::Unsupported);
         }
         match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
-            SyncMessage::Other => Ok(None),
+            SyncMessage::Other | SyncMessage::Read(_) => Ok(None),
             SyncMessage::Sent(sent) => Ok(Some(sent.to)),
         }
     }

@@ -48,9 +48,7 @@ impl Client {
     pub(super) fn send(&mut self, now: Timestamp, to: AccountId, content: &Content) {
         let timestamp = self.next_timestamp(now);
         let mut content = content.clone();
-        if let Content::Data(data) = &mut content {
-            data.timestamp = Some(timestamp);
-        }
+        content.set_timestamp(timestamp);
         let mut changes = Changes::default();
         self.put_new(timestamp, to, pad(&content.encode()), &mut changes);
         self.not_a_stranger(to, &mut changes);

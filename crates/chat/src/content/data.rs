@@ -3,7 +3,11 @@
 
 use std::fmt;
 
-use super::proto::{AttachmentProto, DataProto, GroupProto};
+use super::preview::{self, LinkPreview};
+use super::proto::{AttachmentProto, DataProto, DeleteProto, GroupProto};
+use super::quote::Quote;
+use super::ranges::{self, BodyRange};
+use super::reaction::Reaction;
 use super::{ContentError, bounded};
 use crate::attachment::AttachmentKey;
 use crate::time::Timestamp;
@@ -26,12 +30,25 @@ pub struct DataMessage {
     pub profile_key_update: bool,
     /// Seconds after reading until the message must be deleted; 0 and `None` mean never.
     pub expire_timer: Option<u32>,
+    /// Which change of the timer of the conversation the sender has seen last:
+    /// [`timer_applies`](super::rules::timer_applies).
+    pub expire_timer_version: Option<u32>,
     /// The key to the sender's profile.
     pub profile_key: Option<[u8; 32]>,
     /// When the message was sent. Clients of 2014 omit it.
     pub timestamp: Option<Timestamp>,
     /// The minimum protocol version that the recipient's program must support.
     pub required_protocol_version: Option<u32>,
+    /// The message that this one replies to.
+    pub quote: Option<Quote>,
+    /// What the sender says about links in the text. Never fetch anything to show them.
+    pub previews: Vec<LinkPreview>,
+    /// A reaction to a message. Ignore the text and the files of such a message.
+    pub reaction: Option<Reaction>,
+    /// When the sender has sent a message that it deletes for all. Ignore everything else in such a message.
+    pub delete: Option<Timestamp>,
+    /// Mentions and styles in the text.
+    pub ranges: Vec<BodyRange>,
 }
 
 impl fmt::Debug for DataMessage {
@@ -41,6 +58,9 @@ impl fmt::Debug for DataMessage {
             .field("attachments", &self.attachments)
             .field("group", &self.group)
             .field("timestamp", &self.timestamp)
+            .field("quote", &self.quote)
+            .field("reaction", &self.reaction)
+            .field("delete", &self.delete)
             .finish_non_exhaustive()
     }
 }
@@ -64,6 +84,12 @@ impl fmt::Debug for Group {
 }
 
 impl DataMessage {
+    /// Whether it has a text or files for a person, and not only a change of another message.
+    pub const fn is_visible(&self) -> bool {
+        let is_change = self.reaction.is_some() || self.delete.is_some();
+        !is_change && (self.body.is_some() || !self.attachments.is_empty())
+    }
+
     pub(super) fn from_proto(proto: DataProto) -> Result<Self, ContentError> {
         let flags = proto.flags.unwrap_or_default();
         let pointers = bounded(proto.attachments)?.into_iter().map(AttachmentPointer::from_proto);
@@ -75,9 +101,19 @@ impl DataMessage {
             expire_timer_update: flags & EXPIRE_TIMER_UPDATE != 0,
             profile_key_update: flags & PROFILE_KEY_UPDATE != 0,
             expire_timer: proto.expire_timer,
+            expire_timer_version: proto.expire_timer_version,
             profile_key: proto.profile_key.and_then(|key| key.try_into().ok()),
             timestamp: proto.timestamp.map(Timestamp),
             required_protocol_version: proto.required_protocol_version,
+            quote: proto.quote.map(Quote::from_proto).transpose()?.flatten(),
+            previews: preview::from_protos(proto.previews)?,
+            reaction: proto.reaction.map(Reaction::from_proto).transpose()?,
+            delete: match proto.delete {
+                None => None,
+                Some(delete) => Some(delete.timestamp.ok_or(ContentError::Malformed)?),
+            }
+            .map(Timestamp),
+            ranges: ranges::from_protos(proto.ranges)?,
         })
     }
 
@@ -92,9 +128,15 @@ impl DataMessage {
             group: self.group.as_ref().map(Group::to_proto),
             flags: Some(flags).filter(|flags| *flags != 0),
             expire_timer: self.expire_timer,
+            expire_timer_version: self.expire_timer_version,
             profile_key: self.profile_key.map(Vec::from),
             timestamp: self.timestamp.map(|time| time.0),
             required_protocol_version: self.required_protocol_version,
+            quote: self.quote.as_ref().map(Quote::to_proto),
+            previews: self.previews.iter().map(LinkPreview::to_proto).collect(),
+            reaction: self.reaction.as_ref().map(Reaction::to_proto),
+            delete: self.delete.map(|time| DeleteProto { timestamp: Some(time.0) }),
+            ranges: self.ranges.iter().copied().map(BodyRange::to_proto).collect(),
         }
     }
 }
@@ -157,7 +199,7 @@ impl AttachmentPointer {
         }
     }
 
-    fn from_proto(proto: AttachmentProto) -> Result<Self, ContentError> {
+    pub(super) fn from_proto(proto: AttachmentProto) -> Result<Self, ContentError> {
         let cdn_key = proto.cdn_key.filter(|key| !key.is_empty());
         let place = match (proto.id, cdn_key) {
             (_, Some(key)) => AttachmentPlace::Key(proto.cdn.unwrap_or_default(), key),
@@ -183,7 +225,7 @@ impl AttachmentPointer {
         })
     }
 
-    fn to_proto(&self) -> AttachmentProto {
+    pub(super) fn to_proto(&self) -> AttachmentProto {
         let (id, cdn, cdn_key) = match &self.place {
             AttachmentPlace::Id(id) => (Some(*id), None, None),
             AttachmentPlace::Key(cdn, key) => (None, Some(*cdn), Some(key.clone())),

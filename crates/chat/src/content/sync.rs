@@ -6,8 +6,9 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::data::DataMessage;
-use super::proto::DataProto;
-use super::{ContentError, MAX_LIST};
+use super::proto::{DataProto, EditProto, account};
+use super::reaction::MessageRef;
+use super::{ContentError, MAX_LIST, bounded};
 use crate::address::AccountId;
 use crate::time::Timestamp;
 
@@ -16,6 +17,8 @@ use crate::time::Timestamp;
 pub enum SyncMessage {
     /// Something that this program does not use.
     Other,
+    /// The user has read these messages on another device.
+    Read(Vec<MessageRef>),
     /// The account has sent a message from another device.
     Sent(Box<SentTranscript>),
 }
@@ -31,16 +34,18 @@ pub struct SentTranscript {
     pub app: Option<String>,
     /// When the message was sent. Identifies it.
     pub timestamp: Timestamp,
-    /// The message.
+    /// The message, or the new text of an earlier one.
     pub message: DataMessage,
+    /// The message that it edits, if it is an [`Edit`](super::Edit).
+    pub edits: Option<Timestamp>,
 }
 
 impl fmt::Debug for SentTranscript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { to, timestamp, message, number: _, app: _ } = self;
+        let Self { to, timestamp, message, edits, number: _, app: _ } = self;
         let mut shown = f.debug_struct("SentTranscript");
         shown.field("to", to).field("timestamp", timestamp).field("message", message);
-        shown.finish_non_exhaustive()
+        shown.field("edits", edits).finish_non_exhaustive()
     }
 }
 
@@ -51,44 +56,35 @@ impl SyncMessage {
     /// They are malformed. Skip the message.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
         let proto = SyncProto::decode(bytes).map_err(|_| ContentError::Malformed)?;
-        // Messages to groups, edits and stories have no recipient or no message here.
-        let Some(sent) = proto.sent else { return Ok(Self::Other) };
-        let (Some(to), Some(message)) = (sent.destination, sent.message) else {
-            return Ok(Self::Other);
-        };
-        let Ok(to) = to.parse() else { return Ok(Self::Other) };
-        let is_short = |text: &String| text.len() <= MAX_LIST;
-        Ok(Self::Sent(Box::new(SentTranscript {
-            to,
-            number: sent.number.filter(is_short),
-            app: sent.app.filter(is_short),
-            timestamp: Timestamp(sent.timestamp.ok_or(ContentError::Malformed)?),
-            message: DataMessage::from_proto(message)?,
-        })))
+        if let Some(sent) = proto.sent {
+            return Ok(sent.decode()?.map_or(Self::Other, |sent| Self::Sent(Box::new(sent))));
+        }
+        let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
+        Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
 
     /// Encodes the bytes for a [`Content::Sync`](super::Content::Sync).
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let Self::Sent(sent) = self else { return Zeroizing::default() };
-        let mut proto = SyncProto {
-            sent: Some(SentProto {
-                number: sent.number.clone(),
-                timestamp: Some(sent.timestamp.0),
-                message: Some(sent.message.to_proto()),
-                destination: Some(sent.to.to_string()),
-                app: sent.app.clone(),
-            }),
+        let mut proto = match self {
+            Self::Other => SyncProto::default(),
+            Self::Read(read) => SyncProto {
+                read: read.iter().map(ReadProto::encode).collect(),
+                ..SyncProto::default()
+            },
+            Self::Sent(sent) => {
+                SyncProto { sent: Some(SentProto::encode(sent)), ..SyncProto::default() }
+            }
         };
         let bytes = Zeroizing::new(proto.encode_to_vec());
-        proto.sent.iter_mut().filter_map(|sent| sent.message.as_mut()).for_each(DataProto::wipe);
+        proto.sent.iter_mut().for_each(SentProto::wipe);
         bytes
     }
 
     /// Whether it has a text or files for a person.
     pub const fn is_visible(&self) -> bool {
         match self {
-            Self::Other => false,
-            Self::Sent(sent) => sent.message.body.is_some() || !sent.message.attachments.is_empty(),
+            Self::Other | Self::Read(_) => false,
+            Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
     }
 }
@@ -97,6 +93,31 @@ impl SyncMessage {
 struct SyncProto {
     #[prost(message, optional, tag = "1")]
     sent: Option<SentProto>,
+    #[prost(message, repeated, tag = "5")]
+    read: Vec<ReadProto>,
+}
+
+#[derive(Clone, Message)]
+struct ReadProto {
+    #[prost(uint64, optional, tag = "2")]
+    timestamp: Option<u64>,
+    #[prost(string, optional, tag = "3")]
+    author: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    author_bytes: Option<Vec<u8>>,
+}
+
+impl ReadProto {
+    /// `None` if it names the sender only by a phone number.
+    fn decode(&self) -> Option<MessageRef> {
+        let author = account(self.author_bytes.as_deref(), self.author.as_deref())?;
+        Some(MessageRef { author, timestamp: Timestamp(self.timestamp?) })
+    }
+
+    fn encode(read: &MessageRef) -> Self {
+        let timestamp = Some(read.timestamp.0);
+        Self { timestamp, author: Some(read.author.to_string()), author_bytes: None }
+    }
 }
 
 #[derive(Message)]
@@ -109,8 +130,59 @@ struct SentProto {
     message: Option<DataProto>,
     #[prost(string, optional, tag = "7")]
     destination: Option<String>,
+    #[prost(message, optional, tag = "10")]
+    edit: Option<EditProto>,
+    #[prost(bytes = "vec", optional, tag = "12")]
+    destination_bytes: Option<Vec<u8>>,
     #[prost(string, optional, tag = "101")]
     app: Option<String>,
+}
+
+impl SentProto {
+    /// `None` if it has no recipient, as messages to groups, or no message, as stories.
+    fn decode(self) -> Result<Option<SentTranscript>, ContentError> {
+        let (message, edits) = match (self.message, self.edit) {
+            (Some(message), _) => (Some(message), None),
+            (None, Some(edit)) => {
+                (edit.message, Some(Timestamp(edit.target.ok_or(ContentError::Malformed)?)))
+            }
+            (None, None) => (None, None),
+        };
+        let to = account(self.destination_bytes.as_deref(), self.destination.as_deref());
+        let Some((to, message)) = to.zip(message) else { return Ok(None) };
+        let is_short = |text: &String| text.len() <= MAX_LIST;
+        Ok(Some(SentTranscript {
+            to,
+            number: self.number.filter(is_short),
+            app: self.app.filter(is_short),
+            timestamp: Timestamp(self.timestamp.ok_or(ContentError::Malformed)?),
+            message: DataMessage::from_proto(message)?,
+            edits,
+        }))
+    }
+
+    fn encode(sent: &SentTranscript) -> Self {
+        let message = Some(sent.message.to_proto());
+        let (message, edit) = match sent.edits {
+            None => (message, None),
+            Some(target) => (None, Some(EditProto { target: Some(target.0), message })),
+        };
+        Self {
+            number: sent.number.clone(),
+            timestamp: Some(sent.timestamp.0),
+            message,
+            destination: Some(sent.to.to_string()),
+            edit,
+            destination_bytes: None,
+            app: sent.app.clone(),
+        }
+    }
+
+    /// Overwrites the text and the keys.
+    fn wipe(&mut self) {
+        let edited = self.edit.as_mut().and_then(|edit| edit.message.as_mut());
+        self.message.iter_mut().chain(edited).for_each(DataProto::wipe);
+    }
 }
 
 #[cfg(test)]
@@ -120,17 +192,35 @@ mod tests {
     #[test]
     fn a_transcript_is_read_as_it_was_written_and_not_printed() {
         let message = DataMessage { body: Some("secret".to_owned()), ..DataMessage::default() };
-        let sent = SyncMessage::Sent(Box::new(SentTranscript {
+        let sent = SentTranscript {
             to: AccountId::from_bytes([7; 16]),
             number: Some("+14155550101".to_owned()),
             app: Some("com.one".to_owned()),
             timestamp: Timestamp(1234),
             message,
-        }));
-        assert_eq!(SyncMessage::decode(&sent.encode()), Ok(sent.clone()));
-        assert!(sent.is_visible());
-        let printed = format!("{sent:?}");
-        assert!(!printed.contains("secret") && !printed.contains("+1415"), "{printed}");
+            edits: None,
+        };
+        let edit = SentTranscript { edits: Some(Timestamp(1200)), ..sent.clone() };
+        for (sent, is_visible) in [(sent, true), (edit, false)] {
+            let sent = SyncMessage::Sent(Box::new(sent));
+            assert_eq!(SyncMessage::decode(&sent.encode()), Ok(sent.clone()));
+            assert_eq!(sent.is_visible(), is_visible);
+            let printed = format!("{sent:?}");
+            assert!(!printed.contains("secret") && !printed.contains("+1415"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_read_as_it_was_written() {
+        let read = |number: u8| MessageRef {
+            author: AccountId::from_bytes([number; 16]),
+            timestamp: Timestamp(number.into()),
+        };
+        let marks = SyncMessage::Read(vec![read(1), read(2)]);
+        assert_eq!(SyncMessage::decode(&marks.encode()), Ok(marks));
+        // As newer clients write it, together with one that names the sender by a number.
+        let bytes = [&[42, 20, 16, 1, 34, 16][..], &[1; 16], &[42, 5, 16, 1, 10, 1, b'+']].concat();
+        assert_eq!(SyncMessage::decode(&bytes), Ok(SyncMessage::Read(vec![read(1)])));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Content in the forms of other clients and of ours.
 
+mod changes;
+
 use super::*;
 use crate::attachment::AttachmentKey;
 
@@ -54,6 +56,7 @@ fn every_kind_reads_as_it_was_written() {
         expire_timer_update: true,
         profile_key_update: true,
         expire_timer: Some(60),
+        expire_timer_version: Some(2),
         profile_key: Some([3; 32]),
         required_protocol_version: Some(1),
         ..text("hi")
@@ -179,6 +182,7 @@ fn no_text_and_no_key_of_a_content_is_printed() {
     };
     for content in [
         Content::Data(Box::new(data)),
+        Content::Edit(Box::new(Edit { target: Timestamp(1), message: text(secret) })),
         Content::Call(vec![77; 32]),
         Content::DecryptionError(vec![77; 32]),
         Content::SenderKeyDistribution(vec![77; 32]),

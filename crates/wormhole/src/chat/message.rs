@@ -110,6 +110,7 @@ impl ReceivedMessage {
             // Others are not stored.
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Edit(_)
             | Content::Null
             | Content::Receipt(_)
             | Content::SenderKeyDistribution(_)
@@ -132,7 +133,7 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
     let Content::Sync(sync) = &received.content else { return None };
     match SyncMessage::decode(sync) {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
-        Ok(SyncMessage::Other) | Err(_) => None,
+        Ok(SyncMessage::Other | SyncMessage::Read(_)) | Err(_) => None,
     }
 }
 

@@ -85,11 +85,13 @@ impl Driver {
 fn is_for_a_person(content: &Content) -> bool {
     match content {
         Content::Data(data) => {
-            !data.end_session && !data.expire_timer_update && !data.profile_key_update
+            let is_change = data.reaction.is_some() || data.delete.is_some();
+            !data.end_session && !data.expire_timer_update && !data.profile_key_update && !is_change
         }
         Content::Unknown => true,
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Edit(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)
