@@ -4,6 +4,7 @@
 //! a `Content`. This module reads both and writes the latter.
 
 mod data;
+mod group;
 mod preview;
 mod proto;
 mod quote;
@@ -22,6 +23,7 @@ use crate::time::Timestamp;
 use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
+pub use group::GroupContent;
 pub use preview::LinkPreview;
 pub use quote::{Quote, QuotedFile};
 pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
@@ -39,6 +41,8 @@ pub enum Content {
     DecryptionError(Vec<u8>),
     /// A new text for a message of the same sender.
     Edit(Box<Edit>),
+    /// A message that belongs to a group, or is about one.
+    Group(Box<GroupContent>),
     /// Empty: it only advances a session.
     Null,
     /// Some of our messages were delivered, read or viewed.
@@ -60,6 +64,7 @@ impl fmt::Debug for Content {
             Self::Data(data) => data.fmt(f),
             Self::DecryptionError(bytes) => write!(f, "DecryptionError({} bytes)", bytes.len()),
             Self::Edit(edit) => edit.fmt(f),
+            Self::Group(group) => group.fmt(f),
             Self::Null => f.write_str("Null"),
             Self::Receipt(receipt) => receipt.fmt(f),
             Self::SenderKeyDistribution(_) => f.write_str("SenderKeyDistribution(…)"),
@@ -110,6 +115,7 @@ impl Content {
     pub fn is_visible(&self) -> bool {
         match self {
             Self::Data(data) => data.is_visible(),
+            Self::Group(group) => group.inner.as_ref().is_some_and(|inner| inner.is_visible()),
             Self::Sync(sync) => SyncMessage::decode(sync).is_ok_and(|sync| sync.is_visible()),
             Self::Call(_)
             | Self::DecryptionError(_)
@@ -129,6 +135,7 @@ impl Content {
         match self {
             Self::Data(data) => data.timestamp,
             Self::Edit(edit) => edit.message.timestamp,
+            Self::Group(group) => group.inner.as_ref().and_then(|inner| inner.timestamp()),
             Self::Typing(typing) => Some(typing.timestamp),
             Self::Call(_)
             | Self::DecryptionError(_)
@@ -145,6 +152,11 @@ impl Content {
         match self {
             Self::Data(data) => data.timestamp = Some(timestamp),
             Self::Edit(edit) => edit.message.timestamp = Some(timestamp),
+            Self::Group(group) => {
+                if let Some(inner) = &mut group.inner {
+                    inner.set_timestamp(timestamp);
+                }
+            }
             Self::Typing(typing) => typing.timestamp = timestamp,
             Self::Call(_)
             | Self::DecryptionError(_)
@@ -236,7 +248,13 @@ fn bounded_to<T>(list: Vec<T>, max: usize) -> Result<Vec<T>, ContentError> {
 impl TryFrom<ContentProto> for Content {
     type Error = ContentError;
 
-    fn try_from(proto: ContentProto) -> Result<Self, ContentError> {
+    fn try_from(mut proto: ContentProto) -> Result<Self, ContentError> {
+        if let Some(group) = proto.group.take() {
+            let inner = Self::try_from(proto)?;
+            let inner = Some(inner).filter(|inner| *inner != Self::Unknown);
+            return GroupContent::from_proto(group, inner)
+                .map(|group| Self::Group(Box::new(group)));
+        }
         Ok(if let Some(data) = proto.data {
             Self::Data(Box::new(DataMessage::from_proto(data)?))
         } else if let Some(sync) = proto.sync {
@@ -298,6 +316,10 @@ impl From<&Content> for ContentProto {
             Content::Data(data) => proto.data = Some(data.to_proto()),
             Content::DecryptionError(error) => proto.decryption_error = Some(error.clone()),
             Content::Edit(edit) => proto.edit = Some(edit.to_proto()),
+            Content::Group(group) => {
+                proto = group.inner.as_ref().map(|inner| Self::from(&**inner)).unwrap_or_default();
+                proto.group = Some(group.to_proto());
+            }
             Content::Null => proto.null = Some(Vec::new()),
             Content::Receipt(receipt) => {
                 let kind = match receipt.kind {

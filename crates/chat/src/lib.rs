@@ -55,6 +55,7 @@ mod client;
 mod content;
 mod envelope;
 mod fingerprint;
+pub mod group;
 mod kdf;
 mod kem;
 mod key;
@@ -87,9 +88,9 @@ pub use client::{
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
-    Group, GroupChange, LinkPreview, MessageRef, NotAnEmoji, Quote, QuotedFile, RangeKind,
-    Reaction, Receipt, ReceiptKind, SentTranscript, SyncMessage, TextPart, Typing, rules,
-    text_parts,
+    Group, GroupChange, GroupContent, LinkPreview, MessageRef, NotAnEmoji, Quote, QuotedFile,
+    RangeKind, Reaction, Receipt, ReceiptKind, SentTranscript, SyncMessage, TextPart, Typing,
+    rules, text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

@@ -89,6 +89,11 @@ impl ProfileKey {
 pub struct AccessKey(Secret<16>);
 
 impl AccessKey {
+    /// Creates a key from its 16 bytes.
+    pub const fn from_secret(secret: Secret<16>) -> Self {
+        Self(secret)
+    }
+
     /// The 16 bytes, for the server.
     pub const fn expose(&self) -> &[u8; 16] {
         self.0.expose()

@@ -22,6 +22,7 @@ use crate::Body;
 pub use client::client;
 
 mod client;
+pub mod group_log;
 pub mod groups;
 
 /// Every body with the name of its target and of its corpus.
@@ -32,6 +33,9 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_content", content),
     ("chat_destination", destination),
     ("chat_envelope", envelope),
+    ("chat_group_entry", group_log::entry),
+    ("chat_group_link", group_log::link),
+    ("chat_group_state", group_log::state),
     ("chat_introduction", introduction),
     ("chat_link", link),
     ("chat_multi_recipient_message", groups::multi_recipient_message),

@@ -85,6 +85,7 @@ impl Client {
             Content::Edit(edit) => (edit.message, Some(edit.target)),
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)
             | Content::SenderKeyDistribution(_)

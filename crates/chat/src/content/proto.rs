@@ -3,6 +3,7 @@
 use prost::Message;
 use zeroize::Zeroize;
 
+use super::group::GroupContentProto;
 use crate::address::AccountId;
 
 /// An account, which newer clients write as 16 bytes, and older ones as text. `None` if there is none, or only one that is
@@ -32,6 +33,9 @@ pub(super) struct ContentProto {
     pub(super) decryption_error: Option<Vec<u8>>,
     #[prost(message, optional, tag = "11")]
     pub(super) edit: Option<EditProto>,
+    // Our own fields, with numbers far from those that others may assign.
+    #[prost(message, optional, tag = "100")]
+    pub(super) group: Option<GroupContentProto>,
 }
 
 impl ContentProto {
@@ -42,6 +46,7 @@ impl ContentProto {
         self.sync.zeroize();
         let edited = self.edit.as_mut().and_then(|edit| edit.message.as_mut());
         self.data.iter_mut().chain(edited).for_each(DataProto::wipe);
+        self.group.iter_mut().for_each(GroupContentProto::wipe);
     }
 }
 

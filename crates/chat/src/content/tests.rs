@@ -3,7 +3,10 @@
 mod changes;
 
 use super::*;
+use wormhole_kit::Secret;
+
 use crate::attachment::AttachmentKey;
+use crate::group::{EntryHash, GroupId, GroupSecret};
 
 fn text(body: &str) -> DataMessage {
     DataMessage {
@@ -195,5 +198,34 @@ fn no_text_and_no_key_of_a_content_is_printed() {
     ] {
         let printed = format!("{content:?} {content:#?}");
         assert!(!printed.contains(secret) && !printed.contains("77,"), "{printed}");
+    }
+}
+
+#[test]
+fn a_message_of_a_group_names_it_and_has_the_fields_of_any_other() {
+    let mut group = GroupContent::notice(GroupId::from_bytes([7; 16]), 3);
+    assert_eq!(*Content::Group(Box::new(group.clone())).encode(), {
+        let mut bytes = b"\xa2\x06\x14\x0a\x10".to_vec();
+        bytes.extend([7; 16]);
+        bytes.extend(b"\x10\x03");
+        bytes
+    });
+    roundtrip(&Content::Group(Box::new(group.clone())));
+    assert!(!Content::Group(Box::new(group.clone())).is_visible());
+    group.secret = Some(GroupSecret::from_secret(Secret::new([0x41; 32])));
+    group.head = Some(EntryHash([9; 32]));
+    group.removed = true;
+    for inner in [Content::Data(Box::new(text("hi"))), Content::SenderKeyDistribution(vec![1])] {
+        group.inner = Some(Box::new(inner));
+        roundtrip(&Content::Group(Box::new(group.clone())));
+    }
+    group.inner = Some(Box::new(Content::Data(Box::new(text("hi")))));
+    let content = Content::Group(Box::new(group));
+    assert_eq!(content.timestamp(), Some(Timestamp(1_600_000_000_000)));
+    assert!(content.is_visible());
+    assert!(!format!("{content:?}").contains("65, 65"));
+    // The id of the group is missing or too short, or the secret is.
+    for bad in [&b"\xa2\x06\x00"[..], b"\xa2\x06\x03\x0a\x01\x07", b"\xa2\x06\x03\x1a\x01\x07"] {
+        assert_eq!(Content::decode(bad), Err(ContentError::Malformed), "{bad:?}");
     }
 }

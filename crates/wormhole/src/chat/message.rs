@@ -111,6 +111,7 @@ impl ReceivedMessage {
             Content::Call(_)
             | Content::DecryptionError(_)
             | Content::Edit(_)
+            | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)
             | Content::SenderKeyDistribution(_)

@@ -92,6 +92,7 @@ fn is_for_a_person(content: &Content) -> bool {
         Content::Call(_)
         | Content::DecryptionError(_)
         | Content::Edit(_)
+        | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)

@@ -1,0 +1,124 @@
+//! The secret of a group, and the keys that are derived from it.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Key, Nonce};
+use rand_core::CryptoRngCore;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use wormhole_kit::{Reader, Secret};
+use zeroize::Zeroizing;
+
+use super::GroupId;
+use crate::kdf::{halves, hkdf};
+
+/// The secret of a group during one epoch: whoever has it can read the state of the group. Each removal starts a new epoch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupSecret(Secret<32>);
+
+impl GroupSecret {
+    /// Draws a secret.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *bytes);
+        Self(Secret::new(*bytes))
+    }
+
+    /// Creates a secret from its 32 bytes.
+    pub const fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
+    /// The key with which members get access to the log of the group at the server.
+    pub fn access(&self, group: GroupId) -> GroupAccess {
+        GroupAccess(Secret::new(*hkdf(group.as_bytes(), self.0.expose(), ACCESS_INFO)))
+    }
+
+    /// Encrypts the content of an entry with a key of its own: salt (32), commitment (32), ciphertext. The commitment
+    /// guarantees that nobody can make an entry that two secrets open.
+    pub(super) fn seal(
+        &self,
+        group: GroupId,
+        revision: u64,
+        content: &[u8],
+        rng: &mut impl CryptoRngCore,
+    ) -> Vec<u8> {
+        let mut salt = [0; SALT];
+        rng.fill_bytes(&mut salt);
+        let (key, commitment) = self.entry_keys(&salt);
+        let aad = associated(group, revision);
+        let payload = Payload { msg: content, aad: &aad };
+        // This fails only for more than 64 GiB.
+        let sealed = cipher(&key).encrypt(&Nonce::default(), payload).unwrap_or_default();
+        [&salt[..], commitment.expose(), &sealed].concat()
+    }
+
+    /// Decrypts the content of an entry. `None`: it was not encrypted with this secret for this place.
+    pub(super) fn open(
+        &self,
+        group: GroupId,
+        revision: u64,
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        let mut reader = Reader::new(sealed);
+        let salt: [u8; SALT] = reader.array().ok()?;
+        let claimed: [u8; 32] = reader.array().ok()?;
+        let (key, commitment) = self.entry_keys(&salt);
+        if !bool::from(commitment.expose().ct_eq(&claimed)) {
+            return None;
+        }
+        let aad = associated(group, revision);
+        let payload = Payload { msg: reader.rest(), aad: &aad };
+        cipher(&key).decrypt(&Nonce::default(), payload).ok().map(Zeroizing::new)
+    }
+
+    fn entry_keys(&self, salt: &[u8; SALT]) -> (Secret<32>, Secret<32>) {
+        halves(&hkdf::<64>(salt, self.0.expose(), ENTRY_INFO))
+    }
+}
+
+/// Proves to the server that somebody is a member. It cannot decrypt anything.
+#[derive(Clone, Eq, PartialEq)]
+pub struct GroupAccess(Secret<32>);
+
+impl GroupAccess {
+    /// The 32 bytes, for the header `Group-Access`.
+    pub const fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    /// The SHA-256 of the key, which the server stores.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0.expose()).into()
+    }
+}
+
+impl fmt::Debug for GroupAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GroupAccess(…)")
+    }
+}
+
+/// What an entry is bound to: the group and its place in the log.
+fn associated(group: GroupId, revision: u64) -> Vec<u8> {
+    [&group.as_bytes()[..], &revision.to_be_bytes()].concat()
+}
+
+fn cipher(key: &Secret<32>) -> Aes256Gcm {
+    Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(key.expose()))
+}
+
+/// Bytes of an entry besides its content: salt, commitment, and the tag of AES-GCM.
+pub(super) const OVERHEAD: usize = SALT + 32 + 16;
+
+const SALT: usize = 32;
+
+const ACCESS_INFO: &[u8] = b"wormhole group access";
+
+const ENTRY_INFO: &[u8] = b"wormhole group entry";
