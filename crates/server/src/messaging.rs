@@ -245,7 +245,8 @@ impl Messaging {
         tokio::select! {
             () = front.run(listener) => {}
             error = threads.failed() => return Err(error),
-            () = blobs::expire(blobs, blob_age) => {}
+            () = blobs::expire(Arc::clone(&blobs), blob_age) => {}
+            () = blobs::expire_avatars(blobs, handle.clone()) => {}
             () = listen(other_nodes, sockets) => {}
         }
         handle.close();
@@ -308,6 +309,7 @@ impl Config {
             blobs: Arc::new(blobs),
             codes: CodeSender::start(self.sms).map_err(system)?,
             fetching: Fetching::default(),
+            issuer: tokio::sync::OnceCell::new(),
             settings: Settings {
                 default_app: self.default_app.clone(),
                 public_url: self.public_url.clone(),

@@ -127,9 +127,24 @@ impl MultiRecipientMessage {
         included.map(|recipient| (recipient.account, recipient.devices.as_slice()))
     }
 
+    /// The messages for all accounts that get one, in the order of [`recipients`](Self::recipients).
+    pub fn messages(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.recipients.iter().filter_map(|recipient| self.received_by(recipient))
+    }
+
+    /// The length of the message that each device gets, in bytes.
+    pub const fn bytes_for_each(&self) -> usize {
+        1 + size_of::<[u8; 32]>() + TAG + self.shared.len()
+    }
+
     /// The message for one account, which all its devices get. `None` if it is not a recipient.
     pub fn for_account(&self, account: AccountId) -> Option<Vec<u8>> {
         let recipient = self.recipients.iter().find(|recipient| recipient.account == account)?;
+        self.received_by(recipient)
+    }
+
+    /// What a recipient gets.
+    fn received_by(&self, recipient: &Recipient) -> Option<Vec<u8>> {
         let ForRecipient { masked, tag } = recipient.sealed.as_ref()?;
         Some([&[RECEIVED_VERSION][..], masked, tag, &self.shared].concat())
     }

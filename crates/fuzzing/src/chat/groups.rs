@@ -26,7 +26,10 @@ pub fn certificate(bytes: &[u8]) {
 pub fn multi_recipient_message(bytes: &[u8]) {
     let Ok(message) = MultiRecipientMessage::decode(bytes) else { return };
     let accounts: Vec<_> = message.recipients().map(|(account, _)| account).collect();
-    for account in accounts {
+    assert_eq!(message.messages().count(), accounts.len());
+    for (account, received) in accounts.into_iter().zip(message.messages()) {
+        assert_eq!(message.for_account(account).as_ref(), Some(&received));
+        assert_eq!(received.len(), message.bytes_for_each());
         let sealed = message.for_account(account).expect("it is a recipient");
         assert!(Unsealed::open(&sealed, &MEMBER.pair, rules()).is_err(), "nobody knows the key");
     }

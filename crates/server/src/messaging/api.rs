@@ -8,6 +8,8 @@ mod attachments;
 mod attributes;
 mod auth;
 mod body;
+mod caller;
+mod certificates;
 mod devices;
 mod directory;
 mod error;
@@ -16,7 +18,9 @@ mod key_json;
 mod keys;
 mod message_json;
 mod messages;
+mod multi_recipient;
 mod openapi;
+mod profiles;
 mod provisioning;
 mod push;
 mod registration;
@@ -34,6 +38,8 @@ use axum::routing::get;
 
 pub(super) use app::AppProof;
 pub(super) use auth::{Authenticated, Credentials, Current, Principal};
+pub(super) use caller::ACCESS_KEY;
+pub(super) use certificates::Issuer;
 pub(super) use error::ApiError;
 pub(super) use messages::Fetching;
 pub(super) use provisioning::MAX_PROVISIONING_MESSAGE;
@@ -59,10 +65,13 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .merge(accounts::routes())
         .merge(attachments::routes())
+        .merge(certificates::routes())
         .merge(devices::routes())
         .merge(directory::routes())
         .merge(keys::routes())
         .merge(messages::routes())
+        .merge(multi_recipient::routes())
+        .merge(profiles::routes())
         .merge(provisioning::routes())
         .merge(push::routes())
         .merge(registration::routes())

@@ -5,6 +5,7 @@
 //!
 //! Each piece is read or written by a short task of the thread pool, so that a slow client occupies no thread.
 
+mod avatars;
 mod expiry;
 mod reader;
 mod space;
@@ -19,6 +20,8 @@ use tokio::sync::Semaphore;
 use wormhole_disk::{durable, private};
 
 use super::signed_url::UrlKey;
+use super::store::Avatar;
+pub(super) use avatars::expire_avatars;
 pub(super) use expiry::expire;
 pub(super) use reader::{BlobReader, PIECE};
 use space::Space;
@@ -51,6 +54,11 @@ impl BlobName {
         Self(format!("form-{id}"))
     }
 
+    /// The name of a picture of a profile.
+    pub(super) fn avatar(avatar: Avatar) -> Self {
+        Self(format!("{}{}", avatars::PREFIX, avatar.to_text()))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,6 +73,7 @@ impl Blobs {
         let incoming = root.join(INCOMING);
         private::create_directory(root)?;
         private::create_directory(&incoming)?;
+        private::create_directory(&root.join(AVATARS))?;
         for folder in 0..FOLDERS {
             private::create_directory(&root.join(format!("{folder:02}")))?;
         }
@@ -78,6 +87,9 @@ impl Blobs {
     }
 
     fn path(&self, name: &BlobName) -> PathBuf {
+        if name.0.starts_with(avatars::PREFIX) {
+            return self.root.join(AVATARS).join(&name.0);
+        }
         // By the end of the name: numbers that grow are spread over all folders.
         let folder: String = name.0.chars().rev().take(2).collect();
         self.root.join(folder).join(&name.0)
@@ -101,6 +113,9 @@ impl Blobs {
 
 /// The folder of uploads that are not complete.
 const INCOMING: &str = "incoming";
+
+/// The folder of pictures of profiles.
+const AVATARS: &str = "avatars";
 
 /// Folders of stored attachments.
 const FOLDERS: u32 = 100;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use wormhole_chat::service::AppName;
 use wormhole_http::Routes;
 
-use super::api::Fetching;
+use super::api::{Fetching, Issuer};
 use super::blobs::Blobs;
 use super::codes::CodeSender;
 use super::presence::Sockets;
@@ -26,6 +26,8 @@ pub(super) struct Service {
     /// Sends verification codes.
     pub(super) codes: CodeSender,
     pub(super) fetching: Fetching,
+    /// Certifies senders, once it is needed.
+    pub(super) issuer: tokio::sync::OnceCell<Issuer>,
     pub(super) settings: Settings,
     pub(super) host: Host,
 }

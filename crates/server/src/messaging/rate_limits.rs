@@ -30,6 +30,8 @@ pub(super) enum Action {
     CodePerNetwork,
     /// A number and a network: an attempt to confirm a code.
     ConfirmCode,
+    /// A device: a certificate for a sender is requested.
+    Certificate,
     /// An account: a number is looked up in the directory, or a stranger's name elsewhere.
     Contact,
     /// A network: a request to the directory.
@@ -63,24 +65,40 @@ pub(super) enum Action {
     LinkDevice,
     /// An account and another one: a message is sent.
     Message,
-    /// An account and a device of another one: keys are fetched.
+    /// A network, or an account that shows its credentials: a sealed message to many is sent.
+    MessageToMany,
+    /// An account or a network, and a device of another account: keys are fetched.
     PreKeys,
+    /// A device: its keys are fetched without credentials.
+    PreKeysOfStrangers,
+    /// An account: a profile is read.
+    Profile,
     /// An account: a message for a device that waits to be linked.
     Provisioning,
     /// A network: a device begins to wait to be linked.
     ProvisioningAddress,
     /// All networks together: a device begins to wait to be linked.
     ProvisioningPerNode,
+    /// A network, or an account that shows its credentials: bytes of sealed messages are stored, in KiB.
+    SealedKib,
+    /// A network and an account: a sealed message is sent without credentials.
+    SealedMessage,
+    /// An account: a sealed message is received from somebody without credentials.
+    SealedPerAccount,
     /// A number: a code by SMS.
     SmsCode,
     /// A number: a code by SMS, within a day.
     SmsCodePerDay,
+    /// A network: a request with an access key instead of credentials.
+    Stranger,
     /// A number: a code by voice.
     VoiceCode,
     /// A number: a code by voice, within a day.
     VoiceCodePerDay,
     /// A device: its keys, attributes, name or push id are written.
     Write,
+    /// A network: a wrong access key, or one for an account that does not exist.
+    WrongAccessKey,
     /// A number: a wrong code was entered in a network that has not asked for the code.
     WrongCode,
     /// A number and a wide network: a wrong code was entered.
@@ -106,7 +124,8 @@ impl Action {
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
             // 200 times a day.
             Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
-            Self::CodePerNetwork => (1000.0, 1000.0),
+            Self::Certificate => (10.0, 10.0 / HOUR),
+            Self::CodePerNetwork | Self::Stranger => (1000.0, 1000.0),
             Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
             Self::ContactPerNetwork => (200.0, 100.0 / HOUR),
@@ -122,14 +141,24 @@ impl Action {
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
             Self::KnownLogin | Self::KnownNumber => (1.0, 1.0 / (30.0 * DAY)),
-            Self::LinkDevice | Self::Message | Self::ProvisioningAddress => (60.0, 60.0),
+            Self::LinkDevice
+            | Self::Message
+            | Self::MessageToMany
+            | Self::ProvisioningAddress
+            | Self::SealedMessage => (60.0, 60.0),
             Self::PreKeys => (6.0, 0.1),
+            Self::PreKeysOfStrangers => (60.0, 1.0),
+            Self::Profile => (4320.0, 3.0),
             Self::Provisioning => (10.0, 10.0),
             Self::ProvisioningPerNode => (200.0, 1200.0),
+            // 256 MiB, and 4 MiB per minute: a message to a thousand devices is stored a thousand times.
+            Self::SealedKib => (262_144.0, 4096.0),
+            Self::SealedPerAccount => (1000.0, 300.0),
             Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
             Self::VoiceCode => (2.0, 0.5),
             Self::VoiceCodePerDay | Self::WrongCodeFromNetwork => (10.0, 10.0 / DAY),
             Self::Write => (60.0, 30.0),
+            Self::WrongAccessKey => (100.0, 10.0),
             Self::WrongCodePerNetwork => (100.0, 2.0),
         };
         Rate { burst, per_minute }

@@ -6,6 +6,7 @@
 //! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`], or only
 //! reads them through [`ReadRows`]. So the rules are written once, in [`rules`], and a back end contains only statements.
 
+mod access;
 mod cache;
 mod columns;
 #[cfg(test)]
@@ -25,12 +26,13 @@ use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use crate::ServerError;
+pub(super) use access::{Access, AccessChoice, AccessKey, DeliveryKeys};
 pub(super) use postgres::PostgresStore;
 #[cfg(test)]
 use postgres::STEPS as POSTGRES_STEPS;
 pub(super) use rows::{
-    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
-    LastResortKey, NewAccount, OneTimeKey, PushId, ReadRows, Rows, SignedKey,
+    Account, AccountKey, App, AppKey, Avatar, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind,
+    KeySet, LastResortKey, NewAccount, OneTimeKey, Profile, PushId, ReadRows, Rows, SignedKey,
 };
 pub(super) use secrets::{
     Askers, LinkCode, NetworkHash, PendingCode, ProvisioningAddress, TokenHash, VerificationCode,
@@ -39,9 +41,10 @@ pub(super) use secrets::{
 use sqlite::STEPS as SQLITE_STEPS;
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
-    Acknowledged, Acknowledgement, Bundle, BundleReply, BundleRequest, DeviceBundle, Found, Job,
-    Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery, Reply, Requester,
-    Sender, Sent, Submission, Turn, Work,
+    Acknowledged, Acknowledgement, Asker, Bundle, BundleReply, BundleRequest, DeviceBundle, Found,
+    Job, Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery, Reply,
+    Requester, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, Sent, Stranger,
+    Submission, Turn, Work,
 };
 
 /// A back end. Two of them may use the same database at the same time, if one executes only turns that read: logins, pages,

@@ -18,8 +18,8 @@ use super::gauges::Gauges;
 use super::rate_limits::RateLimits;
 use super::store::{
     Acknowledged, Acknowledgement, BundleReply, BundleRequest, DeviceKey, Expiry, Found, Job,
-    Login, PageRequest, QueueDelivery, ReadRows, Rows, Sent, Store, StoreError, Submission, Turn,
-    Work, WorkError,
+    Login, PageRequest, QueueDelivery, ReadRows, Rows, SealedSent, SealedSubmission, Sent, Store,
+    StoreError, Submission, Turn, Work, WorkError,
 };
 use queue::Queue;
 pub(super) use threads::StoreThreads;
@@ -92,6 +92,14 @@ impl Storage {
     /// Stores a message for all devices of an account.
     pub(super) async fn send(&self, submission: Submission) -> Result<Sent, StoreError> {
         ask(&self.writes, submission, |turn| &mut turn.submissions).await
+    }
+
+    /// Stores a sealed message for all devices of some accounts.
+    pub(super) async fn send_sealed(
+        &self,
+        submission: SealedSubmission,
+    ) -> Result<SealedSent, StoreError> {
+        ask(&self.writes, submission, |turn| &mut turn.sealed).await
     }
 
     /// Removes a received message.
@@ -182,8 +190,12 @@ impl Changes {
             Some(Sent::Stored { devices, .. }) => Some(devices),
             _ => None,
         });
+        let sealed = turn.sealed.iter().filter_map(|job| match &job.answer {
+            Some(SealedSent::Stored { devices, .. }) => Some(devices),
+            _ => None,
+        });
         let receipts = turn.acknowledgements.iter().filter_map(|job| job.answer.as_ref());
-        let devices = sent.chain(receipts.map(|acknowledged| &acknowledged.receipts));
+        let devices = sent.chain(sealed).chain(receipts.map(|acknowledged| &acknowledged.receipts));
         let new_messages = devices.flatten().copied().collect();
         Self { new_messages, removed: turn.removed.clone() }
     }

@@ -18,7 +18,7 @@ fn expect_refused(answer: &Answer, what: &str) {
 }
 
 /// Requests with a JSON body.
-const WITH_BODY: [&str; 12] = [
+const WITH_BODY: [&str; 13] = [
     "/v1/accounts/code/123456",
     "/v1/accounts/attributes",
     "/v1/devices/123456",
@@ -30,6 +30,7 @@ const WITH_BODY: [&str; 12] = [
     "/v2/keys/signed",
     "/v1/directory/tokens",
     "/v1/messages/+14155550102",
+    "/v1/profile",
     "/v1/acccounts/code/123456",
 ];
 
@@ -135,6 +136,10 @@ fn malformed_paths_are_refused() {
             format!("/v2/keys/{value}/*"),
             format!("/v2/keys/{ALICE}/{value}x"),
             format!("/v1/directory/{value}"),
+            format!("/v1/profile/{value}"),
+            format!("/v1/profile/{ALICE}/{value}"),
+            format!("/v1/certificate/{value}"),
+            format!("/profiles/{value}"),
             format!("/v1/attachments/{value}"),
             format!("/attachments/{value}"),
             format!("/attachments/{value}?expires=1&signature={value}"),
@@ -148,6 +153,7 @@ fn malformed_paths_are_refused() {
             format!("/v1/accounts/{value}"),
             format!("/v1/devices/{value}"),
             format!("/v1/provisioning/{value}"),
+            format!("/v1/profile/name/{value}"),
             format!("/attachments/{value}?expires={value}&owner={value}&signature={value}"),
         ] {
             expect_refused(&alice.put(&path, "{}"), &path);

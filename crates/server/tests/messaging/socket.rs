@@ -130,6 +130,40 @@ impl Socket {
         self.last_id
     }
 
+    /// Opens a WebSocket of a client without credentials.
+    pub(crate) async fn anonymous(server: &Server) -> Self {
+        Self::try_open(&server.address, "", &[]).await.unwrap()
+    }
+
+    /// The next message of the queue, with the id of its request.
+    pub(crate) async fn next_message(&mut self) -> (u64, Envelope) {
+        loop {
+            let request = self.request().await;
+            if request.path == "/api/v1/message" {
+                let envelope = Envelope::decode(&request.body.unwrap()).unwrap();
+                return (request.id.unwrap(), envelope);
+            }
+        }
+    }
+
+    /// Sends a request with these headers and waits for its answer.
+    pub(crate) async fn ask_with(
+        &mut self,
+        verb: &str,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> WebSocketResponse {
+        self.last_id += 1;
+        let mut message = request(verb, path, body, Some(self.last_id));
+        if let WebSocketMessage::Request(request) = &mut message {
+            let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            request.headers.extend(headers);
+        }
+        self.send(&message).await;
+        self.response().await
+    }
+
     /// Sends a request and waits for its answer.
     async fn ask(&mut self, verb: &str, path: &str, body: &str) -> WebSocketResponse {
         let id = self.begin(verb, path, body).await;

@@ -42,7 +42,11 @@ pub(super) async fn set_attributes(
     let attributes = attributes.check()?;
     let work = move |rows: &mut dyn Rows, current: Current| {
         let Current { mut account, device: Device { key, columns: mut device, .. }, .. } = current;
-        if device.number == DeviceId::PRIMARY && attributes.directory.apply_to(&mut account) {
+        let is_primary = device.number == DeviceId::PRIMARY;
+        let mut is_changed = is_primary && attributes.directory.apply_to(&mut account);
+        // All devices have the profile key from which the access key is derived.
+        is_changed |= attributes.access.apply_to(&mut account.access);
+        if is_changed {
             rows.update_account(&account)?;
         }
         attributes.apply_to_device(&mut device);

@@ -8,6 +8,7 @@ mod download;
 mod form;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -32,7 +33,7 @@ use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::signed_url::Permission;
-use crate::messaging::store::Found;
+use crate::messaging::store::{Avatar, Found};
 use crate::messaging::store_thread::unix_now;
 use download::download;
 use form::{Fields, UploadForm};
@@ -70,6 +71,19 @@ pub(super) struct Location {
 pub(super) struct Form {
     attachment_id: u64,
     attachment_id_string: String,
+    key: String,
+    credential: String,
+    acl: String,
+    algorithm: String,
+    date: String,
+    policy: String,
+    signature: String,
+}
+
+/// The fields of a form for the picture of a profile.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct AvatarForm {
+    /// Also the path for downloads.
     key: String,
     credential: String,
     acl: String,
@@ -155,20 +169,47 @@ pub(super) async fn form(
     Authenticated(found): Authenticated,
 ) -> Answer<Form> {
     limit(&service, &found)?;
-    let (id, expires, owner) = (random_id(), expiry(), owner(&service, &found));
-    let name = BlobName::of_form(id);
-    let signature = service.blobs.key.sign(Permission::Upload, name.as_str(), expires, &owner);
+    let id = random_id();
+    let form = signed_form(&service, &found, id.to_string(), &BlobName::of_form(id));
+    let AvatarForm { key, credential, acl, algorithm, date, policy, signature } = form;
+    let (attachment_id, attachment_id_string) = (id, id.to_string());
     Ok(Json(Form {
-        attachment_id: id,
-        attachment_id_string: id.to_string(),
-        key: id.to_string(),
+        attachment_id,
+        attachment_id_string,
+        key,
+        credential,
+        acl,
+        algorithm,
+        date,
+        policy,
+        signature,
+    }))
+}
+
+impl Service {
+    /// The form for the picture of a profile.
+    pub(super) fn avatar_form(&self, found: &Found, avatar: Avatar) -> AvatarForm {
+        signed_form(
+            self,
+            found,
+            format!("{AVATARS}{}", avatar.to_text()),
+            &BlobName::avatar(avatar),
+        )
+    }
+}
+
+fn signed_form(service: &Service, found: &Found, key: String, name: &BlobName) -> AvatarForm {
+    let (expires, owner) = (expiry(), owner(service, found));
+    let signature = service.blobs.key.sign(Permission::Upload, name.as_str(), expires, &owner);
+    AvatarForm {
+        key,
         credential: owner,
         acl: "private".into(),
         algorithm: "WORMHOLE-HMAC-SHA256".into(),
         date: expires.0.to_string(),
         policy: expires.0.to_string(),
         signature,
-    }))
+    }
 }
 
 /// Stores an attachment, once.
@@ -183,7 +224,7 @@ pub(super) async fn store(
     let Query(signed) = signed.map_err(|_| not_allowed())?;
     check(&service, Permission::Upload, &name, &signed)?;
     check_length(request.body().size_hint().lower())?;
-    let allowed = AllowedUpload { name, owner: signed.owner, memory };
+    let allowed = AllowedUpload { name, owner: signed.owner, max_bytes: MAX_ATTACHMENT, memory };
     upload(&service, allowed, request.into_body().into_data_stream()).await?;
     Ok(Json(Nothing {}))
 }
@@ -205,13 +246,38 @@ pub(super) async fn upload_form(
         }
         in_file.store(true, Ordering::Relaxed);
         let Fields { key, credential, policy, signature } = fields;
-        let name = BlobName::of_form(parse_id(&key).ok_or_else(not_allowed)?);
+        let (name, max_bytes) = uploaded(&service, &key).await?;
         let expires = policy.parse().map_err(|_| not_allowed())?;
         let signed = Signed { expires, owner: credential, signature };
         check(&service, Permission::Upload, &name, &signed)?;
-        upload(&service, AllowedUpload { name, owner: signed.owner, memory }, field).await?;
+        let allowed = AllowedUpload { name, owner: signed.owner, max_bytes, memory };
+        upload(&service, allowed, field).await?;
         return Ok(Json(Nothing {}));
     }
+}
+
+/// What the key in a form means, and its longest length in bytes.
+async fn uploaded(service: &Service, key: &str) -> Result<(BlobName, usize), ApiError> {
+    let Some(avatar) = key.strip_prefix(AVATARS) else {
+        let id = parse_id(key).ok_or_else(not_allowed)?;
+        return Ok((BlobName::of_form(id), MAX_ATTACHMENT));
+    };
+    let avatar = Avatar::parse(avatar).ok_or_else(not_allowed)?;
+    // One that was replaced meanwhile would be stored for nothing.
+    let is_used = service.storage.read(move |rows| rows.has_avatar(avatar)).await?;
+    is_used.then(|| (BlobName::avatar(avatar), MAX_AVATAR)).ok_or_else(not_allowed)
+}
+
+/// Sends a file that everybody who knows its name may download.
+pub(super) async fn fetch_blob(
+    service: &Service,
+    name: BlobName,
+    memory: &RequestMemory,
+    address: IpAddr,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    memory.resize(PIECE)?;
+    download(service, name, address, headers).await.map(IntoResponse::into_response)
 }
 
 /// Sends an attachment, or a part of it. Without a signature, only one that was uploaded as a form.
@@ -237,8 +303,7 @@ pub(super) async fn fetch(
         let exists = service.blobs.exists(name.clone()).await;
         exists.then_some(name).ok_or_else(not_allowed)?
     };
-    memory.resize(PIECE)?;
-    download(&service, name, address, &headers).await.map(IntoResponse::into_response)
+    fetch_blob(&service, name, &memory, address, &headers).await
 }
 
 /// Positive as a signed number: some languages have no others.
@@ -306,6 +371,15 @@ fn unavailable() -> ApiError {
     let message = "the storage for attachments is not available; try again later";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
 }
+
+/// What the key of a picture begins with.
+const AVATARS: &str = "profiles/";
+
+/// Longest attachment, in bytes.
+const MAX_ATTACHMENT: usize = 100 << 20;
+
+/// Longest picture of a profile, in bytes.
+const MAX_AVATAR: usize = 10 << 20;
 
 /// How long an address is valid, in milliseconds.
 const URL_LIFE: u64 = 60 * 60 * 1000;

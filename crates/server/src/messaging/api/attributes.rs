@@ -11,7 +11,7 @@ use super::ApiError;
 use super::json::{Base64, Number};
 use crate::messaging::random;
 use crate::messaging::store::rules::registration::DirectoryChoice;
-use crate::messaging::store::{Account, DeviceColumns, TokenHash};
+use crate::messaging::store::{AccessChoice, AccessKey, Account, DeviceColumns, TokenHash};
 
 /// What a client says about its device. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -31,6 +31,11 @@ pub(super) struct AccountAttributes {
     voice: Option<bool>,
     video: Option<bool>,
     capabilities: Option<Map<String, Value>>,
+    /// 16 bytes in base64: whoever shows them may send to the account without credentials.
+    #[schema(value_type = Option<String>)]
+    unidentified_access_key: Option<Base64>,
+    /// Whether everybody may do so, without the right key. New accounts that do not say so do not allow it.
+    unrestricted_unidentified_access: Option<bool>,
     /// Whether others find the account with its number. New accounts that do not say so are found.
     discoverable_by_phone_number: Option<bool>,
     /// Whether others who find the account learn in which app it is. New accounts that do not say so show nothing.
@@ -47,6 +52,7 @@ pub(super) struct Attributes {
     /// What other clients see, as a JSON object.
     shown: String,
     pub(super) directory: DirectoryChoice,
+    pub(super) access: AccessChoice,
 }
 
 /// The name of a device.
@@ -101,6 +107,11 @@ impl AccountAttributes {
         if signaling_key.as_ref().is_some_and(|key| key.len() != SIGNALING_KEY) {
             return Err(ApiError::invalid("signalingKey must have 52 bytes"));
         }
+        let access_key = self.unidentified_access_key.as_ref().map(|Base64(key)| key.as_slice());
+        let access_key = access_key.filter(|key| !key.is_empty()).map(<[u8; 16]>::try_from);
+        let access_key = access_key
+            .transpose()
+            .map_err(|_| ApiError::invalid("unidentifiedAccessKey must have 16 bytes"))?;
         Ok(Attributes {
             // Nobody compares 0, which some clients send by chance.
             registration_id: Some(id).filter(|id| *id > 0),
@@ -111,6 +122,10 @@ impl AccountAttributes {
             directory: DirectoryChoice {
                 is_discoverable: self.discoverable_by_phone_number,
                 shows_app: self.show_app_in_directory,
+            },
+            access: AccessChoice {
+                key: access_key.map(AccessKey),
+                is_unrestricted: self.unrestricted_unidentified_access,
             },
         })
     }

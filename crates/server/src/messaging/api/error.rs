@@ -7,6 +7,8 @@ use axum::response::IntoResponse;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
+use wormhole_chat::service::NotADestination;
+
 use super::JSON;
 use crate::messaging::store::{StoreError, WorkError};
 use wormhole_http::Response;
@@ -60,6 +62,22 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "bad_code", message)
     }
 
+    /// The path names no account.
+    pub(in crate::messaging) fn bad_destination(error: NotADestination) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_destination", error.to_string())
+    }
+
+    /// The query of the path is malformed.
+    pub(in crate::messaging) fn bad_query() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", "malformed query")
+    }
+
+    /// The database is not available.
+    pub(in crate::messaging) fn unavailable() -> Self {
+        let message = "the database is not available; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
     /// A verification code could not be sent.
     pub(in crate::messaging) fn not_sent() -> Self {
         let message = "the code could not be sent; try again later";
@@ -101,8 +119,7 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(_: StoreError) -> Self {
-        let message = "the database is not available; try again later";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+        Self::unavailable()
     }
 }
 

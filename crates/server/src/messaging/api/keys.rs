@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
-use hyper::StatusCode;
 use wormhole_chat::DeviceId;
 use wormhole_chat::service::Destination;
 
 use super::auth::parse_device;
+use super::caller::Caller;
 use super::json::{Answer, Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::context::Service;
 use crate::messaging::store::rules::keys::{self as rules, KeysRefusal};
 use crate::messaging::store::{
-    Account, BundleReply, BundleRequest, Device, KeySet, ReadRows, Requester, Rows, WorkError,
+    Account, Asker, BundleReply, BundleRequest, Device, KeySet, ReadRows, Requester, Rows,
+    WorkError,
 };
 
 /// The paths of this module.
@@ -117,15 +118,15 @@ pub(super) async fn signed(
 /// The keys of an account's first device.
 pub(super) async fn take_of_primary(
     state: State<Arc<Service>>,
-    authenticated: Authenticated,
+    caller: Caller,
     Path(destination): Path<String>,
 ) -> Answer<Bundles> {
-    take(state, authenticated, Path((destination, DeviceId::PRIMARY.number().to_string()))).await
+    take(state, caller, Path((destination, DeviceId::PRIMARY.number().to_string()))).await
 }
 
 /// Takes keys with which sessions with an account's devices can be started.
 #[utoipa::path(
-    get, path = "/v2/keys/{destination}/{device}", tag = "keys", security(("device" = [])),
+    get, path = "/v2/keys/{destination}/{device}", tag = "keys", security(("device" = []), ("access" = [])),
     params(
         ("destination" = String, Path, description = "an account id, a phone number, or NUMBER@APP"),
         ("device" = String, Path, description = "the number of a device, or `*` for all"),
@@ -133,31 +134,42 @@ pub(super) async fn take_of_primary(
     responses(
         (status = 200, description = "the keys", body = Bundles),
         (status = 400, description = "the destination is malformed"),
-        (status = 401, description = "wrong credentials"),
+        (status = 401, description = "wrong credentials, or with an access key: it is wrong, or there is no such account"),
         (status = 404, description = "no such account, or no such device with keys"),
         (status = 413, description = "keys of this device were requested too often"),
     )
 )]
 pub(super) async fn take(
     State(service): State<Arc<Service>>,
-    Authenticated(found): Authenticated,
+    caller: Caller,
     Path((destination, device)): Path<(String, String)>,
 ) -> Answer<Bundles> {
-    let destination: Destination = destination.parse().map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "bad_destination", format!("{error}"))
-    })?;
+    let destination: Destination = destination.parse().map_err(ApiError::bad_destination)?;
     let not_found = || ApiError::not_found("no such account, or no such device with keys");
     let device = match device.as_str() {
         "*" => None,
         number => Some(parse_device(number).ok_or_else(not_found)?),
     };
-    let requester = Requester { account: found.account.key, device: found.device.key };
-    let request = BundleRequest { requester, destination, device };
+    let asker = match &caller {
+        Caller::Device(found) => {
+            Asker::Device(Requester { account: found.account.key, device: found.device.key })
+        }
+        Caller::Stranger(stranger) => {
+            service.admit(stranger, &destination).await?;
+            Asker::Stranger(*stranger)
+        }
+    };
+    let request = BundleRequest { asker, destination, device };
     match service.storage.take_bundle(request).await? {
         BundleReply::Bundle(bundle) => Bundles::new(&bundle).map(Json).ok_or_else(not_found),
         BundleReply::Limited(pause) => Err(ApiError::too_many(pause)),
-        BundleReply::NotFound => Err(service.count_stranger(&found, not_found())),
-        BundleReply::UnknownRequester => Err(ApiError::bad_credentials()),
+        BundleReply::NotFound => Err(match &caller {
+            Caller::Device(found) => service.count_stranger(found, not_found()),
+            Caller::Stranger(_) => not_found(),
+        }),
+        BundleReply::Unauthorized | BundleReply::UnknownRequester => {
+            Err(ApiError::bad_credentials())
+        }
     }
 }
 

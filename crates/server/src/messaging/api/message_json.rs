@@ -31,7 +31,8 @@ pub(super) struct Submitted {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SubmittedMessage {
-    /// 1: a ratchet message, 3: the first of a session, 8: a report that a message could not be decrypted.
+    /// 1: a ratchet message, 3: the first of a session, 8: a report that a message could not be decrypted. With an access key,
+    /// 6: a sealed message, and nothing else.
     #[serde(rename = "type")]
     #[schema(value_type = u32)]
     kind: Number,
@@ -114,24 +115,22 @@ impl Submitted {
         let timestamp = self.timestamp.or_else(of_parts);
         let Number(timestamp) =
             timestamp.ok_or_else(|| ApiError::invalid("the timestamp is missing"))?;
-        // Databases store signed numbers.
-        let is_allowed = i64::try_from(timestamp).is_ok() && timestamp > 0;
-        is_allowed.then_some(Timestamp(timestamp)).ok_or_else(|| ApiError::invalid("bad timestamp"))
+        check_timestamp(timestamp)
     }
 
-    /// The parts, once each is checked.
-    pub(super) fn messages(&self) -> Result<Vec<NewMessage>, ApiError> {
+    /// The parts, once each is checked. With an access key, all are sealed, and with credentials none.
+    pub(super) fn messages(&self, are_sealed: bool) -> Result<Vec<NewMessage>, ApiError> {
         if self.messages.is_empty() || self.messages.len() > MAX_PARTS {
             return Err(ApiError::invalid("expected 1 to 1000 messages"));
         }
-        self.messages.iter().map(SubmittedMessage::check).collect()
+        self.messages.iter().map(|message| message.check(are_sealed)).collect()
     }
 }
 
 impl SubmittedMessage {
-    fn check(&self) -> Result<NewMessage, ApiError> {
+    fn check(&self, is_sealed: bool) -> Result<NewMessage, ApiError> {
         let kind = self.kind.to_u32().map(EnvelopeKind::from_number);
-        let kind = kind.filter(|kind| is_sent_by_clients(*kind));
+        let kind = kind.filter(|kind| is_sent_by_clients(*kind, is_sealed));
         let device = self.destination_device_id.to_u32().and_then(DeviceId::new);
         let registration_id = self.destination_registration_id.unwrap_or_default().to_u32();
         let present = |part: &Option<Base64>| {
@@ -165,18 +164,22 @@ impl SubmittedMessage {
     }
 }
 
+/// A time that can be stored: databases have signed numbers.
+pub(super) fn check_timestamp(timestamp: u64) -> Result<Timestamp, ApiError> {
+    let is_allowed = i64::try_from(timestamp).is_ok() && timestamp > 0;
+    is_allowed.then_some(Timestamp(timestamp)).ok_or_else(|| ApiError::invalid("bad timestamp"))
+}
+
 /// Whether clients may send messages of this kind. Receipts come from the server, and plaintext is never delivered.
-const fn is_sent_by_clients(kind: EnvelopeKind) -> bool {
+const fn is_sent_by_clients(kind: EnvelopeKind, is_sealed: bool) -> bool {
     match kind {
         EnvelopeKind::Ciphertext
         | EnvelopeKind::KeyExchange
         | EnvelopeKind::PlaintextContent
         | EnvelopeKind::PreKeyBundle
-        | EnvelopeKind::SenderKey => true,
-        EnvelopeKind::Plaintext
-        | EnvelopeKind::Receipt
-        | EnvelopeKind::UnidentifiedSender
-        | EnvelopeKind::Unknown(_) => false,
+        | EnvelopeKind::SenderKey => !is_sealed,
+        EnvelopeKind::UnidentifiedSender => is_sealed,
+        EnvelopeKind::Plaintext | EnvelopeKind::Receipt | EnvelopeKind::Unknown(_) => false,
     }
 }
 
@@ -225,7 +228,7 @@ mod tests {
                 "body":"AAAA","timestamp":"1600000000000"}]}"#,
         );
         assert_eq!(old.timestamp(), Ok(Timestamp(1_600_000_000_000)));
-        let [message] = old.messages().unwrap().try_into().unwrap();
+        let [message] = old.messages(false).unwrap().try_into().unwrap();
         assert_eq!((message.registration_id, message.body), (Some(5), Some(vec![0; 3])));
         assert!(old.urgent && !old.online);
     }
@@ -237,7 +240,7 @@ mod tests {
                 "content":"","timestamp":2}],"timestamp":1}"#,
         );
         assert_eq!(go.timestamp(), Ok(Timestamp(1)));
-        let [message] = go.messages().unwrap().try_into().unwrap();
+        let [message] = go.messages(false).unwrap().try_into().unwrap();
         assert_eq!((message.registration_id, message.content), (None, None));
     }
 
@@ -251,7 +254,7 @@ mod tests {
             r#"{"messages":[{"type":1,"content":"AAAA","destinationRegistrationId":4294967296}],"timestamp":1}"#,
         ];
         for json in bad {
-            assert!(read(json).messages().is_err(), "{json}");
+            assert!(read(json).messages(false).is_err(), "{json}");
         }
         assert!(
             read(r#"{"messages":[{"type":1,"content":"AAAA"}],"timestamp":0}"#)

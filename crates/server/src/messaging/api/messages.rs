@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use wormhole_chat::service::{Destination, Mismatch};
 use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
+use super::caller::Caller;
 use super::json::{Answer, Json, Nothing};
 use super::message_json::{
     MismatchedDevices, Queue, QueuedMessage, SentJson, StaleDevices, Submitted,
@@ -19,8 +20,8 @@ use super::{ApiError, Authenticated};
 use crate::messaging::context::Service;
 use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::store::{
-    Acknowledgement, DeviceKey, Found, MessageName, PageRequest, QueueDelivery, Sender, Sent,
-    Submission,
+    Acknowledgement, DeviceKey, Found, MessageName, PageRequest, QueueDelivery, SealedMessages,
+    SealedProof, SealedSent, SealedSubmission, Sender, Sent, Stranger, Submission,
 };
 use wormhole_http::Response;
 
@@ -33,14 +34,15 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .route("/v1/messages/{source}/{timestamp}", delete(acknowledge_sent))
 }
 
-/// Sends a message to all devices of an account, or to none.
+/// Sends a message to all devices of an account, or to none. With an access key instead of credentials, the server does not
+/// learn who sends it.
 #[utoipa::path(
-    put, path = "/v1/messages/{destination}", tag = "messages", request_body = Submitted, security(("device" = [])),
+    put, path = "/v1/messages/{destination}", tag = "messages", request_body = Submitted, security(("device" = []), ("access" = [])),
     params(("destination" = String, Path, description = "an account id, a phone number, or NUMBER@APP")),
     responses(
         (status = 200, description = "the message is stored", body = SentJson),
         (status = 400, description = "the destination is malformed"),
-        (status = 401, description = "wrong credentials"),
+        (status = 401, description = "wrong credentials, or with an access key: it is wrong, or there is no such account"),
         (status = 403, description = "the app delivers messages between its own users itself"),
         (status = 404, description = "no such account, or it has no device with keys"),
         (status = 409, description = "the devices are not those of the account", body = MismatchedDevices),
@@ -52,17 +54,21 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 )]
 pub(super) async fn send(
     State(service): State<Arc<Service>>,
-    Authenticated(found): Authenticated,
+    caller: Caller,
     Path(destination): Path<String>,
     Json(submitted): Json<Submitted>,
 ) -> Result<Response, ApiError> {
-    let destination: Destination = destination.parse().map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "bad_destination", format!("{error}"))
-    })?;
+    let destination: Destination = destination.parse().map_err(ApiError::bad_destination)?;
     if submitted.names_relay() {
         return Err(ApiError::not_found("this server does not forward messages to other servers"));
     }
-    let messages = submitted.messages()?;
+    let found = match caller {
+        Caller::Device(found) => found,
+        Caller::Stranger(stranger) => {
+            return send_sealed(&service, stranger, destination, &submitted).await;
+        }
+    };
+    let messages = submitted.messages(false)?;
     let submission = Submission {
         sender: sender(&found),
         destination,
@@ -75,7 +81,40 @@ pub(super) async fn send(
     answer(sent).map_err(|error| service.count_stranger(&found, error))
 }
 
-fn sender(found: &Found) -> Sender {
+/// Sends a message of a client that shows an access key.
+async fn send_sealed(
+    service: &Service,
+    stranger: Stranger,
+    destination: Destination,
+    submitted: &Submitted,
+) -> Result<Response, ApiError> {
+    let submission = SealedSubmission {
+        proof: SealedProof::Stranger(stranger),
+        destinations: vec![destination],
+        messages: SealedMessages::One(submitted.messages(true)?),
+        timestamp: submitted.timestamp()?,
+        is_ephemeral: submitted.online,
+        is_urgent: submitted.urgent,
+    };
+    for destination in &submission.destinations {
+        service.admit(&stranger, destination).await?;
+    }
+    match service.storage.send_sealed(submission).await? {
+        SealedSent::Stored { devices, .. } => answer(Sent::Stored { needs_sync: false, devices }),
+        SealedSent::Mismatched(mismatches) => {
+            let mismatch = mismatches.into_iter().next().map(|(_, mismatch)| mismatch);
+            answer(mismatch.map_or(Sent::NotFound, Sent::Mismatched))
+        }
+        SealedSent::Limited(pause) => answer(Sent::Limited(pause)),
+        SealedSent::NotFound => answer(Sent::NotFound),
+        SealedSent::RefusedIntraApp => answer(Sent::RefusedIntraApp),
+        SealedSent::QueueFull => answer(Sent::QueueFull),
+        // The key was changed, or the account removed, since the client was admitted.
+        SealedSent::Unauthorized | SealedSent::UnknownSender => Err(ApiError::bad_credentials()),
+    }
+}
+
+pub(super) fn sender(found: &Found) -> Sender {
     Sender {
         account: found.account.clone(),
         device_key: found.device.key,
@@ -103,10 +142,7 @@ fn answer(sent: Sent) -> Result<Response, ApiError> {
         Sent::NotFound => Err(ApiError::not_found(
             "no such account, or it has no device that can receive messages",
         )),
-        Sent::RefusedIntraApp => {
-            let message = "this app delivers messages between its own users itself";
-            Err(ApiError::new(StatusCode::FORBIDDEN, "intra_app", message))
-        }
+        Sent::RefusedIntraApp => Err(intra_app()),
         Sent::QueueFull => Err(ApiError::too_many(QUEUE_FULL_PAUSE)),
         Sent::UnknownSender => Err(ApiError::bad_credentials()),
     }
@@ -210,12 +246,18 @@ impl Drop for Fetch<'_> {
     }
 }
 
+/// The app of sender and recipient delivers this message itself.
+pub(super) fn intra_app() -> ApiError {
+    let message = "this app delivers messages between its own users itself";
+    ApiError::new(StatusCode::FORBIDDEN, "intra_app", message)
+}
+
 fn bad_request(message: &'static str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
 /// When a sender may try again after the recipient's queue was full.
-const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// When a device may fetch its messages again while another request does it.
 const FETCH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);

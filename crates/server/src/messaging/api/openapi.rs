@@ -32,10 +32,17 @@ use super::JSON;
         super::attachments::allocate,
         super::attachments::locate,
         super::attachments::form,
+        super::certificates::certify,
+        super::certificates::root,
         super::devices::list,
         super::devices::request_code,
         super::devices::link,
         super::devices::remove,
+        super::profiles::publish,
+        super::profiles::set_name,
+        super::profiles::avatar_form,
+        super::profiles::show,
+        super::profiles::show_version,
         super::provisioning::send,
         super::directory::intersect,
         super::directory::look_up,
@@ -46,6 +53,7 @@ use super::JSON;
         super::keys::take,
         super::keepalive,
         super::messages::send,
+        super::multi_recipient::send,
         super::messages::fetch,
         super::messages::acknowledge_guid,
         super::messages::acknowledge_sent,
@@ -63,6 +71,9 @@ impl Modify for Credentials {
         let device = "the number or the account id, with or without `.DEVICE`, and the password";
         let device = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(device));
         components.add_security_scheme("device", SecurityScheme::Http(device.build()));
+        let access = "the access key of the account, instead of credentials: 16 bytes in base64";
+        let access = ApiKeyValue::with_description("Unidentified-Access-Key", access);
+        components.add_security_scheme("access", SecurityScheme::ApiKey(ApiKey::Header(access)));
         let app = "the token of the app whose name is in `X-PKG-NAME`; needed unless the account is in the default app";
         let app = ApiKeyValue::with_description("X-PKG-TOKEN", app);
         components.add_security_scheme("app", SecurityScheme::ApiKey(ApiKey::Header(app)));

@@ -141,6 +141,7 @@ pub(super) async fn confirm_code(
         id: random::account_id(),
         device: attributes.new_device(DeviceId::PRIMARY, &password),
         directory: attributes.directory,
+        access: attributes.access,
         number,
     };
     let register = move |rows: &mut dyn Rows, now: Timestamp| registration.register(rows, now);

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Blobs, INCOMING};
+use super::{AVATARS, Blobs, INCOMING};
 
 impl Blobs {
     /// Removes attachments and incomplete uploads that are older than `age`, and counts the others.
@@ -21,7 +21,12 @@ impl Blobs {
                 continue;
             }
             let is_incoming = folder.file_name() == INCOMING;
-            let age = if is_incoming { age.min(MAX_UPLOAD) } else { age };
+            let age = match folder.file_name() {
+                _ if is_incoming => age.min(MAX_UPLOAD),
+                // They stay as long as a profile names them.
+                name if name == AVATARS => Duration::MAX,
+                _ => age,
+            };
             for file in fs::read_dir(folder.path())? {
                 let file = file?;
                 // Another node may have removed it.
@@ -55,4 +60,4 @@ pub(in crate::messaging) async fn expire(blobs: Arc<Blobs>, age: Duration) {
 const MAX_UPLOAD: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Time between two removals of expired attachments.
-const EXPIRE_PERIOD: Duration = Duration::from_secs(60 * 60);
+pub(super) const EXPIRE_PERIOD: Duration = Duration::from_secs(60 * 60);

@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode, Uri};
 use wormhole_chat::{MAX_FRAME, WebSocketRequest, WebSocketResponse};
 
 use super::Opener;
-use crate::messaging::api::{ApiError, JSON, without_trailing_slash};
+use crate::messaging::api::{ACCESS_KEY, ApiError, JSON, without_trailing_slash};
 use crate::messaging::context::Api;
 use crate::messaging::request_memory::RequestMemory;
 
@@ -62,11 +62,12 @@ fn convert(request: WebSocketRequest) -> Option<Request> {
     let mut converted = Request::new(Body::from(request.body.unwrap_or_default()));
     *converted.uri_mut() = uri;
     *converted.method_mut() = method;
-    let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
-    let content_type = request.headers.iter().find(|(name, _)| is_type(name));
-    if let Some((_, value)) = content_type {
-        let value = HeaderValue::from_str(value).ok()?;
-        converted.headers_mut().insert(CONTENT_TYPE, value);
+    for name in [CONTENT_TYPE, ACCESS_KEY] {
+        let is_same = |given: &str| given.eq_ignore_ascii_case(name.as_str());
+        if let Some((_, value)) = request.headers.iter().find(|(given, _)| is_same(given)) {
+            let value = HeaderValue::from_str(value).ok()?;
+            converted.headers_mut().insert(name, value);
+        }
     }
     Some(converted)
 }

@@ -11,6 +11,7 @@ mod receiving;
 mod repeating;
 mod rows;
 mod samples;
+mod sealed;
 mod sending;
 mod upgrades;
 
@@ -108,6 +109,9 @@ impl Backend for Sqlite {
             );
             CREATE INDEX device_codes_sent ON device_codes (sent);
             INSERT INTO device_codes SELECT key, 123456, 1, 0 FROM accounts",
+            "ALTER TABLE accounts DROP COLUMN access_key;
+            ALTER TABLE accounts DROP COLUMN is_unrestricted;
+            DROP TABLE delivery_keys; DROP TABLE profiles",
         ]
     }
 
@@ -182,6 +186,8 @@ impl Backend for Postgresql {
             );
             CREATE INDEX messaging_device_codes_sent ON messaging_device_codes (sent);
             INSERT INTO messaging_device_codes SELECT key, 123456, 1, 0 FROM messaging_accounts",
+            "ALTER TABLE messaging_accounts DROP COLUMN access_key, DROP COLUMN is_unrestricted;
+            DROP TABLE messaging_delivery_keys; DROP TABLE messaging_profiles",
         ]
     }
 
@@ -284,6 +290,21 @@ cases! {
         a_removed_device_sends_nothing,
         messages_inside_an_app_follow_its_policy,
         the_sender_learns_whether_it_has_other_devices,
+    }
+    sealed {
+        a_profile_is_replaced_and_removed,
+        a_deleted_account_takes_its_profile_along,
+        the_keys_that_certify_senders_are_written_once_and_survive_a_restart,
+        who_may_send_without_credentials_is_written_with_the_account,
+        a_sealed_message_names_no_sender_and_has_no_receipt,
+        a_wrong_access_key_and_an_account_that_does_not_exist_are_unauthorized,
+        a_message_to_many_is_stored_for_all_devices_of_all_members_or_for_none,
+        a_repeated_message_to_many_is_stored_once,
+        a_member_without_room_is_left_out_and_reported,
+        all_senders_without_credentials_share_one_part_of_a_queue,
+        a_removed_device_sends_nothing_to_many,
+        a_sealed_message_follows_the_policy_of_the_senders_app,
+        one_turn_stores_a_message_to_a_thousand_members,
     }
     repeating {
         a_repeated_submission_is_stored_once,

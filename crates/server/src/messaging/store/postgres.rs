@@ -20,9 +20,11 @@
 mod acknowledgements;
 mod cache;
 mod columns;
+mod delivery;
 mod entries;
 mod linking;
 mod pending_writes;
+mod profiles;
 mod prune;
 mod queues;
 mod rows;

@@ -1,9 +1,11 @@
 //! The rows of the database, and the operations on single rows that rare requests are made of.
 
+use data_encoding::BASE64URL_NOPAD;
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use super::StoreError;
+use super::access::{Access, DeliveryKeys};
 use super::secrets::{LinkCode, PendingCode, ProvisioningAddress, TokenHash};
 
 /// Reading rows, inside the transaction of a turn. Each operation returns what the database contains, and decides nothing.
@@ -34,6 +36,15 @@ pub(in crate::messaging) trait ReadRows {
 
     /// The code with which another device can be linked to an account.
     fn device_code(&mut self, account: AccountKey) -> Result<Option<LinkCode>, StoreError>;
+
+    /// The profile of an account, if there is one.
+    fn profile(&mut self, account: AccountKey) -> Result<Option<Profile>, StoreError>;
+
+    /// Whether a profile names this picture.
+    fn has_avatar(&mut self, avatar: Avatar) -> Result<bool, StoreError>;
+
+    /// The keys with which senders are certified, once they exist.
+    fn delivery_keys(&mut self) -> Result<Option<DeliveryKeys>, StoreError>;
 }
 
 /// Reading and writing rows, inside the transaction of a turn that runs alone.
@@ -87,15 +98,25 @@ pub(in crate::messaging) trait Rows: ReadRows {
     /// Nobody waits at this address any more.
     fn delete_provisioning(&mut self, address: ProvisioningAddress) -> Result<(), StoreError>;
 
-    /// Creates an account. Its number is not registered in its app yet. If it becomes the default of its number,
+    /// Writes the profile of an account; `None` removes it.
+    fn put_profile(
+        &mut self,
+        account: AccountKey,
+        profile: Option<&Profile>,
+    ) -> Result<(), StoreError>;
+
+    /// Writes the keys with which senders are certified. There are none yet.
+    fn insert_delivery_keys(&mut self, keys: &DeliveryKeys) -> Result<(), StoreError>;
+
+    /// Creates an account, to which nobody may send without credentials. Its number is not registered in its app yet. If it becomes the default of its number,
     /// no other account is the default any more.
     fn insert_account(&mut self, account: &NewAccount) -> Result<Account, StoreError>;
 
-    /// Writes the columns that may change: identity key, what the directory shows, default, and when the number was
-    /// verified. If the account becomes the default of its number, no other account is the default any more.
+    /// Writes the columns that may change: identity key, what the directory shows, who may send without credentials, default,
+    /// and when the number was verified. If the account becomes the default of its number, no other account is the default any more.
     fn update_account(&mut self, account: &Account) -> Result<(), StoreError>;
 
-    /// Removes an account with its devices, keys, messages and code for another device. If it was the default of its number, the number has
+    /// Removes an account with its profile, devices, keys, messages and code for another device. If it was the default of its number, the number has
     /// no default.
     fn delete_account(&mut self, account: AccountKey) -> Result<(), StoreError>;
 
@@ -147,6 +168,36 @@ impl DeviceKey {
     /// Reads what [`to_text`](Self::to_text) has written.
     pub(in crate::messaging) fn parse(text: &str) -> Option<Self> {
         i64::from_str_radix(text, 16).ok().filter(|key| *key >= 0).map(Self)
+    }
+}
+
+/// A profile. Its owner has encrypted the texts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct Profile {
+    /// Which profile key the owner has used, as 64 hexadecimal digits.
+    pub(in crate::messaging) version: Option<String>,
+    pub(in crate::messaging) name: Option<Vec<u8>>,
+    pub(in crate::messaging) about: Option<Vec<u8>>,
+    pub(in crate::messaging) emoji: Option<Vec<u8>>,
+    /// From a client whose profiles have no versions.
+    pub(in crate::messaging) old_name: Option<Vec<u8>>,
+    pub(in crate::messaging) avatar: Option<Avatar>,
+}
+
+/// The id of the picture of a profile. Whoever knows it may download the encrypted picture.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(in crate::messaging) struct Avatar(pub(in crate::messaging) [u8; 16]);
+
+impl Avatar {
+    /// As clients see it.
+    pub(in crate::messaging) fn to_text(self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written.
+    pub(in crate::messaging) fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
     }
 }
 
@@ -203,6 +254,8 @@ pub(in crate::messaging) struct Account {
     pub(in crate::messaging) verified: Timestamp,
     /// The 33 bytes of the identity key, once it is published.
     pub(in crate::messaging) identity: Option<Vec<u8>>,
+    /// Who may send to it without credentials.
+    pub(in crate::messaging) access: Access,
 }
 
 /// A device with its row.

@@ -12,6 +12,7 @@ pub(in crate::messaging) mod linking;
 mod lookup;
 mod receipts;
 pub(in crate::messaging) mod registration;
+pub(in crate::messaging) mod sealed;
 mod submissions;
 
 use std::collections::HashMap;
@@ -44,6 +45,7 @@ pub(super) fn execute<T: Tables>(
     bundles::take(tables, &mut turn.bundles, turn.budget.as_ref(), now)?;
     receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;
     submissions::accept(tables, &mut turn.submissions, turn.budget.as_ref(), now)?;
+    sealed::accept(tables, &mut turn.sealed, turn.budget.as_ref(), now)?;
     read(tables, &mut turn.pages, now)
 }
 

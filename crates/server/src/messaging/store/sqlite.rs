@@ -5,10 +5,12 @@
 mod accounts;
 mod cache;
 mod counters;
+mod delivery;
 mod devices;
 mod keys;
 mod linking;
 mod migrations;
+mod profiles;
 mod prune;
 mod queues;
 mod rows;

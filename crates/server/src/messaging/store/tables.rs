@@ -3,7 +3,7 @@
 //! A back end implements them next to [`Rows`]; [`super::rules`] decides what they are used for. Each list of results
 //! has the order of the list of arguments.
 
-use wormhole_chat::service::{Destination, PhoneNumber};
+use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
 
 use super::rows::{
@@ -178,7 +178,8 @@ pub(super) struct StoredMessage<'a> {
     pub(super) guid: [u8; 16],
     pub(super) kind: EnvelopeKind,
     pub(super) source: AccountId,
-    pub(super) source_number: &'a PhoneNumber,
+    /// Empty if the sender does not show who it is. [`Self::source`] is then the id of nobody.
+    pub(super) source_number: &'a str,
     pub(super) source_device: DeviceId,
     /// The sender's.
     pub(super) timestamp: Timestamp,

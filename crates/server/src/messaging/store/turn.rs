@@ -1,13 +1,15 @@
 //! Everything that waits for the store, in lists of one kind.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wormhole_chat::service::{AppName, Destination, Mismatch, PhoneNumber};
-use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
+use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, MultiRecipientMessage, Timestamp};
 
 use super::StoreError;
+use super::access::AccessKey;
 use super::rows::{
     Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, ReadRows, Rows,
     SignedKey,
@@ -25,6 +27,7 @@ pub(in crate::messaging) struct Turn {
     pub(in crate::messaging) bundles: Vec<Job<BundleRequest, BundleReply>>,
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
     pub(in crate::messaging) submissions: Vec<Job<Submission, Sent>>,
+    pub(in crate::messaging) sealed: Vec<Job<SealedSubmission, SealedSent>>,
     pub(in crate::messaging) pages: Vec<Job<PageRequest, Option<QueueDelivery>>>,
     /// The limits of those who wait; `None` without limits.
     pub(in crate::messaging) budget: Option<Budget>,
@@ -95,10 +98,25 @@ impl Found {
 /// A request for keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct BundleRequest {
-    pub(in crate::messaging) requester: Requester,
+    pub(in crate::messaging) asker: Asker,
     pub(in crate::messaging) destination: Destination,
     /// `None` asks for all devices that can receive messages.
     pub(in crate::messaging) device: Option<DeviceId>,
+}
+
+/// Who asks for keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum Asker {
+    Device(Requester),
+    Stranger(Stranger),
+}
+
+/// A client without credentials, which shows the access key of the account that it asks for or writes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Stranger {
+    pub(in crate::messaging) key: AccessKey,
+    /// Its wide network, unless it has no limits.
+    pub(in crate::messaging) network: Option<IpAddr>,
 }
 
 /// The device that asks for keys.
@@ -116,6 +134,8 @@ pub(in crate::messaging) enum BundleReply {
     Limited(Duration),
     /// There is no such account, or no such device with keys.
     NotFound,
+    /// The access key is wrong, or there is no such account.
+    Unauthorized,
     /// The device that asks does not exist any more.
     UnknownRequester,
 }
@@ -201,6 +221,66 @@ pub(in crate::messaging) enum Sent {
     UnknownSender,
 }
 
+/// A message whose envelopes do not name its sender, for all devices of some accounts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct SealedSubmission {
+    pub(in crate::messaging) proof: SealedProof,
+    /// The recipients, in the order of `messages`.
+    pub(in crate::messaging) destinations: Vec<Destination>,
+    pub(in crate::messaging) messages: SealedMessages,
+    /// With the content and the devices, identifies the message: it is stored only once.
+    pub(in crate::messaging) timestamp: Timestamp,
+    /// Whether only devices with an open socket get it.
+    pub(in crate::messaging) is_ephemeral: bool,
+    pub(in crate::messaging) is_urgent: bool,
+}
+
+/// Why a sealed message is accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum SealedProof {
+    /// The client has shown the access key of the recipient, or the XOR of those of all recipients.
+    Stranger(Stranger),
+    /// It has shown its credentials. Only the recipients learn who it is.
+    Device(Box<Sender>),
+}
+
+/// What is sealed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum SealedMessages {
+    /// For one account.
+    One(Vec<NewMessage>),
+    /// For many accounts. Most bytes are the same for all.
+    Many(MultiRecipientMessage),
+}
+
+/// What became of a [`SealedSubmission`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum SealedSent {
+    /// It is stored, now or by an earlier request.
+    Stored {
+        /// Of a message for many: accounts that do not exist, or have no device that can receive messages.
+        unknown: Vec<AccountId>,
+        /// Of a message for many: accounts that have no room now.
+        full: Vec<AccountId>,
+        /// Devices that have new messages.
+        devices: Vec<DeviceKey>,
+    },
+    /// Nothing is stored.
+    Mismatched(Vec<(AccountId, Mismatch)>),
+    /// Too much was sent. It may be repeated after this time.
+    Limited(Duration),
+    /// The one recipient has no device that can receive messages.
+    NotFound,
+    /// The app of the sender and of a recipient delivers messages between its own users.
+    RefusedIntraApp,
+    /// Too much waits for a device of the one recipient.
+    QueueFull,
+    /// The access key is wrong, or a recipient does not exist.
+    Unauthorized,
+    /// The device that sends does not exist any more.
+    UnknownSender,
+}
+
 /// A device has received a message: it is removed, and its sender gets a receipt.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Acknowledgement {
@@ -255,8 +335,8 @@ pub(in crate::messaging) struct Page {
 }
 
 impl Turn {
-    /// Removes and returns what one transaction should execute: everything, except for pages that together may be too
-    /// long. They wait for the next one.
+    /// Removes and returns what one transaction should execute: everything, except for pages and for messages to many that
+    /// together may be too long. They wait for the next one.
     pub(in crate::messaging) fn take(&mut self) -> Self {
         let mut turn = std::mem::take(self);
         let mut bytes = 0_usize;
@@ -269,6 +349,15 @@ impl Turn {
         if turn.pages.len() > count {
             self.pages = turn.pages.split_off(count);
         }
+        let mut bytes = 0_usize;
+        let fit = turn.sealed.iter().take_while(|job| {
+            bytes = bytes.saturating_add(job.request.stored_bytes());
+            bytes <= MAX_SEALED_BYTES
+        });
+        let count = fit.count().max(1);
+        if turn.sealed.len() > count {
+            self.sealed = turn.sealed.split_off(count);
+        }
         turn
     }
 
@@ -280,6 +369,7 @@ impl Turn {
             && self.bundles.is_empty()
             && self.acknowledgements.is_empty()
             && self.submissions.is_empty()
+            && self.sealed.is_empty()
             && self.pages.is_empty()
     }
 
@@ -291,6 +381,7 @@ impl Turn {
         finish(self.bundles, result);
         finish(self.acknowledgements, result);
         finish(self.submissions, result);
+        finish(self.sealed, result);
         finish(self.pages, result);
     }
 }
@@ -303,6 +394,29 @@ fn finish<Q, A>(jobs: Vec<Job<Q, A>>, result: &Result<(), StoreError>) {
         let _gone = job.reply.send(answer);
     }
 }
+
+impl SealedSubmission {
+    /// About as many bytes of content as all devices together get.
+    pub(in crate::messaging) fn stored_bytes(&self) -> usize {
+        match &self.messages {
+            SealedMessages::One(messages) => messages.iter().map(NewMessage::bytes).sum(),
+            SealedMessages::Many(message) => {
+                let devices: usize = message.recipients().map(|(_, devices)| devices.len()).sum();
+                devices.saturating_mul(message.bytes_for_each())
+            }
+        }
+    }
+}
+
+impl NewMessage {
+    /// Bytes of what is encrypted.
+    pub(in crate::messaging) fn bytes(&self) -> usize {
+        [&self.body, &self.content].into_iter().flatten().map(Vec::len).sum()
+    }
+}
+
+/// Most bytes of messages to many that one transaction stores. All of them are in memory at the same time.
+const MAX_SEALED_BYTES: usize = 32 << 20;
 
 /// Most bytes of all pages that one transaction reads. All of them are in memory at the same time.
 const MAX_PAGE_BYTES: usize = 16 << 20;

@@ -11,8 +11,8 @@ use wormhole_chat::{DeviceId, EnvelopeKind};
 use super::*;
 use crate::messaging::random;
 use crate::messaging::store::{
-    Account, App, DeviceColumns, IntraApp, KeyKind, KeySet, LoginName, MessageName, NewAccount,
-    NewMessage, OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
+    Account, App, Asker, DeviceColumns, IntraApp, KeyKind, KeySet, LoginName, MessageName,
+    NewAccount, NewMessage, OneTimeKey, Requester, Sender, SignedKey, SqliteStore, TokenHash,
 };
 
 /// Running threads, in a folder that is removed at the end of the test.
@@ -152,17 +152,17 @@ async fn each_one_time_key_goes_to_one_of_many_clients() {
     let mut clients = JoinSet::new();
     for Sender { account, device_key, .. } in askers.iter().cycle().take(2 * usize::from(KEYS)) {
         let (storage, id) = (running.storage.clone(), alice.account.id);
-        let requester = Requester { account: account.key, device: *device_key };
-        let request =
-            BundleRequest { requester, destination: Destination::Account(id), device: None };
+        let asker = Asker::Device(Requester { account: account.key, device: *device_key });
+        let request = BundleRequest { asker, destination: Destination::Account(id), device: None };
         clients.spawn(async move { storage.take_bundle(request).await });
     }
     let bundles = clients.join_all().await.into_iter();
     let mut devices = bundles.map(|taken| match taken.unwrap() {
         BundleReply::Bundle(mut bundle) => bundle.devices.remove(0),
-        BundleReply::Limited(_) | BundleReply::NotFound | BundleReply::UnknownRequester => {
-            panic!("no keys")
-        }
+        BundleReply::Limited(_)
+        | BundleReply::NotFound
+        | BundleReply::Unauthorized
+        | BundleReply::UnknownRequester => panic!("no keys"),
     });
     let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
     ids.sort_unstable();
@@ -231,10 +231,11 @@ async fn a_sender_is_limited_however_it_spells_the_recipient() {
     }
     assert!(accepted >= MESSAGES, "{accepted}");
     let requester = Requester { account: alice.account.key, device: alice.device_key };
+    let asker = Asker::Device(requester);
     for number in 0..=6 {
         let device = [None, Some(DeviceId::PRIMARY)][number % 2];
         let destination = spellings[number % 3].parse().unwrap();
-        let request = BundleRequest { requester, destination, device };
+        let request = BundleRequest { asker, destination, device };
         let taken = running.storage.take_bundle(request).await.unwrap();
         assert_eq!(matches!(taken, BundleReply::Limited(_)), number == 6, "{taken:?}");
     }

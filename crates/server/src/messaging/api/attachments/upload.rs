@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use wormhole_http::Pace;
 use wormhole_http::body::BodyError;
 
-use super::{ApiError, unavailable};
+use super::{ApiError, MAX_ATTACHMENT, unavailable};
 use crate::messaging::blobs::{BlobName, UploadError};
 use crate::messaging::context::Service;
 use crate::messaging::rate_limits::Action;
@@ -23,6 +23,8 @@ pub(super) struct AllowedUpload {
     pub(super) name: BlobName,
     /// The account to which the address was given, as the address names it.
     pub(super) owner: String,
+    /// Longest length, in bytes.
+    pub(super) max_bytes: usize,
     pub(super) memory: RequestMemory,
 }
 
@@ -56,13 +58,12 @@ pub(super) fn check_length(bytes: u64) -> Result<(), ApiError> {
 /// arrive.
 pub(super) async fn upload<E>(
     service: &Service,
-    AllowedUpload { name, owner, memory }: AllowedUpload,
+    AllowedUpload { name, owner, max_bytes, memory }: AllowedUpload,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<(), ApiError> {
     let mut body = pin!(body);
     let pace = Pace::new(MAX_DELAY);
-    let mut arriving =
-        Arriving { service, owner: &owner, left: MAX_ATTACHMENT, uncounted: 0, pace };
+    let mut arriving = Arriving { service, owner: &owner, left: max_bytes, uncounted: 0, pace };
     let mut idle = Some(service.blobs.begin(name).await?);
     let mut writing = pin!(Fuse::terminated());
     let (mut batch, mut writing_bytes, mut has_ended) = (Batch::default(), 0, false);
@@ -159,12 +160,9 @@ fn incomplete() -> ApiError {
 }
 
 fn too_large() -> ApiError {
-    let message = "an attachment has at most 100 MiB";
+    let message = "an attachment has at most 100 MiB, and a picture of a profile 10 MiB";
     ApiError::new(StatusCode::BAD_REQUEST, "too_large", message)
 }
-
-/// Longest attachment, in bytes.
-const MAX_ATTACHMENT: usize = 100 << 20;
 
 /// Bytes that arrive at most while others are being written.
 const MAX_BATCH: usize = 256 << 10;

@@ -9,10 +9,10 @@ use wormhole_chat::{DeviceId, Envelope, Timestamp};
 use super::Backend;
 use super::samples::{ALICE, BOB, NOW, device_id, message, new_account, new_device, some_keys};
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledged, Acknowledgement, App, Bundle, BundleReply, BundleRequest,
-    DeviceColumns, DeviceKey, Expiry, Found, IntraApp, Job, KeySet, Login, MessageName, Page,
-    PageRequest, QueueDelivery, Requester, Rows, Sender, Sent, Store, StoreError, Submission, Turn,
-    Work,
+    Account, AccountKey, Acknowledged, Acknowledgement, App, Asker, Bundle, BundleReply,
+    BundleRequest, DeviceColumns, DeviceKey, Expiry, Found, IntraApp, Job, KeySet, Login,
+    MessageName, Page, PageRequest, QueueDelivery, Requester, Rows, SealedSent, SealedSubmission,
+    Sender, Sent, Store, StoreError, Submission, Turn, Work,
 };
 
 /// A store that is removed at the end of the case, and the time.
@@ -154,7 +154,7 @@ impl<'a> Fixture<'a> {
     pub(super) fn bundles(&mut self, requests: Vec<BundleRequest>) -> Vec<Option<Bundle>> {
         let bundle = |taken| match taken {
             BundleReply::Bundle(bundle) => Some(bundle),
-            BundleReply::NotFound => None,
+            BundleReply::NotFound | BundleReply::Unauthorized => None,
             BundleReply::Limited(_) => panic!("there is no limit"),
             BundleReply::UnknownRequester => panic!("the device that asks does not exist"),
         };
@@ -164,7 +164,7 @@ impl<'a> Fixture<'a> {
     /// A request of the first device that was created.
     pub(super) fn ask(&self, of: &Destination, device: Option<u32>) -> BundleRequest {
         let (requester, device) = (self.requester.unwrap(), device.map(device_id));
-        BundleRequest { requester, destination: of.clone(), device }
+        BundleRequest { asker: Asker::Device(requester), destination: of.clone(), device }
     }
 
     /// Takes keys of one device, or of all.
@@ -179,6 +179,10 @@ impl<'a> Fixture<'a> {
 
     pub(super) fn send_all(&mut self, submissions: Vec<Submission>) -> Vec<Sent> {
         self.all(submissions, |turn| &mut turn.submissions)
+    }
+
+    pub(super) fn send_sealed(&mut self, submission: SealedSubmission) -> SealedSent {
+        self.all(vec![submission], |turn| &mut turn.sealed).remove(0)
     }
 
     pub(super) fn acknowledge(

@@ -7,7 +7,8 @@ use super::samples::{
     curve_key, device_id, kyber_key, kyber_signed_key, last_resort_key, new_device, signed_key,
 };
 use crate::messaging::store::{
-    Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceColumns, KeySet, OneTimeKey, PushId,
+    Asker, Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceColumns, KeySet, OneTimeKey,
+    PushId, Requester,
 };
 
 /// A person with one device that has these one-time keys.
@@ -122,7 +123,7 @@ pub(super) fn a_request_for_all_devices_gets_those_that_messages_must_be_address
 pub(super) fn a_removed_device_gets_no_keys(fixture: &mut Fixture<'_>) {
     let bob = with_keys(fixture, &[6]);
     let requests = ask(fixture, &bob, 1);
-    let device = requests[0].requester.device;
+    let Asker::Device(Requester { device, .. }) = requests[0].asker else { panic!() };
     fixture.rows(move |rows| rows.delete_device(device));
     assert_eq!(fixture.take(requests), [BundleReply::UnknownRequester]);
     let device = bob.device();

@@ -8,8 +8,8 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Askers, Device, DeviceColumns, DeviceKey, IntraApp, LinkCode,
-    PendingCode, PushId, SignedKey, TokenHash, VerificationCode,
+    Access, AccessKey, Account, AccountKey, App, AppKey, Askers, Device, DeviceColumns, DeviceKey,
+    IntraApp, LinkCode, PendingCode, PushId, SignedKey, TokenHash, VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -53,7 +53,7 @@ impl<'a> Columns<'a> {
         bytes.try_into().map_err(|_| self.invalid("length"))
     }
 
-    fn optional_array<const N: usize>(&mut self) -> Read<Option<[u8; N]>> {
+    pub(super) fn optional_array<const N: usize>(&mut self) -> Read<Option<[u8; N]>> {
         let bytes: Option<&[u8]> = self.value()?;
         bytes.map(|bytes| bytes.try_into().map_err(|_| self.invalid("length"))).transpose()
     }
@@ -93,6 +93,10 @@ impl<'a> Columns<'a> {
             shows_app: self.value()?,
             verified: self.time()?,
             identity: self.value()?,
+            access: Access {
+                key: self.optional_array()?.map(AccessKey),
+                is_unrestricted: self.value()?,
+            },
         })
     }
 

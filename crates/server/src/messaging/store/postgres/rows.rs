@@ -10,9 +10,9 @@ use super::columns::{Columns, stored};
 use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::rules::before;
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind, KeySet,
-    LinkCode, NewAccount, OneTimeKey, PendingCode, ProvisioningAddress, ReadRows, Rows, SignedKey,
-    StoreError,
+    Account, AccountKey, App, AppKey, Avatar, DeliveryKeys, Device, DeviceColumns, DeviceKey,
+    IntraApp, KeyKind, KeySet, LinkCode, NewAccount, OneTimeKey, PendingCode, Profile,
+    ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
 };
 
 impl ReadRows for PostgresTables<'_> {
@@ -56,6 +56,18 @@ impl ReadRows for PostgresTables<'_> {
 
     fn device_code(&mut self, account: AccountKey) -> Stored<Option<LinkCode>> {
         self.read_device_code(account)
+    }
+
+    fn profile(&mut self, account: AccountKey) -> Stored<Option<Profile>> {
+        self.read_profile(account)
+    }
+
+    fn has_avatar(&mut self, avatar: Avatar) -> Stored<bool> {
+        self.find_avatar(avatar)
+    }
+
+    fn delivery_keys(&mut self) -> Stored<Option<DeliveryKeys>> {
+        self.read_delivery_keys()
     }
 }
 
@@ -119,6 +131,14 @@ impl Rows for PostgresTables<'_> {
         self.delete_address(address)
     }
 
+    fn put_profile(&mut self, account: AccountKey, profile: Option<&Profile>) -> Stored<()> {
+        self.write_profile(account, profile)
+    }
+
+    fn insert_delivery_keys(&mut self, keys: &DeliveryKeys) -> Stored<()> {
+        self.write_delivery_keys(keys)
+    }
+
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
         self.change_accounts();
         if account.is_default {
@@ -149,13 +169,16 @@ impl Rows for PostgresTables<'_> {
             self.clear_default(&account.number)?;
         }
         let verified = stored(account.verified);
-        let row: [&(dyn ToSql + Sync); 6] = [
+        let access_key = account.access.key.map(|key| key.0.to_vec());
+        let row: [&(dyn ToSql + Sync); 8] = [
             &account.key.0,
             &account.is_default,
             &account.is_discoverable,
             &account.shows_app,
             &verified,
             &account.identity,
+            &access_key,
+            &account.access.is_unrestricted,
         ];
         self.query(|it| &it.update_account, &row).map(drop)
     }
@@ -165,6 +188,7 @@ impl Rows for PostgresTables<'_> {
         let devices = self.devices(account)?;
         self.delete_devices(&devices.iter().map(|device| device.key.0).collect::<Vec<_>>())?;
         self.write_device_code(account, None)?;
+        self.write_profile(account, None)?;
         self.query(|it| &it.delete_account, &[&account.0]).map(drop)
     }
 

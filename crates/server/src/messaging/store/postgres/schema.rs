@@ -4,7 +4,7 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(in crate::messaging::store) const STEPS: [&str; 3] = [
+pub(in crate::messaging::store) const STEPS: [&str; 4] = [
     "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
@@ -141,5 +141,25 @@ pub(in crate::messaging::store) const STEPS: [&str; 3] = [
         shown BIGINT NOT NULL
     );
     CREATE INDEX messaging_device_codes_shown ON messaging_device_codes (shown);
+",
+    "
+    ALTER TABLE messaging_accounts
+        ADD COLUMN access_key BYTEA, -- 16 bytes, which senders without credentials show
+        ADD COLUMN is_unrestricted BOOLEAN NOT NULL DEFAULT FALSE; -- such senders need no key
+    CREATE TABLE messaging_delivery_keys ( -- one row, once somebody needs them
+        only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+        root BYTEA NOT NULL, -- private key of the trust root
+        server BYTEA NOT NULL, -- private key that certifies senders
+        certificate BYTEA NOT NULL -- of that key, signed by the trust root
+    );
+    CREATE TABLE messaging_profiles (
+        account BIGINT PRIMARY KEY,
+        version TEXT, -- of what follows
+        name BYTEA, -- encrypted, as all texts
+        about BYTEA,
+        emoji BYTEA,
+        old_name BYTEA, -- from clients whose profiles have no versions
+        avatar BYTEA UNIQUE -- 16 bytes, the id of the picture
+    );
 ",
 ];

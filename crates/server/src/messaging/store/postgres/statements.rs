@@ -68,6 +68,19 @@ statements! {
     delete_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
         SELECT address FROM messaging_provisioning WHERE address = $1 FOR UPDATE SKIP LOCKED)",
 
+    profile: "SELECT version, name, about, emoji, old_name, avatar FROM messaging_profiles
+        WHERE account = $1",
+    put_profile: "INSERT INTO messaging_profiles
+            (account, version, name, about, emoji, old_name, avatar)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (account) DO UPDATE SET version = excluded.version, name = excluded.name,
+            about = excluded.about, emoji = excluded.emoji, old_name = excluded.old_name,
+            avatar = excluded.avatar",
+    delete_profile: "DELETE FROM messaging_profiles WHERE account = $1",
+    has_avatar: "SELECT account FROM messaging_profiles WHERE avatar = $1",
+    delivery_keys: "SELECT root, server, certificate FROM messaging_delivery_keys",
+    insert_delivery_keys: "INSERT INTO messaging_delivery_keys (root, server, certificate)
+        VALUES ($1, $2, $3)",
     account: select_accounts!("WHERE a.id = $1"),
     account_at: select_accounts!("WHERE a.key = $1"),
     accounts_of: select_accounts!("WHERE a.number = $1 ORDER BY a.key"),
@@ -79,7 +92,8 @@ statements! {
             (id, app, number, token, is_default, is_discoverable, shows_app, created, verified)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING key",
     update_account: "UPDATE messaging_accounts
-        SET is_default = $2, is_discoverable = $3, shows_app = $4, verified = $5, identity = $6
+        SET is_default = $2, is_discoverable = $3, shows_app = $4, verified = $5, identity = $6,
+            access_key = $7, is_unrestricted = $8
         WHERE key = $1",
     clear_default: "UPDATE messaging_accounts SET is_default = FALSE
         WHERE number = $1 AND is_default",

@@ -65,8 +65,9 @@ impl Foreseen {
     /// Those of devices that acknowledge messages, and of accounts that get some.
     pub(super) fn of(turn: &Turn) -> Self {
         let devices = turn.acknowledgements.iter().map(|job| job.request.device).collect();
-        let recipients = turn.submissions.iter().map(|job| job.request.destination.clone());
-        Self { devices, recipients: recipients.collect() }
+        let sealed = turn.sealed.iter().flat_map(|job| &job.request.destinations);
+        let recipients = turn.submissions.iter().map(|job| &job.request.destination).chain(sealed);
+        Self { devices, recipients: recipients.cloned().collect() }
     }
 }
 

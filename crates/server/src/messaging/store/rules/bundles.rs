@@ -9,8 +9,8 @@ use super::lookup::{devices_of, distinct};
 use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
-    Account, AccountKey, Bundle, BundleReply, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind,
-    OneTimeKey, Requester, SignedKey, StoreError,
+    Access, Account, AccountKey, Asker, Bundle, BundleReply, BundleRequest, DeviceBundle,
+    DeviceKey, Job, KeyKind, OneTimeKey, Requester, SignedKey, StoreError, Stranger,
 };
 
 /// Answers all requests for keys.
@@ -25,11 +25,14 @@ pub(super) fn take(
     }
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
-    let askers = jobs.iter().map(|job| job.request.requester.account);
+    let askers = jobs.iter().filter_map(|job| match job.request.asker {
+        Asker::Device(requester) => Some(requester.account),
+        Asker::Stranger(_) => None,
+    });
     let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
     let choose = |(job, account): (&Job<BundleRequest, _>, _)| {
-        Choice::make(&job.request, account, &devices, now).within(budget, job.request.requester)
+        Choice::make(&job.request, account, &devices, now).within(budget, job.request.asker)
     };
     let choices: Vec<Choice> = jobs.iter().zip(accounts).map(choose).collect();
     let mut keys = BundleKeys::take(tables, choices.iter().flat_map(Choice::devices))?;
@@ -43,6 +46,7 @@ enum Choice {
     Devices(Account, Vec<RecipientDevice>),
     Limited(Duration),
     NotFound,
+    Unauthorized,
     UnknownRequester,
 }
 
@@ -54,9 +58,17 @@ impl Choice {
         now: Timestamp,
     ) -> Self {
         let of = |account| devices.get(&account).map_or(&[][..], Vec::as_slice);
-        let Requester { account: requester, device } = request.requester;
-        if !of(requester).iter().any(|it| it.key == device) {
-            return Self::UnknownRequester;
+        match request.asker {
+            Asker::Device(Requester { account, device }) => {
+                if !of(account).iter().any(|it| it.key == device) {
+                    return Self::UnknownRequester;
+                }
+            }
+            Asker::Stranger(Stranger { key, .. }) => {
+                if !Access::allow([account.as_ref().map(|account| &account.access)], &key) {
+                    return Self::Unauthorized;
+                }
+            }
         }
         let Some(account) = account else { return Self::NotFound };
         match select(request, of(account.key), now) {
@@ -65,11 +77,17 @@ impl Choice {
         }
     }
 
-    /// Limits how often an account takes keys of the same device, however it spells the request.
-    fn within(self, budget: Option<&Budget>, Requester { account, .. }: Requester) -> Self {
-        let spend = |device| match budget {
-            Some(budget) => budget.spend(Action::PreKeys, (account, device), 1),
-            None => Ok(()),
+    /// Limits how often an account takes keys of the same device, however it spells the request, and how often strangers do.
+    fn within(self, budget: Option<&Budget>, asker: Asker) -> Self {
+        let spend = |device| match (budget, asker) {
+            (Some(budget), Asker::Device(Requester { account, .. })) => {
+                budget.spend(Action::PreKeys, (account, device), 1)
+            }
+            (Some(budget), Asker::Stranger(Stranger { network, .. })) => {
+                budget.spend(Action::PreKeys, (network, device), 1)?;
+                budget.spend(Action::PreKeysOfStrangers, device, 1)
+            }
+            (None, _) => Ok(()),
         };
         let limit = self.devices().try_for_each(spend);
         limit.map_or_else(Self::Limited, |()| self)
@@ -78,7 +96,7 @@ impl Choice {
     fn devices(&self) -> impl Iterator<Item = DeviceKey> + Clone {
         let devices = match self {
             Self::Devices(_, devices) => devices.as_slice(),
-            Self::Limited(_) | Self::NotFound | Self::UnknownRequester => &[],
+            Self::Limited(_) | Self::NotFound | Self::Unauthorized | Self::UnknownRequester => &[],
         };
         devices.iter().map(|device| device.key)
     }
@@ -91,6 +109,7 @@ impl Choice {
             }
             Self::Limited(pause) => BundleReply::Limited(pause),
             Self::NotFound => BundleReply::NotFound,
+            Self::Unauthorized => BundleReply::Unauthorized,
             Self::UnknownRequester => BundleReply::UnknownRequester,
         }
     }

@@ -1,6 +1,6 @@
 //! Completes envelopes: what the service says about a message, for messages of people and for receipts alike.
 
-use wormhole_chat::{DeviceId, Envelope, Timestamp};
+use wormhole_chat::{AccountId, DeviceId, Envelope, Timestamp};
 
 use crate::messaging::random;
 use crate::messaging::store::Account;
@@ -34,30 +34,51 @@ impl<'a> Source<'a> {
         device: &RecipientDevice,
         now: Timestamp,
     ) -> StoredMessage<'a> {
-        let guid = random::uuid();
         let envelope = Envelope {
             source: Some(self.name()),
             source_account: Some(self.account.id),
             source_device: Some(self.device),
             source_app: Some(self.account.app_name.to_string()),
-            guid: Some(guid.to_string()),
-            server_timestamp: Some(now),
-            destination: Some(to.id),
-            destination_app: Some(to.app_name.to_string()),
             ..envelope
         };
         StoredMessage {
-            device: device.key,
-            guid: guid.into_bytes(),
-            kind: envelope.kind,
             source: self.account.id,
-            source_number: &self.account.number,
+            source_number: self.account.number.as_str(),
             source_device: self.device,
-            timestamp: envelope.timestamp,
-            server_timestamp: now,
-            is_ephemeral: envelope.ephemeral.unwrap_or_default(),
-            is_to_number: false,
-            envelope: envelope.encode(),
+            ..send_sealed(envelope, to, device, now)
         }
     }
 }
+
+/// The same for a message whose sender nobody but the recipient knows.
+pub(super) fn send_sealed(
+    envelope: Envelope,
+    to: &Account,
+    device: &RecipientDevice,
+    now: Timestamp,
+) -> StoredMessage<'static> {
+    let guid = random::uuid();
+    let envelope = Envelope {
+        guid: Some(guid.to_string()),
+        server_timestamp: Some(now),
+        destination: Some(to.id),
+        destination_app: Some(to.app_name.to_string()),
+        ..envelope
+    };
+    StoredMessage {
+        device: device.key,
+        guid: guid.into_bytes(),
+        kind: envelope.kind,
+        source: NOBODY,
+        source_number: "",
+        source_device: DeviceId::PRIMARY,
+        timestamp: envelope.timestamp,
+        server_timestamp: now,
+        is_ephemeral: envelope.ephemeral.unwrap_or_default(),
+        is_to_number: false,
+        envelope: envelope.encode(),
+    }
+}
+
+/// The account of all senders who do not show who they are: together, they have the share of a queue that one sender has.
+pub(super) const NOBODY: AccountId = AccountId::from_bytes([0; 16]);

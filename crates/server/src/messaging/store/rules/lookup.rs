@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use wormhole_chat::DeviceId;
+
 use crate::messaging::store::tables::{
     QueueSize, QueueUse, RecipientDevice, SenderQueue, StoredMessage, Tables,
 };
@@ -52,6 +54,26 @@ impl Queues {
             }
             has_room
         });
+    }
+
+    /// The messages to an account for which there is room, once they are counted. A linked device whose queue is full is left
+    /// out, so that an abandoned one does not keep messages from the others. `None` if the first device has no room, or if no
+    /// device has.
+    pub(super) fn admit<'a>(
+        &mut self,
+        mut messages: Vec<StoredMessage<'a>>,
+        recipients: &[RecipientDevice],
+    ) -> Option<Vec<StoredMessage<'a>>> {
+        let primary = recipients.iter().find(|device| device.number == DeviceId::PRIMARY);
+        let is_primary = |message: &&StoredMessage<'_>| {
+            primary.is_some_and(|primary| primary.key == message.device)
+        };
+        let has_room = messages.iter().filter(is_primary).all(|message| self.has_room(message));
+        let was_empty = messages.is_empty();
+        if has_room {
+            self.admit_some(&mut messages);
+        }
+        (has_room && was_empty == messages.is_empty()).then_some(messages)
     }
 
     /// Whether a message still fits. One sender alone cannot fill a queue: it gets at most as much room as it leaves to

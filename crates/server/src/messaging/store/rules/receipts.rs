@@ -58,13 +58,15 @@ struct Receipt {
 struct Receipts(Vec<Option<Receipt>>);
 
 impl Receipts {
-    /// A receipt has no receipt.
+    /// A receipt has no receipt, and neither has a message whose sender the server does not know.
     fn of(taken: &[Option<TakenMessage>], requests: &[&Acknowledgement]) -> Self {
         let receipt = |(taken, request): (&Option<TakenMessage>, &&Acknowledgement)| {
             let TakenMessage { kind, source: to, timestamp, is_to_number } = (*taken)?;
             let receipt =
                 Receipt { device: request.device, to, timestamp, shows_number: is_to_number };
-            (kind != EnvelopeKind::Receipt).then_some(receipt)
+            let has_receipt =
+                kind != EnvelopeKind::Receipt && kind != EnvelopeKind::UnidentifiedSender;
+            has_receipt.then_some(receipt)
         };
         Self(taken.iter().zip(requests).map(receipt).collect())
     }

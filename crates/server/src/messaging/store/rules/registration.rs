@@ -10,8 +10,8 @@ use super::apps::ClaimedApp;
 use super::codes::{Entered, Guesses};
 use super::day;
 use crate::messaging::store::{
-    Account, DeviceColumns, NetworkHash, NewAccount, PendingCode, Rows, StoreError,
-    VerificationCode, WorkError,
+    Access, AccessChoice, Account, DeviceColumns, NetworkHash, NewAccount, PendingCode, Rows,
+    StoreError, VerificationCode, WorkError,
 };
 
 /// A request to confirm a code.
@@ -28,6 +28,7 @@ pub(in crate::messaging) struct Registration {
     /// The first device. Its times are missing.
     pub(in crate::messaging) device: DeviceColumns,
     pub(in crate::messaging) directory: DirectoryChoice,
+    pub(in crate::messaging) access: AccessChoice,
 }
 
 /// What the owner of an account says about the directory. What is `None` stays as it is.
@@ -98,18 +99,29 @@ impl Registration {
                 return Err(WorkError::Refused(RegistrationRefusal::Registered));
             }
             Some(account) => self.renew(rows, account, is_default, now)?,
-            None => rows.insert_account(&NewAccount {
-                id: self.id,
-                app: app.key,
-                number: self.number.clone(),
-                is_default,
-                is_discoverable: self.directory.is_discoverable.unwrap_or(true),
-                shows_app: self.directory.shows_app.unwrap_or(false),
-                created: now,
-            })?,
+            None => self.insert(
+                rows,
+                &NewAccount {
+                    id: self.id,
+                    app: app.key,
+                    number: self.number.clone(),
+                    is_default,
+                    is_discoverable: self.directory.is_discoverable.unwrap_or(true),
+                    shows_app: self.directory.shows_app.unwrap_or(false),
+                    created: now,
+                },
+            )?,
         };
         let device = DeviceColumns { created: now, last_seen: day(now), ..self.device.clone() };
         rows.insert_device(account.key, &device)?;
+        Ok(account)
+    }
+
+    fn insert(&self, rows: &mut dyn Rows, new: &NewAccount) -> Result<Account, StoreError> {
+        let mut account = rows.insert_account(new)?;
+        if self.access.apply_to(&mut account.access) {
+            rows.update_account(&account)?;
+        }
         Ok(account)
     }
 
@@ -127,8 +139,12 @@ impl Registration {
         }
         // The previous owner of the number may have asked for it.
         rows.put_device_code(account.key, None)?;
+        rows.put_profile(account.key, None)?;
         self.directory.apply_to(&mut account);
         account.identity = None;
+        // Others may have the access key of the previous owner.
+        account.access = Access::default();
+        self.access.apply_to(&mut account.access);
         account.is_default |= is_default;
         account.verified = now;
         rows.update_account(&account)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
-use wormhole_chat::{DeviceId, Envelope, Timestamp};
+use wormhole_chat::{Envelope, Timestamp};
 
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of};
@@ -127,7 +127,9 @@ impl<'a> Acceptance<'a> {
         if let Err(pause) = self.limit_bytes(submission, account) {
             return Sent::Limited(pause);
         }
-        let Some(messages) = self.admit(messages, &recipients) else { return Sent::QueueFull };
+        let Some(messages) = self.queues.admit(messages, &recipients) else {
+            return Sent::QueueFull;
+        };
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);
         self.sent.extend(key);
@@ -148,26 +150,6 @@ impl<'a> Acceptance<'a> {
         let pair = (submission.sender.account.key, to.key);
         budget.spend(Action::InboundKibFromSender, pair, kib)?;
         budget.spend(Action::InboundKib, to.key, kib)
-    }
-
-    /// The messages for which there is room, once they are counted. A linked device whose queue is full is left out, so
-    /// that an abandoned one does not keep messages from the others. `None` if the first device has no room, or if no device has.
-    fn admit(
-        &mut self,
-        mut messages: Vec<StoredMessage<'a>>,
-        recipients: &[RecipientDevice],
-    ) -> Option<Vec<StoredMessage<'a>>> {
-        let primary = recipients.iter().find(|device| device.number == DeviceId::PRIMARY);
-        let is_primary = |message: &&StoredMessage<'_>| {
-            primary.is_some_and(|primary| primary.key == message.device)
-        };
-        let has_room =
-            messages.iter().filter(is_primary).all(|message| self.queues.has_room(message));
-        let was_empty = messages.is_empty();
-        if has_room {
-            self.queues.admit_some(&mut messages);
-        }
-        (has_room && was_empty == messages.is_empty()).then_some(messages)
     }
 
     /// The devices of an account that can receive messages, without the sending device.
@@ -233,8 +215,7 @@ fn check(submission: &Submission, recipients: &[RecipientDevice]) -> Result<(), 
 impl Submission {
     /// Bytes of all messages.
     fn bytes(&self) -> usize {
-        let parts = self.messages.iter().flat_map(|message| [&message.body, &message.content]);
-        parts.flatten().map(Vec::len).sum()
+        self.messages.iter().map(NewMessage::bytes).sum()
     }
 }
 
@@ -254,7 +235,7 @@ fn identify(
 }
 
 /// Hashes messages and the rows of the devices that they are for.
-fn hash(messages: &[NewMessage], devices: &[RecipientDevice]) -> i64 {
+pub(super) fn hash(messages: &[NewMessage], devices: &[RecipientDevice]) -> i64 {
     let mut hash = Sha256::new();
     for message in messages {
         let device = devices.iter().find(|device| device.number == message.device);

@@ -9,8 +9,8 @@ use wormhole_chat::{AccountId, Timestamp, directory_token};
 
 use crate::messaging::store::columns::{account_columns, app_columns};
 use crate::messaging::store::{
-    Account, AccountKey, App, AppKey, Askers, IntraApp, NewAccount, PendingCode, TokenHash,
-    VerificationCode,
+    Access, AccessKey, Account, AccountKey, App, AppKey, Askers, IntraApp, NewAccount, PendingCode,
+    TokenHash, VerificationCode,
 };
 
 /// A statement that reads accounts with their apps.
@@ -154,7 +154,7 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
         clear_default(database, &account.number)?;
     }
     let sql = "UPDATE accounts SET is_default = ?, is_discoverable = ?, shows_app = ?,
-            verified = ?, identity = ?
+            verified = ?, identity = ?, access_key = ?, is_unrestricted = ?
         WHERE key = ?";
     let row = params![
         account.is_default,
@@ -162,6 +162,8 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
         account.shows_app,
         stored(account.verified),
         account.identity,
+        account.access.key.map(|key| key.0),
+        account.access.is_unrestricted,
         account.key.0,
     ];
     database.prepare_cached(sql)?.execute(row).map(drop)
@@ -194,6 +196,10 @@ pub(super) fn read_account(row: &Row<'_>, first: usize) -> Result<Account> {
         shows_app: row.get(first + 7)?,
         verified: time(row, first + 8)?,
         identity: row.get(first + 9)?,
+        access: Access {
+            key: row.get::<_, Option<[u8; 16]>>(first + 10)?.map(AccessKey),
+            is_unrestricted: row.get(first + 11)?,
+        },
     })
 }
 

@@ -14,7 +14,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// What creates each version from the one before. Times are milliseconds since 1970.
-pub(in crate::messaging::store) const STEPS: [&str; 3] = [
+pub(in crate::messaging::store) const STEPS: [&str; 4] = [
     "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
@@ -143,5 +143,24 @@ pub(in crate::messaging::store) const STEPS: [&str; 3] = [
         shown INTEGER NOT NULL
     );
     CREATE INDEX device_codes_shown ON device_codes (shown);
+",
+    "
+    ALTER TABLE accounts ADD COLUMN access_key BLOB; -- 16 bytes, which senders without credentials show
+    ALTER TABLE accounts ADD COLUMN is_unrestricted INTEGER NOT NULL DEFAULT 0; -- such senders need no key
+    CREATE TABLE delivery_keys ( -- one row, once somebody needs them
+        key INTEGER PRIMARY KEY CHECK (key = 1),
+        root BLOB NOT NULL, -- private key of the trust root
+        server BLOB NOT NULL, -- private key that certifies senders
+        certificate BLOB NOT NULL -- of that key, signed by the trust root
+    );
+    CREATE TABLE profiles (
+        account INTEGER PRIMARY KEY,
+        version TEXT, -- of what follows
+        name BLOB, -- encrypted, as all texts
+        about BLOB,
+        emoji BLOB,
+        old_name BLOB, -- from clients whose profiles have no versions
+        avatar BLOB UNIQUE -- 16 bytes, the id of the picture
+    );
 ",
 ];

@@ -35,7 +35,7 @@ pub(super) fn insert(
         message.kind.number(),
         message.guid,
         message.source.as_bytes(),
-        message.source_number.as_str(),
+        message.source_number,
         message.source_device.number(),
         stored(message.timestamp),
         message.envelope,

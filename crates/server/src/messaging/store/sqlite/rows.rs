@@ -5,16 +5,16 @@ use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{AccountId, Timestamp};
 
 use super::counters::{Counters, QueueSizes};
-use super::{accounts, cache, devices, keys, linking, queues};
+use super::{accounts, cache, delivery, devices, keys, linking, profiles, queues};
 use crate::messaging::store::cache::AccountCache;
 use crate::messaging::store::tables::{
     DeviceReader, Owner, PublishedKeys, QueueSize, RecipientDevice, SenderQueue, StoredMessage,
     SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceColumns, DeviceKey, Found,
-    IntraApp, KeySet, LinkCode, Login, NewAccount, OneTimeKey, Page, PageRequest, PendingCode,
-    ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
+    Account, AccountKey, Acknowledgement, App, AppKey, Avatar, DeliveryKeys, Device, DeviceColumns,
+    DeviceKey, Found, IntraApp, KeySet, LinkCode, Login, NewAccount, OneTimeKey, Page, PageRequest,
+    PendingCode, Profile, ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
 };
 
 type Stored<T> = Result<T, StoreError>;
@@ -70,6 +70,18 @@ impl ReadRows for SqliteTables<'_> {
     fn device_code(&mut self, account: AccountKey) -> Stored<Option<LinkCode>> {
         Ok(linking::code(self.database, account)?)
     }
+
+    fn profile(&mut self, account: AccountKey) -> Stored<Option<Profile>> {
+        Ok(profiles::profile(self.database, account)?)
+    }
+
+    fn has_avatar(&mut self, avatar: Avatar) -> Stored<bool> {
+        Ok(profiles::has_avatar(self.database, avatar)?)
+    }
+
+    fn delivery_keys(&mut self) -> Stored<Option<DeliveryKeys>> {
+        Ok(delivery::keys(self.database)?)
+    }
 }
 
 impl Rows for SqliteTables<'_> {
@@ -121,6 +133,14 @@ impl Rows for SqliteTables<'_> {
         Ok(linking::delete_address(self.database, address)?)
     }
 
+    fn put_profile(&mut self, account: AccountKey, profile: Option<&Profile>) -> Stored<()> {
+        Ok(profiles::put(self.database, account, profile)?)
+    }
+
+    fn insert_delivery_keys(&mut self, keys: &DeliveryKeys) -> Stored<()> {
+        Ok(delivery::insert_keys(self.database, keys)?)
+    }
+
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
         self.cache.clear();
         let key = accounts::insert_account(self.database, account)?;
@@ -139,6 +159,7 @@ impl Rows for SqliteTables<'_> {
         }
         self.cache.clear();
         linking::put_code(self.database, account, None)?;
+        profiles::put(self.database, account, None)?;
         Ok(accounts::delete_account(self.database, account)?)
     }
 

@@ -71,6 +71,7 @@ impl Fixture {
             id: random::account_id(),
             device: new_device(),
             directory,
+            access: AccessChoice::default(),
         };
         let now = self.now;
         let result = self.decide(|rows| registration.register(rows, now));

@@ -1,0 +1,397 @@
+//! Accepts sealed messages: the envelopes do not name the sender, who shows the access keys of the recipients instead, or
+//! credentials that nobody else learns of. A message to many accounts goes to all of them in one transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
+use wormhole_chat::{AccountId, Envelope, EnvelopeKind, MultiRecipientMessage, Timestamp};
+
+use super::envelope::{NOBODY, send_sealed};
+use super::lookup::{Queues, devices_of};
+use super::submissions::hash;
+use crate::messaging::rate_limits::{Action, Budget};
+use crate::messaging::store::tables::{
+    RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
+};
+use crate::messaging::store::{
+    Access, Account, AccountKey, DeviceKey, IntraApp, Job, NewMessage, ReadRows, SealedMessages,
+    SealedProof, SealedSent, SealedSubmission, Sender, StoreError, Stranger,
+};
+
+/// The account that a client without credentials means. Reads as much for one that does not exist.
+pub(in crate::messaging) fn find(
+    rows: &mut dyn ReadRows,
+    destination: &Destination,
+) -> Result<Option<Account>, StoreError> {
+    let (number, app) = match destination {
+        Destination::Account(id) => return rows.account(*id),
+        Destination::Number(number) => (number, None),
+        Destination::NumberInApp(number, app) => (number, Some(app)),
+    };
+    let is_meant = |account: &Account| match app {
+        Some(app) => account.app_name == *app,
+        None => account.is_default,
+    };
+    Ok(rows.accounts_of(number)?.into_iter().find(is_meant))
+}
+
+/// Executes all sealed submissions.
+pub(super) fn accept(
+    tables: &mut dyn Tables,
+    jobs: &mut [Job<SealedSubmission, SealedSent>],
+    budget: Option<&Budget>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let destinations: Vec<_> = jobs.iter().flat_map(|job| &job.request.destinations).collect();
+    let mut accounts = tables.resolve(&destinations)?.into_iter();
+    let requests = jobs.iter().map(|job| {
+        let accounts = accounts.by_ref().take(job.request.destinations.len()).collect();
+        Request { submission: &job.request, accounts }
+    });
+    let requests: Vec<Request<'_>> = requests.collect();
+    let mut acceptance = SealedAcceptance::new(tables, &requests, budget, now)?;
+    let answers: Vec<_> = requests.iter().map(|request| acceptance.accept(request)).collect();
+    tables.insert_messages(&acceptance.messages)?;
+    tables.insert_sent(&acceptance.remembered, now)?;
+    super::answer(jobs, answers);
+    Ok(())
+}
+
+/// A submission, and the accounts of its destinations.
+#[derive(Debug)]
+struct Request<'a> {
+    submission: &'a SealedSubmission,
+    accounts: Vec<Option<Account>>,
+}
+
+/// What must be known to accept sealed messages, and what is accepted.
+#[derive(Debug)]
+struct SealedAcceptance<'a> {
+    now: Timestamp,
+    budget: Option<&'a Budget>,
+    devices: HashMap<AccountKey, Vec<RecipientDevice>>,
+    queues: Queues,
+    /// Submissions that are stored, before or by this turn.
+    sent: HashSet<SubmissionKey>,
+    /// What this turn stores.
+    messages: Vec<StoredMessage<'static>>,
+    remembered: Vec<SubmissionKey>,
+}
+
+/// An account that gets a message.
+#[derive(Debug)]
+struct Target<'a> {
+    account: &'a Account,
+    /// Its devices that must get it.
+    devices: Vec<RecipientDevice>,
+    /// The devices that the sender has named.
+    addressed: Vec<Recipient>,
+    /// Its place among the recipients.
+    place: usize,
+}
+
+impl<'a> SealedAcceptance<'a> {
+    fn new(
+        tables: &mut dyn Tables,
+        requests: &[Request<'_>],
+        budget: Option<&'a Budget>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let accounts = requests.iter().flat_map(Request::accounts).map(|account| account.key);
+        let senders = requests.iter().filter_map(|request| request.submission.proof.sender());
+        let devices = devices_of(tables, accounts.chain(senders.map(|it| it.account.key)))?;
+        let all = requests.iter().flat_map(Request::accounts);
+        let all = all.flat_map(|account| devices.get(&account.key)).flatten();
+        let queues = all.map(|device| SenderQueue { device: device.key, source: NOBODY });
+        let queues = Queues::of(tables, queues)?;
+        let known: Vec<_> = requests.iter().filter_map(|it| it.identify(&devices)).collect();
+        let were_sent = tables.were_sent(&known)?.into_iter();
+        let sent = known.into_iter().zip(were_sent);
+        let sent = sent.filter_map(|(key, was_sent)| was_sent.then_some(key)).collect();
+        let (messages, remembered) = (Vec::new(), Vec::new());
+        Ok(Self { now, budget, devices, queues, sent, messages, remembered })
+    }
+
+    fn accept(&mut self, request: &Request<'_>) -> SealedSent {
+        if let Some(refusal) = self.refuse(request) {
+            return refusal;
+        }
+        let stored = |unknown, full, devices| SealedSent::Stored { unknown, full, devices };
+        let key = request.identify(&self.devices);
+        if key.is_some_and(|key| self.sent.contains(&key)) {
+            return stored(Vec::new(), Vec::new(), Vec::new());
+        }
+        let (targets, unknown) = self.targets(request);
+        let is_one = matches!(request.submission.messages, SealedMessages::One(_));
+        if is_one && targets.is_empty() {
+            return SealedSent::NotFound;
+        }
+        let mismatches: Vec<_> = targets.iter().filter_map(Target::mismatch).collect();
+        if !mismatches.is_empty() {
+            return SealedSent::Mismatched(mismatches);
+        }
+        if let Err(pause) = self.limit_sender(request) {
+            return SealedSent::Limited(pause);
+        }
+        let (mut full, mut devices) = (Vec::new(), Vec::new());
+        let mut contents = request.submission.contents().enumerate();
+        for target in &targets {
+            // Targets are in the order of the recipients, some of which are left out.
+            let Some((_, content)) = contents.find(|(place, _)| *place == target.place) else {
+                break;
+            };
+            match self.store(request.submission, target, &content) {
+                Ok(stored) => devices.extend(stored),
+                Err(NoRoom::Limited(pause)) if is_one => return SealedSent::Limited(pause),
+                Err(NoRoom::QueueFull) if is_one => return SealedSent::QueueFull,
+                Err(_) => full.push(target.account.id),
+            }
+        }
+        // A repetition must be able to reach those who had no room.
+        if full.is_empty() {
+            self.sent.extend(key);
+            self.remembered.extend(key);
+        }
+        stored(unknown, full, devices)
+    }
+
+    /// Why a submission is not accepted, whatever it contains.
+    fn refuse(&self, request: &Request<'_>) -> Option<SealedSent> {
+        let access = request.accounts.iter().map(|it| it.as_ref().map(|account| &account.access));
+        match &request.submission.proof {
+            SealedProof::Stranger(stranger) => {
+                (!Access::allow(access, &stranger.key)).then_some(SealedSent::Unauthorized)
+            }
+            SealedProof::Device(sender) if !self.knows(sender) => Some(SealedSent::UnknownSender),
+            SealedProof::Device(sender) => {
+                let is_own = |account: &&Account| account.app == sender.app.key;
+                let is_refused = sender.app.intra == IntraApp::Refused
+                    && request.accounts().any(|account| is_own(&account));
+                is_refused.then_some(SealedSent::RefusedIntraApp)
+            }
+        }
+    }
+
+    /// Whether the sending device still exists.
+    fn knows(&self, sender: &Sender) -> bool {
+        let devices = self.devices.get(&sender.account.key);
+        devices.into_iter().flatten().any(|device| device.key == sender.device_key)
+    }
+
+    /// The accounts that get a message, and the ids of those that cannot get any.
+    fn targets<'r>(&self, request: &'r Request<'_>) -> (Vec<Target<'r>>, Vec<AccountId>) {
+        let SealedSubmission { proof, destinations, .. } = request.submission;
+        let own = proof.sender().map(|sender| sender.device_key);
+        let is_needed =
+            |device: &&RecipientDevice| device.is_enabled(self.now) && Some(device.key) != own;
+        let (mut targets, mut unknown) = (Vec::new(), Vec::new());
+        let addressed = request.submission.addressed();
+        let recipients = request.accounts.iter().zip(destinations).zip(addressed);
+        for (place, ((account, destination), addressed)) in recipients.enumerate() {
+            let all = account.as_ref().and_then(|account| self.devices.get(&account.key));
+            let devices: Vec<_> = all.into_iter().flatten().filter(is_needed).copied().collect();
+            match (account, destination) {
+                (Some(account), _) if !devices.is_empty() => {
+                    targets.push(Target { account, devices, addressed, place });
+                }
+                (Some(Account { id, .. }), _) | (None, Destination::Account(id)) => {
+                    unknown.push(*id);
+                }
+                (None, Destination::Number(_) | Destination::NumberInApp(..)) => {}
+            }
+        }
+        (targets, unknown)
+    }
+
+    /// Limits how much a network or an account can make the server store.
+    fn limit_sender(&self, request: &Request<'_>) -> Result<(), Duration> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let kib = kib(request.submission.stored_bytes());
+        match &request.submission.proof {
+            SealedProof::Stranger(Stranger { network: Some(network), .. }) => {
+                budget.spend(Action::SealedKib, (None::<AccountKey>, Some(*network)), kib)
+            }
+            SealedProof::Stranger(Stranger { network: None, .. }) => Ok(()),
+            SealedProof::Device(sender) => {
+                let owner = (Some(sender.account.key), None::<std::net::IpAddr>);
+                budget.spend(Action::SealedKib, owner, kib)
+            }
+        }
+    }
+
+    /// Limits how much an account receives.
+    fn limit_recipient(
+        &self,
+        submission: &SealedSubmission,
+        to: &Account,
+        bytes: usize,
+    ) -> Result<(), Duration> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        match &submission.proof {
+            SealedProof::Stranger(Stranger { network, .. }) => {
+                budget.spend(Action::SealedMessage, (network, to.key), 1)?;
+                budget.spend(Action::SealedPerAccount, to.key, 1)?;
+            }
+            SealedProof::Device(sender) => {
+                let pair = (sender.account.key, to.key);
+                budget.spend(Action::InboundKibFromSender, pair, kib(bytes))?;
+            }
+        }
+        budget.spend(Action::InboundKib, to.key, kib(bytes))
+    }
+
+    /// Adds the messages for the devices of an account, and returns those that get one.
+    fn store(
+        &mut self,
+        submission: &SealedSubmission,
+        target: &Target<'_>,
+        content: &Content<'_>,
+    ) -> Result<Vec<DeviceKey>, NoRoom> {
+        let messages = target.devices.iter().filter_map(|device| {
+            let (body, content) = content.for_device(device)?;
+            let envelope = Envelope {
+                body,
+                content,
+                urgent: Some(submission.is_urgent),
+                ephemeral: submission.is_ephemeral.then_some(true),
+                ..Envelope::new(EnvelopeKind::UnidentifiedSender, submission.timestamp)
+            };
+            Some(send_sealed(envelope, target.account, device, self.now))
+        });
+        let messages: Vec<_> = messages.collect();
+        let bytes = messages.iter().map(|message| message.envelope.len()).sum();
+        self.limit_recipient(submission, target.account, bytes).map_err(NoRoom::Limited)?;
+        let messages = self.queues.admit(messages, &target.devices).ok_or(NoRoom::QueueFull)?;
+        let devices = messages.iter().map(|message| message.device).collect();
+        self.messages.extend(messages);
+        Ok(devices)
+    }
+}
+
+/// Why an account gets no message now.
+#[derive(Clone, Copy, Debug)]
+enum NoRoom {
+    Limited(Duration),
+    QueueFull,
+}
+
+/// What the devices of an account get.
+enum Content<'a> {
+    Each(&'a [NewMessage]),
+    Same(Vec<u8>),
+}
+
+impl Content<'_> {
+    /// Body and content for a device.
+    fn for_device(&self, device: &RecipientDevice) -> Option<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+        match self {
+            Self::Each(messages) => {
+                let message = messages.iter().find(|message| message.device == device.number)?;
+                Some((message.body.clone(), message.content.clone()))
+            }
+            Self::Same(content) => Some((None, Some(content.clone()))),
+        }
+    }
+}
+
+impl SealedProof {
+    const fn sender(&self) -> Option<&Sender> {
+        match self {
+            Self::Device(sender) => Some(sender),
+            Self::Stranger(_) => None,
+        }
+    }
+}
+
+impl SealedSubmission {
+    /// The devices that the sender has named, of each recipient.
+    fn addressed(&self) -> Vec<Vec<Recipient>> {
+        match &self.messages {
+            SealedMessages::One(messages) => {
+                let recipient = |message: &NewMessage| Recipient {
+                    device: message.device,
+                    registration_id: message.registration_id,
+                };
+                vec![messages.iter().map(recipient).collect()]
+            }
+            SealedMessages::Many(message) => {
+                let devices = message.recipients().map(|(_, devices)| {
+                    let recipient = |device: &wormhole_chat::SealedDevice| Recipient {
+                        device: device.device,
+                        registration_id: Some(device.registration_id.into()).filter(|id| *id > 0),
+                    };
+                    devices.iter().map(recipient).collect()
+                });
+                devices.collect()
+            }
+        }
+    }
+
+    /// What each recipient gets.
+    fn contents(&self) -> impl Iterator<Item = Content<'_>> {
+        let (one, many): (_, Option<&MultiRecipientMessage>) = match &self.messages {
+            SealedMessages::One(messages) => (Some(Content::Each(messages)), None),
+            SealedMessages::Many(message) => (None, Some(message)),
+        };
+        let many = many.into_iter().flat_map(MultiRecipientMessage::messages);
+        one.into_iter().chain(many.map(Content::Same))
+    }
+}
+
+impl Request<'_> {
+    fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter().flatten()
+    }
+
+    /// What identifies a submission, without its sender. `None` for an ephemeral one.
+    fn identify(
+        &self,
+        devices: &HashMap<AccountKey, Vec<RecipientDevice>>,
+    ) -> Option<SubmissionKey> {
+        let of = |account: &Account| devices.get(&account.key).map_or(&[][..], Vec::as_slice);
+        let SealedSubmission { messages, timestamp, is_ephemeral, .. } = self.submission;
+        let (destination, content) = match messages {
+            SealedMessages::One(messages) => {
+                let account = self.accounts().next()?;
+                (account.key, hash(messages, of(account)))
+            }
+            SealedMessages::Many(message) => {
+                let mut hash = Sha256::new_with_prefix(message.encode());
+                let devices = self.accounts().flat_map(of);
+                devices.for_each(|device| hash.update(device.key.0.to_be_bytes()));
+                let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
+                (MANY, i64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+        };
+        let key = SubmissionKey { sender: NO_DEVICE, destination, timestamp: *timestamp, content };
+        (!is_ephemeral).then_some(key)
+    }
+}
+
+impl Target<'_> {
+    /// What is wrong with the devices that the sender has named.
+    fn mismatch(&self) -> Option<(AccountId, Mismatch)> {
+        let current = |device: &RecipientDevice| CurrentDevice {
+            device: device.number,
+            registration_id: device.registration_id,
+        };
+        let current: Vec<_> = self.devices.iter().map(current).collect();
+        let checked = check_recipients(&current, &self.addressed);
+        checked.err().map(|mismatch| (self.account.id, mismatch))
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+/// Stands for the device of a sender whom the server does not remember. No device has this key.
+const NO_DEVICE: DeviceKey = DeviceKey(0);
+
+/// Stands for the recipient of a message to many. No account has this key.
+const MANY: AccountKey = AccountKey(0);
