@@ -147,6 +147,9 @@ pub enum ClientEvent {
     ForeignDevice,
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
+    /// Our other devices do not learn what was sent from this one, because the message with this timestamp was dropped. It is not
+    /// the timestamp of what was sent.
+    NotCopied(Timestamp, CopyFailure),
     /// A message cannot be sent. The committed changes include it as failed.
     NotSent(Timestamp, SendFailure),
     /// An envelope could not be read. The committed changes include the reason.
@@ -194,6 +197,18 @@ pub struct Failed {
     pub why: SendFailure,
 }
 
+/// Why our other devices do not learn what was sent from this one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyFailure {
+    /// The message for them cannot be sent.
+    #[error(transparent)]
+    NotSent(SendFailure),
+    /// Too many messages wait for them: perhaps one of them does not fetch any.
+    #[error("too many copies wait for your other devices")]
+    TooMany,
+}
+
 /// Why a message can never be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -207,6 +222,10 @@ pub enum SendFailure {
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
+    /// A device of the recipient has no post-quantum keys, although devices of the account had some before, or others have them: an
+    /// attack, or another program.
+    #[error("the recipient's keys lack post-quantum protection that was there before")]
+    NoPostQuantum,
     /// The server returned invalid keys: an attack, or a defective client.
     #[error("the recipient's keys are invalid")]
     NotAuthentic,
@@ -232,6 +251,7 @@ impl SendFailure {
             Self::Refused => 5,
             Self::TooLong => 6,
             Self::RefusedIdentity => 7,
+            Self::NoPostQuantum => 8,
         }
     }
 
@@ -245,6 +265,7 @@ impl SendFailure {
             5 => Self::Refused,
             6 => Self::TooLong,
             7 => Self::RefusedIdentity,
+            8 => Self::NoPostQuantum,
             _ => return None,
         })
     }

@@ -82,9 +82,9 @@ pub use attachment::{
 };
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
-    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, Failed,
-    KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
-    SealedMessage, SendFailure, StoreKey, Unreadable,
+    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure, Delivery,
+    Failed, KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response,
+    RestoreError, SealedMessage, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,

@@ -20,7 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use world::{Device, World};
 use wormhole_chat::{
-    AccountId, ClientEvent, ClientInput, Content, DataMessage, KeyPair, SyncMessage, Timestamp,
+    AccountId, ClientEvent, ClientInput, Content, CopyFailure, DataMessage, KeyPair, SendFailure,
+    SyncMessage, Timestamp,
 };
 
 /// A world whose server says who has other devices.
@@ -158,6 +159,50 @@ fn attack_9_a_device_that_the_server_invents_gets_no_copy() {
         let events = std::mem::take(&mut world.devices[phone].events);
         assert!(events.contains(&ClientEvent::ForeignDevice), "{events:?}");
     }
+}
+
+#[test]
+fn a_device_that_fetches_nothing_costs_the_oldest_copies_and_no_messages() {
+    let mut world = world(5);
+    let alice = identity(1);
+    let phone = world.join(1, 1, &alice);
+    world.join(1, 2, &alice);
+    let bob = world.join(2, 1, &identity(2));
+    world.settle();
+    world.server.full = Some(account(1));
+    for number in 0..1002 {
+        say(&mut world, phone, 2, &number.to_string());
+        world.run(phone);
+    }
+    let device = &world.devices[phone];
+    assert_eq!((device.outbox_len(), device.waiting(), device.outbox_bytes()), (1000, 0, 0));
+    let dropped =
+        |event: &&ClientEvent| matches!(event, ClientEvent::NotCopied(_, CopyFailure::TooMany));
+    assert_eq!(device.events.iter().filter(dropped).count(), 2);
+    world.server.full = None;
+    world.settle();
+    assert_eq!(arrived(&world.devices[bob]).len(), 1002);
+    let laptop = arrived(&world.devices[phone + 1]);
+    assert_eq!(laptop.len(), 1000);
+    assert!(!laptop.keys().any(|(_, _, text)| text == "0" || text == "1"));
+}
+
+#[test]
+fn a_copy_for_a_device_without_post_quantum_keys_is_reported_as_such() {
+    let mut world = world(6);
+    let alice = identity(1);
+    let phone = world.join(1, 1, &alice);
+    world.join(1, 2, &alice);
+    world.join(2, 1, &identity(2));
+    world.settle();
+    world.server.edits_bundles =
+        Some(|bundles| bundles.iter_mut().skip(1).for_each(|bundle| bundle.kem = None));
+    say(&mut world, phone, 2, "hello");
+    world.settle();
+    let events = &world.devices[phone].events;
+    let lacks = CopyFailure::NotSent(SendFailure::NoPostQuantum);
+    assert!(events.iter().any(|it| matches!(it, ClientEvent::NotCopied(_, why) if *why == lacks)));
+    assert!(!events.contains(&ClientEvent::ForeignDevice), "{events:?}");
 }
 
 #[test]

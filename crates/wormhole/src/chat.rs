@@ -61,8 +61,8 @@ pub use wormhole_chat::service::{
     AppName, Destination, NotADestination, NotAPhoneNumber, NotAnAppName, PhoneNumber,
 };
 pub use wormhole_chat::{
-    AccountId, Address, DeviceId, IntroductionDecodeError, LinkDecodeError, LinkRefusal,
-    NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
+    AccountId, Address, CopyFailure, DeviceId, IntroductionDecodeError, LinkDecodeError,
+    LinkRefusal, NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
 };
 
 /// A contact of which we know only the account.

@@ -5,7 +5,7 @@ use rand_core::CryptoRngCore;
 
 use super::outbox::Outgoing;
 use super::store::Changes;
-use super::{Client, ReadError, SendFailure};
+use super::{Client, ClientEvent, ClientOutput, CopyFailure, ReadError, SendFailure};
 use crate::address::AccountId;
 use crate::content::{Content, SentTranscript, SyncMessage};
 use crate::padding::unpad;
@@ -49,6 +49,31 @@ impl Client {
         let waiting = [self.outbox.encrypted_for(own), self.outbox.unencrypted_for(own)];
         let waiting = waiting.iter().flatten().filter_map(|timestamp| self.outbox.get(timestamp));
         waiting.filter(|outgoing| self.is_sync(outgoing)).count()
+    }
+
+    /// Removes the oldest messages for our other devices beyond the limits: a device that fetches none must not keep us from writing
+    /// to others. Returns what to report.
+    pub(super) fn limit_syncs(&mut self, changes: &mut Changes) -> Vec<ClientOutput> {
+        let own = self.us.account;
+        let mut waiting = self.outbox.encrypted_for(own);
+        waiting.extend(self.outbox.unencrypted_for(own));
+        waiting.sort_unstable();
+        let size = |it: &Timestamp| self.outbox.get(it).map_or(0, Outgoing::len);
+        let (mut count, mut bytes) = (waiting.len(), waiting.iter().map(size).sum::<usize>());
+        let mut dropped = Vec::new();
+        for timestamp in waiting {
+            if count <= MAX_SYNCS && bytes <= MAX_SYNC_BYTES {
+                break;
+            }
+            let Some(outgoing) = self.outbox.get(&timestamp) else { continue };
+            if self.is_sync(outgoing) {
+                (count, bytes) = (count - 1, bytes - outgoing.len());
+                self.drop_outgoing(timestamp, changes);
+                let event = ClientEvent::NotCopied(timestamp, CopyFailure::TooMany);
+                dropped.push(ClientOutput::Event(event));
+            }
+        }
+        dropped
     }
 
     /// Nothing is copied to devices of our account that do not have our identity key, and nobody can accept another one.
@@ -117,6 +142,12 @@ impl Client {
         }
     }
 }
+
+/// Most messages for our own account that wait.
+const MAX_SYNCS: usize = 1000;
+
+/// Most bytes of them, with their ciphertexts.
+const MAX_SYNC_BYTES: usize = 16 << 20;
 
 fn content(outgoing: &Outgoing) -> Option<Content> {
     Content::decode_stored(unpad(&outgoing.plaintext)?).ok()

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
 use super::store::Changes;
-use super::{Client, ClientEvent, ClientOutput, Failed, Purpose, SendFailure};
+use super::{Client, ClientEvent, ClientOutput, CopyFailure, Failed, Purpose, SendFailure};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
 use crate::padding::{pad, unpad};
@@ -33,16 +33,18 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Bytes of its content and its ciphertexts.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
         self.plaintext.len() + sealed.map(|message| message.ciphertext.bytes.len()).sum::<usize>()
     }
 }
 
 impl Client {
-    /// The recipients of the messages in the outbox, and the bytes of each message, ciphertexts included.
+    /// The recipients of the messages in the outbox, and the bytes of each message, ciphertexts included. Without those for our
+    /// other devices, which have a limit of their own.
     pub fn outbox_bytes(&self) -> impl Iterator<Item = (AccountId, usize)> {
-        self.outbox.values().map(|outgoing| (outgoing.to, outgoing.len()))
+        let messages = self.outbox.values().filter(|outgoing| !self.is_sync(outgoing));
+        messages.map(|outgoing| (outgoing.to, outgoing.len()))
     }
 
     pub(super) fn send(&mut self, now: Timestamp, to: AccountId, content: &Content) {
@@ -59,16 +61,24 @@ impl Client {
 
     /// Removes a message, and drops requests for it that nobody has seen yet.
     pub(super) fn cancel(&mut self, timestamp: Timestamp) {
-        if self.outbox.remove(&timestamp).is_none() {
+        let mut changes = Changes::default();
+        if !self.drop_outgoing(timestamp, &mut changes) {
             return;
+        }
+        self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
+    }
+
+    /// Removes a message, and drops requests for it that nobody has seen yet. False if there is no such message.
+    pub(super) fn drop_outgoing(&mut self, timestamp: Timestamp, changes: &mut Changes) -> bool {
+        if self.outbox.remove(&timestamp).is_none() {
+            return false;
         }
         self.pending.forget(Purpose::Send(timestamp));
         let is_other = |output: &ClientOutput| !sends(output, timestamp);
         self.outputs.retain(is_other);
         self.held.iter_mut().for_each(|(_, held)| held.retain(is_other));
-        let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
-        self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
+        true
     }
 
     /// Continues with a message: sends its ciphertexts, encrypts it, or requests keys.
@@ -179,7 +189,9 @@ impl Client {
             self.trust_own_devices_again(&mut changes);
             timestamp
         });
-        self.commit(changes, if is_sync { Vec::new() } else { vec![event] });
+        let mut events = if is_sync { Vec::new() } else { vec![event] };
+        events.extend(self.limit_syncs(&mut changes));
+        self.commit(changes, events);
         if let Some(transcript) = transcript {
             self.advance(now, transcript);
         }
@@ -210,10 +222,21 @@ impl Client {
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
         if self.is_sync(&outgoing) {
-            // The user has not written it: there may be no other device any more.
-            let is_foreign = error == SendFailure::NotAuthentic;
-            let event = is_foreign.then_some(ClientOutput::Event(ClientEvent::ForeignDevice));
-            return self.commit(changes, event.into_iter().collect());
+            // The user has not written it.
+            let event = match error {
+                // There is no other device any more.
+                SendFailure::NoDevice => None,
+                SendFailure::NotAuthentic => Some(ClientEvent::ForeignDevice),
+                SendFailure::DevicesKeepChanging
+                | SendFailure::IntraApp
+                | SendFailure::NoPostQuantum
+                | SendFailure::Refused
+                | SendFailure::RefusedIdentity
+                | SendFailure::TooLong => {
+                    Some(ClientEvent::NotCopied(timestamp, CopyFailure::NotSent(error)))
+                }
+            };
+            return self.commit(changes, event.map(ClientOutput::Event).into_iter().collect());
         }
         let content = Zeroizing::new(unpad(&outgoing.plaintext).unwrap_or_default().to_vec());
         changes.failed.push(Failed { timestamp, to: outgoing.to, content, why: error });

@@ -97,7 +97,7 @@ impl Client {
         let had_kem = self.peers.get(&account).is_some_and(|peer| peer.had_post_quantum);
         let has_kem = had_kem || !bundles.iter().all(lacks_kem);
         if has_kem && bundles.iter().any(lacks_kem) {
-            return Err(SendFailure::NotAuthentic);
+            return Err(SendFailure::NoPostQuantum);
         }
         let mut started = Vec::new();
         for bundle in bundles {
@@ -109,7 +109,8 @@ impl Client {
             }
             let initiated = record.initiate(&self.identity, bundle, now, rng);
             initiated.map_err(|error| match error {
-                InitiateError::BadKey(_) | InitiateError::Downgrade => SendFailure::NotAuthentic,
+                InitiateError::BadKey(_) => SendFailure::NotAuthentic,
+                InitiateError::Downgrade => SendFailure::NoPostQuantum,
             })?;
             started.push((address, record));
         }

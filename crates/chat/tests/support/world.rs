@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) reports_other_devices: bool,
     /// Whether it delivers messages and answers that the devices differ, without naming any.
     pub(crate) lies_about_devices: bool,
+    /// An account for whose devices it has no room.
+    pub(crate) full: Option<AccountId>,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
@@ -57,6 +59,7 @@ impl Server {
                 Response::Done
             }
             Request::Bundles(account) => self.bundles(account),
+            Request::Send { to, .. } if self.full == Some(to) => Response::Unavailable,
             Request::Send { to, timestamp, messages } => {
                 // A device without keys cannot receive messages, so it does not count yet.
                 let is_known = |address: &Address, device: &Registered| {
@@ -440,6 +443,12 @@ impl Device {
     #[allow(dead_code, reason = "not every test uses it")]
     pub(crate) fn waiting(&self) -> usize {
         self.client.outbox().count()
+    }
+
+    /// Bytes of the user's messages in the outbox.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.client.outbox_bytes().map(|(_, bytes)| bytes).sum()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientOutput> {

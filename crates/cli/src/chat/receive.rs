@@ -188,7 +188,7 @@ impl Receiver<'_> {
             Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
                 self.waiting.show_failed(console).await
             }
-            Event::ForeignDevice | Event::IdentityChanged { .. } => {
+            Event::ForeignDevice | Event::IdentityChanged { .. } | Event::NotCopied(_) => {
                 self.other(event, console).await
             }
             Event::KeysRefused(why) => {
@@ -274,6 +274,7 @@ impl Receiver<'_> {
             | Event::KeysRefused(_)
             | Event::Message(_)
             | Event::Missed(_)
+            | Event::NotCopied(_)
             | Event::Progress { .. }
             | Event::UpToDate => None,
             // Later events of the SDK.

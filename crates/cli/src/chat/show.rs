@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{Attachment, Event, ReceivedMessage};
+use wormhole::chat::{Attachment, CopyFailure, Event, ReceivedMessage};
 
 use super::explain;
 use super::people::{self, People};
@@ -192,6 +192,11 @@ pub(super) fn event(
                 explain::command("devices", args)
             ));
         }
+        Event::NotCopied(why) => {
+            let (value, text) = not_copied(*why, args);
+            console.report(&value)?;
+            console.screen.show(&text);
+        }
         Event::NotRead { .. } => {
             let (value, text) = unreadable(event, people);
             console.report(&value)?;
@@ -209,6 +214,16 @@ pub(super) fn event(
         _ => {}
     }
     Ok(())
+}
+
+/// Says that the other devices do not learn a message that was sent from here.
+pub(super) fn not_copied(why: CopyFailure, args: &AccountArgs) -> (Value, String) {
+    let why = printable::line(&why.to_string());
+    let text = format!(
+        "Your other devices do not show a message that you have sent from here: {why}. {} lists them",
+        explain::command("devices", args)
+    );
+    (json!({"event": "chat-not-copied", "reason": why}), text)
 }
 
 /// A message that cannot be read, for programs and for people. Nothing if the event is another one.

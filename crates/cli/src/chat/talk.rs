@@ -178,6 +178,10 @@ impl Talk<'_> {
             Event::IdentityChanged { account, .. } if account == self.with => {
                 self.blocked(console).await
             }
+            Event::NotCopied(why) => {
+                let (value, text) = show::not_copied(why, self.args);
+                self.notice(&text, &value, console).await
+            }
             Event::Connected => self.connected(console).await,
             Event::Disconnected(why) => self.disconnected(&why, console).await,
             Event::Missed(_) => self.missed(console).await,

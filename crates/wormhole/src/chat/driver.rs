@@ -341,6 +341,10 @@ impl Driver {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
             }
+            ClientEvent::NotCopied(timestamp, why) => {
+                self.requests.forget(timestamp);
+                self.emit(Event::NotCopied(why));
+            }
             ClientEvent::NotSent(timestamp, failure) => {
                 let to = self.left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
                 if let Some(to) = to.filter(|_| failure == SendFailure::NoDevice) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, Received, SendFailure,
-    SentTranscript, SyncMessage, Timestamp,
+    AccountId, Address, AttachmentPointer, Content, CopyFailure, DeviceId, PublicKey, Received,
+    SendFailure, SentTranscript, SyncMessage, Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
@@ -197,6 +197,8 @@ pub enum Event {
     /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
     /// the states that matter.
     Missed(u64),
+    /// Our other devices do not learn a message that was sent from this one. Whoever it was for has got it.
+    NotCopied(CopyFailure),
     /// A message has arrived, but cannot be read. The store keeps the newest 1,000 of them, and 100 of one account.
     NotRead {
         /// Pass it to [`Client::done`](super::Client::done) when the user knows that a message is lost.
