@@ -42,9 +42,7 @@ impl CodeRequest {
     /// There were too many. Returns the time until the next code for any network.
     pub(super) fn permit(&self, budget: &Budget) -> Result<Permission, Duration> {
         let limits = &budget.limits;
-        if let Some(network) = limits.network(self.client) {
-            budget.spend(Action::CodePerNetwork, network, 1)?;
-        }
+        budget.spend_of_network(Action::CodePerNetwork, self.client, 1)?;
         // Every request counts for the network. One customer of a provider may have all networks of a wide one.
         let wide = (&self.number, wider_network(self.client));
         let from_network = budget.spend(Action::ExtraCode, wide, 1);

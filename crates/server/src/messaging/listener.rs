@@ -173,11 +173,9 @@ impl Front {
     /// Counts a device that begins to wait to be linked. Each of them is a row in the database, so there is a limit for all
     /// networks together.
     fn limit_provisioning(&self, client: IpAddr) -> Result<(), Duration> {
-        let Service { limits, sockets, .. } = &*self.api.service;
+        let Service { sockets, .. } = &*self.api.service;
         let budget = self.api.service.budget();
-        if let Some(network) = limits.network(client) {
-            budget.spend(Action::ProvisioningAddress, network, 1)?;
-        }
+        budget.spend_of_network(Action::ProvisioningAddress, client, 1)?;
         if sockets.count_addresses() >= MAX_ADDRESSES {
             return Err(ADDRESS_PAUSE);
         }

@@ -1,4 +1,5 @@
-//! Limits of wrong passwords: for each name and network, and for each network.
+//! Limits of wrong passwords: for each name and network, and for each network. The networks of a wide one are also counted
+//! together.
 //!
 //! Whoever invents names would otherwise have any number of attempts. But people share addresses (of a provider, an office, or
 //! a proxy that does not report its clients), so the wrong passwords of a neighbour must not lock anybody out. Therefore a
@@ -48,19 +49,19 @@ impl<'a> LoginAttempt<'a> {
         if self.is_known() {
             return Ok(());
         }
-        self.limits.check(Action::FailedLogin, self.name(), self.now)?;
-        let network = self.limits.network(self.client);
-        network.map_or(Ok(()), |it| self.limits.check(Action::FailedLoginPerNetwork, it, self.now))
+        self.limits.check(Action::FailedLogin, self.name(network), self.now)?;
+        self.limits.check(Action::FailedLoginFromWide, self.name(wider_network), self.now)?;
+        self.limits.check_network(Action::FailedLoginPerNetwork, self.client, self.now)
     }
 
     /// The password was wrong. Concurrent attempts may have emptied the buckets since they were checked.
     pub(super) fn failed(&self) {
         // It was right once. If it stayed known, it could be sent without a limit.
         self.limits.fill(Action::KnownLogin, self.login());
-        let _empty = self.limits.spend(Action::FailedLogin, self.name(), 1, self.now);
-        if let Some(network) = self.limits.network(self.client) {
-            let _empty = self.limits.spend(Action::FailedLoginPerNetwork, network, 1, self.now);
-        }
+        let Self { limits, client, now, .. } = *self;
+        let _empty = limits.spend(Action::FailedLogin, self.name(network), 1, now);
+        let _empty = limits.spend(Action::FailedLoginFromWide, self.name(wider_network), 1, now);
+        let _empty = limits.spend_of_network(Action::FailedLoginPerNetwork, client, 1, now);
     }
 
     /// The password was right, of an account of this number.
@@ -77,9 +78,9 @@ impl<'a> LoginAttempt<'a> {
         self.limits.check(Action::KnownLogin, self.login(), self.now).is_err()
     }
 
-    /// Whose wrong passwords are counted.
-    fn name(&self) -> (&LoginName, IpAddr) {
-        (&self.credentials.name, network(self.client))
+    /// Whose wrong passwords are counted, in a network of this width.
+    fn name(&self, width: fn(IpAddr) -> IpAddr) -> (&LoginName, IpAddr) {
+        (&self.credentials.name, width(self.client))
     }
 
     /// What is remembered of a login. One customer of a provider may have all networks of a wide one.
@@ -229,6 +230,17 @@ mod tests {
             while logins.fail(1, WRONG, client) {}
             assert_eq!(logins.check(1, RIGHT, client).is_ok(), is_known, "{client}");
         }
+    }
+
+    #[test]
+    fn a_customer_with_many_networks_guesses_twice_as_often_as_one_with_one() {
+        let logins = Logins::new();
+        let client = |network: usize| format!("2001:db8:1:{network:x}::1");
+        let guesses = (0..1000).filter(|network| logins.fail(1, WRONG, &client(*network)));
+        assert_eq!(guesses.count(), 40);
+        let allowed = (100..60_000).filter(|it| logins.fail(*it, WRONG, &client(*it))).count();
+        assert_eq!(allowed, 10_000 - 40);
+        assert!(logins.fail(1, WRONG, "2001:db8:2::1"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wormhole_kit::network;
+use wormhole_kit::{network, wider_network};
 
 /// An action with a limit. The comments say whose bucket it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -48,6 +48,8 @@ pub(super) enum Action {
     ExtraVoiceCode,
     /// A name and a network: a wrong password. Those that the device has logged in with are not refused because of it.
     FailedLogin,
+    /// A name and a wide network: the same, for those who have many networks.
+    FailedLoginFromWide,
     /// A network: wrong passwords for any name. It is the same with these.
     FailedLoginPerNetwork,
     /// A network: the first wrong code was entered for a code that the network has asked for.
@@ -136,6 +138,7 @@ impl Action {
             // As long as a code is valid: then at any time, the owner of a number has one or gets one.
             Self::ExtraSmsCode | Self::ExtraVoiceCode => (1.0, 0.1),
             Self::FailedLogin => (20.0, 6.0),
+            Self::FailedLoginFromWide => (40.0, 12.0),
             Self::FailedLoginPerNetwork => (1000.0, 60.0),
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
             Self::InboundKib => (131_072.0, 118.0),
@@ -166,6 +169,14 @@ impl Action {
 }
 
 impl Rate {
+    /// For a wide network: one customer of a provider may have all networks in it, or thousands may share it.
+    fn of_wide_network(self) -> Self {
+        Self {
+            burst: self.burst * NETWORKS_OF_A_WIDE_ONE,
+            per_minute: self.per_minute * NETWORKS_OF_A_WIDE_ONE,
+        }
+    }
+
     /// When a bucket will be full again after `amount` is taken out of it.
     ///
     /// # Errors
@@ -256,6 +267,63 @@ impl RateLimits {
         full_at.map_or(Ok(()), |full_at| action.rate().take(full_at, 1, now).map(drop))
     }
 
+    /// Takes `amount` out of the bucket of a client's network, and out of the larger one of its wide network.
+    ///
+    /// # Errors
+    /// One of them does not hold so much. Returns the time until it does; nothing is taken.
+    pub(super) fn spend_of_network(
+        &self,
+        action: Action,
+        client: IpAddr,
+        amount: u32,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let mut buckets = self.buckets();
+        let buckets = buckets.entry(action).or_default();
+        let take = |(owner, rate): (u64, Rate)| {
+            let full_at = buckets.get(owner).unwrap_or(now);
+            rate.take(full_at, amount, now).map(|full_at| (owner, full_at))
+        };
+        let taken = self.network_buckets(action, client).map(take);
+        let taken = taken.collect::<Result<Vec<_>, Duration>>()?;
+        taken.into_iter().for_each(|(owner, full_at)| *buckets.bucket(owner, now) = full_at);
+        Ok(())
+    }
+
+    /// Checks that neither the bucket of a client's network nor that of its wide network is empty, but takes nothing.
+    ///
+    /// # Errors
+    /// One of them is empty. Returns the time until it is not.
+    pub(super) fn check_network(
+        &self,
+        action: Action,
+        client: IpAddr,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let buckets = self.buckets();
+        let Some(buckets) = buckets.get(&action) else { return Ok(()) };
+        self.network_buckets(action, client).try_for_each(|(owner, rate)| {
+            let full_at = buckets.get(owner);
+            full_at.map_or(Ok(()), |full_at| rate.take(full_at, 1, now).map(drop))
+        })
+    }
+
+    /// The owners of the buckets of a client's networks; none if it has no limits of its own. An IPv4 address is both networks.
+    fn network_buckets(
+        &self,
+        action: Action,
+        client: IpAddr,
+    ) -> impl Iterator<Item = (u64, Rate)> + use<> {
+        let network = self.network(client);
+        let wide = network.filter(IpAddr::is_ipv6).map(wider_network);
+        let narrow = network.map(|it| (self.key.hash_one((action, it)), action.rate()));
+        let wide = wide.map(|it| {
+            let rate = action.rate().of_wide_network();
+            (self.key.hash_one((action, "wide", it)), rate)
+        });
+        narrow.into_iter().chain(wide)
+    }
+
     fn buckets(&self) -> MutexGuard<'_, HashMap<Action, Buckets>> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,7 +371,23 @@ impl Budget {
     ) -> Result<(), Duration> {
         self.limits.spend(action, owner, amount, self.now)
     }
+
+    /// Takes `amount` out of the buckets of a client's networks.
+    ///
+    /// # Errors
+    /// One of them does not hold so much. Returns the time until it does; nothing is taken.
+    pub(super) fn spend_of_network(
+        &self,
+        action: Action,
+        client: IpAddr,
+        amount: u32,
+    ) -> Result<(), Duration> {
+        self.limits.spend_of_network(action, client, amount, self.now)
+    }
 }
+
+/// How many networks may do at the same time what one network may do, if they are in one wide network.
+const NETWORKS_OF_A_WIDE_ONE: f64 = 10.0;
 
 /// Minutes of a day.
 const DAY: f64 = 24.0 * 60.0;
@@ -382,6 +466,28 @@ mod tests {
         }
         assert!(limits.spend(Action::AttachmentKib, "a", 100 << 10, start).is_err());
         assert_eq!(limits.spend(Action::AttachmentKib, "b", 100 << 10, start), Ok(()));
+    }
+
+    #[test]
+    fn all_networks_of_a_customer_share_ten_times_as_much_as_one() {
+        let (limits, start) = limits();
+        let spend = |client: &str| {
+            limits.spend_of_network(Action::LinkDevice, client.parse().unwrap(), 1, start)
+        };
+        let spent = |client: &str| (0..1000).filter(|_| spend(client).is_ok()).count();
+        let check = |client: &str| {
+            limits.check_network(Action::LinkDevice, client.parse().unwrap(), start).is_ok()
+        };
+        for network in 0..10 {
+            assert!(check(&format!("2001:db8:1:{network:x}::1")));
+            assert_eq!(spent(&format!("2001:db8:1:{network:x}::1")), 60);
+            assert!(!check(&format!("2001:db8:1:{network:x}::2")));
+        }
+        assert!(!check("2001:db8:1:ffff::1"));
+        assert_eq!(spent("2001:db8:1:ffff::1"), 0);
+        assert_eq!(spent("2001:db8:2:ffff::1"), 60);
+        assert_eq!(spent("192.0.2.1"), 60, "an IPv4 address is one network");
+        assert_eq!(spent("127.0.0.1"), 1000);
     }
 
     #[test]

@@ -203,12 +203,11 @@ impl Service {
         let now = Instant::now();
         let attempt = LoginAttempt::new(&self.limits, credentials, address, now);
         attempt.check().map_err(ApiError::too_many)?;
-        let network = self.limits.network(address);
-        let limit = |network| match found {
-            Ok(_) => self.limits.check(Action::LinkDevice, network, now),
-            Err(_) => self.limits.spend(Action::LinkDevice, network, 1, now),
+        let limit = match found {
+            Ok(_) => self.limits.check_network(Action::LinkDevice, address, now),
+            Err(_) => self.limits.spend_of_network(Action::LinkDevice, address, 1, now),
         };
-        network.map_or(Ok(()), limit).map_err(ApiError::too_many)?;
+        limit.map_err(ApiError::too_many)?;
         if let Err(refusal) = found {
             attempt.failed();
             return Err(refusal.into());

@@ -117,10 +117,8 @@ fn limit(
     tokens: usize,
 ) -> Result<(), ApiError> {
     let budget = service.budget();
-    if let Some(network) = budget.limits.network(client) {
-        let limit = budget.spend(Action::ContactPerNetwork, network, 1);
-        limit.map_err(ApiError::too_many)?;
-    }
+    let limit = budget.spend_of_network(Action::ContactPerNetwork, client, 1);
+    limit.map_err(ApiError::too_many)?;
     let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
     budget.spend(Action::Contact, requester.id, tokens).map_err(ApiError::too_many)
 }

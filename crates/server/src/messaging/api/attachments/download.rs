@@ -63,8 +63,7 @@ fn limit(
     let budget = service.budget();
     let permille = bytes.saturating_mul(1000).div_ceil(length.max(1)).max(1);
     budget.spend(Action::AttachmentRead, name, amount(permille))?;
-    let Some(network) = service.limits.network(client) else { return Ok(()) };
-    budget.spend(Action::DownloadKib, network, amount(bytes.div_ceil(1024)))
+    budget.spend_of_network(Action::DownloadKib, client, amount(bytes.div_ceil(1024)))
 }
 
 async fn open(service: &Service, name: BlobName) -> Result<(BlobReader, u64), ApiError> {

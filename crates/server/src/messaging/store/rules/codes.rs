@@ -106,21 +106,18 @@ impl Guesses {
 
     fn check_network(&self, action: Action) -> Result<(), Duration> {
         let Budget { limits, now } = &self.budget;
-        let network = limits.network(self.address);
-        network.map_or(Ok(()), |it| limits.check(action, it, *now))
+        limits.check_network(action, self.address, *now)
     }
 
     /// Counts a wrong code. An empty bucket stays empty.
     fn count(&self, number: &PhoneNumber, asker: Option<u32>) {
         let from_network = (number, wider_network(self.address));
         let _empty = self.budget.spend(Action::WrongCodeFromNetwork, from_network, 1);
-        if let Some(network) = self.budget.limits.network(self.address) {
-            let action = match asker {
-                Some(0) => Action::FirstWrongCodePerNetwork,
-                Some(_) | None => Action::WrongCodePerNetwork,
-            };
-            let _empty = self.budget.spend(action, network, 1);
-        }
+        let action = match asker {
+            Some(0) => Action::FirstWrongCodePerNetwork,
+            Some(_) | None => Action::WrongCodePerNetwork,
+        };
+        let _empty = self.budget.spend_of_network(action, self.address, 1);
         if asker.is_none() {
             let _empty = self.budget.spend(Action::WrongCode, number, 1);
         }

@@ -278,6 +278,18 @@ fn a_network_guesses_a_hundred_codes_that_it_has_not_asked_for() {
 }
 
 #[test]
+fn the_networks_of_a_customer_guess_ten_times_as_many_codes_as_one() {
+    let mut fixture = Fixture::new("wide");
+    let network = |number: u32| format!("2001:db8:1:{number:x}::1");
+    fixture.ask(HOME, RIGHT);
+    for number in 0..1000 {
+        fixture.guess_elsewhere(1000 + number, &network(number));
+    }
+    assert_eq!(fixture.enter(RIGHT, &network(2000)), Err(403));
+    assert!(fixture.enter(RIGHT, "2001:db8:2::1").is_ok());
+}
+
+#[test]
 fn a_network_enters_a_thousand_first_wrong_codes_that_it_has_asked_for() {
     let mut fixture = Fixture::new("first");
     let guesses = fixture.guesses(HOME);
