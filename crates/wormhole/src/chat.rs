@@ -45,7 +45,8 @@ pub use error::{
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
-    Acceptance, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking, Withdrawal,
+    Acceptance, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking,
+    OfferedAccount, Withdrawal,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,

@@ -44,14 +44,13 @@ async fn new_device(
     let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    let finished = console.unless_interrupted(account.finish_link()).await?;
-    if let Some(me) = finished.map_err(|error| explain(&error))? {
+    if let Some(me) = finish(&account, &args, &options, &place, console).await? {
         console.screen.show("The link that was interrupted before is complete now.");
         return show_linked(&me, console);
     }
     place.report(console)?;
     let linking = account.link(options).await.map_err(|error| explain(&error))?;
-    let linked = match wait(&linking, servers, console).await {
+    let linked = match wait(&linking, args.yes, servers, console).await {
         Ok(linked) => linked.map_err(|error| explain(&error).into()),
         Err(error) => Err(error),
     };
@@ -81,9 +80,46 @@ fn options(args: &NewDeviceArgs, place: &Place) -> Result<LinkOptions> {
     Ok(options)
 }
 
+/// Completes a link that was interrupted, or gives it up.
+async fn finish(
+    account: &Account,
+    args: &NewDeviceArgs,
+    options: &LinkOptions,
+    place: &Place,
+    console: &mut Console,
+) -> Result<Option<Me>> {
+    let explain = |error: &LinkError| explain::link(error, place, &args.client.account);
+    if args.forget {
+        let forgotten = console.unless_interrupted(account.forget_link()).await?;
+        forgotten.map_err(|error| explain(&error))?;
+        return Ok(None);
+    }
+    let forget = explain::command("link --forget", &args.client.account);
+    let interrupted = console.unless_interrupted(account.interrupted_link()).await?;
+    let interrupted = interrupted.map_err(|error| explain(&error).hint(give_up(&forget)))?;
+    let Some(interrupted) = interrupted else { return Ok(None) };
+    let wanted = options.server.as_ref().map(ToString::to_string);
+    if wanted.is_some_and(|wanted| wanted != interrupted.server) {
+        let (number, server) =
+            (printable::line(&interrupted.number), printable::line(&interrupted.server));
+        let what = format!("a link to {number} at {server} was interrupted before");
+        return Err(Failure::new(what).hint(give_up(&forget)).into());
+    }
+    let finished = console.unless_interrupted(account.finish_link()).await?;
+    Ok(finished.map_err(|error| explain(&error).hint(give_up(&forget)))?)
+}
+
+fn give_up(forget: &str) -> String {
+    format!(
+        "try again later, or {forget} gives up this link and shows a new code. `wormhole chat devices` on the first device shows \
+         whether this one was linked"
+    )
+}
+
 /// Shows the code, and waits until this device is linked.
 async fn wait(
     linking: &Linking,
+    is_wanted: bool,
     servers: &Servers,
     console: &mut Console,
 ) -> Result<Result<Me, LinkError>> {
@@ -97,7 +133,19 @@ async fn wait(
     if let Err(error) = console.unless_interrupted(linking.met()).await? {
         return Ok(Err(error));
     }
-    console.unless_interrupted(linking.complete()).await
+    let offered = match console.unless_interrupted(linking.offer()).await? {
+        Ok(offered) => offered,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !is_wanted {
+        let (number, server) = (&offered.number, printable::line(&offered.server.to_string()));
+        let prompt = format!("Use the account of {number} at {server} on this computer? (y/N): ");
+        let question = Question { prompt, about: "use-account", answers: &["y", "n"] };
+        if !console.ask_yes_or_no(&question, false).await?.unwrap_or(false) {
+            return Err(Failure::new("this computer was not linked").into());
+        }
+    }
+    console.unless_interrupted(linking.accept(offered)).await
 }
 
 fn show_linked(me: &Me, console: &Console) -> Result<()> {

@@ -10,7 +10,7 @@ pub(crate) const MAILBOX: &str = "WORMHOLE_RELAY_URL";
 /// Links a new device, and returns it.
 fn link(service: &Service, first: &Person, mailbox: &str, name: &str) -> Person {
     let new = service.person(name).with_variable(MAILBOX, mailbox);
-    let linking = new.start(&["link", "--name", name]);
+    let linking = new.start(&["link", "--yes", "--name", name]);
     let code = linking.wait_for("chat link accept ");
     let accepted = first.run(&["link", "accept", "--yes", &code]);
     assert_eq!(accepted.exit, 0, "{accepted}");
@@ -77,6 +77,16 @@ fn a_link_that_is_refused_is_explained_on_both_sides() {
     accepting.type_in("n\n");
     accepting.end().failed(1, "the device was not linked");
     linking.end().failed(1, "the other device has cancelled");
+    // The new device may be linked to the wrong account.
+    let mut linking = laptop.start(&["link", "--name", "laptop"]);
+    let code = linking.wait_for("chat link accept ");
+    let accepting = alice.start(&["link", "accept", "-y", &code]);
+    linking.wait_for_prompt(&format!("Use the account of {ALICE} at "));
+    linking.type_in("n\n");
+    linking.end().failed(1, "this computer was not linked");
+    let accepted = accepting.end();
+    accepted.failed(1, "the other device has cancelled");
+    assert!(accepted.stderr.contains("may have got the key of your account"), "{accepted}");
     let linking = laptop.start(&["link", "--server", "https://chat.example.org"]);
     let code = linking.wait_for("chat link accept ");
     alice.run(&["link", "accept", "-y", &code]).failed(1, "does not accept the server");

@@ -16,7 +16,7 @@ use super::store::StoreError;
 use crate::code;
 
 pub use first_device::{Acceptance, LinkRequest, LinkedDevice, Withdrawal};
-pub use new_device::{LinkOptions, Linking};
+pub use new_device::{InterruptedLink, LinkOptions, Linking, OfferedAccount};
 
 /// Why a device was not linked.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

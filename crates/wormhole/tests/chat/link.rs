@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use rand_core::OsRng;
 use wormhole::chat::{
-    AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError, Withdrawal,
+    AccountId, AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError, Withdrawal,
 };
-use wormhole::code;
+use wormhole::code::{self, AppId, Config, Wormhole};
+use wormhole_chat::{KeyPair, LinkMessage, LinkOffer, ProvisionMessage};
+use zeroize::Zeroizing;
 
 use crate::kills::{killed, runtime};
 use crate::mailbox::{Mailbox, digits};
@@ -161,6 +164,91 @@ async fn a_link_that_the_server_never_saw_is_forgotten() {
         mailbox.try_link(&alice, &laptop, "laptop").await.unwrap().address.device,
         device(2)
     );
+}
+
+#[tokio::test]
+async fn a_link_that_was_interrupted_can_be_given_up() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let proxy = Proxy::start(world.address).await;
+    let alice = register("+14155550809", &world.server_at(proxy.address, 0)).await;
+    let laptop = nobody("");
+    proxy.lose_answer_to("PUT /v1/devices/");
+    assert!(mailbox.try_link(&alice, &laptop, "laptop").await.is_err());
+    let interrupted = laptop.account().interrupted_link().await.unwrap().unwrap();
+    assert_eq!(interrupted.number, alice.number);
+    assert_eq!(interrupted.server, format!("http://{}", proxy.address));
+    assert!(laptop.account().finish_link().await.is_err(), "the server cannot be reached");
+    laptop.account().forget_link().await.unwrap();
+    assert_eq!(laptop.account().interrupted_link().await, Ok(None));
+    assert_eq!(laptop.account().finish_link().await, Ok(None));
+    proxy.open();
+    let linked = mailbox.try_link(&alice, &laptop, "laptop").await.unwrap();
+    assert_eq!(linked.address.device, device(3), "the server has accepted the first attempt");
+}
+
+#[tokio::test]
+async fn an_account_that_can_never_be_used_is_not_stored() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let laptop = nobody("");
+    let token = |text: &str| Some(("com.one".to_owned(), Zeroizing::new(text.to_owned())));
+    for (number, code, app) in [
+        ("a number", "code", None),
+        ("+14155550810", "a/code", None),
+        ("+14155550810", "", None),
+        ("+14155550810", "code", token("a\ntoken")),
+    ] {
+        let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
+        let first = Wormhole::create(Config {
+            app_id: AppId::new("wormholeim.org/chat/link-device"),
+            servers: mailbox.meeting().servers,
+            ..Config::default()
+        });
+        first.set_code(soon(linking.code()).await.unwrap()).unwrap();
+        let message = ProvisionMessage {
+            identity: KeyPair::random(&mut OsRng),
+            number: Some(number.to_owned()),
+            code: code.to_owned(),
+            user_agent: None,
+            profile_key: None,
+            read_receipts: None,
+            account: Some(AccountId::from_bytes([7; 16])),
+        };
+        let offer = async {
+            let request = LinkMessage::decode(&first.receive_message().await.unwrap()).unwrap();
+            let LinkMessage::Request { key, .. } = request else { panic!("{request:?}") };
+            let envelope = message.seal(&key, &mut OsRng).unwrap();
+            let server = format!("http://{}", world.address);
+            let offer = LinkMessage::Offer(LinkOffer { envelope, server, app });
+            first.send_message(offer.encode().to_vec()).await.unwrap();
+        };
+        let ((), linked) = soon(async { tokio::join!(offer, linking.complete()) }).await;
+        assert_eq!(linked.err(), Some(LinkError::InvalidKeys), "{number} {code}");
+        drop(linking);
+        assert_eq!(laptop.account().interrupted_link().await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_new_device_sees_the_account_before_anything_is_stored() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550811", 0).await;
+    let laptop = nobody("");
+    let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
+    let code = soon(linking.code()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
+    let look = async {
+        let offered = linking.offer().await.unwrap();
+        assert_eq!(offered.number.to_string(), alice.number);
+        assert_eq!(offered.server.to_string(), format!("http://{}", world.address));
+        linking.cancel().await;
+    };
+    let (accepted, ()) = soon(async { tokio::join!(accept, look) }).await;
+    let cause = LinkError::PeerRefused(LinkRefusal::Cancelled).into();
+    let withdrawal = Withdrawal::Revoked;
+    assert_eq!(accepted.err(), Some(LinkError::KeyGiven { cause, withdrawal }));
+    assert_eq!(laptop.account().interrupted_link().await, Ok(None));
+    assert_eq!(alice.account().devices().await.unwrap().len(), 1);
 }
 
 #[test]

@@ -34,6 +34,12 @@ pub(crate) struct NewDeviceArgs {
     /// Refuse an account at another messaging server than this one
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Give up a link that was interrupted, and show a new code
+    #[arg(long)]
+    pub(crate) forget: bool,
+    /// Use the account that the first device offers without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Number of words in the code
     #[arg(short, long, value_name = "NUMWORDS", value_parser = crate::args::words)]
     pub(crate) code_length: Option<u8>,

@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64;
 use rand_core::{OsRng, RngCore as _};
+use wormhole_chat::service::PhoneNumber;
 use wormhole_chat::{
     Address, Identity, KeyPair, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage,
     seal_device_name,
@@ -41,6 +42,27 @@ pub struct Linking {
     room: Room,
 }
 
+/// The account that the first device offers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OfferedAccount {
+    /// Its number, according to the first device.
+    pub number: PhoneNumber,
+    /// The address of its server.
+    pub server: ServerUrl,
+    pending: PendingLink,
+}
+
+/// A link that was interrupted when the server may have accepted this device already.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct InterruptedLink {
+    /// The number of the account.
+    pub number: String,
+    /// The address of its server.
+    pub server: String,
+}
+
 impl Account {
     /// Prepares this device to become a device of an account that exists already: it waits under a new code, which the user
     /// passes to [`accept_link`](Self::accept_link) on the first device of the account.
@@ -68,6 +90,27 @@ impl Account {
             Err(LinkError::Expired | LinkError::TooManyDevices) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The link that [`finish_link`](Self::finish_link) would complete.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn interrupted_link(&self) -> Result<Option<InterruptedLink>, LinkError> {
+        let pending = self.store.run(|store| store.pending_link()).await?;
+        Ok(pending.map(|PendingLink { registration, .. }| InterruptedLink {
+            number: registration.number,
+            server: registration.server,
+        }))
+    }
+
+    /// Gives up a link that was interrupted. If the server has accepted this device already, the first device lists it, and can
+    /// [remove](Self::remove_device) it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn forget_link(&self) -> Result<(), LinkError> {
+        Ok(self.store.run(|store| store.forget_link()).await?)
     }
 
     async fn check_unregistered(&self) -> Result<(), LinkError> {
@@ -118,29 +161,52 @@ impl Linking {
         Ok(self.room.met().await?)
     }
 
+    /// Asks the first device for the account. Nothing is stored yet: show its number to the user, because somebody else may have
+    /// used the code to link this device to another account. The first device waits for three minutes.
+    ///
+    /// # Errors
+    /// The account cannot be used. [`cancel`](Self::cancel) the link.
+    pub async fn offer(&self) -> Result<OfferedAccount, LinkError> {
+        self.met().await?;
+        let offered = self.request().await;
+        self.tell(offered.as_ref().err()).await;
+        offered
+    }
+
     /// Becomes a device of the account. When this returns, the account and its keys are in the store, and the server has accepted
     /// the device. Then [`close`](Self::close) the link. If the returned future is dropped, [`Account::finish_link`] may be
     /// able to complete it.
     ///
     /// # Errors
     /// The device is not linked. [`cancel`](Self::cancel) the link.
+    pub async fn accept(&self, offered: OfferedAccount) -> Result<Me, LinkError> {
+        let linked = self.enter(offered.pending).await;
+        if let Ok(me) = &linked {
+            // If the first device does not learn it, it can list its devices.
+            let _told = send(&self.room, &LinkMessage::Linked(me.address.device)).await;
+        }
+        self.tell(linked.as_ref().err()).await;
+        linked
+    }
+
+    /// [`offer`](Self::offer) and [`accept`](Self::accept), whatever the account is.
+    ///
+    /// # Errors
+    /// Those of both.
     pub async fn complete(&self) -> Result<Me, LinkError> {
-        self.met().await?;
-        match self.exchange().await {
-            Ok(me) => {
-                // If the first device does not learn it, it can list its devices.
-                let _told = send(&self.room, &LinkMessage::Linked(me.address.device)).await;
-                Ok(me)
-            }
-            Err(error) => {
-                let refused = LinkMessage::Refused(error.refusal());
-                let _told = send(&self.room, &refused).await;
-                Err(error)
-            }
+        let offered = self.offer().await?;
+        self.accept(offered).await
+    }
+
+    /// Tells the first device why this one gives up.
+    async fn tell(&self, error: Option<&LinkError>) {
+        if let Some(error) = error {
+            let refused = LinkMessage::Refused(error.refusal());
+            let _told = send(&self.room, &refused).await;
         }
     }
 
-    async fn exchange(&self) -> Result<Me, LinkError> {
+    async fn request(&self) -> Result<OfferedAccount, LinkError> {
         let pair = KeyPair::random(&mut OsRng);
         let name = self.options.name.clone();
         send(&self.room, &LinkMessage::Request { key: *pair.public(), name }).await?;
@@ -150,6 +216,26 @@ impl Linking {
         let message = ProvisionMessage::open(&pair, &offer.envelope);
         let message = message.map_err(|_| LinkError::InvalidKeys)?;
         let pending = self.pending(offer, message)?;
+        self.check(pending)
+    }
+
+    /// Checks that nothing but the server can refuse the account: what is stored and can never be used would be in the way of
+    /// every later link.
+    fn check(&self, pending: PendingLink) -> Result<OfferedAccount, LinkError> {
+        let invalid = LinkError::InvalidKeys;
+        let number = pending.registration.number.parse().map_err(|_| invalid.clone())?;
+        let server = pending.registration.server.parse().map_err(|_| invalid.clone())?;
+        let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let has_code =
+            (1..=MAX_CODE).contains(&pending.code.len()) && pending.code.bytes().all(is_code);
+        let service = service_as(&pending, &self.account.network);
+        if !has_code || service.is_err() {
+            return Err(invalid);
+        }
+        Ok(OfferedAccount { number, server, pending })
+    }
+
+    async fn enter(&self, pending: PendingLink) -> Result<Me, LinkError> {
         let stored = pending.clone();
         self.account.store.run(move |store| store.set_pending_link(&stored)).await?;
         self.account.enter(pending).await
@@ -202,6 +288,9 @@ impl Linking {
         self.room.close().await;
     }
 }
+
+/// Longest code of the server. Ours have 32 characters.
+const MAX_CODE: usize = 128;
 
 /// The service, asked by a device that it has not accepted yet.
 fn service_as(pending: &PendingLink, network: &crate::chat::Network) -> Result<Service, LinkError> {
