@@ -9,8 +9,9 @@ use super::meeting::{self, Place};
 use super::people::{self, People};
 use super::{contacts, explain, profile};
 use crate::args::chat::AddArgs;
+use crate::ask::Ask as _;
 use crate::config::Config;
-use crate::console::Console;
+use crate::console::{Console, Question};
 use crate::printable;
 use crate::request::Servers;
 
@@ -107,7 +108,10 @@ async fn name(
                 Some(name) => contacts::check_name(account, name, client, console).await.is_ok(),
                 None => false,
             };
-            suggested.filter(|_| is_free)
+            match suggested.filter(|_| is_free) {
+                Some(name) if args.yes || wants_name(&name, console).await? => Some(name),
+                Some(_) | None => None,
+            }
         }
     };
     if let Some(name) = wanted {
@@ -126,6 +130,14 @@ async fn name(
         console.screen.show("The other side has not confirmed that: ask the person.");
     }
     console.print(&format!("{}  {}\n", account, printable::line(&people::argument(&contact))))
+}
+
+/// Asks whether to call the person by the name that it suggests: it may look like the name of somebody else.
+async fn wants_name(name: &str, console: &mut Console) -> Result<bool> {
+    let name = printable::line(name);
+    let prompt = format!("The other person wants to be called '{name}'. Use this name? (y/N): ");
+    let question = Question { prompt, about: "name", answers: &["y", "n"] };
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
 /// Longest name, in bytes, that another person can suggest.

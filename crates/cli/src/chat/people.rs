@@ -56,7 +56,8 @@ impl People {
     }
 
     /// How a contact is called: by your own name for it, its number, or its account id. If the server has not led from the
-    /// number to this account, and somebody else has this number, too, it is only quoted.
+    /// number to this account, and somebody else has this number, too, it is only quoted. So is the one of a contact whose safety
+    /// number is verified: that says nothing about the number.
     pub(super) fn label(&self, contact: &Contact) -> String {
         let name = contact.name.as_deref().map(printable::line);
         match (name, number(contact)) {
@@ -89,8 +90,12 @@ impl People {
         }
     }
 
-    /// Whether no other contact has the number of this one, in any app. The number is not your own, either.
+    /// Whether no other contact has the number of this one, in any app. The number is not your own, either, and the contact is
+    /// not verified.
     fn is_only_owner(&self, contact: &Contact) -> bool {
+        if contact.verified.is_some() {
+            return false;
+        }
         let is_other = |it: &Contact| it.account != contact.account && it.number == contact.number;
         let is_own = contact.number.as_deref() == Some(self.own_number.as_str());
         !is_own && !self.contacts.values().any(is_other)
@@ -146,6 +151,8 @@ pub(super) fn json(contact: &Contact) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use wormhole::chat::PublicKey;
+
     use super::*;
 
     const ALICE: &str = "+14155550101";
@@ -197,6 +204,17 @@ mod tests {
         assert_eq!(people.label(&named), "Bob");
         let named = Contact { name: Some("Bob".into()), ..bob };
         assert_eq!(people.label(&named), format!("Bob ({BOB}@com.one)"));
+    }
+
+    #[test]
+    fn the_number_of_a_verified_contact_is_a_claim_unless_the_server_led_to_it() {
+        let key = PublicKey::decode(&[&[5][..], &[9; 32]].concat()).unwrap();
+        let stranger = Contact { verified: Some(key), ..contact(1) };
+        let number = format!("{BOB}@com.two");
+        let claim = format!("{} (says it is {number})", stranger.account);
+        assert_eq!(people([stranger.clone()]).label(&stranger), claim);
+        let bound = Contact { is_in_app: true, ..stranger };
+        assert_eq!(people([bound.clone()]).label(&bound), number);
     }
 
     #[test]

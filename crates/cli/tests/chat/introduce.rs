@@ -6,6 +6,24 @@ use crate::devices::MAILBOX;
 use crate::service::{ALICE, BOB, Service, texts};
 
 #[test]
+fn a_suggested_name_is_used_only_if_the_user_wants_it() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let bob = service.registered("bob", BOB, "com.example.two").with_variable(MAILBOX, &url);
+    let adding = alice.start(&["add", "--my-name", "Alice"]);
+    let code = adding.wait_for("chat add ");
+    let mut added = bob.start(&["add", &code]);
+    added.wait_for_prompt("The other person wants to be called 'Alice'. Use this name? (y/N): ");
+    added.type_in("n\n");
+    let added = added.end();
+    assert_eq!(added.exit, 0, "{added}");
+    assert_eq!(adding.end().exit, 0);
+    let contacts = bob.succeed(&["contacts"]);
+    assert!(!contacts.contains("Alice") && contacts.contains("  verified"), "{contacts}");
+}
+
+#[test]
 fn both_people_are_verified_contacts_after_an_introduction() {
     let service = Service::new();
     let (_mailbox, url) = service.mailbox();
@@ -13,7 +31,7 @@ fn both_people_are_verified_contacts_after_an_introduction() {
     let bob = service.registered("bob", BOB, "com.example.two").with_variable(MAILBOX, &url);
     let adding = alice.start(&["add", "--my-name", "Alice", "--name", "Bobby"]);
     let code = adding.wait_for("chat add ");
-    let added = bob.run(&["add", &code, "--json"]);
+    let added = bob.run(&["add", "--yes", &code, "--json"]);
     assert_eq!(added.exit, 0, "{added}");
     let events = added.out();
     let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

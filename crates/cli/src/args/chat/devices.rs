@@ -76,6 +76,9 @@ pub(crate) struct AddArgs {
     /// How you want to be called; the other person can choose another name
     #[arg(long, value_name = "NAME")]
     pub(crate) my_name: Option<String>,
+    /// Use the name that the other person suggests without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Number of words in a new code
     #[arg(
         short, long, value_name = "NUMWORDS", value_parser = crate::args::words, conflicts_with = "code"

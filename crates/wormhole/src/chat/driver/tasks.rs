@@ -145,9 +145,13 @@ impl Driver {
             self.input(ClientInput::AcceptIdentity(account, key));
             self.outbox.set_blocked(account, None);
         }
-        let hint = Contact { number, app, ..crate::chat::contact(account) };
-        let contact = self.contacts.with_hint(hint.clone());
-        let contact = contact.or_else(|| self.contacts.get(account).cloned()).unwrap_or(hint);
+        let known = self.contacts.get(account).cloned();
+        let contact = known.unwrap_or_else(|| crate::chat::contact(account));
+        // What the server has said about the account counts more than what the person says.
+        let contact = match contact.number {
+            None => Contact { number, app, ..contact },
+            Some(_) => contact,
+        };
         self.put(Contact { verified: Some(key), ..contact });
         self.process_outputs();
         self.commits.reply(reply);
