@@ -28,6 +28,22 @@ fn a_number_is_registered_with_its_code_and_known_by_its_credentials() {
 }
 
 #[test]
+fn what_can_never_be_right_uses_up_no_attempt() {
+    let server = Server::start(&[]);
+    let mut alice = server.client();
+    alice.get(&format!("/v1/accounts/sms/code/{ALICE}")).expect(200);
+    alice.log_in(ALICE, "password", None);
+    for text in ["", "x", "12345", "1234567", "12345x"] {
+        let path = format!("/v1/accounts/code/{text}");
+        assert!([403, 404].contains(&alice.put(&path, ATTRIBUTES).status), "{text}");
+    }
+    let path = format!("/v1/accounts/code/{}", server.code(ALICE));
+    alice.put(&path, r#"{"registrationId":-1}"#).expect(415);
+    alice.put(&path, r#"{"registrationId":1,"signalingKey":"AAAA"}"#).expect(422);
+    alice.put(&path, ATTRIBUTES).expect(200);
+}
+
+#[test]
 fn a_code_is_used_once_and_five_wrong_ones_use_it_up() {
     let server = Server::start(&[]);
     let mut alice = server.client();

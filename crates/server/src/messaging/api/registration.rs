@@ -130,13 +130,15 @@ pub(super) async fn confirm_code(
     else {
         return Err(ApiError::bad_credentials());
     };
+    // What can never be right is no attempt: a mistake in a client must not use up the attempts of the owner.
+    let code = parse_code(&code).map(VerificationCode).ok_or_else(ApiError::wrong_code)?;
+    let (attributes, app) = (attributes.check()?, service.claimed_app(&headers)?);
     let guesses = Guesses { budget: service.budget(), address };
     guesses.spend(Action::ConfirmCode, &number).map_err(ApiError::too_many)?;
-    let attributes = attributes.check()?;
     let registration = Registration {
-        code: parse_code(&code).map(VerificationCode),
+        code,
         guesses,
-        app: service.claimed_app(&headers)?,
+        app,
         rejects_registered: service.settings.rejects_registered,
         id: random::account_id(),
         device: attributes.new_device(DeviceId::PRIMARY, &password),

@@ -52,7 +52,7 @@ impl Guesses {
         &self,
         number: &PhoneNumber,
         pending: Option<PendingCode>,
-        entered: Option<VerificationCode>,
+        entered: VerificationCode,
         now: Timestamp,
     ) -> Entered {
         let Some(mut pending) = pending.filter(|it| it.is_valid(now)) else {
@@ -66,7 +66,7 @@ impl Guesses {
         if let Err(refused) = limit {
             return refused;
         }
-        if entered.is_some_and(|code| code.matches(pending.code)) {
+        if entered.matches(pending.code) {
             return Entered::Right;
         }
         self.count(number, asker);

@@ -17,8 +17,7 @@ use crate::messaging::store::{
 /// A request to confirm a code.
 #[derive(Debug)]
 pub(in crate::messaging) struct Registration {
-    /// `None` if the text is not a code.
-    pub(in crate::messaging) code: Option<VerificationCode>,
+    pub(in crate::messaging) code: VerificationCode,
     pub(in crate::messaging) guesses: Guesses,
     pub(in crate::messaging) number: PhoneNumber,
     pub(in crate::messaging) app: ClaimedApp,

@@ -45,7 +45,7 @@ impl Fixture {
     fn guess_elsewhere(&self, last_digits: u32, network: &str) {
         let number = format!("+1415555{last_digits:04}").parse().unwrap();
         let pending = Some(PendingCode::new(VerificationCode(RIGHT), self.now));
-        let entered = Some(VerificationCode(WRONG));
+        let entered = VerificationCode(WRONG);
         let entered = self.guesses(network).enter(&number, pending, entered, self.now);
         assert!(matches!(entered, Entered::Wrong(_)), "{entered:?}");
     }
@@ -63,7 +63,7 @@ impl Fixture {
         directory: DirectoryChoice,
     ) -> Result<Account, u16> {
         let registration = Registration {
-            code: Some(VerificationCode(code)),
+            code: VerificationCode(code),
             guesses: self.guesses(network),
             number: number(),
             app: ClaimedApp { credentials: None, default: Some(app.parse().unwrap()) },
