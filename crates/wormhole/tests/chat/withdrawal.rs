@@ -35,8 +35,9 @@ impl Stranger {
     /// The keys of the account, with the code of the server.
     async fn offer(&self, pair: &KeyPair) -> ProvisionMessage {
         let bytes = soon(self.wormhole.receive_message()).await.unwrap();
-        let LinkMessage::Offer(offer) = LinkMessage::decode(&bytes).unwrap() else { panic!() };
-        ProvisionMessage::open(pair, &offer.envelope).unwrap()
+        let message = LinkMessage::decode(&bytes).unwrap();
+        let offer = if let LinkMessage::Offer(offer) = message { Some(offer) } else { None };
+        ProvisionMessage::open(pair, &offer.unwrap().envelope).unwrap()
     }
 }
 

@@ -63,8 +63,8 @@ pub(in crate::chat) fn withdrawn(withdrawal: Withdrawal, args: &AccountArgs) -> 
             let remove = command(&format!("devices --remove {}", device.number()), args);
             format!("device {} is linked nevertheless: {remove} removes it", device.number())
         }
-        // `Unknown`, and later ones.
-        _ => format!(
+        // Later ones of the SDK are unknown here.
+        Withdrawal::Unknown | _ => format!(
             "the server did not answer, so the device may be linked, or be linked in the next ten minutes: {devices} shows \
              it"
         ),
