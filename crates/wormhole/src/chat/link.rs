@@ -73,8 +73,8 @@ pub enum LinkError {
         "the connection to {0} is not encrypted: others could read the password of the account"
     )]
     PlainHttp(ServerUrl),
-    /// The server was not reached, or has not answered. The new device can try again, without a new code:
-    /// [`Account::finish_link`](super::Account::finish_link).
+    /// The server was not reached, or has not answered. If it has accepted the new device nevertheless, the same request succeeds
+    /// later: [`Account::finish_link`](super::Account::finish_link).
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The store cannot be used.

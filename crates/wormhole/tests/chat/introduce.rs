@@ -2,7 +2,9 @@
 
 use data_encoding::BASE64;
 use rand_core::OsRng;
-use wormhole::chat::{Client, IntroduceError, Introduced, Introducing, RequestError, Transport};
+use wormhole::chat::{
+    AccountId, Client, IntroduceError, Introduced, Introducing, PublicKey, RequestError, Transport,
+};
 use wormhole::code::{self, AppId, Config, Wormhole};
 use wormhole_chat::{Introduction, IntroductionMessage, KeyPair};
 
@@ -24,6 +26,29 @@ async fn introduce(
     let (one, other) = meet(mailbox, one, other).await;
     let name = |name: &str| Some(name.to_owned());
     soon(async { tokio::join!(one.complete(name("Alice")), other.complete(name("Bob"))) }).await
+}
+
+/// Somebody introduces this account, key and number to a client.
+async fn introduce_as(
+    mailbox: &Mailbox,
+    client: &Client,
+    account: AccountId,
+    identity: PublicKey,
+    number: Option<String>,
+) -> Result<Introduced, IntroduceError> {
+    let introducing = client.introduce(None, &mailbox.meeting()).unwrap();
+    let other = Wormhole::create(Config {
+        app_id: AppId::new("wormholeim.org/chat/introduction"),
+        servers: mailbox.meeting().servers,
+        ..Config::default()
+    });
+    other.set_code(soon(introducing.code()).await.unwrap()).unwrap();
+    let server = client.me().server.clone();
+    let introduction = Introduction { account, identity, server, app: None, number, name: None };
+    for message in [IntroductionMessage::Introduction(introduction), IntroductionMessage::Stored] {
+        other.send_message(message.encode()).await.unwrap();
+    }
+    soon(introducing.complete(None)).await
 }
 
 #[tokio::test]
@@ -132,25 +157,26 @@ async fn a_key_is_compared_with_the_server_also_if_no_device_has_signed_prekeys(
     assert_eq!(world.put_as(&login, "/v2/keys", &keys).await, 200);
     let account = alice.resolve(&bob.destination()).await.unwrap().account;
     // Somebody else introduces the account with another key.
-    let introducing = alice.introduce(None, &mailbox.meeting()).unwrap();
-    let mallory = Wormhole::create(Config {
-        app_id: AppId::new("wormholeim.org/chat/introduction"),
-        servers: mailbox.meeting().servers,
-        ..Config::default()
-    });
-    mallory.set_code(soon(introducing.code()).await.unwrap()).unwrap();
-    let introduction = Introduction {
-        account,
-        identity: *KeyPair::random(&mut OsRng).public(),
-        server: alice.me().server.clone(),
-        app: None,
-        number: None,
-        name: None,
-    };
-    let message = IntroductionMessage::Introduction(introduction).encode();
-    mallory.send_message(message).await.unwrap();
-    assert_eq!(soon(introducing.complete(None)).await, Err(IntroduceError::WrongKey));
+    let key = *KeyPair::random(&mut OsRng).public();
+    let introduced = introduce_as(&mailbox, &alice, account, key, None).await;
+    assert_eq!(introduced, Err(IntroduceError::WrongKey));
     assert!(alice.safety_number(account).await.is_err());
+}
+
+#[tokio::test]
+async fn a_number_that_the_person_names_replaces_nothing_that_the_server_has_said() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550845", 0).await;
+    let bob = world.register("+14155550846", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    say(&b, &alice.destination(), "hello").await;
+    let from = next_message(&mut a.messages()).await.from;
+    assert!(from.number.as_deref() == Some("+14155550846") && !from.is_in_app);
+    let key = a.safety_number(from.account).await.unwrap().key;
+    let other = Some("+14155550847".to_owned());
+    let introduced = introduce_as(&mailbox, &a, from.account, key, other).await.unwrap();
+    assert_eq!(introduced.contact.number, from.number);
+    assert_eq!(introduced.contact.verified, Some(key));
 }
 
 #[tokio::test]
