@@ -50,7 +50,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use crate::address::{AccountId, Address};
-use crate::content::Content;
+use crate::content::{Content, SyncMessage};
 use crate::envelope::Envelope;
 use crate::key::PublicKey;
 use crate::record::{Identity, SessionRecord};
@@ -109,6 +109,8 @@ pub enum ClientInput {
     AcceptIdentity(AccountId, PublicKey),
     /// The user refuses this changed identity key for an account, and keeps the accepted one.
     RefuseIdentity(AccountId, PublicKey),
+    /// Tell our other devices something that no person has written.
+    Synchronise(SyncMessage),
     /// The user knows this account: it is never forgotten. The driver passes this in for each of them after a start.
     Keep(AccountId),
     /// These changes and all earlier ones are durable.
@@ -300,6 +302,7 @@ impl Client {
             ClientInput::RefuseIdentity(account, identity) => {
                 self.refuse_identity(now, account, identity);
             }
+            ClientInput::Synchronise(message) => self.synchronise(now, &message),
             ClientInput::Keep(account) => self.keep(account),
             ClientInput::Committed(id) => self.release(id),
             ClientInput::Envelope(delivery, envelope) => self.read(now, delivery, &envelope, rng),

@@ -41,6 +41,8 @@ pub struct Envelope {
     pub urgent: Option<bool>,
     /// Whether the server discards the message if the device is offline.
     pub ephemeral: Option<bool>,
+    /// Proves to the server that it has delivered this message, if the user reports it.
+    pub report_token: Option<Vec<u8>>,
 }
 
 impl Envelope {
@@ -62,6 +64,7 @@ impl Envelope {
             destination_app: None,
             urgent: None,
             ephemeral: None,
+            report_token: None,
         }
     }
 
@@ -94,6 +97,7 @@ impl Envelope {
             destination_app: text(proto.destination_app),
             urgent: proto.urgent,
             ephemeral: proto.ephemeral,
+            report_token: proto.report_token.filter(|token| !token.is_empty()),
         })
     }
 
@@ -113,6 +117,7 @@ impl Envelope {
             ephemeral: self.ephemeral,
             destination: self.destination.map(|account| account.to_string()),
             urgent: self.urgent,
+            report_token: self.report_token.clone().filter(|token| !token.is_empty()),
             source_app: text(self.source_app.clone()),
             destination_app: text(self.destination_app.clone()),
         };
@@ -222,6 +227,8 @@ struct EnvelopeProto {
     destination: Option<String>,
     #[prost(bool, optional, tag = "14")]
     urgent: Option<bool>,
+    #[prost(bytes = "vec", optional, tag = "17")]
+    report_token: Option<Vec<u8>>,
     // Our own fields, with numbers far from those that others may assign.
     #[prost(string, optional, tag = "100")]
     source_app: Option<String>,

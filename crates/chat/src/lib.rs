@@ -89,8 +89,8 @@ pub use client::{
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
     Group, GroupChange, GroupContent, LinkPreview, MessageRef, NotAnEmoji, Quote, QuotedFile,
-    RangeKind, Reaction, Receipt, ReceiptKind, SentTranscript, SyncMessage, TextPart, Typing,
-    rules, text_parts,
+    RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync, SentTranscript,
+    SyncMessage, TextPart, Typing, rules, text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

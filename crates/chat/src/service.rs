@@ -4,7 +4,9 @@
 mod destination;
 mod devices;
 mod number;
+mod username;
 
 pub use destination::{AppName, Destination, NotADestination, NotAnAppName};
 pub use devices::{CurrentDevice, Mismatch, Recipient, check_recipients};
 pub use number::{NotAPhoneNumber, PhoneNumber};
+pub use username::{NotAUsername, Username};

@@ -52,7 +52,9 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     assert_eq!(from, device.address.account);
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
-                SyncMessage::Other | SyncMessage::Read(_) => panic!("{received:?}"),
+                SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_) => {
+                    panic!("{received:?}")
+                }
             },
             other => panic!("{other:?}"),
         };

@@ -76,7 +76,9 @@ pub fn attachment(bytes: &[u8]) {
 /// What a message can be addressed to.
 pub fn destination(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let _ = text.parse::<Destination>();
+    if let Ok(destination) = text.parse::<Destination>() {
+        assert_eq!(destination.to_string().parse().as_ref(), Ok(&destination));
+    }
     if let Ok(name) = text.parse::<AppName>() {
         assert_eq!(name.as_str(), text);
     }

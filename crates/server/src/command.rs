@@ -12,6 +12,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let settings = match config::read(arguments) {
         Ok(Action::Serve(settings)) => settings,
         Ok(Action::App(command)) => return report(messaging::run_app_command(&command)),
+        Ok(Action::Reports(command)) => return report(messaging::run_report_command(&command)),
         Ok(Action::Print(text)) => return report(Ok(text)),
         Ok(Action::Backup(settings, target)) => return report(backup::run(&settings, &target)),
         Ok(Action::Import(settings, source)) => return report(import(&settings, &source)),

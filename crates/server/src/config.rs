@@ -19,7 +19,7 @@ use wormhole_disk::private;
 
 use crate::logging;
 use crate::logging::LogFormat;
-use crate::messaging::AppCommand;
+use crate::messaging::{AppCommand, ReportCommand};
 use crate::service::{AnyConfig, SERVICES, Service, ServiceConfig};
 pub(crate) use error::ConfigError;
 pub(crate) use file::ConfigFile;
@@ -78,6 +78,8 @@ pub(crate) enum Action {
     Import(Settings, PathBuf),
     /// Print this text.
     Print(String),
+    /// List or remove reports about users of the messaging service.
+    Reports(ReportCommand),
     /// Run the services.
     Serve(Settings),
 }
@@ -95,11 +97,12 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Acti
         let error = command().error(clap::error::ErrorKind::MissingSubcommand, "no command given");
         return Err(error.into());
     };
-    if name != "app" && given.get_flag("help-all") {
+    if !matches!(name, "app" | "report") && given.get_flag("help-all") {
         return Ok(Action::Print(help::all(command_with_all_flags(), name)));
     }
     match name {
         "app" => Ok(Action::App(AppCommand::from_arg_matches(given)?)),
+        "report" => Ok(Action::Reports(ReportCommand::from_arg_matches(given)?)),
         "backup" => {
             let directory = given.get_one::<PathBuf>("directory").cloned().unwrap_or_default();
             Ok(Action::Backup(settings_of_all(given)?, directory))
@@ -173,6 +176,10 @@ fn command_with_all_flags() -> Command {
         .subcommand(
             AppCommand::augment_args(Command::new("app"))
                 .about("Add, list and change the apps of the messaging service"),
+        )
+        .subcommand(
+            ReportCommand::augment_args(Command::new("report"))
+                .about("List and remove reports about users of the messaging service"),
         )
         .subcommand(command_for_all_services(
             "config",

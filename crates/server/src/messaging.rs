@@ -19,6 +19,7 @@ mod login_attempt;
 mod presence;
 mod random;
 mod rate_limits;
+mod reports;
 mod request_memory;
 mod signed_url;
 mod socket;
@@ -53,6 +54,7 @@ use gauges::Gauges;
 use listener::Front;
 use presence::{CHANNEL, Sockets};
 use rate_limits::RateLimits;
+pub(crate) use reports::{ReportCommand, run as run_report_command};
 use store::{Expiry, PostgresStore, SqliteStore, Store};
 use store_thread::{Storage, StoreThreads, StoreWriter};
 

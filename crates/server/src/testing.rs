@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, Action};
 use crate::host::{Host, Listening};
-use crate::messaging::{run_app_command, sent_code};
+use crate::messaging::{run_app_command, run_report_command, sent_code};
 
 /// Running servers. They end with this value, or with the runtime of the test.
 #[derive(Debug)]
@@ -135,6 +135,19 @@ pub fn app_command(database: &Path, arguments: &[&str]) -> String {
     match config::read(arguments) {
         Ok(Action::App(command)) => run_app_command(&command).expect("the command fails"),
         other => panic!("this is no command about apps: {other:?}"),
+    }
+}
+
+/// Executes `wormhole-server report` in the same way.
+///
+/// # Panics
+/// The command fails.
+pub fn report_command(database: &Path, arguments: &[&str]) -> String {
+    let start = ["wormhole-server".into(), "report".into(), "--db".into(), database.into()];
+    let arguments = start.into_iter().chain(arguments.iter().copied().map(OsString::from));
+    match config::read(arguments) {
+        Ok(Action::Reports(command)) => run_report_command(&command).expect("the command fails"),
+        other => panic!("this is no command about reports: {other:?}"),
     }
 }
 

@@ -43,6 +43,16 @@ impl Client {
         self.described.insert(account, (number, app));
     }
 
+    /// Tells our other devices something. If there is no other device, nothing happens.
+    pub(super) fn synchronise(&mut self, now: Timestamp, message: &SyncMessage) {
+        let content = Content::Sync(message.encode().to_vec());
+        let mut changes = Changes::default();
+        let timestamp = self.put_sync(now, &content, &mut changes);
+        let dropped = self.limit_syncs(&mut changes);
+        self.commit(changes, dropped);
+        self.advance(now, timestamp);
+    }
+
     /// Number of messages in the outbox for our other devices. [`Client::outbox`] does not list them.
     pub fn waiting_syncs(&self) -> usize {
         let own = self.us.account;
@@ -137,7 +147,7 @@ impl Client {
             return Err(ReadError::Unsupported);
         }
         match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
-            SyncMessage::Other | SyncMessage::Read(_) => Ok(None),
+            SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_) => Ok(None),
             SyncMessage::Sent(sent) => Ok(Some(sent.to)),
         }
     }

@@ -183,18 +183,26 @@ impl Client {
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
         let is_sync = self.is_sync(&outgoing);
         let transcript = self.transcript(timestamp, &outgoing).filter(|_| needs_sync);
-        let transcript = transcript.map(|content| {
-            let timestamp = self.next_timestamp(now);
-            self.put_new(timestamp, self.us.account, pad(&content.encode()), &mut changes);
-            self.trust_own_devices_again(&mut changes);
-            timestamp
-        });
+        let transcript = transcript.map(|content| self.put_sync(now, &content, &mut changes));
         let mut events = if is_sync { Vec::new() } else { vec![event] };
         events.extend(self.limit_syncs(&mut changes));
         self.commit(changes, events);
         if let Some(transcript) = transcript {
             self.advance(now, transcript);
         }
+    }
+
+    /// Puts a message for our other devices into the outbox. Returns its timestamp.
+    pub(super) fn put_sync(
+        &mut self,
+        now: Timestamp,
+        content: &Content,
+        changes: &mut Changes,
+    ) -> Timestamp {
+        let timestamp = self.next_timestamp(now);
+        self.put_new(timestamp, self.us.account, pad(&content.encode()), changes);
+        self.trust_own_devices_again(changes);
+        timestamp
     }
 
     /// Puts a message into the outbox.

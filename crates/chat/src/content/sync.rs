@@ -19,8 +19,73 @@ pub enum SyncMessage {
     Other,
     /// The user has read these messages on another device.
     Read(Vec<MessageRef>),
+    /// What the user has decided about those who write to the account.
+    Requests(RequestSync),
     /// The account has sent a message from another device.
     Sent(Box<SentTranscript>),
+}
+
+/// What the user has decided about those who write to the account.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RequestSync {
+    /// Accounts that are blocked. Others may be blocked as well.
+    pub blocked: Vec<AccountId>,
+    /// The latest decision.
+    pub decision: Option<(AccountId, RequestDecision)>,
+}
+
+/// A decision about somebody who writes to the account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RequestDecision {
+    /// The messages are wanted. If the account was blocked, it is not any more.
+    Accept,
+    /// The messages are not wanted, now and later.
+    Block,
+    /// The messages are deleted. If the account was blocked, it is not any more.
+    Delete,
+}
+
+impl RequestDecision {
+    /// The number on the wire. There are others, for groups and spam.
+    const fn number(self) -> i32 {
+        match self {
+            Self::Accept => 1,
+            Self::Delete => 2,
+            Self::Block => 3,
+        }
+    }
+
+    const fn from_number(number: i32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Accept),
+            2 => Some(Self::Delete),
+            // Others also delete the conversation, or report it.
+            3 | 4 | 6 => Some(Self::Block),
+            _ => None,
+        }
+    }
+}
+
+impl RequestSync {
+    fn from_proto(blocked: Option<BlockedProto>, decision: Option<DecisionProto>) -> Self {
+        let blocked = blocked.into_iter().flat_map(|blocked| blocked.accounts);
+        let decision = decision.and_then(|decision| {
+            let account = decision.account?.parse().ok()?;
+            Some((account, RequestDecision::from_number(decision.kind.unwrap_or_default())?))
+        });
+        let blocked = blocked.filter_map(|account| account.parse().ok()).take(MAX_BLOCKED);
+        Self { blocked: blocked.collect(), decision }
+    }
+
+    fn to_proto(&self) -> SyncProto {
+        let accounts = self.blocked.iter().take(MAX_BLOCKED).map(ToString::to_string);
+        let decision = self.decision.map(|(account, decision)| DecisionProto {
+            account: Some(account.to_string()),
+            kind: Some(decision.number()),
+        });
+        let blocked = Some(BlockedProto { accounts: accounts.collect() });
+        SyncProto { blocked, decision, ..SyncProto::default() }
+    }
 }
 
 /// A message that another device of our account has sent. `Debug` prints neither the text nor the number.
@@ -59,6 +124,10 @@ impl SyncMessage {
         if let Some(sent) = proto.sent {
             return Ok(sent.decode()?.map_or(Self::Other, |sent| Self::Sent(Box::new(sent))));
         }
+        if proto.blocked.is_some() || proto.decision.is_some() {
+            let requests = RequestSync::from_proto(proto.blocked, proto.decision);
+            return Ok(Self::Requests(requests));
+        }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
@@ -71,6 +140,7 @@ impl SyncMessage {
                 read: read.iter().map(ReadProto::encode).collect(),
                 ..SyncProto::default()
             },
+            Self::Requests(requests) => requests.to_proto(),
             Self::Sent(sent) => {
                 SyncProto { sent: Some(SentProto::encode(sent)), ..SyncProto::default() }
             }
@@ -83,7 +153,7 @@ impl SyncMessage {
     /// Whether it has a text or files for a person.
     pub const fn is_visible(&self) -> bool {
         match self {
-            Self::Other | Self::Read(_) => false,
+            Self::Other | Self::Read(_) | Self::Requests(_) => false,
             Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
     }
@@ -95,6 +165,24 @@ struct SyncProto {
     sent: Option<SentProto>,
     #[prost(message, repeated, tag = "5")]
     read: Vec<ReadProto>,
+    #[prost(message, optional, tag = "6")]
+    blocked: Option<BlockedProto>,
+    #[prost(message, optional, tag = "14")]
+    decision: Option<DecisionProto>,
+}
+
+#[derive(Message)]
+struct BlockedProto {
+    #[prost(string, repeated, tag = "3")]
+    accounts: Vec<String>,
+}
+
+#[derive(Message)]
+struct DecisionProto {
+    #[prost(string, optional, tag = "2")]
+    account: Option<String>,
+    #[prost(int32, optional, tag = "4")]
+    kind: Option<i32>,
 }
 
 #[derive(Clone, Message)]
@@ -185,9 +273,49 @@ impl SentProto {
     }
 }
 
+/// Most accounts in a list of blocked ones. A service keeps as many.
+const MAX_BLOCKED: usize = 2000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decisions_are_read_as_they_were_written() {
+        let [alice, bob] = [1, 2].map(|byte| AccountId::from_bytes([byte; 16]));
+        for decision in [
+            None,
+            Some((bob, RequestDecision::Accept)),
+            Some((bob, RequestDecision::Block)),
+            Some((bob, RequestDecision::Delete)),
+        ] {
+            for blocked in [vec![], vec![alice], vec![alice, bob]] {
+                let sync = SyncMessage::Requests(RequestSync { blocked, decision });
+                assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
+                assert!(!sync.is_visible());
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_blocked_accounts_of_deployed_clients_is_read() {
+        let account = "9d0652a3-dcc3-4d11-975f-74d61598733f";
+        // A number (1), an id of a group (2), an account (3), and one that is malformed.
+        let list = [&[10, 2, b'+', b'1', 18, 1, 7, 26, 36][..], account.as_bytes(), &[26, 1, b'x']]
+            .concat();
+        let sync = [&[50, u8::try_from(list.len()).unwrap()][..], &list].concat();
+        let blocked = vec![account.parse().unwrap()];
+        let expected = SyncMessage::Requests(RequestSync { blocked, decision: None });
+        assert_eq!(SyncMessage::decode(&sync), Ok(expected));
+        let many =
+            RequestSync { blocked: vec![AccountId::from_bytes([7; 16]); 3000], decision: None };
+        let Ok(SyncMessage::Requests(read)) =
+            SyncMessage::decode(&SyncMessage::Requests(many).encode())
+        else {
+            panic!("not a list")
+        };
+        assert_eq!(read.blocked.len(), MAX_BLOCKED);
+    }
 
     #[test]
     fn a_transcript_is_read_as_it_was_written_and_not_printed() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::number::PhoneNumber;
+use super::username::Username;
 use crate::address::AccountId;
 
 /// The recipient of a message or the owner of requested keys.
@@ -15,13 +16,18 @@ pub enum Destination {
     Number(PhoneNumber),
     /// The account of this number in this app.
     NumberInApp(PhoneNumber, AppName),
+    /// The account that has chosen this name.
+    Username(Username),
 }
 
 impl FromStr for Destination {
     type Err = NotADestination;
 
-    /// Parses an account id, a phone number, or `NUMBER@APP`.
+    /// Parses an account id, a phone number, `NUMBER@APP`, or `@USERNAME`.
     fn from_str(text: &str) -> Result<Self, NotADestination> {
+        if let Some(name) = text.strip_prefix('@') {
+            return name.parse().map(Self::Username).map_err(|_| NotADestination);
+        }
         if let Some((number, app)) = text.split_once('@') {
             let number = number.parse().map_err(|_| NotADestination)?;
             return app
@@ -42,6 +48,7 @@ impl fmt::Display for Destination {
             Self::Account(account) => write!(f, "{account}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::NumberInApp(number, app) => write!(f, "{number}@{app}"),
+            Self::Username(name) => write!(f, "@{name}"),
         }
     }
 }
@@ -78,10 +85,10 @@ impl fmt::Display for AppName {
     }
 }
 
-/// The text is neither an account id, nor a phone number, nor `NUMBER@APP`.
+/// The text is neither an account id, nor a phone number, nor `NUMBER@APP`, nor `@USERNAME`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "not a destination: expected an account id, a phone number such as +14155550123, or NUMBER@APP"
+    "not a destination: expected an account id, a phone number such as +14155550123, NUMBER@APP, or @USERNAME"
 )]
 pub struct NotADestination;
 
@@ -102,13 +109,21 @@ mod tests {
     #[test]
     fn a_destination_is_an_id_a_number_or_a_number_in_an_app() {
         let id = "9d0652a3-dcc3-4d11-975f-74d61598733f";
-        for text in [id, "+14155550123", "+14155550123@com.example.chat"] {
+        for text in [id, "+14155550123", "+14155550123@com.example.chat", "@com.example"] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
         let with_id = format!("{id}@com.example.chat");
-        for bad in
-            ["", "+", "14155550123", "+14155550123@", "@com.example", "+14155550123@a/b", &with_id]
-        {
+        for bad in [
+            "",
+            "+",
+            "@",
+            "@1bob",
+            "@bob@com.example",
+            "14155550123",
+            "+14155550123@",
+            "+14155550123@a/b",
+            &with_id,
+        ] {
             assert_eq!(bad.parse::<Destination>(), Err(NotADestination), "{bad:?}");
         }
     }

@@ -148,7 +148,11 @@ fn account_id(text: &str) -> Result<AccountId> {
 
 fn phone_number(text: &str) -> Result<Destination> {
     let number = who::without_separators(text).parse().ok();
-    Ok(number.filter(|it| !matches!(it, Destination::Account(_))).ok_or_else(|| {
+    let is_number = |it: &Destination| match it {
+        Destination::Account(_) | Destination::Username(_) => false,
+        Destination::Number(_) | Destination::NumberInApp(..) => true,
+    };
+    Ok(number.filter(is_number).ok_or_else(|| {
         let shown = printable::line(text);
         Failure::usage(format!("--accept-account needs a phone number, and '{shown}' is not one"))
     })?)

@@ -112,6 +112,8 @@ pub(super) fn is_bound_to(contact: &Contact, number: &Destination) -> bool {
     let has = |text: &str| contact.number.as_deref() == Some(text);
     match number {
         Destination::Account(account) => contact.account == *account,
+        // No contact is bound to a name.
+        Destination::Username(_) => false,
         Destination::Number(number) => contact.is_default && has(number.as_str()),
         Destination::NumberInApp(number, app) => {
             contact.is_in_app

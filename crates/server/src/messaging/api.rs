@@ -13,6 +13,7 @@ mod certificates;
 mod devices;
 mod directory;
 mod error;
+mod groups;
 mod json;
 mod key_json;
 mod keys;
@@ -24,6 +25,8 @@ mod profiles;
 mod provisioning;
 mod push;
 mod registration;
+mod requests;
+mod usernames;
 
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ pub(super) use auth::{Authenticated, Credentials, Current, Principal};
 pub(super) use caller::ACCESS_KEY;
 pub(super) use certificates::Issuer;
 pub(super) use error::ApiError;
+pub(super) use groups::{ACCESS as GROUP_ACCESS, NEXT_ACCESS as NEXT_GROUP_ACCESS};
 pub(super) use messages::Fetching;
 pub(super) use provisioning::MAX_PROVISIONING_MESSAGE;
 
@@ -68,6 +72,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(certificates::routes())
         .merge(devices::routes())
         .merge(directory::routes())
+        .merge(groups::routes())
         .merge(keys::routes())
         .merge(messages::routes())
         .merge(multi_recipient::routes())
@@ -75,6 +80,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(provisioning::routes())
         .merge(push::routes())
         .merge(registration::routes())
+        .merge(requests::routes())
+        .merge(usernames::routes())
         .route("/v1/keepalive", get(keepalive))
         .route("/openapi.json", get(openapi::document))
         .fallback(|| async { ApiError::not_found("no such path") })

@@ -54,6 +54,14 @@ pub(super) enum Action {
     FailedLoginPerNetwork,
     /// A network: the first wrong code was entered for a code that the network has asked for.
     FirstWrongCodePerNetwork,
+    /// An account: an entry of a group's log is appended.
+    GroupEntry,
+    /// An account: bytes of entries of groups are appended, in KiB.
+    GroupKib,
+    /// An account: entries of a group are read.
+    GroupRead,
+    /// An account: a group is created.
+    GroupCreation,
     /// An account: bytes are received, in KiB.
     InboundKib,
     /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
@@ -81,6 +89,12 @@ pub(super) enum Action {
     ProvisioningAddress,
     /// All networks together: a device begins to wait to be linked.
     ProvisioningPerNode,
+    /// An account: a report about a message.
+    Report,
+    /// An account: somebody that it does not know writes to it.
+    Request,
+    /// An account: bytes of those that it does not know are received, in KiB.
+    RequestKib,
     /// A network, or an account that shows its credentials: bytes of sealed messages are stored, in KiB.
     SealedKib,
     /// A network and an account: a sealed message is sent without credentials.
@@ -141,6 +155,11 @@ impl Action {
             Self::FailedLoginFromWide => (40.0, 12.0),
             Self::FailedLoginPerNetwork => (1000.0, 60.0),
             Self::FirstWrongCodePerNetwork => (1000.0, 10.0),
+            Self::GroupEntry => (120.0, 60.0),
+            // 32 MiB: a hundred entries of a group with a thousand members, and four of them in a minute.
+            Self::GroupKib => (32_768.0, 1024.0),
+            Self::GroupRead => (600.0, 600.0),
+            Self::GroupCreation => (100.0, 100.0 / HOUR),
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
             Self::KnownLogin | Self::KnownNumber => (1.0, 1.0 / (30.0 * DAY)),
@@ -157,7 +176,10 @@ impl Action {
             // 256 MiB, and 4 MiB per minute: a message to a thousand devices is stored a thousand times.
             Self::SealedKib => (262_144.0, 4096.0),
             Self::SealedPerAccount => (1000.0, 300.0),
-            Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
+            Self::Report | Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
+            // A tenth of the messages of a queue, and an eighth of the bytes.
+            Self::Request => (1000.0, 1000.0 / DAY),
+            Self::RequestKib => (16_384.0, 15.0),
             Self::VoiceCode => (2.0, 0.5),
             Self::VoiceCodePerDay | Self::WrongCodeFromNetwork => (10.0, 10.0 / DAY),
             Self::Write => (60.0, 30.0),
@@ -261,10 +283,25 @@ impl RateLimits {
         owner: impl Hash,
         now: Instant,
     ) -> Result<(), Duration> {
+        self.check_amount(action, owner, 1, now)
+    }
+
+    /// Checks that a bucket holds `amount`, but takes nothing.
+    ///
+    /// # Errors
+    /// It does not hold so much. Returns the time until it does.
+    fn check_amount(
+        &self,
+        action: Action,
+        owner: impl Hash,
+        amount: u32,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let owner = self.key.hash_one((action, owner));
         let full_at = self.buckets().get(&action).and_then(|buckets| buckets.get(owner));
         // Whoever has no bucket has done nothing yet. None is created, so that no others are forgotten.
-        full_at.map_or(Ok(()), |full_at| action.rate().take(full_at, 1, now).map(drop))
+        let full_at = full_at.unwrap_or(now);
+        action.rate().take(full_at, amount, now).map(drop)
     }
 
     /// Takes `amount` out of the bucket of a client's network, and out of the larger one of its wide network.
@@ -370,6 +407,19 @@ impl Budget {
         amount: u32,
     ) -> Result<(), Duration> {
         self.limits.spend(action, owner, amount, self.now)
+    }
+
+    /// Checks that the bucket of an owner holds `amount`, but takes nothing.
+    ///
+    /// # Errors
+    /// It does not hold so much. Returns the time until it does.
+    pub(super) fn check(
+        &self,
+        action: Action,
+        owner: impl Hash,
+        amount: u32,
+    ) -> Result<(), Duration> {
+        self.limits.check_amount(action, owner, amount, self.now)
     }
 
     /// Takes `amount` out of the buckets of a client's networks.

@@ -11,6 +11,8 @@ mod cache;
 mod columns;
 #[cfg(test)]
 mod conformance;
+mod consent;
+mod groups;
 mod postgres;
 mod rows;
 pub(super) mod rules;
@@ -27,6 +29,10 @@ use wormhole_chat::Timestamp;
 
 use crate::ServerError;
 pub(super) use access::{Access, AccessChoice, AccessKey, DeliveryKeys};
+pub(super) use consent::{
+    Consent, ConsentRows, ConsentState, Pair, ReadConsentRows, Report, ReportKey, ReportedMessage,
+};
+pub(super) use groups::{Group, GroupEntry, GroupId, GroupRows, ReadGroupRows};
 pub(super) use postgres::PostgresStore;
 #[cfg(test)]
 use postgres::STEPS as POSTGRES_STEPS;
@@ -111,6 +117,9 @@ pub(super) const MAX_QUEUED_BYTES: u64 = 64 << 20;
 
 /// How long an ephemeral message waits for a device that is just connecting.
 const EPHEMERAL_LIFE: Duration = Duration::from_secs(10);
+
+/// How long the operator can read a report.
+const REPORT_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How long a linked device stays silent before messages need not be addressed to it any more.
 const SILENCE: Duration = Duration::from_secs(30 * 24 * 60 * 60);

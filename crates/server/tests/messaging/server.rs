@@ -158,6 +158,11 @@ impl Server {
         app(&self.database, arguments)
     }
 
+    /// Runs a command with the database of the server and returns what it prints.
+    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> String {
+        run_command(name, &self.database, arguments)
+    }
+
     /// The address for clients that use TLS, with the name in the certificate.
     pub(crate) fn https(&self) -> String {
         self.address.replace("127.0.0.1", "https://localhost")
@@ -212,7 +217,11 @@ fn add_app(database: &str, name: &str) -> String {
 }
 
 fn app(database: &str, arguments: &[&str]) -> String {
-    let arguments = [&["app", "--db", database], arguments].concat();
+    run_command("app", database, arguments)
+}
+
+fn run_command(name: &str, database: &str, arguments: &[&str]) -> String {
+    let arguments = [&[name, "--db", database], arguments].concat();
     let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let output = command(&arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

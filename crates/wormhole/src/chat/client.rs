@@ -367,7 +367,7 @@ fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
         Destination::Account(account) => {
             driver.core().identity_of(*account).map(|_| super::contact(*account))
         }
-        Destination::Number(_) | Destination::NumberInApp(..) => None,
+        Destination::Number(_) | Destination::NumberInApp(..) | Destination::Username(_) => None,
     })
 }
 

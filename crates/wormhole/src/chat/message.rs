@@ -134,8 +134,18 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
     let Content::Sync(sync) = &received.content else { return None };
     match SyncMessage::decode(sync) {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
-        Ok(SyncMessage::Other | SyncMessage::Read(_)) | Err(_) => None,
+        Ok(SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_)) | Err(_) => None,
     }
+}
+
+/// Somebody that the user does not know, and whose messages wait for a decision. `Debug` does not print the texts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct MessageRequest {
+    /// The sender. Its number and app are what the server claims.
+    pub from: Contact,
+    /// The messages, the first one first: at most 20, and one MiB of them. They cannot be [`done`](super::Client::done).
+    pub messages: Vec<ReceivedMessage>,
 }
 
 /// A file that is attached to a message. [`Client::download`](super::Client::download) gets it from the server.
@@ -221,6 +231,11 @@ pub enum Event {
         to: AccountId,
         /// What has become of it.
         progress: Progress,
+    },
+    /// Somebody that the user does not know has written. All of them are in [`Client::requests`](super::Client::requests).
+    Request {
+        /// The account.
+        account: AccountId,
     },
     /// All messages that had waited at the server have arrived.
     UpToDate,

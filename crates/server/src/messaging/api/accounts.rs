@@ -11,7 +11,7 @@ use super::json::{Answer, Json, Nothing};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::context::Service;
 use crate::messaging::store::rules::registration;
-use crate::messaging::store::{Device, DeviceColumns, Found, Rows};
+use crate::messaging::store::{Account, Device, DeviceColumns, Found, ReadRows, Rows};
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -87,8 +87,15 @@ pub(super) async fn set_name(
     get, path = "/v1/accounts/whoami", tag = "accounts", security(("device" = [])),
     responses((status = 200, description = "the account", body = Registered), (status = 401, description = "wrong credentials"))
 )]
-pub(super) async fn whoami(Authenticated(found): Authenticated) -> Json<Registered> {
-    Json(Registered::new(&found.account))
+pub(super) async fn whoami(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<Registered> {
+    let read = |rows: &mut dyn ReadRows, account: Account, _: Device| {
+        let username = rows.username(account.key)?;
+        Ok(Registered::new(&account, username.as_ref()))
+    };
+    Ok(Json(service.read_for(&found, read).await?))
 }
 
 /// Deletes the account with its keys and messages. Only its first device may do that.

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use wormhole_chat::service::PhoneNumber;
+use wormhole_chat::service::{PhoneNumber, Username};
 use wormhole_chat::{DeviceId, Timestamp};
 
 use super::ApiError;
@@ -51,6 +51,8 @@ pub(super) struct Attributes {
     fetches_messages: Option<bool>,
     /// What other clients see, as a JSON object.
     shown: String,
+    /// Whether the client has said what it can do.
+    has_capabilities: bool,
     pub(super) directory: DirectoryChoice,
     pub(super) access: AccessChoice,
 }
@@ -82,6 +84,9 @@ pub(super) struct Registered {
     number: String,
     /// The app of the account.
     app: String,
+    /// The name that the account has chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
     /// Always false: the server has no storage service.
     storage_capable: bool,
 }
@@ -119,6 +124,7 @@ impl AccountAttributes {
             name: self.name.clone().map(check_name).transpose()?,
             fetches_messages: self.fetches_messages,
             shown: self.shown()?,
+            has_capabilities: self.capabilities.is_some(),
             directory: DirectoryChoice {
                 is_discoverable: self.discoverable_by_phone_number,
                 shows_app: self.show_app_in_directory,
@@ -173,7 +179,11 @@ impl Attributes {
     /// Changes a device.
     pub(super) fn apply_to_device(&self, device: &mut DeviceColumns) {
         let attributes = self.clone();
-        device.attributes = attributes.shown;
+        device.attributes = if attributes.has_capabilities {
+            attributes.shown
+        } else {
+            with_capabilities(attributes.shown, &device.attributes)
+        };
         device.registration_id = attributes.registration_id.unwrap_or(device.registration_id);
         device.signaling_key = attributes.signaling_key.or_else(|| device.signaling_key.take());
         device.name = attributes.name.or_else(|| device.name.take());
@@ -183,13 +193,27 @@ impl Attributes {
 
 impl Registered {
     /// The account as the client sees it.
-    pub(super) fn new(account: &Account) -> Self {
+    pub(super) fn new(account: &Account, username: Option<&Username>) -> Self {
         Self {
             uuid: account.id.to_string(),
             number: account.number.to_string(),
             app: account.app_name.to_string(),
+            username: username.map(ToString::to_string),
             storage_capable: false,
         }
+    }
+}
+
+/// What other clients see, with the capabilities that a device had before.
+fn with_capabilities(shown: String, before: &str) -> String {
+    let before: Option<Map<String, Value>> = serde_json::from_str(before).ok();
+    let capabilities = before.and_then(|mut before| before.remove("capabilities"));
+    match (serde_json::from_str::<Map<String, Value>>(&shown), capabilities) {
+        (Ok(mut all), Some(capabilities)) => {
+            all.insert("capabilities".to_owned(), capabilities);
+            Value::Object(all).to_string()
+        }
+        _ => shown,
     }
 }
 
@@ -301,6 +325,13 @@ mod tests {
         let before = device.clone();
         read("{}").apply_to_device(&mut device);
         assert_eq!(device, before);
+        let capabilities = r#"{"capabilities":{"messageRequests":true}}"#;
+        read(capabilities).apply_to_device(&mut device);
+        read(r#"{"voice":true}"#).apply_to_device(&mut device);
+        let both = r#"{"capabilities":{"messageRequests":true},"voice":true}"#;
+        assert_eq!(device.attributes, both);
+        read(r#"{"capabilities":{}}"#).apply_to_device(&mut device);
+        assert_eq!(device.attributes, r#"{"capabilities":{}}"#);
         read(r#"{"registrationId":8,"name":"m","fetchesMessages":true}"#)
             .apply_to_device(&mut device);
         assert_eq!((device.registration_id, device.fetches_messages), (8, true));

@@ -110,7 +110,7 @@ pub(super) async fn look_up(
 }
 
 /// Limits how many numbers an account looks up, and how often clients of one network ask.
-fn limit(
+pub(super) fn limit(
     service: &Service,
     requester: &Account,
     client: IpAddr,

@@ -23,6 +23,10 @@ pub(super) struct Submitted {
     /// Whether the message may wake a device.
     #[serde(default = "yes")]
     pub(super) urgent: bool,
+    /// Whether the sender wants answers: then messages of the recipient are no requests any more. False for what no person
+    /// has written.
+    #[serde(default = "yes")]
+    pub(super) accept: bool,
     /// The server that the recipient uses. Only our own is supported.
     relay: Option<String>,
 }
@@ -101,6 +105,9 @@ pub(super) struct QueuedMessage {
     /// Encrypted content.
     content: Option<String>,
     server_timestamp: Option<u64>,
+    /// Needed to report the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report_spam_token: Option<String>,
 }
 
 impl Submitted {
@@ -186,6 +193,7 @@ const fn is_sent_by_clients(kind: EnvelopeKind, is_sealed: bool) -> bool {
 impl From<Envelope> for QueuedMessage {
     fn from(envelope: Envelope) -> Self {
         let encode = |bytes: Vec<u8>| base64::encode(&bytes);
+        let encode_key = |bytes: Vec<u8>| base64::encode_key(&bytes);
         Self {
             guid: envelope.guid,
             kind: envelope.kind.number(),
@@ -197,6 +205,7 @@ impl From<Envelope> for QueuedMessage {
             message: envelope.body.map(encode),
             content: envelope.content.map(encode),
             server_timestamp: envelope.server_timestamp.map(|time| time.0),
+            report_spam_token: envelope.report_token.map(encode_key),
         }
     }
 }

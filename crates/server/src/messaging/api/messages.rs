@@ -76,6 +76,7 @@ pub(super) async fn send(
         messages,
         is_ephemeral: submitted.online,
         is_urgent: submitted.urgent,
+        accepts_answers: submitted.accept,
     };
     let sent = service.storage.send(submission).await?;
     answer(sent).map_err(|error| service.count_stranger(&found, error))

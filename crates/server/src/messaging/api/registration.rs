@@ -149,7 +149,7 @@ pub(super) async fn confirm_code(
     let register = move |rows: &mut dyn Rows, now: Timestamp| registration.register(rows, now);
     let account = service.storage.decide(register).await?;
     remember_new_device(&service.limits, &account, DeviceId::PRIMARY, &password, address);
-    Ok(Json(Registered::new(&account)))
+    Ok(Json(Registered::new(&account, None)))
 }
 
 impl From<RegistrationRefusal> for ApiError {

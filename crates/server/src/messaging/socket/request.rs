@@ -10,12 +10,14 @@ use hyper::{Method, StatusCode, Uri};
 use wormhole_chat::{MAX_FRAME, WebSocketRequest, WebSocketResponse};
 
 use super::Opener;
-use crate::messaging::api::{ACCESS_KEY, ApiError, JSON, without_trailing_slash};
+use crate::messaging::api::{
+    ACCESS_KEY, ApiError, GROUP_ACCESS, JSON, NEXT_GROUP_ACCESS, without_trailing_slash,
+};
 use crate::messaging::context::Api;
 use crate::messaging::request_memory::RequestMemory;
 
-/// Answers a request. The client is always the one that opened the socket: headers cannot change that, and all but the
-/// content type are ignored. `None` if the client wants no answer.
+/// Answers a request. The client is always the one that opened the socket: headers cannot change that, and all but
+/// the content type and access keys are ignored. `None` if the client wants no answer.
 pub(super) fn answer(
     api: &Arc<Api>,
     opener: &Opener,
@@ -62,7 +64,7 @@ fn convert(request: WebSocketRequest) -> Option<Request> {
     let mut converted = Request::new(Body::from(request.body.unwrap_or_default()));
     *converted.uri_mut() = uri;
     *converted.method_mut() = method;
-    for name in [CONTENT_TYPE, ACCESS_KEY] {
+    for name in [CONTENT_TYPE, ACCESS_KEY, GROUP_ACCESS, NEXT_GROUP_ACCESS] {
         let is_same = |given: &str| given.eq_ignore_ascii_case(name.as_str());
         if let Some((_, value)) = request.headers.iter().find(|(given, _)| is_same(given)) {
             let value = HeaderValue::from_str(value).ok()?;

@@ -2,13 +2,13 @@
 //!
 //! It knows no database: a back end adds what it has read, and forgets what may have changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use wormhole_chat::AccountId;
-use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+use wormhole_chat::service::{AppName, Destination, PhoneNumber, Username};
+use wormhole_chat::{AccountId, Timestamp};
 
 use super::tables::{Owner, RecipientDevice};
-use super::{Account, AccountKey, DeviceKey};
+use super::{Account, AccountKey, Consent, ConsentState, DeviceKey, Pair};
 
 /// Accounts with their devices, and how to find them.
 #[derive(Debug, Default)]
@@ -19,6 +19,9 @@ pub(super) struct AccountCache {
     by_number: HashMap<PhoneNumber, AccountKey>,
     by_app: HashMap<(PhoneNumber, AppName), AccountKey>,
     by_device: HashMap<DeviceKey, AccountKey>,
+    by_username: HashMap<Username, AccountKey>,
+    /// Senders that a recipient has accepted.
+    accepted: HashSet<Pair>,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,7 @@ impl AccountCache {
             Destination::NumberInApp(number, app) => {
                 self.by_app.get(&(number.clone(), app.clone()))
             }
+            Destination::Username(name) => self.by_username.get(name),
         };
         self.accounts.get(key?).map(|cached| &cached.account)
     }
@@ -63,6 +67,35 @@ impl AccountCache {
         self.by_app.insert((account.number.clone(), account.app_name.clone()), key);
         self.by_device.extend(devices.iter().map(|device| (device.key, key)));
         self.accounts.insert(key, CachedAccount { account, devices });
+    }
+
+    /// That a recipient has accepted a sender, if it is known here. The time is not.
+    pub(super) fn accepted(&self, pair: Pair) -> Option<Consent> {
+        let (state, since) = (ConsentState::Accepted, Timestamp(0));
+        self.accepted.contains(&pair).then_some(Consent { state, since, messages: 0 })
+    }
+
+    /// Remembers that a recipient has accepted a sender.
+    pub(super) fn add_accepted(&mut self, pair: Pair, consent: Option<Consent>) {
+        if consent.is_some_and(|consent| consent.state == ConsentState::Accepted) {
+            if self.accepted.len() >= MAX_PAIRS {
+                self.accepted.clear();
+            }
+            self.accepted.insert(pair);
+        }
+    }
+
+    /// Forgets whether a recipient has accepted a sender. Call it when the recipient decides.
+    pub(super) fn forget_accepted(&mut self, pair: Pair) {
+        self.accepted.remove(&pair);
+    }
+
+    /// Adds the name of an account. All names are forgotten when one changes.
+    pub(super) fn add_username(&mut self, name: Username, account: AccountKey) {
+        if self.by_username.len() >= MAX_ACCOUNTS {
+            self.by_username.clear();
+        }
+        self.by_username.insert(name, account);
     }
 
     /// Whether so many accounts are known that something should be forgotten.
@@ -96,8 +129,13 @@ impl AccountCache {
         self.by_number.clear();
         self.by_app.clear();
         self.by_device.clear();
+        self.by_username.clear();
+        self.accepted.clear();
     }
 }
+
+/// Most pairs of a recipient and a sender, about 8 MiB.
+const MAX_PAIRS: usize = 1 << 18;
 
 /// Most accounts, about 64 MiB.
 pub(super) const MAX_ACCOUNTS: usize = 1 << 16;

@@ -33,6 +33,25 @@ pub(super) const ACCOUNT_COLUMNS: usize = 12;
 /// Number of columns of a device.
 pub(super) const DEVICE_COLUMNS: usize = 15;
 
+/// Whether a device with these attributes, which are a JSON object, knows message requests.
+pub(super) fn has_requests(attributes: &[u8]) -> bool {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Capabilities {
+        message_requests: bool,
+    }
+
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Attributes {
+        capabilities: Capabilities,
+    }
+
+    // Clients choose the types of their capabilities, so others are simply not ours.
+    let attributes: Attributes = serde_json::from_slice(attributes).unwrap_or_default();
+    attributes.capabilities.message_requests
+}
+
 impl KeyKind {
     /// As it is stored.
     pub(super) const fn number(self) -> i16 {

@@ -2,6 +2,7 @@
 
 mod durability;
 mod fixture;
+mod groups;
 mod keys;
 mod limits;
 mod linking;
@@ -9,11 +10,13 @@ mod logins;
 mod nodes;
 mod receiving;
 mod repeating;
+mod requests;
 mod rows;
 mod samples;
 mod sealed;
 mod sending;
 mod upgrades;
+mod usernames;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -112,6 +115,8 @@ impl Backend for Sqlite {
             "ALTER TABLE accounts DROP COLUMN access_key;
             ALTER TABLE accounts DROP COLUMN is_unrestricted;
             DROP TABLE delivery_keys; DROP TABLE profiles",
+            "DROP TABLE group_logs; DROP TABLE group_entries; DROP TABLE consents;
+            DROP TABLE reports; DROP TABLE report_key; DROP TABLE usernames",
         ]
     }
 
@@ -188,6 +193,9 @@ impl Backend for Postgresql {
             INSERT INTO messaging_device_codes SELECT key, 123456, 1, 0 FROM messaging_accounts",
             "ALTER TABLE messaging_accounts DROP COLUMN access_key, DROP COLUMN is_unrestricted;
             DROP TABLE messaging_delivery_keys; DROP TABLE messaging_profiles",
+            "DROP TABLE messaging_groups; DROP TABLE messaging_group_entries;
+            DROP TABLE messaging_consents; DROP TABLE messaging_reports;
+            DROP TABLE messaging_report_key; DROP TABLE messaging_usernames",
         ]
     }
 
@@ -253,11 +261,26 @@ cases! {
         only_the_parts_of_a_key_set_that_are_given_are_replaced,
         keys_of_a_device_that_does_not_exist_are_ignored,
     }
+    usernames {
+        a_name_is_read_replaced_and_removed,
+        a_name_belongs_to_one_account,
+        a_message_to_a_name_reaches_its_present_account,
+    }
     linking {
         a_message_for_a_waiting_device_is_taken_once,
         an_address_that_is_old_or_unknown_gets_no_message,
         an_address_is_removed_with_its_message,
         old_addresses_and_codes_for_devices_are_removed,
+    }
+    groups {
+        the_log_of_a_group_is_read_as_it_was_written,
+        entries_are_read_in_order_up_to_a_number_of_bytes,
+        old_entries_are_removed_but_the_newest_one_stays,
+        a_group_keeps_the_newest_entries,
+        an_entry_needs_the_next_revision_and_the_access_key,
+        a_repeated_entry_is_stored_once,
+        an_entry_replaces_the_access_key,
+        an_account_creates_a_limited_number_of_groups,
     }
     logins {
         a_login_by_number_finds_the_device_in_each_app,
@@ -314,6 +337,21 @@ cases! {
         a_recipient_that_was_registered_again_gets_the_message_again,
         an_ephemeral_submission_is_not_remembered,
         a_refused_submission_may_be_repeated,
+    }
+    requests {
+        consents_are_read_as_they_were_written,
+        a_stranger_sends_some_messages_until_the_recipient_decides,
+        a_blocked_sender_gets_the_same_answers,
+        whoever_writes_to_somebody_gets_answers,
+        an_account_with_an_old_device_gets_everything_but_blocked_senders,
+        strangers_get_no_receipts,
+        requests_of_a_recipient_are_limited,
+        a_sender_reaches_a_limited_number_of_strangers,
+        strangers_cannot_use_up_what_a_recipient_may_receive,
+        a_report_needs_the_token_of_the_message,
+        only_devices_that_know_requests_get_a_token,
+        reports_are_removed_by_the_operator_or_after_some_time,
+        an_account_decides_about_others_that_exist_and_blocks_so_many,
     }
     receiving {
         a_page_ends_at_its_limits_and_says_whether_more_is_waiting,

@@ -20,8 +20,10 @@
 mod acknowledgements;
 mod cache;
 mod columns;
+mod consent;
 mod delivery;
 mod entries;
+mod groups;
 mod linking;
 mod pending_writes;
 mod profiles;
@@ -37,21 +39,23 @@ mod turn;
 use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
-use super::{Counts, Expiry, Rows, Store, StoreError, Turn, rules};
+use super::{Counts, Expiry, ReportKey, Rows, Store, StoreError, Turn, rules};
 use crate::ServerError;
 use crate::database::postgres::{Connection, DatabaseUrl, SessionError, retry_while_lost};
+use crate::messaging::random;
 use cache::Cache;
 use columns::Columns;
 #[cfg(test)]
 pub(super) use schema::STEPS;
 use statements::Statements;
-use transaction::{Access, Foreseen, PostgresTables};
+use transaction::{Access, Foreseen, PostgresTables, Session};
 
 /// A node's access to the shared database.
 #[derive(Debug)]
 pub(in crate::messaging) struct PostgresStore {
     connection: Connection<Statements>,
     cache: Cache,
+    report_key: ReportKey,
     #[cfg(test)]
     fail_next_commit: bool,
 }
@@ -62,12 +66,18 @@ impl PostgresStore {
     /// # Errors
     /// The database cannot be used.
     pub(in crate::messaging) fn open(url: &DatabaseUrl) -> Result<Self, ServerError> {
-        Ok(Self {
+        let mut store = Self {
             connection: Connection::open(url)?,
             cache: Cache::new(),
+            report_key: ReportKey::new([0; 32]),
             #[cfg(test)]
             fail_next_commit: false,
-        })
+        };
+        let (path, new) = ("of PostgreSQL".to_owned(), random::bytes());
+        let key = store.retry_while_lost(|store| store.connection.run(report_key(new)));
+        store.report_key =
+            key.map_err(|StoreError(reason)| ServerError::Database { path, reason })?;
+        Ok(store)
     }
 
     /// Reads and writes rows in one transaction, while no other one runs.
@@ -90,8 +100,9 @@ impl PostgresStore {
         foreseen: Foreseen,
         work: impl FnOnce(&mut PostgresTables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, SessionError> {
+        let key = self.report_key.clone();
         let mut tables =
-            PostgresTables::begin(&mut self.connection, &mut self.cache, access, foreseen)?;
+            PostgresTables::begin(&mut self.connection, &mut self.cache, access, foreseen, key)?;
         let result = work(&mut tables);
         #[cfg(test)]
         let result = match std::mem::take(&mut self.fail_next_commit) {
@@ -107,6 +118,16 @@ impl PostgresStore {
         attempt: impl FnMut(&mut Self) -> Result<T, SessionError>,
     ) -> Result<T, StoreError> {
         retry_while_lost(self, |store| &mut store.connection, attempt).map_err(StoreError)
+    }
+}
+
+/// Reads the key that marks messages. If there is none, it is this new one, unless another node is faster.
+fn report_key(new: [u8; 32]) -> impl AsyncFnOnce(&Session) -> Result<ReportKey, SessionError> {
+    async move |session: &Session| {
+        let statements = &session.statements;
+        session.client.execute(&statements.insert_report_key, &[&new.as_slice()]).await?;
+        let row = session.client.query_one(&statements.report_key, &[]).await?;
+        Ok(ReportKey::new(Columns::of(&row).array()?))
     }
 }
 

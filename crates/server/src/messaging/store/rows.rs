@@ -1,15 +1,19 @@
 //! The rows of the database, and the operations on single rows that rare requests are made of.
 
 use data_encoding::BASE64URL_NOPAD;
-use wormhole_chat::service::{AppName, PhoneNumber};
+use wormhole_chat::service::{AppName, PhoneNumber, Username};
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use super::StoreError;
 use super::access::{Access, DeliveryKeys};
+use super::consent::{ConsentRows, ReadConsentRows};
+use super::groups::{GroupRows, ReadGroupRows};
 use super::secrets::{LinkCode, PendingCode, ProvisioningAddress, TokenHash};
 
 /// Reading rows, inside the transaction of a turn. Each operation returns what the database contains, and decides nothing.
-pub(in crate::messaging) trait ReadRows {
+pub(in crate::messaging) trait ReadRows:
+    ReadConsentRows + ReadGroupRows
+{
     /// The app with this name.
     fn app(&mut self, name: &AppName) -> Result<Option<App>, StoreError>;
 
@@ -21,6 +25,12 @@ pub(in crate::messaging) trait ReadRows {
 
     /// The accounts of a number, at most one in each app, the oldest first.
     fn accounts_of(&mut self, number: &PhoneNumber) -> Result<Vec<Account>, StoreError>;
+
+    /// The account with this name.
+    fn account_with_name(&mut self, name: &Username) -> Result<Option<Account>, StoreError>;
+
+    /// The name of an account.
+    fn username(&mut self, account: AccountKey) -> Result<Option<Username>, StoreError>;
 
     /// Discoverable accounts whose number has one of these directory tokens.
     fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Result<Vec<Account>, StoreError>;
@@ -48,7 +58,9 @@ pub(in crate::messaging) trait ReadRows {
 }
 
 /// Reading and writing rows, inside the transaction of a turn that runs alone.
-pub(in crate::messaging) trait Rows: ReadRows {
+pub(in crate::messaging) trait Rows:
+    ReadRows + ConsentRows + GroupRows
+{
     /// Creates an app; `None` if the name is taken.
     fn insert_app(&mut self, name: &AppName, intra: IntraApp)
     -> Result<Option<AppKey>, StoreError>;
@@ -116,7 +128,14 @@ pub(in crate::messaging) trait Rows: ReadRows {
     /// and when the number was verified. If the account becomes the default of its number, no other account is the default any more.
     fn update_account(&mut self, account: &Account) -> Result<(), StoreError>;
 
-    /// Removes an account with its profile, devices, keys, messages and code for another device. If it was the default of its number, the number has
+    /// Replaces the name of an account, which no other account has; `None` removes it.
+    fn put_username(
+        &mut self,
+        account: AccountKey,
+        name: Option<&Username>,
+    ) -> Result<(), StoreError>;
+
+    /// Removes an account with its name, profile, devices, keys, messages and code for another device. If it was the default of its number, the number has
     /// no default.
     fn delete_account(&mut self, account: AccountKey) -> Result<(), StoreError>;
 

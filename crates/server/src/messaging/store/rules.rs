@@ -6,7 +6,9 @@
 pub(in crate::messaging) mod apps;
 mod bundles;
 pub(in crate::messaging) mod codes;
+pub(in crate::messaging) mod consent;
 mod envelope;
+pub(in crate::messaging) mod groups;
 pub(in crate::messaging) mod keys;
 pub(in crate::messaging) mod linking;
 mod lookup;
@@ -14,6 +16,7 @@ mod receipts;
 pub(in crate::messaging) mod registration;
 pub(in crate::messaging) mod sealed;
 mod submissions;
+pub(in crate::messaging) mod usernames;
 
 use std::collections::HashMap;
 use std::time::Duration;

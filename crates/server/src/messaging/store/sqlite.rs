@@ -4,9 +4,11 @@
 
 mod accounts;
 mod cache;
+mod consent;
 mod counters;
 mod delivery;
 mod devices;
+mod groups;
 mod keys;
 mod linking;
 mod migrations;
@@ -21,7 +23,7 @@ use rusqlite::Connection;
 use wormhole_chat::Timestamp;
 
 use super::cache::AccountCache;
-use super::{Counts, DeviceKey, Expiry, Rows, Store, StoreError, Turn, rules};
+use super::{Counts, DeviceKey, Expiry, ReportKey, Rows, Store, StoreError, Turn, rules};
 use crate::ServerError;
 use crate::database::{self, DatabaseFile, Lock};
 use counters::{Counters, QueueSizes};
@@ -37,6 +39,7 @@ pub(in crate::messaging) struct SqliteStore {
     counters: Counters,
     queues: QueueSizes,
     cache: AccountCache,
+    report_key: ReportKey,
     /// The device whose queue was searched last for expired messages.
     pruned: Option<DeviceKey>,
     /// How a transaction begins: one that writes waits for the lock first.
@@ -82,12 +85,14 @@ impl SqliteStore {
         let bad = |error: rusqlite::Error| database::database_error(path, &error.to_string());
         database.pragma_update(None, "cache_size", CACHE_KIB).map_err(bad)?;
         let counters = Counters::load(&database).map_err(bad)?;
+        let report_key = consent::report_key(&database).map_err(bad)?;
         Ok(Self {
             database,
             file: DatabaseFile::new(path),
             counters,
             queues: QueueSizes::default(),
             cache: AccountCache::default(),
+            report_key,
             pruned: None,
             begin: "BEGIN IMMEDIATE",
             #[cfg(test)]
@@ -152,6 +157,7 @@ impl SqliteStore {
             counters: &mut self.counters,
             queues: &mut self.queues,
             cache: &mut self.cache,
+            report_key: &self.report_key,
             removed: Vec::new(),
         }
     }

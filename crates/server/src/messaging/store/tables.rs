@@ -6,6 +6,7 @@
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
 
+use super::consent::{Consent, Pair};
 use super::rows::{
     Account, AccountKey, DeviceKey, KeyKind, LastResortKey, OneTimeKey, Rows, SignedKey,
 };
@@ -66,6 +67,16 @@ pub(super) trait Tables: Rows {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Whether each recipient wants messages of the sender, if it is known. The time of an acceptance may be missing.
+    fn consents(&mut self, pairs: &[Pair]) -> Result<Vec<Option<Consent>>, StoreError>;
+
+    /// How many recipients have not answered each sender, at most [`super::rules::consent::MAX_REQUESTS_OF_SENDER`].
+    fn count_requests_of(&mut self, senders: &[AccountKey]) -> Result<Vec<u64>, StoreError>;
+
+    /// Adds requests and acceptances, in the order of the pairs, where the recipient has not decided yet. Removes the oldest
+    /// rows of recipients that have too many of them.
+    fn update_consents(&mut self, changed: &[(Pair, Consent)]) -> Result<(), StoreError>;
+
     /// What must be known of each device to deliver messages to it; `None` if it does not exist.
     fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<DeviceReader>>, StoreError>;
 
@@ -90,6 +101,8 @@ pub(super) struct RecipientDevice {
     pub(super) is_reachable: bool,
     /// The day on which it was last seen.
     pub(super) last_seen: Timestamp,
+    /// Whether it knows message requests.
+    pub(super) has_requests: bool,
 }
 
 impl RecipientDevice {

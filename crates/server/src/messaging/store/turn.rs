@@ -172,6 +172,8 @@ pub(in crate::messaging) struct Submission {
     /// Whether only devices with an open socket get it.
     pub(in crate::messaging) is_ephemeral: bool,
     pub(in crate::messaging) is_urgent: bool,
+    /// Whether the sender wants answers. A message that no person has written says nothing about that.
+    pub(in crate::messaging) accepts_answers: bool,
 }
 
 /// Who sends a message.

@@ -9,6 +9,7 @@ use super::crash::kill_while_clients_send;
 use super::provisioning::{expect_message, wait};
 use super::{ALICE, Arrival, BOB, Socket};
 use crate::client::Client;
+use crate::groups::member;
 use crate::messages::{message, with_keys};
 use crate::server::Server;
 
@@ -146,6 +147,32 @@ async fn changes_through_one_node_count_at_the_other_at_once() {
     carol.at(second).get("/v1/accounts/whoami").expect(200);
     second.app(&["revoke", "com.example.two"]);
     carol.at(second).get("/v1/accounts/whoami").expect(401);
+}
+
+#[test]
+fn of_two_entries_at_the_same_revision_one_is_stored() {
+    let Some(nodes) = Nodes::start() else { return };
+    let people = [(&nodes.nodes[0], ALICE), (&nodes.nodes[1], BOB)];
+    let people = people.map(|(node, number)| Client::register(node, number, None).at(node));
+    let path = |revision: &dyn std::fmt::Display| {
+        format!("/v1/groups/000102030405060708090a0b0c0d0e0f/entries/{revision}")
+    };
+    let key = Some([1; 32]);
+    member(&people[0], None, key).put(&path(&0), "first").expect(200);
+    let people = people.map(|client| member(&client, key, None));
+    for revision in 1..=30 {
+        let append = |client: &Client| client.put(&path(&revision), &client.number).status;
+        let mut statuses = std::thread::scope(|scope| {
+            let other = scope.spawn(|| append(&people[1]));
+            [append(&people[0]), other.join().unwrap()]
+        });
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "{revision}");
+    }
+    let path = path(&"").trim_end_matches('/').to_owned();
+    let read = people.map(|client| client.get(&path).expect(200));
+    assert_eq!(read[0], read[1]);
+    assert_eq!(read[0]["entries"].as_array().unwrap().len(), 31);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,6 +40,8 @@ impl Contacts {
     pub(in crate::chat) fn find(&self, to: &Destination) -> Option<&Contact> {
         match to {
             Destination::Account(account) => self.all.get(account),
+            // The name may belong to somebody else now.
+            Destination::Username(_) => None,
             Destination::Number(_) | Destination::NumberInApp(..) => {
                 self.bound(to).filter(|contact| !self.unreachable.contains(&contact.account))
             }
@@ -88,7 +90,7 @@ impl Contacts {
         let account = answer.account;
         let is_right = match to {
             Destination::Account(wanted) => account == *wanted,
-            Destination::Number(_) => true,
+            Destination::Number(_) | Destination::Username(_) => true,
             Destination::NumberInApp(_, app) => answer.app.as_ref() == Some(app),
         };
         if !is_right {
@@ -111,7 +113,7 @@ impl Contacts {
         let previous = self.bound(to).filter(|contact| contact.account != account).cloned();
         let previous = previous.map(|contact| match to {
             Destination::NumberInApp(..) => Contact { is_in_app: false, ..contact },
-            Destination::Account(_) | Destination::Number(_) => {
+            Destination::Account(_) | Destination::Number(_) | Destination::Username(_) => {
                 Contact { is_default: false, ..contact }
             }
         });
@@ -139,6 +141,8 @@ fn is_bound_to(contact: &Contact, to: &Destination) -> bool {
     let has = |number: &str| contact.number.as_deref() == Some(number);
     match to {
         Destination::Account(account) => contact.account == *account,
+        // No contact is bound to a name.
+        Destination::Username(_) => false,
         Destination::Number(number) => contact.is_default && has(number.as_str()),
         Destination::NumberInApp(number, app) => {
             contact.is_in_app
@@ -155,7 +159,7 @@ const fn is_bound(contact: &Contact) -> bool {
 /// Binds a number. A contact that is bound to another number or app keeps that one: then the server is asked each time.
 fn bind(contact: Contact, to: &Destination) -> Contact {
     let (number, app) = match to {
-        Destination::Account(_) => return contact,
+        Destination::Account(_) | Destination::Username(_) => return contact,
         Destination::Number(number) => (number, None),
         Destination::NumberInApp(number, app) => (number, Some(app.to_string())),
     };

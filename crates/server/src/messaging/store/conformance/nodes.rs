@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use super::fixture::{Closure, Fixture, Person, everything, job};
+use super::requests::two_people_with_requests;
 use super::samples::curve_key;
 use super::{Backend, Postgresql};
 use crate::messaging::store::{
-    Acknowledgement, BundleReply, Device, DeviceKey, KeySet, MessageName, Rows, Sent, Store,
-    StoreError, Turn, Work,
+    Acknowledgement, BundleReply, Consent, ConsentState, Device, DeviceKey, KeySet, MessageName,
+    Pair, Rows, Sent, Store, StoreError, Turn, Work,
 };
 use wormhole_chat::Timestamp;
 
@@ -114,6 +115,66 @@ fn two_nodes_give_each_one_time_key_to_one_asker() {
     });
     ids.sort_unstable();
     assert_eq!(ids, (1..=200).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_stranger_that_uses_two_nodes_sends_no_more_messages() {
+    let Some(backend) = Postgresql::start() else { return };
+    let name = "two_nodes_requests";
+    let mut fixture = Fixture::new(&backend, name);
+    let [alice, bob] = two_people_with_requests(&mut fixture);
+    let mut other = backend.open(name);
+    let send = |store: &mut dyn Store, first: u64| {
+        for timestamp in first..first + 20 {
+            let submissions = vec![job(alice.write(&bob, timestamp))];
+            let mut turn = Turn { submissions, ..Turn::default() };
+            store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| send(other.as_mut(), 100));
+        send(fixture.store(), 1);
+        other.join().unwrap();
+    });
+    assert_eq!(fixture.queue(bob.device()).len(), 5);
+    // What one node decides counts at the other at once, also if that one has remembered something else.
+    let pair = Pair { recipient: bob.account.key, sender: alice.account.key };
+    for (state, first, expected) in
+        [(ConsentState::Accepted, 200, 25), (ConsentState::Blocked, 300, 25)]
+    {
+        let consent = Consent { state, since: Timestamp(1), messages: 0 };
+        fixture.rows(move |rows| rows.put_consent(pair, Some(consent)));
+        send(other.as_mut(), first);
+        assert_eq!(fixture.queue(bob.device()).len(), expected);
+    }
+}
+
+#[test]
+fn people_who_answer_each_other_through_two_nodes_accept_each_other() {
+    let Some(backend) = Postgresql::start() else { return };
+    let name = "two_nodes_answers";
+    let mut fixture = Fixture::new(&backend, name);
+    let [alice, bob] = two_people_with_requests(&mut fixture);
+    let mut other = backend.open(name);
+    let send = |store: &mut dyn Store, from: &Person, to: &Person| {
+        for timestamp in 1..=30 {
+            let submissions = vec![job(from.write(to, timestamp))];
+            let mut turn = Turn { submissions, ..Turn::default() };
+            store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| send(other.as_mut(), &bob, &alice));
+        send(fixture.store(), &alice, &bob);
+        other.join().unwrap();
+    });
+    for (recipient, sender) in [(&alice, &bob), (&bob, &alice)] {
+        let pair = Pair { recipient: recipient.account.key, sender: sender.account.key };
+        let consent = fixture.rows(move |rows| rows.consent(pair));
+        assert_eq!(consent.map(|it| it.state), Some(ConsentState::Accepted));
+    }
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'two_nodes_answers'";
+    assert_eq!(backend.postgres.execute("postgres", sql), "0");
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub(super) fn missing(devices: &[u32]) -> Sent {
     devices_differ(devices, &[])
 }
 
+/// The answer to a message that is also for these devices, which do not exist.
+pub(super) fn extra(devices: &[u32]) -> Sent {
+    devices_differ(&[], devices)
+}
+
 fn devices_differ(missing: &[u32], extra: &[u32]) -> Sent {
     let ids = |devices: &[u32]| devices.iter().copied().map(device_id).collect();
     Sent::Mismatched(Mismatch::Devices { missing: ids(missing), extra: ids(extra) })

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::columns::{Columns, Read};
 use crate::messaging::store::cache::{AccountCache, MAX_ACCOUNTS};
+use crate::messaging::store::columns::has_requests;
 use crate::messaging::store::tables::{DeviceReader, RecipientDevice};
 use crate::messaging::store::{Account, AccountKey, DeviceKey};
 
@@ -96,6 +97,7 @@ fn read_device(columns: &mut Columns<'_>) -> Read<Option<RecipientDevice>> {
         has_keys: columns.value()?,
         is_reachable: columns.value()?,
         last_seen: columns.time()?,
+        has_requests: has_requests(columns.value()?),
     }))
 }
 

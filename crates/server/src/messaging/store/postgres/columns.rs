@@ -8,8 +8,9 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
-    Access, AccessKey, Account, AccountKey, App, AppKey, Askers, Device, DeviceColumns, DeviceKey,
-    IntraApp, LinkCode, PendingCode, PushId, SignedKey, TokenHash, VerificationCode,
+    Access, AccessKey, Account, AccountKey, App, AppKey, Askers, Consent, ConsentState, Device,
+    DeviceColumns, DeviceKey, IntraApp, LinkCode, PendingCode, PushId, SignedKey, TokenHash,
+    VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -69,7 +70,7 @@ impl<'a> Columns<'a> {
     }
 
     /// A name or a number. Only valid ones are stored.
-    fn parsed<T: FromStr>(&mut self) -> Read<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self) -> Read<T> {
         let text: &str = self.value()?;
         text.parse().map_err(|_| self.invalid("name or number"))
     }
@@ -145,6 +146,13 @@ impl<'a> Columns<'a> {
     /// The hash of a code for another device, and when the code was shown.
     pub(super) fn link_code(&mut self) -> Read<LinkCode> {
         Ok(LinkCode { hash: TokenHash(self.array()?), shown: self.time()? })
+    }
+
+    /// State, since when, and the number of messages.
+    pub(super) fn consent(&mut self) -> Read<Consent> {
+        let state = ConsentState::of_number(self.value()?);
+        let state = state.ok_or_else(|| self.invalid("state"))?;
+        Ok(Consent { state, since: self.time()?, messages: self.number()? })
     }
 
     /// Id, key and signature, if there is a key.

@@ -1,8 +1,10 @@
 //! Lists of requests that name things in several ways: each way has a statement of its own.
 
-use wormhole_chat::service::Destination;
+use wormhole_chat::service::{Destination, Username};
 
+use super::columns::Columns;
 use super::transaction::{PostgresTables, Stored};
+use crate::messaging::store::AccountKey;
 
 /// Entries of a list that name something in the same way, and their places in the whole list.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl PostgresTables<'_> {
         let mut ids: Vec<&[u8]> = Vec::new();
         let mut numbers: Vec<&str> = Vec::new();
         let (mut app_numbers, mut apps): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        let mut names: Vec<&str> = Vec::new();
         for destination in destinations {
             match destination {
                 known if self.cache.accounts.resolve(known).is_some() => {}
@@ -54,6 +57,7 @@ impl PostgresTables<'_> {
                     app_numbers.push(number.as_str());
                     apps.push(app.as_str());
                 }
+                Destination::Username(name) => names.push(name.as_str()),
             }
         }
         if !ids.is_empty() {
@@ -64,6 +68,20 @@ impl PostgresTables<'_> {
         }
         if !apps.is_empty() {
             self.load(|it| &it.load_by_app, &[&app_numbers, &apps])?;
+        }
+        if !names.is_empty() {
+            self.load_usernames(&names)?;
+        }
+        Ok(())
+    }
+
+    fn load_usernames(&mut self, names: &[&str]) -> Stored<()> {
+        let read = |columns: &mut Columns<'_>| Ok((columns.parsed()?, columns.value()?));
+        let found: Vec<(Username, i64)> = self.read(|it| &it.usernames, &[&names], read)?;
+        let accounts: Vec<i64> = found.iter().map(|(_, account)| *account).collect();
+        self.load(|it| &it.load_by_key, &[&accounts])?;
+        for (name, account) in found {
+            self.cache.accounts.add_username(name, AccountKey(account));
         }
         Ok(())
     }

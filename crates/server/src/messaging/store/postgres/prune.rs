@@ -6,7 +6,7 @@ use wormhole_chat::Timestamp;
 use super::columns::{Columns, stored};
 use super::transaction::{Chosen, PostgresTables, Stored};
 use crate::messaging::store::rules::before;
-use crate::messaging::store::{DeviceKey, EPHEMERAL_LIFE, Expiry};
+use crate::messaging::store::{DeviceKey, EPHEMERAL_LIFE, Expiry, REPORT_LIFE};
 
 impl PostgresTables<'_> {
     /// Removes some of what has expired. Returns whether there may be more.
@@ -16,6 +16,8 @@ impl PostgresTables<'_> {
         has_more |= self.expire(|it| &it.expire_device_codes, codes)?;
         has_more |= self.expire(|it| &it.expire_provisioning, codes)?;
         has_more |= self.expire(|it| &it.expire_sent, sent)?;
+        let old = stored(before(now, REPORT_LIFE));
+        has_more |= self.expire(|it| &it.expire_reports, old)?;
         let old = stored(before(now, expiry.messages));
         has_more |= self.expire_messages(|it| &it.expire_messages, old)?;
         let old = stored(before(now, EPHEMERAL_LIFE));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
-use wormhole_chat::service::{AppName, PhoneNumber};
+use wormhole_chat::service::{AppName, PhoneNumber, Username};
 use wormhole_chat::{AccountId, Timestamp, directory_token};
 
 use super::columns::{Columns, stored};
@@ -30,6 +30,15 @@ impl ReadRows for PostgresTables<'_> {
 
     fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
         self.read(|it| &it.accounts_of, &[&number.as_str()], |it| it.account())
+    }
+
+    fn account_with_name(&mut self, name: &Username) -> Stored<Option<Account>> {
+        let name = name.as_str();
+        Ok(self.read(|it| &it.account_with_name, &[&name], |it| it.account())?.pop())
+    }
+
+    fn username(&mut self, account: AccountKey) -> Stored<Option<Username>> {
+        Ok(self.read(|it| &it.username, &[&account.0], |it| it.parsed())?.pop())
     }
 
     fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
@@ -183,11 +192,20 @@ impl Rows for PostgresTables<'_> {
         self.query(|it| &it.update_account, &row).map(drop)
     }
 
+    fn put_username(&mut self, account: AccountKey, name: Option<&Username>) -> Stored<()> {
+        self.change_accounts();
+        self.query(|it| &it.delete_username, &[&account.0])?;
+        let Some(name) = name else { return Ok(()) };
+        self.query(|it| &it.insert_username, &[&name.as_str(), &account.0]).map(drop)
+    }
+
     fn delete_account(&mut self, account: AccountKey) -> Stored<()> {
         self.change_accounts();
         let devices = self.devices(account)?;
         self.delete_devices(&devices.iter().map(|device| device.key.0).collect::<Vec<_>>())?;
         self.write_device_code(account, None)?;
+        self.query(|it| &it.delete_consents, &[&account.0])?;
+        self.query(|it| &it.delete_username, &[&account.0])?;
         self.write_profile(account, None)?;
         self.query(|it| &it.delete_account, &[&account.0]).map(drop)
     }

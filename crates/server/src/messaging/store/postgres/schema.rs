@@ -4,7 +4,7 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(in crate::messaging::store) const STEPS: [&str; 4] = [
+pub(in crate::messaging::store) const STEPS: [&str; 5] = [
     "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
@@ -160,6 +160,55 @@ pub(in crate::messaging::store) const STEPS: [&str; 4] = [
         emoji BYTEA,
         old_name BYTEA, -- from clients whose profiles have no versions
         avatar BYTEA UNIQUE -- 16 bytes, the id of the picture
+    );
+",
+    "
+    CREATE TABLE messaging_groups (
+        id BYTEA PRIMARY KEY, -- 16 bytes
+        creator BIGINT NOT NULL, -- key of an account
+        access BYTEA NOT NULL, -- SHA-256 of the key that members show
+        latest BIGINT NOT NULL -- revision of the newest entry
+    );
+    CREATE INDEX messaging_groups_creator ON messaging_groups (creator);
+    CREATE TABLE messaging_group_entries (
+        group_id BYTEA NOT NULL,
+        revision BIGINT NOT NULL,
+        author BIGINT NOT NULL, -- key of an account
+        access BYTEA NOT NULL, -- that the author has shown
+        next_access BYTEA, -- if the entry has replaced it
+        entry BYTEA NOT NULL,
+        PRIMARY KEY (group_id, revision)
+    );
+    ALTER TABLE messaging_group_entries ALTER COLUMN entry SET STORAGE EXTERNAL;
+    CREATE TABLE messaging_consents (
+        recipient BIGINT NOT NULL, -- key of an account
+        sender BIGINT NOT NULL, -- key of an account
+        state SMALLINT NOT NULL, -- 0: pending, 1: accepted, 2: blocked
+        since BIGINT NOT NULL,
+        messages BIGINT NOT NULL, -- that were delivered while it was pending
+        PRIMARY KEY (recipient, sender)
+    );
+    CREATE INDEX messaging_consents_recipient
+        ON messaging_consents (recipient, state, since, sender);
+    CREATE INDEX messaging_consents_sender ON messaging_consents (sender, state);
+    CREATE TABLE messaging_usernames (
+        name TEXT PRIMARY KEY, -- in lower case
+        account BIGINT NOT NULL UNIQUE
+    );
+    CREATE TABLE messaging_reports (
+        reporter BYTEA NOT NULL, -- id of an account
+        reported BIGINT NOT NULL, -- when
+        sender BYTEA NOT NULL, -- id of the account that has sent the message
+        guid BYTEA NOT NULL,
+        accepted BIGINT NOT NULL, -- when the message was sent
+        content BYTEA NOT NULL, -- SHA-256 of what was encrypted
+        PRIMARY KEY (reporter, guid)
+    );
+    CREATE INDEX messaging_reports_reported ON messaging_reports (reported);
+    CREATE INDEX messaging_reports_sender ON messaging_reports (sender);
+    CREATE TABLE messaging_report_key ( -- one row
+        only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+        secret BYTEA NOT NULL -- marks messages, so that reports can be checked
     );
 ",
 ];

@@ -68,6 +68,79 @@ statements! {
     delete_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
         SELECT address FROM messaging_provisioning WHERE address = $1 FOR UPDATE SKIP LOCKED)",
 
+    group: "SELECT creator, access, latest FROM messaging_groups WHERE id = $1",
+    put_group: "INSERT INTO messaging_groups (id, creator, access, latest) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (id) DO UPDATE SET access = excluded.access, latest = excluded.latest",
+    count_groups: "SELECT count(*) FROM messaging_groups WHERE creator = $1",
+    group_entry: "SELECT author, access, next_access, entry FROM messaging_group_entries
+        WHERE group_id = $1 AND revision = $2",
+    group_entries: "SELECT revision, entry FROM (
+            SELECT revision, entry, row_number() OVER before AS nth,
+                sum(octet_length(entry)) OVER before AS total
+            FROM messaging_group_entries WHERE group_id = $1 AND revision >= $2
+            WINDOW before AS (ORDER BY revision ROWS UNBOUNDED PRECEDING)
+        ) AS counted WHERE nth = 1 OR total <= $3::bigint ORDER BY revision",
+    insert_group_entry: "INSERT INTO messaging_group_entries
+            (group_id, revision, author, access, next_access, entry)
+        VALUES ($1, $2, $3, $4, $5, $6)",
+    trim_group: "DELETE FROM messaging_group_entries e USING (
+            SELECT revision, row_number() OVER after AS nth,
+                sum(octet_length(entry)) OVER after AS total
+            FROM messaging_group_entries WHERE group_id = $1
+            WINDOW after AS (ORDER BY revision DESC ROWS UNBOUNDED PRECEDING)
+        ) AS counted WHERE e.group_id = $1 AND e.revision = counted.revision
+            AND counted.nth > 1 AND (e.revision < $2 OR counted.total > $3::bigint)",
+
+    consents: "SELECT entry, c.state, c.since, c.messages
+        FROM unnest($1::bigint[], $2::bigint[])
+            WITH ORDINALITY AS named (recipient, sender, entry)
+        JOIN messaging_consents c ON c.recipient = named.recipient AND c.sender = named.sender",
+    consents_of: concat!(
+        "SELECT ", account_columns!(), ", c.state, c.since, c.messages FROM messaging_consents c
+        JOIN messaging_accounts a ON a.key = c.sender JOIN messaging_apps p ON p.key = a.app
+        WHERE c.recipient = $1 AND c.state = $2
+        ORDER BY c.since DESC, c.sender DESC LIMIT $3"
+    ),
+    count_consents: "SELECT count(*) FROM messaging_consents WHERE recipient = $1 AND state = $2",
+    count_requests_of: "SELECT entry, found.requests FROM unnest($1::bigint[])
+            WITH ORDINALITY AS named (sender, entry)
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS requests FROM (
+                SELECT FROM messaging_consents c
+                WHERE c.sender = named.sender AND c.state = 0 LIMIT $2::bigint
+            ) AS first) AS found",
+    // All nodes write in the same order, so no two of them wait for each other.
+    update_consents: "INSERT INTO messaging_consents AS c
+            (recipient, sender, state, since, messages)
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[],
+            $5::bigint[]) AS n (recipient, sender, state, since, messages)
+        ORDER BY recipient, sender
+        ON CONFLICT (recipient, sender) DO UPDATE SET state = excluded.state,
+            since = excluded.since, messages = excluded.messages
+        WHERE c.state = 0",
+    // Rows that another node is changing stay.
+    trim_consents: "DELETE FROM messaging_consents WHERE (recipient, sender) IN (
+        SELECT recipient, sender FROM messaging_consents
+        WHERE recipient = $1 AND state = $2 AND sender IN (
+            SELECT sender FROM messaging_consents WHERE recipient = $1 AND state = $2
+            ORDER BY since DESC, sender DESC OFFSET $3::bigint)
+        FOR UPDATE SKIP LOCKED)",
+    put_consent: "INSERT INTO messaging_consents (recipient, sender, state, since, messages)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (recipient, sender) DO UPDATE SET state = excluded.state,
+            since = excluded.since, messages = excluded.messages",
+    delete_consent: "DELETE FROM messaging_consents WHERE recipient = $1 AND sender = $2",
+    delete_consents: "DELETE FROM messaging_consents WHERE recipient = $1 OR sender = $1",
+    report_key: "SELECT secret FROM messaging_report_key",
+    insert_report_key: "INSERT INTO messaging_report_key (secret) VALUES ($1)
+        ON CONFLICT DO NOTHING",
+    insert_report: "INSERT INTO messaging_reports
+            (reporter, reported, sender, guid, accepted, content)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    reports: "SELECT reporter, reported, sender, guid, accepted, content FROM messaging_reports
+        ORDER BY reported DESC, reporter, guid LIMIT $1",
+    delete_reports: "DELETE FROM messaging_reports WHERE sender = $1",
+
     profile: "SELECT version, name, about, emoji, old_name, avatar FROM messaging_profiles
         WHERE account = $1",
     put_profile: "INSERT INTO messaging_profiles
@@ -83,6 +156,13 @@ statements! {
         VALUES ($1, $2, $3)",
     account: select_accounts!("WHERE a.id = $1"),
     account_at: select_accounts!("WHERE a.key = $1"),
+    account_with_name: select_accounts!(
+        "JOIN messaging_usernames u ON u.account = a.key WHERE u.name = $1"
+    ),
+    username: "SELECT name FROM messaging_usernames WHERE account = $1",
+    usernames: "SELECT name, account FROM messaging_usernames WHERE name = ANY ($1::text[])",
+    insert_username: "INSERT INTO messaging_usernames (name, account) VALUES ($1, $2)",
+    delete_username: "DELETE FROM messaging_usernames WHERE account = $1",
     accounts_of: select_accounts!("WHERE a.number = $1 ORDER BY a.key"),
     accounts_with_tokens: select_accounts!(
         "JOIN unnest($1::bytea[]) WITH ORDINALITY AS t (token, entry) ON a.token = t.token
@@ -271,6 +351,9 @@ statements! {
     expire_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
         SELECT address FROM messaging_provisioning WHERE opened < $1
         ORDER BY opened LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",
+    expire_reports: "DELETE FROM messaging_reports WHERE (reporter, guid) IN (
+        SELECT reporter, guid FROM messaging_reports WHERE reported < $1
+        ORDER BY reported LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",
     expire_sent: "DELETE FROM messaging_sent WHERE (timestamp, device, account, content) IN (
         SELECT timestamp, device, account, content FROM messaging_sent WHERE accepted < $1
         ORDER BY accepted LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",

@@ -26,7 +26,8 @@ macro_rules! load_accounts {
             "SELECT ",
             account_columns!(),
             ", d.key, d.number, d.registration_id, d.has_keys,
-                d.fetches_messages OR d.apn IS NOT NULL OR d.gcm IS NOT NULL, d.last_seen
+                d.fetches_messages OR d.apn IS NOT NULL OR d.gcm IS NOT NULL, d.last_seen,
+                d.attributes
             FROM ",
             $named,
             " JOIN messaging_apps p ON p.key = a.app

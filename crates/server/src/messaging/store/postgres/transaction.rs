@@ -10,7 +10,7 @@ use super::pending_writes::{NewRows, PendingWrites};
 use super::queues::Queues;
 use super::statements::Statements;
 use crate::database::postgres::{self, Connection, SessionError, Statements as _};
-use crate::messaging::store::{DeviceKey, StoreError, Turn};
+use crate::messaging::store::{DeviceKey, ReportKey, StoreError, Turn};
 
 /// The result of an operation for the rules.
 pub(super) type Stored<T> = Result<T, StoreError>;
@@ -29,6 +29,8 @@ pub(super) type Chosen = fn(&Statements) -> &Statement;
 pub(super) struct PostgresTables<'a> {
     connection: &'a mut Connection<Statements>,
     pub(super) cache: &'a mut Cache,
+    /// Marks messages.
+    pub(super) report_key: ReportKey,
     pub(super) queues: Queues,
     pub(super) new_rows: NewRows,
     foreseen: Foreseen,
@@ -78,6 +80,7 @@ impl<'a> PostgresTables<'a> {
         cache: &'a mut Cache,
         access: Access,
         foreseen: Foreseen,
+        report_key: ReportKey,
     ) -> Result<Self, SessionError> {
         let version = connection.run(async |session| begin(session, access).await);
         let version = version.inspect_err(|_| connection.roll_back())?;
@@ -85,6 +88,7 @@ impl<'a> PostgresTables<'a> {
         Ok(Self {
             connection,
             cache,
+            report_key,
             queues: Queues::default(),
             new_rows: NewRows::default(),
             foreseen,

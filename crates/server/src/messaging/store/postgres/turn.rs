@@ -12,8 +12,8 @@ use crate::messaging::store::tables::{
     StoredMessage, SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledgement, DeviceKey, Found, LastResortKey, Login, LoginName,
-    OneTimeKey, Page, PageRequest, StoreError,
+    Account, AccountKey, Acknowledgement, Consent, DeviceKey, Found, LastResortKey, Login,
+    LoginName, OneTimeKey, Page, PageRequest, Pair, StoreError,
 };
 
 impl Tables for PostgresTables<'_> {
@@ -165,6 +165,18 @@ impl Tables for PostgresTables<'_> {
     fn insert_sent(&mut self, submissions: &[SubmissionKey], now: Timestamp) -> Stored<()> {
         submissions.iter().for_each(|submission| self.new_rows.add_sent(submission, now));
         Ok(())
+    }
+
+    fn consents(&mut self, pairs: &[Pair]) -> Stored<Vec<Option<Consent>>> {
+        self.cached_consents(pairs)
+    }
+
+    fn count_requests_of(&mut self, senders: &[AccountKey]) -> Stored<Vec<u64>> {
+        self.count_requests(senders)
+    }
+
+    fn update_consents(&mut self, changed: &[(Pair, Consent)]) -> Stored<()> {
+        self.write_consents(changed)
     }
 
     fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<DeviceReader>>> {

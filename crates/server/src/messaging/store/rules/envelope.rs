@@ -1,10 +1,11 @@
 //! Completes envelopes: what the service says about a message, for messages of people and for receipts alike.
 
+use sha2::{Digest, Sha256};
 use wormhole_chat::{AccountId, DeviceId, Envelope, Timestamp};
 
 use crate::messaging::random;
-use crate::messaging::store::Account;
 use crate::messaging::store::tables::{RecipientDevice, StoredMessage};
+use crate::messaging::store::{Account, ReportKey, ReportedMessage};
 
 /// The device that sends a message.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Source<'a> {
     pub(super) device: DeviceId,
     /// Whether the recipient learns the number of the sender.
     pub(super) shows_number: bool,
+    /// Marks messages that can be reported.
+    pub(super) report_key: Option<&'a ReportKey>,
 }
 
 impl<'a> Source<'a> {
@@ -41,11 +44,12 @@ impl<'a> Source<'a> {
             source_app: Some(self.account.app_name.to_string()),
             ..envelope
         };
+        let report = self.report_key.map(|key| (key, self.account.id));
         StoredMessage {
             source: self.account.id,
             source_number: self.account.number.as_str(),
             source_device: self.device,
-            ..send_sealed(envelope, to, device, now)
+            ..complete(envelope, to, device, now, report)
         }
     }
 }
@@ -57,8 +61,26 @@ pub(super) fn send_sealed(
     device: &RecipientDevice,
     now: Timestamp,
 ) -> StoredMessage<'static> {
+    complete(envelope, to, device, now, None)
+}
+
+/// Adds what the service knows about every message. With a key and a sender, it can be reported.
+fn complete(
+    envelope: Envelope,
+    to: &Account,
+    device: &RecipientDevice,
+    now: Timestamp,
+    report: Option<(&ReportKey, AccountId)>,
+) -> StoredMessage<'static> {
     let guid = random::uuid();
+    let report_token = report.filter(|_| device.has_requests).map(|(key, sender)| {
+        let content = envelope.content.as_ref().or(envelope.body.as_ref());
+        let content = Sha256::digest(content.map_or(&[][..], Vec::as_slice)).into();
+        let message = ReportedMessage { sender, guid: guid.into_bytes(), accepted: now, content };
+        key.token(&message, to.id).to_vec()
+    });
     let envelope = Envelope {
+        report_token,
         guid: Some(guid.to_string()),
         server_timestamp: Some(now),
         destination: Some(to.id),

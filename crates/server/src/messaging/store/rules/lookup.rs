@@ -64,16 +64,26 @@ impl Queues {
         mut messages: Vec<StoredMessage<'a>>,
         recipients: &[RecipientDevice],
     ) -> Option<Vec<StoredMessage<'a>>> {
+        let is_admitted = self.would_admit(&messages, recipients);
+        if is_admitted {
+            self.admit_some(&mut messages);
+        }
+        is_admitted.then_some(messages)
+    }
+
+    /// Whether there is room for the messages to an account.
+    pub(super) fn would_admit(
+        &self,
+        messages: &[StoredMessage<'_>],
+        recipients: &[RecipientDevice],
+    ) -> bool {
         let primary = recipients.iter().find(|device| device.number == DeviceId::PRIMARY);
         let is_primary = |message: &&StoredMessage<'_>| {
             primary.is_some_and(|primary| primary.key == message.device)
         };
-        let has_room = messages.iter().filter(is_primary).all(|message| self.has_room(message));
-        let was_empty = messages.is_empty();
-        if has_room {
-            self.admit_some(&mut messages);
-        }
-        (has_room && was_empty == messages.is_empty()).then_some(messages)
+        let has_room = |message: &StoredMessage<'_>| self.has_room(message);
+        messages.iter().filter(is_primary).all(has_room)
+            && (messages.is_empty() || messages.iter().any(has_room))
     }
 
     /// Whether a message still fits. One sender alone cannot fill a queue: it gets at most as much room as it leaves to

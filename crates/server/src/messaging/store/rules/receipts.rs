@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, Envelope, EnvelopeKind, Timestamp};
 
+use super::consent::{Consents, Policy};
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of, distinct};
 use crate::messaging::store::tables::{
     Owner, RecipientDevice, SenderQueue, StoredMessage, Tables, TakenMessage,
 };
-use crate::messaging::store::{Account, Acknowledged, Acknowledgement, DeviceKey, Job, StoreError};
+use crate::messaging::store::{
+    Account, AccountKey, Acknowledged, Acknowledgement, DeviceKey, Job, Pair, StoreError,
+};
 
 /// Executes all acknowledgements.
 pub(super) fn acknowledge(
@@ -24,7 +27,7 @@ pub(super) fn acknowledge(
     let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
     let taken = tables.take_messages(&requests)?;
     let receipts = Receipts::of(&taken, &requests);
-    let facts = ReceiptContext::read(tables, &receipts)?;
+    let facts = ReceiptContext::read(tables, &receipts, now)?;
     let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.queues(receipt));
     let mut queues = Queues::of(tables, devices)?;
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
@@ -79,15 +82,23 @@ struct ReceiptContext {
     owners: HashMap<DeviceKey, Owner>,
     /// The senders, with their devices.
     senders: HashMap<AccountId, (Account, Vec<RecipientDevice>)>,
+    /// How those who have received messages treat those who write to them.
+    policies: HashMap<AccountKey, Policy>,
+    consents: Consents,
 }
 
 impl ReceiptContext {
-    fn read(tables: &mut dyn Tables, receipts: &Receipts) -> Result<Self, StoreError> {
+    fn read(
+        tables: &mut dyn Tables,
+        receipts: &Receipts,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let receipts = || receipts.0.iter().flatten();
         let devices = distinct(receipts().map(|receipt| receipt.device));
         let owners = tables.owners(&devices)?;
         let owners = devices.into_iter().zip(owners);
-        let owners = owners.filter_map(|(key, owner)| Some((key, owner?))).collect();
+        let owners: HashMap<DeviceKey, Owner> =
+            owners.filter_map(|(key, owner)| Some((key, owner?))).collect();
         let accounts = distinct(receipts().map(|receipt| receipt.to));
         let destinations: Vec<_> = accounts.into_iter().map(Destination::Account).collect();
         let accounts = tables.resolve(&destinations.iter().collect::<Vec<_>>())?;
@@ -97,14 +108,40 @@ impl ReceiptContext {
             let devices = devices.remove(&account.key).unwrap_or_default();
             (account.id, (account, devices))
         });
-        Ok(Self { owners, senders: senders.collect() })
+        let senders = senders.collect();
+        let owned = devices_of(tables, owners.values().map(|owner| owner.account.key))?;
+        let policies = owned.into_iter().map(|(key, devices)| (key, Policy::of(&devices, now)));
+        let policies = policies.collect();
+        let mut facts = Self { owners, senders, policies, consents: Consents::default() };
+        let pairs = receipts().filter_map(|receipt| facts.pair(receipt));
+        facts.consents = Consents::read(tables, pairs)?;
+        Ok(facts)
     }
 
-    /// All devices of the sender, unless the message came from the own account.
+    /// Who has received a message and its sender, if the recipient decides who may write to it.
+    fn pair(&self, receipt: &Receipt) -> Option<Pair> {
+        let recipient = self.owners.get(&receipt.device)?.account.key;
+        let (sender, _) = self.senders.get(&receipt.to)?;
+        let decides = self.policy(recipient) != Policy::Everything;
+        decides.then_some(Pair { recipient, sender: sender.key })
+    }
+
+    fn policy(&self, account: AccountKey) -> Policy {
+        self.policies.get(&account).copied().unwrap_or(Policy::Everything)
+    }
+
+    /// Whether the sender may learn that its message has arrived.
+    fn may_learn(&self, receipt: &Receipt) -> bool {
+        self.pair(receipt)
+            .is_none_or(|pair| self.policy(pair.recipient).sends_receipt(self.consents.of(pair)))
+    }
+
+    /// All devices of the sender, unless the message came from the own account, or the sender must not learn that it has
+    /// arrived.
     fn recipients(&self, receipt: &Receipt) -> impl Iterator<Item = (&Account, &RecipientDevice)> {
         let owner = self.owners.get(&receipt.device);
         let is_own = owner.is_some_and(|owner| owner.account.id == receipt.to);
-        let sender = self.senders.get(&receipt.to).filter(|_| !is_own);
+        let sender = self.senders.get(&receipt.to).filter(|_| !is_own && self.may_learn(receipt));
         sender
             .into_iter()
             .flat_map(|(account, devices)| devices.iter().map(move |device| (account, device)))
@@ -123,7 +160,8 @@ impl ReceiptContext {
         let Some(Owner { account, device }) = self.owners.get(&receipt.device) else {
             return Vec::new();
         };
-        let source = Source { account, device: *device, shows_number: receipt.shows_number };
+        let shows_number = receipt.shows_number;
+        let source = Source { account, device: *device, shows_number, report_key: None };
         let write = |(to, device): (&Account, &RecipientDevice)| {
             let envelope = Envelope::new(EnvelopeKind::Receipt, receipt.timestamp);
             source.send(Envelope { urgent: Some(false), ..envelope }, to, device, now)

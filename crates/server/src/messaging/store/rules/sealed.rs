@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
 use wormhole_chat::{AccountId, Envelope, EnvelopeKind, MultiRecipientMessage, Timestamp};
 
+use super::consent::{Consents, Policy};
 use super::envelope::{NOBODY, send_sealed};
 use super::lookup::{Queues, devices_of};
 use super::submissions::hash;
@@ -16,8 +17,9 @@ use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
 use crate::messaging::store::{
-    Access, Account, AccountKey, DeviceKey, IntraApp, Job, NewMessage, ReadRows, SealedMessages,
-    SealedProof, SealedSent, SealedSubmission, Sender, StoreError, Stranger,
+    Access, Account, AccountKey, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
+    ReadRows, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError,
+    Stranger,
 };
 
 /// The account that a client without credentials means. Reads as much for one that does not exist.
@@ -27,6 +29,7 @@ pub(in crate::messaging) fn find(
 ) -> Result<Option<Account>, StoreError> {
     let (number, app) = match destination {
         Destination::Account(id) => return rows.account(*id),
+        Destination::Username(name) => return rows.account_with_name(name),
         Destination::Number(number) => (number, None),
         Destination::NumberInApp(number, app) => (number, Some(app)),
     };
@@ -75,6 +78,8 @@ struct SealedAcceptance<'a> {
     now: Timestamp,
     budget: Option<&'a Budget>,
     devices: HashMap<AccountKey, Vec<RecipientDevice>>,
+    /// Between recipients and devices that show their credentials.
+    consents: Consents,
     queues: Queues,
     /// Submissions that are stored, before or by this turn.
     sent: HashSet<SubmissionKey>,
@@ -105,6 +110,12 @@ impl<'a> SealedAcceptance<'a> {
         let accounts = requests.iter().flat_map(Request::accounts).map(|account| account.key);
         let senders = requests.iter().filter_map(|request| request.submission.proof.sender());
         let devices = devices_of(tables, accounts.chain(senders.map(|it| it.account.key)))?;
+        let decides = |pair: &Pair| {
+            let devices = devices.get(&pair.recipient);
+            devices.is_some_and(|devices| Policy::of(devices, now) != Policy::Everything)
+        };
+        let pairs = requests.iter().flat_map(Request::pairs).filter(decides);
+        let consents = Consents::read(tables, pairs)?;
         let all = requests.iter().flat_map(Request::accounts);
         let all = all.flat_map(|account| devices.get(&account.key)).flatten();
         let queues = all.map(|device| SenderQueue { device: device.key, source: NOBODY });
@@ -114,7 +125,7 @@ impl<'a> SealedAcceptance<'a> {
         let sent = known.into_iter().zip(were_sent);
         let sent = sent.filter_map(|(key, was_sent)| was_sent.then_some(key)).collect();
         let (messages, remembered) = (Vec::new(), Vec::new());
-        Ok(Self { now, budget, devices, queues, sent, messages, remembered })
+        Ok(Self { now, budget, devices, consents, queues, sent, messages, remembered })
     }
 
     fn accept(&mut self, request: &Request<'_>) -> SealedSent {
@@ -145,6 +156,10 @@ impl<'a> SealedAcceptance<'a> {
             let Some((_, content)) = contents.find(|(place, _)| *place == target.place) else {
                 break;
             };
+            // The sender does not notice it.
+            if self.is_blocked(request, target.account) {
+                continue;
+            }
             match self.store(request.submission, target, &content) {
                 Ok(stored) => devices.extend(stored),
                 Err(NoRoom::Limited(pause)) if is_one => return SealedSent::Limited(pause),
@@ -177,6 +192,14 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
+    /// Whether a recipient has blocked the account whose credentials were shown. Strangers are not limited here, because the
+    /// members of a group need not know each other.
+    fn is_blocked(&self, request: &Request<'_>, recipient: &Account) -> bool {
+        let Some(sender) = request.submission.proof.sender() else { return false };
+        let pair = Pair { recipient: recipient.key, sender: sender.account.key };
+        self.consents.of(pair).is_some_and(|consent| consent.state == ConsentState::Blocked)
+    }
+
     /// Whether the sending device still exists.
     fn knows(&self, sender: &Sender) -> bool {
         let devices = self.devices.get(&sender.account.key);
@@ -202,7 +225,12 @@ impl<'a> SealedAcceptance<'a> {
                 (Some(Account { id, .. }), _) | (None, Destination::Account(id)) => {
                     unknown.push(*id);
                 }
-                (None, Destination::Number(_) | Destination::NumberInApp(..)) => {}
+                (
+                    None,
+                    Destination::Number(_)
+                    | Destination::NumberInApp(..)
+                    | Destination::Username(_),
+                ) => {}
             }
         }
         (targets, unknown)
@@ -346,6 +374,13 @@ impl SealedSubmission {
 impl Request<'_> {
     fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.accounts.iter().flatten()
+    }
+
+    /// The recipients and the account whose credentials were shown.
+    fn pairs(&self) -> Vec<Pair> {
+        let sender = self.submission.proof.sender().map(|sender| sender.account.key);
+        let pair = |recipient: &Account| Some(Pair { recipient: recipient.key, sender: sender? });
+        self.accounts().filter_map(pair).collect()
     }
 
     /// What identifies a submission, without its sender. `None` for an ephemeral one.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
-use wormhole_chat::{Envelope, Timestamp};
+use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
+use super::consent::{Consents, Policy, Verdict};
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of};
 use crate::messaging::rate_limits::{Action, Budget};
@@ -14,7 +15,7 @@ use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
 use crate::messaging::store::{
-    Account, AccountKey, IntraApp, Job, NewMessage, Sent, StoreError, Submission,
+    Account, AccountKey, IntraApp, Job, NewMessage, Pair, ReportKey, Sent, StoreError, Submission,
 };
 
 /// Executes all submissions.
@@ -30,7 +31,8 @@ pub(super) fn accept(
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
     let submissions: Vec<_> = jobs.iter().map(|job| &job.request).zip(&accounts).collect();
-    let (mut acceptance, keys) = Acceptance::new(tables, &submissions, budget, now)?;
+    let report_key = tables.report_key();
+    let (mut acceptance, keys) = Acceptance::new(tables, &submissions, budget, now, &report_key)?;
     let mut answers = Vec::with_capacity(submissions.len());
     for ((submission, account), key) in submissions.into_iter().zip(keys) {
         answers.push(match account {
@@ -41,6 +43,7 @@ pub(super) fn accept(
     }
     tables.insert_messages(&acceptance.messages)?;
     tables.insert_sent(&acceptance.remembered, now)?;
+    acceptance.consents.write(tables)?;
     super::answer(jobs, answers);
     Ok(())
 }
@@ -50,6 +53,8 @@ pub(super) fn accept(
 struct Acceptance<'a> {
     now: Timestamp,
     budget: Option<&'a Budget>,
+    report_key: &'a ReportKey,
+    consents: Consents,
     /// Of senders and recipients.
     devices: HashMap<AccountKey, Vec<RecipientDevice>>,
     queues: Queues,
@@ -69,6 +74,7 @@ impl<'a> Acceptance<'a> {
         submissions: &[(&'a Submission, &Option<Account>)],
         budget: Option<&'a Budget>,
         now: Timestamp,
+        report_key: &'a ReportKey,
     ) -> Result<(Self, SubmissionKeys), StoreError> {
         let accounts = || submissions.iter().filter_map(|(_, account)| account.as_ref());
         let senders = submissions.iter().map(|(submission, _)| submission.sender.account.key);
@@ -91,7 +97,42 @@ impl<'a> Acceptance<'a> {
         let sent =
             known.into_iter().zip(were_sent).filter_map(|(key, was_sent)| was_sent.then_some(key));
         let (sent, messages, remembered) = (sent.collect(), Vec::new(), Vec::new());
-        Ok((Self { now, budget, devices, queues, sent, messages, remembered }, keys))
+        let consents = Consents::default();
+        let mut acceptance =
+            Self { now, budget, report_key, consents, devices, queues, sent, messages, remembered };
+        acceptance.read_consents(tables, submissions)?;
+        Ok((acceptance, keys))
+    }
+
+    /// Reads who may write to whom, for accounts that decide about it.
+    fn read_consents(
+        &mut self,
+        tables: &mut dyn Tables,
+        submissions: &[(&'a Submission, &Option<Account>)],
+    ) -> Result<(), StoreError> {
+        let pairs = submissions.iter().filter_map(|(submission, account)| {
+            let account = account.as_ref().filter(|account| !is_to_self(submission, account))?;
+            Some((submission, pair(submission, account)))
+        });
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
+        for (submission, pair) in pairs {
+            if self.policy(pair.recipient) != Policy::Everything {
+                requests.push(pair);
+            }
+            if accepts_answers(submission) && self.policy(pair.sender) != Policy::Everything {
+                answers.push(pair.reversed());
+            }
+        }
+        self.consents = Consents::read(tables, requests.iter().chain(&answers).copied())?;
+        let is_new = |pair: &Pair| self.policy(pair.recipient) == Policy::Requests;
+        let new: Vec<Pair> = requests.into_iter().filter(is_new).collect();
+        self.consents.count_waiting(tables, new)
+    }
+
+    /// How an account treats those who write to it.
+    fn policy(&self, account: AccountKey) -> Policy {
+        let devices = self.devices.get(&account);
+        devices.map_or(Policy::Everything, |devices| Policy::of(devices, self.now))
     }
 
     /// Whether the sending device still exists.
@@ -124,12 +165,15 @@ impl<'a> Acceptance<'a> {
             return Sent::Mismatched(mismatch);
         }
         let messages = self.build(submission, account, &recipients);
-        if let Err(pause) = self.limit_bytes(submission, account) {
+        let verdict = self.verdict(submission, account);
+        if let Err(pause) = self.limit_bytes(submission, account, verdict) {
             return Sent::Limited(pause);
         }
-        let Some(messages) = self.queues.admit(messages, &recipients) else {
+        let verdict = self.limit_requests(submission, account, verdict);
+        let Some(messages) = self.admit(messages, &recipients, verdict) else {
             return Sent::QueueFull;
         };
+        self.update_consents(submission, account, verdict);
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);
         self.sent.extend(key);
@@ -143,13 +187,72 @@ impl<'a> Acceptance<'a> {
         budget.spend(Action::Message, (submission.sender.account.key, to.key), 1)
     }
 
-    /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing.
-    fn limit_bytes(&self, submission: &Submission, to: &Account) -> Result<(), Duration> {
+    /// Whether a message is delivered. Its sender must not notice it, so everything that it does notice is decided
+    /// without this.
+    fn verdict(&self, submission: &Submission, to: &Account) -> Verdict {
+        if is_to_self(submission, to) {
+            return Verdict::Deliver;
+        }
+        self.consents.verdict(self.policy(to.key), pair(submission, to))
+    }
+
+    /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing. Strangers use
+    /// up nothing that others need, but get the same answers.
+    fn limit_bytes(
+        &self,
+        submission: &Submission,
+        to: &Account,
+        verdict: Verdict,
+    ) -> Result<(), Duration> {
         let Some(budget) = self.budget else { return Ok(()) };
-        let kib = u32::try_from(submission.bytes().div_ceil(1024)).unwrap_or(u32::MAX);
+        let kib = submission.kib();
         let pair = (submission.sender.account.key, to.key);
         budget.spend(Action::InboundKibFromSender, pair, kib)?;
-        budget.spend(Action::InboundKib, to.key, kib)
+        match verdict {
+            Verdict::Deliver => budget.spend(Action::InboundKib, to.key, kib),
+            Verdict::DeliverAsRequest | Verdict::Withhold => {
+                budget.check(Action::InboundKib, to.key, kib)
+            }
+        }
+    }
+
+    /// Withholds a request if strangers have written to the recipient too much, so that they cannot fill its queue.
+    fn limit_requests(&self, submission: &Submission, to: &Account, verdict: Verdict) -> Verdict {
+        let (Verdict::DeliverAsRequest, Some(budget)) = (verdict, self.budget) else {
+            return verdict;
+        };
+        let kib = budget.spend(Action::RequestKib, to.key, submission.kib());
+        match kib.and_then(|()| budget.spend(Action::Request, to.key, 1)) {
+            Ok(()) => verdict,
+            Err(_) => Verdict::Withhold,
+        }
+    }
+
+    /// A message was accepted: its recipient has a request, and its sender wants answers.
+    fn update_consents(&mut self, submission: &Submission, to: &Account, verdict: Verdict) {
+        if is_to_self(submission, to) {
+            return;
+        }
+        let pair = pair(submission, to);
+        if verdict == Verdict::DeliverAsRequest {
+            self.consents.count_request(pair, self.now);
+        }
+        if accepts_answers(submission) && self.policy(pair.sender) != Policy::Everything {
+            self.consents.accept(pair.reversed(), self.now);
+        }
+    }
+
+    /// The messages for which there is room, once they are counted. What is withheld needs the same room, but uses none.
+    fn admit(
+        &mut self,
+        messages: Vec<StoredMessage<'a>>,
+        recipients: &[RecipientDevice],
+        verdict: Verdict,
+    ) -> Option<Vec<StoredMessage<'a>>> {
+        if verdict == Verdict::Withhold {
+            return self.queues.would_admit(&messages, recipients).then(Vec::new);
+        }
+        self.queues.admit(messages, recipients)
     }
 
     /// The devices of an account that can receive messages, without the sending device.
@@ -168,8 +271,12 @@ impl<'a> Acceptance<'a> {
     ) -> Vec<StoredMessage<'a>> {
         let sender = &submission.sender;
         let (account, device) = (&sender.account, sender.device);
-        let source = Source { account, device, shows_number: true };
-        let is_to_number = !matches!(submission.destination, Destination::Account(_));
+        let report_key = Some(self.report_key);
+        let source = Source { account, device, shows_number: true, report_key };
+        let is_to_number = match submission.destination {
+            Destination::Account(_) | Destination::Username(_) => false,
+            Destination::Number(_) | Destination::NumberInApp(..) => true,
+        };
         let build = |message: &NewMessage| {
             let device = recipients.iter().find(|device| device.number == message.device)?;
             let envelope = Envelope {
@@ -191,6 +298,20 @@ fn is_refused(submission: &Submission, account: &Account) -> bool {
     let app = &submission.sender.app;
     let is_intra_app = account.app == app.key && !is_to_self(submission, account);
     is_intra_app && app.intra == IntraApp::Refused
+}
+
+/// The recipient and the sender of a submission.
+const fn pair(submission: &Submission, to: &Account) -> Pair {
+    Pair { recipient: to.key, sender: submission.sender.account.key }
+}
+
+/// Whether the sender wants answers. Nobody writes what is sent only to those who are connected, or says that a message
+/// could not be decrypted.
+fn accepts_answers(submission: &Submission) -> bool {
+    let is_written = |message: &NewMessage| message.kind != EnvelopeKind::PlaintextContent;
+    submission.accepts_answers
+        && !submission.is_ephemeral
+        && submission.messages.iter().any(is_written)
 }
 
 fn is_to_self(submission: &Submission, account: &Account) -> bool {
@@ -216,6 +337,11 @@ impl Submission {
     /// Bytes of all messages.
     fn bytes(&self) -> usize {
         self.messages.iter().map(NewMessage::bytes).sum()
+    }
+
+    /// The same in KiB, rounded up.
+    fn kib(&self) -> u32 {
+        u32::try_from(self.bytes().div_ceil(1024)).unwrap_or(u32::MAX)
     }
 }
 

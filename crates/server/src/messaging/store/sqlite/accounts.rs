@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row, params};
-use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+use wormhole_chat::service::{AppName, Destination, PhoneNumber, Username};
 use wormhole_chat::{AccountId, Timestamp, directory_token};
 
 use crate::messaging::store::columns::{account_columns, app_columns};
@@ -117,6 +117,10 @@ pub(super) fn resolve(database: &Connection, destination: &Destination) -> Resul
             let sql = select_accounts!("WHERE a.number = ? AND p.name = ?");
             one(database, sql, [number.as_str(), app.as_str()])
         }
+        Destination::Username(name) => {
+            let sql = select_accounts!("JOIN usernames u ON u.account = a.key WHERE u.name = ?");
+            one(database, sql, [name.as_str()])
+        }
     }
 }
 
@@ -167,6 +171,25 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
         account.key.0,
     ];
     database.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// The name of an account.
+pub(super) fn username(database: &Connection, account: AccountKey) -> Result<Option<Username>> {
+    let sql = "SELECT name FROM usernames WHERE account = ?";
+    database.prepare_cached(sql)?.query_row([account.0], |row| parse(row, 0)).optional()
+}
+
+/// Replaces the name of an account.
+pub(super) fn put_username(
+    database: &Connection,
+    account: AccountKey,
+    name: Option<&Username>,
+) -> Result<()> {
+    let sql = "DELETE FROM usernames WHERE account = ?";
+    database.prepare_cached(sql)?.execute([account.0])?;
+    let Some(name) = name else { return Ok(()) };
+    let sql = "INSERT INTO usernames (name, account) VALUES (?, ?)";
+    database.prepare_cached(sql)?.execute(params![name.as_str(), account.0]).map(drop)
 }
 
 fn clear_default(database: &Connection, number: &PhoneNumber) -> Result<()> {

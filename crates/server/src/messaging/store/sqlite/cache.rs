@@ -21,6 +21,9 @@ pub(super) fn resolve(
     let account = accounts::resolve(database, destination)?;
     if let Some(account) = &account {
         add(cache, database, account)?;
+        if let Destination::Username(name) = destination {
+            cache.add_username(name.clone(), account.key);
+        }
     }
     Ok(account)
 }

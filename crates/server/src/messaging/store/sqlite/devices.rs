@@ -6,7 +6,7 @@ use wormhole_chat::{DeviceId, Timestamp};
 
 use super::accounts::{read_account, read_app, stored, time};
 use crate::messaging::store::columns::{
-    ACCOUNT_COLUMNS, DEVICE_COLUMNS, account_columns, app_columns, device_columns,
+    ACCOUNT_COLUMNS, DEVICE_COLUMNS, account_columns, app_columns, device_columns, has_requests,
 };
 use crate::messaging::store::tables::{DeviceReader, Owner, RecipientDevice};
 use crate::messaging::store::{
@@ -66,7 +66,7 @@ pub(super) fn recipients(
     account: AccountKey,
 ) -> Result<Vec<RecipientDevice>> {
     let sql = "SELECT key, number, registration_id, has_keys,
-            fetches_messages OR apn IS NOT NULL OR gcm IS NOT NULL, last_seen
+            fetches_messages OR apn IS NOT NULL OR gcm IS NOT NULL, last_seen, attributes
         FROM devices WHERE account = ? ORDER BY number";
     let read = |row: &Row<'_>| {
         Ok(RecipientDevice {
@@ -76,6 +76,7 @@ pub(super) fn recipients(
             has_keys: row.get(3)?,
             is_reachable: row.get(4)?,
             last_seen: time(row, 5)?,
+            has_requests: has_requests(row.get_ref(6)?.as_bytes()?),
         })
     };
     database.prepare_cached(sql)?.query_map([account.0], read)?.collect()

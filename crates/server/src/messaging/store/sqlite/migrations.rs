@@ -14,7 +14,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// What creates each version from the one before. Times are milliseconds since 1970.
-pub(in crate::messaging::store) const STEPS: [&str; 4] = [
+pub(in crate::messaging::store) const STEPS: [&str; 5] = [
     "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
@@ -161,6 +161,53 @@ pub(in crate::messaging::store) const STEPS: [&str; 4] = [
         emoji BLOB,
         old_name BLOB, -- from clients whose profiles have no versions
         avatar BLOB UNIQUE -- 16 bytes, the id of the picture
+    );
+",
+    "
+    CREATE TABLE group_logs (
+        id BLOB PRIMARY KEY, -- 16 bytes
+        creator INTEGER NOT NULL, -- key of an account
+        access BLOB NOT NULL, -- SHA-256 of the key that members show
+        latest INTEGER NOT NULL -- revision of the newest entry
+    ) WITHOUT ROWID;
+    CREATE INDEX group_logs_creator ON group_logs (creator);
+    CREATE TABLE group_entries (
+        group_id BLOB NOT NULL,
+        revision INTEGER NOT NULL,
+        author INTEGER NOT NULL, -- key of an account
+        access BLOB NOT NULL, -- that the author has shown
+        next_access BLOB, -- if the entry has replaced it
+        entry BLOB NOT NULL,
+        PRIMARY KEY (group_id, revision)
+    );
+    CREATE TABLE consents (
+        recipient INTEGER NOT NULL, -- key of an account
+        sender INTEGER NOT NULL, -- key of an account
+        state INTEGER NOT NULL, -- 0: pending, 1: accepted, 2: blocked
+        since INTEGER NOT NULL,
+        messages INTEGER NOT NULL, -- that were delivered while it was pending
+        PRIMARY KEY (recipient, sender)
+    );
+    CREATE INDEX consents_recipient ON consents (recipient, state, since, sender);
+    CREATE INDEX consents_sender ON consents (sender, state);
+    CREATE TABLE usernames (
+        name TEXT PRIMARY KEY, -- in lower case
+        account INTEGER NOT NULL UNIQUE
+    ) WITHOUT ROWID;
+    CREATE TABLE reports (
+        reporter BLOB NOT NULL, -- id of an account
+        reported INTEGER NOT NULL, -- when
+        sender BLOB NOT NULL, -- id of the account that has sent the message
+        guid BLOB NOT NULL,
+        accepted INTEGER NOT NULL, -- when the message was sent
+        content BLOB NOT NULL, -- SHA-256 of what was encrypted
+        PRIMARY KEY (reporter, guid)
+    );
+    CREATE INDEX reports_reported ON reports (reported);
+    CREATE INDEX reports_sender ON reports (sender);
+    CREATE TABLE report_key (
+        key INTEGER PRIMARY KEY CHECK (key = 1),
+        secret BLOB NOT NULL -- marks messages, so that reports can be checked
     );
 ",
 ];

@@ -6,7 +6,7 @@ use wormhole_chat::Timestamp;
 use super::accounts::stored;
 use super::rows::SqliteTables;
 use crate::messaging::store::rules::before;
-use crate::messaging::store::{DeviceKey, EPHEMERAL_LIFE, Expiry, StoreError};
+use crate::messaging::store::{DeviceKey, EPHEMERAL_LIFE, Expiry, REPORT_LIFE, StoreError};
 
 impl SqliteTables<'_> {
     /// Removes some of what has expired. Searches the queues of some devices `after` this one; returns the last device
@@ -20,6 +20,7 @@ impl SqliteTables<'_> {
         let old = before(now, expiry.codes);
         let codes = CODES.iter().map(|sql| delete_old(self.database, sql, old));
         let mut removed = codes.collect::<Result<Vec<_>>>()?;
+        removed.push(delete_old(self.database, REPORTS, before(now, REPORT_LIFE))?);
         removed.push(delete_sent(self.database, before(now, expiry.sent))?);
         removed.push(self.prune_ephemeral(before(now, EPHEMERAL_LIFE))?);
         let next = self.prune_queues(before(now, expiry.messages), after)?;
@@ -131,6 +132,10 @@ const CODES: [&str; 3] = [
     "DELETE FROM provisioning WHERE address IN (
         SELECT address FROM provisioning WHERE opened < ? ORDER BY opened LIMIT ?)",
 ];
+
+/// Removes old reports.
+const REPORTS: &str = "DELETE FROM reports WHERE rowid IN (
+    SELECT rowid FROM reports WHERE reported < ? ORDER BY reported LIMIT ?)";
 
 /// Finds old ephemeral messages.
 pub(super) const FIND_EPHEMERAL: &str = "SELECT device, position FROM messages

@@ -1,20 +1,21 @@
 //! The operations on rows and the statements of a turn, inside of an open transaction.
 
 use rusqlite::Connection;
-use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+use wormhole_chat::service::{AppName, Destination, PhoneNumber, Username};
 use wormhole_chat::{AccountId, Timestamp};
 
 use super::counters::{Counters, QueueSizes};
-use super::{accounts, cache, delivery, devices, keys, linking, profiles, queues};
+use super::{accounts, cache, consent, delivery, devices, keys, linking, profiles, queues};
 use crate::messaging::store::cache::AccountCache;
 use crate::messaging::store::tables::{
     DeviceReader, Owner, PublishedKeys, QueueSize, RecipientDevice, SenderQueue, StoredMessage,
     SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledgement, App, AppKey, Avatar, DeliveryKeys, Device, DeviceColumns,
-    DeviceKey, Found, IntraApp, KeySet, LinkCode, Login, NewAccount, OneTimeKey, Page, PageRequest,
-    PendingCode, Profile, ProvisioningAddress, ReadRows, Rows, SignedKey, StoreError,
+    Account, AccountKey, Acknowledgement, App, AppKey, Avatar, Consent, DeliveryKeys, Device,
+    DeviceColumns, DeviceKey, Found, IntraApp, KeySet, LinkCode, Login, NewAccount, OneTimeKey,
+    Page, PageRequest, Pair, PendingCode, Profile, ProvisioningAddress, ReadRows, ReportKey, Rows,
+    SignedKey, StoreError,
 };
 
 type Stored<T> = Result<T, StoreError>;
@@ -26,6 +27,7 @@ pub(super) struct SqliteTables<'a> {
     pub(super) counters: &'a mut Counters,
     pub(super) queues: &'a mut QueueSizes,
     pub(super) cache: &'a mut AccountCache,
+    pub(super) report_key: &'a ReportKey,
     /// Devices that this transaction has removed.
     pub(super) removed: Vec<DeviceKey>,
 }
@@ -45,6 +47,14 @@ impl ReadRows for SqliteTables<'_> {
 
     fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
         Ok(accounts::accounts_of(self.database, number)?)
+    }
+
+    fn account_with_name(&mut self, name: &Username) -> Stored<Option<Account>> {
+        Ok(accounts::resolve(self.database, &Destination::Username(name.clone()))?)
+    }
+
+    fn username(&mut self, account: AccountKey) -> Stored<Option<Username>> {
+        Ok(accounts::username(self.database, account)?)
     }
 
     fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
@@ -153,12 +163,19 @@ impl Rows for SqliteTables<'_> {
         Ok(accounts::update_account(self.database, account)?)
     }
 
+    fn put_username(&mut self, account: AccountKey, name: Option<&Username>) -> Stored<()> {
+        self.cache.clear();
+        Ok(accounts::put_username(self.database, account, name)?)
+    }
+
     fn delete_account(&mut self, account: AccountKey) -> Stored<()> {
         for device in devices::recipients(self.database, account)? {
             self.delete_device(device.key)?;
         }
         self.cache.clear();
         linking::put_code(self.database, account, None)?;
+        consent::delete_account(self.database, account)?;
+        accounts::put_username(self.database, account, None)?;
         profiles::put(self.database, account, None)?;
         Ok(accounts::delete_account(self.database, account)?)
     }
@@ -265,6 +282,18 @@ impl Tables for SqliteTables<'_> {
             queues::insert_sent(self.database, submission, now)?;
         }
         Ok(())
+    }
+
+    fn consents(&mut self, pairs: &[Pair]) -> Stored<Vec<Option<Consent>>> {
+        each(pairs, |pair| consent::cached(self.cache, self.database, *pair))
+    }
+
+    fn count_requests_of(&mut self, senders: &[AccountKey]) -> Stored<Vec<u64>> {
+        each(senders, |sender| consent::count_requests_of(self.database, *sender))
+    }
+
+    fn update_consents(&mut self, changed: &[(Pair, Consent)]) -> Stored<()> {
+        Ok(consent::update(self.database, changed)?)
     }
 
     fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<DeviceReader>>> {
