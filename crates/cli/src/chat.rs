@@ -22,11 +22,13 @@ mod profile;
 mod receive;
 mod refusal;
 mod register;
+mod requests;
 mod safety;
 mod send;
 mod settings;
 mod show;
 mod talk;
+mod username;
 mod who;
 
 /// Runs a command.
@@ -41,7 +43,7 @@ pub(crate) async fn run(
 ) -> Result<()> {
     match command {
         ChatCommand::Add(args) => add::run(args, servers, config, console).await,
-        ChatCommand::Config(args) => settings::run(args, console).await,
+        ChatCommand::Config(args) => settings::run(args, config, console).await,
         ChatCommand::Contacts(args) => contacts::run(args, config, console).await,
         ChatCommand::Devices(args) => devices::run(args, config, console).await,
         ChatCommand::Link(args) => link::run(args, servers, config, console).await,
@@ -50,11 +52,13 @@ pub(crate) async fn run(
             receive::run(args, config, console).await.map_err(Failure::expect_interrupt)
         }
         ChatCommand::Register(args) => register::register(args, config, console).await,
+        ChatCommand::Requests(args) => requests::run(args, config, console).await,
         ChatCommand::Safety(args) => safety::run(args, config, console).await,
         ChatCommand::Send(args) => send::run(args, config, console).await,
         ChatCommand::Talk(args) => {
             talk::run(args, config, console).await.map_err(Failure::expect_interrupt)
         }
+        ChatCommand::Username(args) => username::run(args, config, console).await,
         ChatCommand::Verify(args) => register::verify(args, config, console).await,
     }
 }

@@ -28,6 +28,8 @@ mod kills;
 mod npm_client;
 #[path = "chat/outbox.rs"]
 mod outbox;
+#[path = "chat/requests.rs"]
+mod requests;
 #[path = "chat/service.rs"]
 mod service;
 #[path = "chat/talk.rs"]

@@ -29,6 +29,7 @@ mod safety_words;
 mod server;
 mod service;
 pub mod store;
+mod usernames;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -40,8 +41,8 @@ pub use client::{
 };
 pub use devices::{DeviceError, OwnDevice};
 pub use error::{
-    AttachmentError, Ended, IdentityError, NotOpened, NotSent, NotStored, OpenError, ReadError,
-    RegisterError, RequestError, SendError,
+    AttachmentError, DecideError, Ended, IdentityError, NameError, NotOpened, NotSent, NotStored,
+    OpenError, ReadError, RegisterError, RequestError, SendError,
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
@@ -50,8 +51,8 @@ pub use link::{
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
-    KeyState, Me, Message, OutboxMessage, Progress, ReceivedMessage, RefusedNumber, Route,
-    SafetyNumber, WaitingMessage,
+    KeyState, Me, Message, MessageRequest, OutboxMessage, Progress, ReceivedMessage, RefusedNumber,
+    Route, SafetyNumber, WaitingMessage,
 };
 pub use room::Meeting;
 pub use server::{
@@ -59,7 +60,8 @@ pub use server::{
 };
 pub use store::{Contact, ReceivedId};
 pub use wormhole_chat::service::{
-    AppName, Destination, NotADestination, NotAPhoneNumber, NotAnAppName, PhoneNumber,
+    AppName, Destination, NotADestination, NotAPhoneNumber, NotAUsername, NotAnAppName,
+    PhoneNumber, Username,
 };
 pub use wormhole_chat::{
     AccountId, Address, CopyFailure, DeviceId, IntroductionDecodeError, LinkDecodeError,

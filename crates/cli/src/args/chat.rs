@@ -7,10 +7,12 @@ use clap::{Subcommand, ValueEnum};
 use super::TorArgs;
 
 mod devices;
+mod people;
 
 pub(crate) use devices::{
     AcceptLinkArgs, AddArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
 };
+pub(crate) use people::{DecideArgs, RequestsArgs, RequestsCommand, UsernameArgs};
 
 /// Options of `chat`.
 #[derive(Debug, clap::Args)]
@@ -39,12 +41,16 @@ pub(crate) enum ChatCommand {
     Talk(TalkArgs),
     /// List the people with whom you have exchanged messages, or name one of them
     Contacts(ContactsArgs),
+    /// List the people that you do not know and who have written to you, and decide about them
+    Requests(RequestsArgs),
     /// Show the safety number that you share with a person, and compare it
     Safety(SafetyArgs),
     /// Send the messages that wait, list them with the reason, or cancel one
     Outbox(OutboxArgs),
     /// List the devices of your account, name this one, or remove one
     Devices(DevicesArgs),
+    /// Choose a name with which others can write to you without your number
+    Username(UsernameArgs),
     /// Show your account, or change what protects it on this computer
     Config(ConfigArgs),
 }
@@ -287,8 +293,25 @@ pub(crate) struct ConfigArgs {
     /// With --protect passphrase: file whose first line is the new passphrase
     #[arg(long, value_name = "FILE", requires = "protect")]
     pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Whether messages of people that you do not know wait in `wormhole chat requests` until you accept
+    /// them [default: on]
+    #[arg(long, value_name = "on|off")]
+    pub(crate) requests: Option<Switch>,
+    /// Do not let others find you in the directory with your number; those who know it can still write
+    #[arg(long, conflicts_with = "discoverable")]
+    pub(crate) not_discoverable: bool,
+    /// Let others find you in the directory with your number
+    #[arg(long)]
+    pub(crate) discoverable: bool,
     #[command(flatten)]
-    pub(crate) account: AccountArgs,
+    pub(crate) client: ClientArgs,
+}
+
+/// Whether something happens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 /// What protects an account.
@@ -334,7 +357,7 @@ macro_rules! who_help {
     () => {
         "\
 WHO is a phone number, a phone number in an app such as +14155550102@com.example.two, an account id,
-or a name that you have given with `wormhole chat contacts`."
+a username such as @bob, or a name that you have given with `wormhole chat contacts`."
     };
 }
 

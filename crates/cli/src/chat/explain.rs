@@ -216,6 +216,10 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
     match error {
         SendError::Request(error) => request(error, args),
         SendError::TooLong => too_long(),
+        SendError::Blocked(account) => {
+            let unblock = command(&format!("requests unblock {account}"), args);
+            Failure::new(plain(error)).hint(format!("if you want to write: {unblock}"))
+        }
         SendError::NumberMoved { number, to, .. } => {
             let accept = command(&format!("contacts {number} --accept-account {to}"), args);
             Failure::new(plain(error))

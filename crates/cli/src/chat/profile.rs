@@ -152,8 +152,27 @@ pub(super) async fn start(
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<Client> {
-    let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
+    let asks = account.setting(REQUESTS).await.map_err(|error| explain::store(&error, args))?;
+    let mut options = Options::default();
+    options.requests = asks.is_none_or(|value| value.as_slice() != OFF);
+    let opened = console.unless_interrupted(Client::open(account, options)).await?;
     opened.map_err(|error| explain::open(&error.why, args).into())
+}
+
+/// Whether messages of people that the user does not know wait for a decision.
+///
+/// # Errors
+/// The store is damaged or cannot be read.
+pub(super) fn requests(store: &Store) -> Result<bool, StoreError> {
+    Ok(store.setting(REQUESTS)?.is_none_or(|value| value.as_slice() != OFF))
+}
+
+/// Decides whether messages of people that the user does not know wait for a decision.
+///
+/// # Errors
+/// The store cannot be written.
+pub(super) fn set_requests(store: &mut Store, are_on: bool) -> Result<(), StoreError> {
+    store.set_setting(REQUESTS, Some(OFF).filter(|_| !are_on))
 }
 
 /// Remembers whether the server accepts the account, then ends the client. Returns `done`.
@@ -211,6 +230,12 @@ pub(super) async fn new_passphrase(
         Err(Failure::usage("the passphrases differ: nothing has changed").into())
     }
 }
+
+/// The setting that says that everybody can write to the user.
+const REQUESTS: &str = "requests";
+
+/// Its value.
+const OFF: &[u8] = b"off";
 
 /// How long a command waits until the user's other devices have what it has sent.
 const SYNC: Duration = Duration::from_secs(5);

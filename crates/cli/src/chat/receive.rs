@@ -23,7 +23,7 @@ use wormhole::chat::{
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::show::{self, FileResult, NotSaved};
-use super::{explain, profile, who};
+use super::{explain, profile, requests, who};
 use crate::args::chat::{AccountArgs, ReceiveArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -182,6 +182,10 @@ impl Receiver<'_> {
                 self.done(*id, console).await
             }
             Event::UpToDate => self.up_to_date(console).await,
+            // Otherwise, all of them are mentioned at the end.
+            Event::Request { .. } if self.follows => {
+                requests::mention(self.client, self.account, console).await
+            }
             Event::Connected => self.connected(console),
             Event::Disconnected(why) => self.disconnected(why, console),
             Event::Missed(_) => self.missed(console).await,
@@ -324,6 +328,7 @@ impl Receiver<'_> {
         if !self.has_shown {
             console.screen.show("No new messages.");
         }
+        requests::mention(self.client, self.account, console).await?;
         outbox::say_sent(self.waiting.send(console).await?, console);
         self.waiting.show_failed(console).await?;
         outbox::say_waiting(self.client, self.account, console).await

@@ -7,8 +7,9 @@ use wormhole::chat::Token;
 use wormhole::chat::store::{Protection, Registration, Store};
 
 use super::refusal::Refusal;
-use super::{explain, profile, register};
-use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith};
+use super::{explain, profile, register, username};
+use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith, Switch};
+use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::json::add_path;
@@ -18,11 +19,11 @@ use crate::{printable, units};
 ///
 /// # Errors
 /// The account cannot be opened or changed.
-pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
+pub(super) async fn run(args: ConfigArgs, config: &Config, console: &mut Console) -> Result<()> {
     let token = args.token_file.as_deref().map(register::token).transpose()?;
-    let mut store = profile::open(&args.account, console).await?;
+    let mut store = profile::open(&args.client.account, console).await?;
     if let Some(token) = &token {
-        set_token(&mut store, token, &args.account)?;
+        set_token(&mut store, token, &args.client.account)?;
     }
     if let Some(protect) = args.protect {
         let protection = match protect {
@@ -39,10 +40,38 @@ pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
         });
         // Not interrupted: the user must know which passphrase is valid.
         let (kept, changed) = changing.await.context("cannot change the protection")?;
-        changed.map_err(|error| explain::store(&error, &args.account))?;
+        changed.map_err(|error| explain::store(&error, &args.client.account))?;
         store = kept;
     }
-    show(&store, &args, console)
+    if let Some(requests) = args.requests {
+        let set = profile::set_requests(&mut store, requests == Switch::On);
+        set.map_err(|error| explain::store(&error, &args.client.account))?;
+    }
+    show(&store, &args, console)?;
+    if args.discoverable || args.not_discoverable {
+        set_discoverable(store, &args, config, console).await?;
+    }
+    Ok(())
+}
+
+/// Tells the server whether the directory contains the number.
+async fn set_discoverable(
+    store: Store,
+    args: &ConfigArgs,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    let account = profile::account(store, &args.client.tor, config, console).await?;
+    let set = console.unless_interrupted(account.set_discoverable(args.discoverable)).await?;
+    set.map_err(|error| username::explain_name(&error, &args.client.account))?;
+    let event = json!({"event": "chat-discoverable", "discoverable": args.discoverable});
+    console.report(&event)?;
+    console.screen.show(if args.discoverable {
+        "Others who know your number find you in the directory now."
+    } else {
+        "Others do not find you in the directory any more. Those who know your number can still write."
+    });
+    Ok(())
 }
 
 fn set_token(store: &mut Store, token: &Token, args: &AccountArgs) -> Result<()> {
@@ -65,8 +94,8 @@ fn set_token(store: &mut Store, token: &Token, args: &AccountArgs) -> Result<()>
 }
 
 fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
-    let explain_store = |error| explain::store(&error, &args.account);
-    let directory = profile::directory(&args.account)?;
+    let explain_store = |error| explain::store(&error, &args.client.account);
+    let directory = profile::directory(&args.client.account)?;
     let registration = store.registration().map_err(explain_store)?;
     let protection = Store::protection(&directory).map_err(explain_store)?;
     let protection = protection.map_or("", profile::protection_name);
@@ -75,20 +104,29 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let (received, failed) = (store.received_count(), store.failed_count());
     let refused =
         refusal.as_ref().map(|it| json!({"since": it.since, "reason": it.error().to_string()}));
+    let requests = profile::requests(store).map_err(explain_store)?;
+    let waiting = store.request_count();
     let mut value = json!({
-        "event": "chat-account", "protection": protection, "waiting": received, "to_send": outbox,
+        "event": "chat-account", "requests": requests, "waiting_requests": waiting, "protection": protection, "waiting": received, "to_send": outbox,
         "not_sent": failed, "refused": refused,
     });
     add_path(&mut value, &directory);
     add_registration(&mut value, registration.as_ref());
     console.report(&value)?;
-    let mut text = registration.as_ref().map(|it| describe(it, &args.account)).unwrap_or_default();
+    let mut text =
+        registration.as_ref().map(|it| describe(it, &args.client.account)).unwrap_or_default();
     if let Some(refusal) = &refusal {
         let why = printable::line(&refusal.error().to_string());
         text += &format!("refused     since {}: {why}\n", units::time(refusal.since));
     }
     text += &format!("directory   {}\n", printable::path(&directory));
     text += &format!("protection  {protection}\n");
+    if !requests {
+        text += "requests    off: everybody can write to you\n";
+    }
+    if waiting > 0 {
+        text += &format!("requests    {waiting} waiting: wormhole chat requests\n");
+    }
     text += &format!(
         "waiting     {}, {} to send\n",
         messages(received, "received "),
@@ -98,13 +136,13 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
         text += &format!("not sent    {}\n", messages(failed, ""));
     }
     console.print(&text)?;
-    if let Some(advice) = refusal
-        .and_then(|it| explain::request(&it.error(), &args.account).advice().map(str::to_owned))
-    {
+    if let Some(advice) = refusal.and_then(|it| {
+        explain::request(&it.error(), &args.client.account).advice().map(str::to_owned)
+    }) {
         console.screen.show(&format!("What to do: {advice}."));
     }
     if outbox + failed > 0 {
-        let list = explain::command("outbox", &args.account);
+        let list = explain::command("outbox", &args.client.account);
         console.screen.show(&format!("To send what waits, or to see why it is not sent: {list}"));
     }
     Ok(())

@@ -128,6 +128,15 @@ impl Account {
         Ok(me)
     }
 
+    /// The value of a setting of the application.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub async fn setting(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let name = name.to_owned();
+        self.store.run(move |store| store.setting(&name)).await
+    }
+
     /// The registration, and the client as it was stored.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod identity;
 mod messages;
 mod notes;
 mod queries;
+mod requests;
 mod sent;
 mod settings;
 
@@ -16,11 +17,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
-use wormhole_chat::service::Destination;
+use wormhole_chat::service::{Destination, Username};
 use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
 
 use super::account::{Account, ClientStore, service_of};
-use super::driver::{Counts, Driver, Signals, Start};
+use super::driver::{Counts, Driver, People, Signals, Start};
 use super::error::{Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
 use super::server::Network;
@@ -57,11 +58,15 @@ pub struct Options {
     /// Received messages that can be read and that may wait for the application before the client stops reading others, which then stay at the
     /// server. The default is 10,000. Independently of this, at most 64 MiB wait.
     pub max_unread: usize,
+    /// Whether messages of people that the user does not know wait for a decision: they are [`Client::requests`], and not
+    /// among the [messages](Client::messages) until the user accepts them. The default is `false`, because an application that
+    /// does not ask the user would never show them.
+    pub requests: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { route: None, max_unread: MAX_UNREAD }
+        Self { route: None, max_unread: MAX_UNREAD, requests: false }
     }
 }
 
@@ -70,9 +75,10 @@ pub type RouteHook = Box<dyn Fn(&Contact) -> Route + Send + Sync>;
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { route, max_unread } = self;
+        let Self { route, max_unread, requests } = self;
         let mut shown = f.debug_struct("Options");
-        shown.field("route", &route.is_some()).field("max_unread", max_unread).finish()
+        shown.field("route", &route.is_some()).field("max_unread", max_unread);
+        shown.field("requests", requests).finish()
     }
 }
 
@@ -89,14 +95,14 @@ impl Client {
     /// The account is not registered, or the store cannot be used. The error contains the account, so that it can be opened
     /// again.
     pub async fn open(account: Account, options: Options) -> Result<Self, NotOpened> {
-        match Restored::of(&account).await {
+        match Restored::of(&account, options.requests).await {
             Ok(restored) => Ok(Self::start(account, options, restored)),
             Err(why) => Err(NotOpened { account, why }),
         }
     }
 
     fn start(account: Account, options: Options, restored: Restored) -> Self {
-        let Restored { core, me, service, contacts, counts } = restored;
+        let Restored { core, me, service, contacts, counts, people } = restored;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
         let store = ClientStore::new(account.store.clone());
@@ -106,6 +112,7 @@ impl Client {
             connection: watch::Sender::default(),
             keys: watch::Sender::default(),
             syncs: watch::Sender::default(),
+            decisions: watch::Sender::new(people.decisions.len()),
             ended: watch::Sender::default(),
         });
         let start = Start {
@@ -114,6 +121,7 @@ impl Client {
             service: Arc::clone(&service),
             contacts,
             counts,
+            people,
             max_unread: options.max_unread.max(1),
             signals: Arc::clone(&signals),
             tasks,
@@ -164,6 +172,9 @@ impl Client {
         }
         let contact = self.resolve(to).await?;
         let account = contact.account;
+        if self.query(move |driver| driver.is_blocked(account)).await? {
+            return Err(SendError::Blocked(account));
+        }
         let route = self.options.route.as_ref().map(|route| route(&contact));
         if route.unwrap_or_default() == Route::Own {
             return Err(SendError::OwnRoute(account));
@@ -192,6 +203,11 @@ impl Client {
     /// # Errors
     /// There is no such account, a known number has another account now (`NumberMoved`), or the server cannot be asked.
     pub async fn resolve(&self, to: &Destination) -> Result<Contact, SendError> {
+        let named = match to {
+            Destination::Username(name) => Some(self.account_of(name).await?),
+            Destination::Account(_) | Destination::Number(_) | Destination::NumberInApp(..) => None,
+        };
+        let to = named.as_ref().unwrap_or(to);
         let wanted = to.clone();
         let known = self.query(move |driver| find(driver, &wanted)).await?;
         if let Some(contact) = known {
@@ -205,6 +221,17 @@ impl Client {
         };
         let asked = to.clone();
         self.query(move |driver| driver.resolved(&asked, answer)).await?
+    }
+
+    /// The account that has a username now.
+    async fn account_of(&self, name: &Username) -> Result<Destination, SendError> {
+        match self.service.account_of(name).await {
+            Ok(account) => Ok(Destination::Account(account)),
+            Err(RequestError::NotFound) => {
+                Err(SendError::NoSuchRecipient(Destination::Username(name.clone())))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The user accepts that a number belongs to another account now, after [`SendError::NumberMoved`].
@@ -337,17 +364,21 @@ struct Restored {
     service: Service,
     contacts: Vec<Contact>,
     counts: Counts,
+    people: People,
 }
 
 impl Restored {
-    async fn of(account: &Account) -> Result<Self, OpenError> {
+    async fn of(account: &Account, asks: bool) -> Result<Self, OpenError> {
         let (registration, core) = account.registered().await?;
-        let read =
-            account.store.run(|store| Ok::<_, OpenError>((store.contacts()?, Counts::of(store))));
-        let (contacts, counts) = read.await?;
+        let read = account.store.run(move |store| {
+            store.set_asks(asks);
+            let people = People::of(store, asks)?;
+            Ok::<_, OpenError>((store.contacts()?, Counts::of(store), people))
+        });
+        let (contacts, counts, people) = read.await?;
         let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
-        Ok(Self { core, me, service, contacts, counts })
+        Ok(Self { core, me, service, contacts, counts, people })
     }
 }
 

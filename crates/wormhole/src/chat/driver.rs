@@ -6,15 +6,17 @@
 
 mod commits;
 mod contacts;
+mod decisions;
 mod ending;
 mod envelopes;
 mod outbox;
+mod people;
 mod requests;
 mod socket;
 mod tasks;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_core::OsRng;
@@ -29,12 +31,14 @@ use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
 use super::service::{KeyCount, Service};
-use super::store::{Contact, EnvelopeHash, StoreError};
+use super::store::{Contact, Decision, EnvelopeHash, Evidence, Store, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
+use decisions::{Decisions, Told};
 use ending::Ending;
 use outbox::Outbox;
+pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
 use requests::{Finished, Requests};
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
@@ -58,6 +62,8 @@ pub(super) struct Signals {
     pub(super) keys: watch::Sender<KeyState>,
     /// Number of messages that wait for our other devices.
     pub(super) syncs: watch::Sender<usize>,
+    /// Number of decisions about people that the server does not know yet.
+    pub(super) decisions: watch::Sender<usize>,
     /// Why the client has ended.
     pub(super) ended: watch::Sender<Option<Ended>>,
 }
@@ -73,6 +79,12 @@ pub(super) struct Driver {
     socket: Socket,
     upkeep: Upkeep,
     contacts: Contacts,
+    decisions: Decisions,
+    blocked: BTreeSet<AccountId>,
+    /// Whether messages of people that the user does not know wait for a decision.
+    asks: bool,
+    /// Our account.
+    own: AccountId,
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
     outbox: Outbox,
@@ -83,6 +95,8 @@ pub(super) struct Driver {
     source: Option<Contact>,
     /// The hash of that envelope.
     envelope: Option<EnvelopeHash>,
+    /// What proves that envelope to the server.
+    evidence: Option<Evidence>,
     /// What waits for the application.
     counts: Counts,
     max_unread: usize,
@@ -99,15 +113,41 @@ pub(super) struct Start {
     pub(super) service: Arc<Service>,
     pub(super) contacts: Vec<Contact>,
     pub(super) counts: Counts,
+    pub(super) people: People,
     pub(super) max_unread: usize,
     pub(super) signals: Arc<Signals>,
     pub(super) tasks: mpsc::Receiver<Task>,
+}
+
+/// What is stored about those who write to the user.
+pub(super) struct People {
+    pub(super) blocked: BTreeSet<AccountId>,
+    /// What the server does not know yet.
+    pub(super) decisions: Vec<(AccountId, Decision)>,
+    /// Whether messages of people that the user does not know wait for a decision.
+    asks: bool,
+    /// The same as the server should learn it, unless it knows it.
+    capability: Option<bool>,
+}
+
+impl People {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub(super) fn of(store: &Store, asks: bool) -> Result<Self, StoreError> {
+        let known = store.setting(CAPABILITY)?.is_some_and(|known| *known == [1]);
+        let capability = Some(asks).filter(|asks| *asks != known);
+        let (blocked, decisions) = (store.blocked().clone(), store.decisions()?);
+        Ok(Self { blocked, decisions, asks, capability })
+    }
 }
 
 enum Woken {
     Closed,
     Committed(Result<Durable, StoreError>),
     Counted(Result<KeyCount, RequestError>),
+    Told(Told),
     Requested(Option<Finished>),
     Socket(SocketEvent),
     Task(Task),
@@ -115,8 +155,18 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start { mut core, store, service, contacts, counts, max_unread, signals, tasks } =
-            start;
+        let Start {
+            mut core,
+            store,
+            service,
+            contacts,
+            counts,
+            people,
+            max_unread,
+            signals,
+            tasks,
+        } = start;
+        let People { blocked, decisions, asks, capability } = people;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
             core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
             describe(&mut core, known);
@@ -124,6 +174,7 @@ impl Driver {
         signals.syncs.send_replace(core.waiting_syncs());
         Self {
             outbox: Outbox::new(&core),
+            own: core.address().account,
             core,
             store,
             tasks,
@@ -131,13 +182,17 @@ impl Driver {
             commits: Commits::default(),
             requests: Requests::new(Arc::clone(&service)),
             socket: Socket::new(Arc::clone(&service)),
-            upkeep: Upkeep::new(service),
+            upkeep: Upkeep::new(Arc::clone(&service)),
             contacts: Contacts::new(contacts),
+            decisions: Decisions::new(Arc::clone(&service), decisions, capability),
+            blocked,
+            asks,
             accepting: VecDeque::new(),
             deliveries: BTreeMap::new(),
             last_delivery: 0,
             source: None,
             envelope: None,
+            evidence: None,
             counts,
             max_unread,
             is_up_to_date: false,
@@ -194,6 +249,7 @@ impl Driver {
             finished = self.requests.next() => Woken::Requested(finished),
             event = self.socket.next(reads) => Woken::Socket(event),
             count = self.upkeep.next(counts) => Woken::Counted(count),
+            told = self.decisions.next() => Woken::Told(told),
         }
     }
 
@@ -221,6 +277,7 @@ impl Driver {
             Woken::Counted(Ok(KeyCount { count })) => {
                 self.core.keys_left(now(), count, &mut OsRng);
             }
+            Woken::Told(told) => self.told(&told),
             Woken::Counted(Err(_)) | Woken::Closed | Woken::Requested(None) => {}
         }
         if self.requests.take_retry() {
@@ -262,7 +319,7 @@ impl Driver {
     }
 
     fn committed(&mut self, durable: Durable) {
-        let Durable { then, has_messages, counts } = durable;
+        let Durable { then, has_messages, requests, counts } = durable;
         self.counts = counts;
         if let Some(last) = then.last {
             self.input(ClientInput::Committed(last));
@@ -272,6 +329,9 @@ impl Driver {
         }
         if has_messages {
             self.signals.news.send_replace(());
+        }
+        for account in requests {
+            self.emit(Event::Request { account });
         }
         for reply in then.replies {
             // The one who asked may be gone.

@@ -215,10 +215,46 @@ pub enum NotStored {
     Store(StoreError),
 }
 
+/// Why a decision about somebody is not made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// The client has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// It is the own account.
+    #[error("this is your own account")]
+    OwnAccount,
+    /// So many accounts are blocked that the service does not accept another one.
+    #[error("you have blocked 2000 people: unblock somebody first")]
+    TooManyBlocked,
+}
+
+/// Why the name of the account, or what the directory shows, is not changed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Only the first device of an account can change what the directory shows.
+    #[error("only the first device of the account can change this")]
+    NotFirstDevice,
+    /// The account cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A request failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Somebody else has the name.
+    #[error("somebody else has this name")]
+    Taken,
+}
+
 /// Why a message was not put into the outbox.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
+    /// The user has blocked the recipient.
+    #[error("you have blocked this person")]
+    Blocked(AccountId),
     /// The client has ended.
     #[error(transparent)]
     Ended(#[from] Ended),
@@ -290,6 +326,7 @@ impl SendError {
             | Self::NumberMoved { .. }
             | Self::OwnRoute(_)
             | Self::TooLong
+            | Self::Blocked(_)
             | Self::TooManyFailed => false,
         }
     }

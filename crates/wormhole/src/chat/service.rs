@@ -6,6 +6,7 @@ mod devices;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod json;
+mod requests;
 
 use data_encoding::BASE64;
 use hyper::body::Bytes;
@@ -26,6 +27,7 @@ use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 pub(crate) use json::{
     Attributes, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
 };
+pub(crate) use requests::Action;
 
 /// A messaging service, asked by one account.
 #[derive(Debug)]

@@ -40,6 +40,7 @@ mod master;
 mod protection;
 mod received;
 mod records;
+mod requests;
 mod sealing;
 mod seen;
 mod state_key;
@@ -57,6 +58,7 @@ use database::Database;
 use lock::Lock;
 use master::{Keyring, MasterKey, WrappedKey};
 use received::{Entry, ReceivedIndex};
+use requests::RequestIndex;
 use sealing::{RowKeys, Table};
 use seen::Seen;
 
@@ -66,6 +68,7 @@ pub(crate) use items::StoredMessage;
 pub(in crate::chat) use link::PendingLink;
 pub use master::{Passphrase, Protection, ProtectionKind};
 pub use records::{App, Contact, Registration};
+pub(in crate::chat) use requests::{Decision, Evidence, PeopleChanges};
 pub(crate) use write::{Commit, EnvelopeHash};
 
 /// An open store. Only one process can open it at a time.
@@ -79,6 +82,15 @@ pub struct Store {
     received: ReceivedIndex,
     /// Our own account, the accounts that we have written to, and those about which the user has said something.
     known: BTreeSet<AccountId>,
+    /// The same without accounts of which we only know the number.
+    accepted: BTreeSet<AccountId>,
+    blocked: BTreeSet<AccountId>,
+    /// Messages of others that wait for a decision.
+    requests: RequestIndex,
+    /// Accounts that have such messages since this was read last.
+    new_requests: BTreeSet<AccountId>,
+    /// Whether messages of others wait for a decision.
+    asks: bool,
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
     seen: Seen,
@@ -117,13 +129,40 @@ impl Store {
             failed += 1;
             Ok(())
         })?;
-        let known = known_accounts(&database, &keys)?;
+        let known = known_accounts(&database, &keys, Contact::is_known)?;
+        let accepted = known_accounts(&database, &keys, Contact::is_accepted)?;
+        let mut requests = RequestIndex::default();
+        database.for_each(&keys, Table::Request, |key, value| {
+            if let Some(from) = items::sender(value) {
+                requests.insert(from, items::decode_received_id(key)?, value.len());
+            }
+            Ok(())
+        })?;
+        let mut blocked = BTreeSet::new();
+        database.for_each(&keys, Table::Blocked, |key, _| {
+            blocked.insert(requests::decode_account(key)?);
+            Ok(())
+        })?;
         let mut seen = Seen::default();
         database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value, &known))?;
         seen.forget_old();
         let directory = directory.to_owned();
-        let store =
-            Self { directory, database, keys, master, received, known, failed, seen, _lock: lock };
+        let store = Self {
+            directory,
+            database,
+            keys,
+            master,
+            received,
+            known,
+            accepted,
+            blocked,
+            requests,
+            new_requests: BTreeSet::new(),
+            asks: false,
+            failed,
+            seen,
+            _lock: lock,
+        };
         // Keys of an interrupted change of the protection.
         protection::remove_other_keys(&store.directory, wrapped, keyring)?;
         Ok(store)
@@ -199,6 +238,11 @@ impl Store {
             Err(error) => return Err(error),
         };
         Ok(Some((id, message)))
+    }
+
+    /// The accounts that have new requests since this was called last.
+    pub(crate) fn take_new_requests(&mut self) -> BTreeSet<AccountId> {
+        std::mem::take(&mut self.new_requests)
     }
 
     /// Number of received messages in the store, including those that could not be read.
@@ -286,7 +330,11 @@ fn readable<T>(row: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreErr
 }
 
 /// Our own account, the accounts that we have written to, and those about which the user has said something.
-fn known_accounts(database: &Database, keys: &RowKeys) -> Result<BTreeSet<AccountId>, StoreError> {
+fn known_accounts(
+    database: &Database,
+    keys: &RowKeys,
+    is_known: fn(&Contact) -> bool,
+) -> Result<BTreeSet<AccountId>, StoreError> {
     let mut known = BTreeSet::new();
     // Our other devices.
     let registration = database.get(keys, Table::Registration, &[])?;
@@ -298,7 +346,7 @@ fn known_accounts(database: &Database, keys: &RowKeys) -> Result<BTreeSet<Accoun
     })?;
     database.for_each(keys, Table::Contact, |key, value| {
         // A damaged one is reported when the contacts are read.
-        let contact = Contact::decode(key, value).ok().filter(Contact::is_known);
+        let contact = Contact::decode(key, value).ok().filter(is_known);
         known.extend(contact.map(|contact| contact.account));
         Ok(())
     })?;

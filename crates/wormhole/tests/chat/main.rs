@@ -17,6 +17,7 @@ mod losses;
 mod mailbox;
 mod proxy;
 mod registration;
+mod requests;
 mod sync;
 mod withdrawal;
 mod world;

@@ -1,6 +1,7 @@
 //! Changes on their way to the store: one transaction at a time, on a blocking thread. What arrives meanwhile goes into
 //! the next transaction together, only the newest value of each row.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
-use crate::chat::store::{Commit, Contact, EnvelopeHash, ReceivedId, StoreError};
+use crate::chat::store::{Commit, Contact, EnvelopeHash, PeopleChanges, ReceivedId, StoreError};
 
 /// Changes that are not durable yet.
 #[derive(Default)]
@@ -45,6 +46,8 @@ pub(super) struct Durable {
     pub(super) then: Then,
     /// Whether messages have arrived.
     pub(super) has_messages: bool,
+    /// Accounts that have new messages that wait for a decision.
+    pub(super) requests: BTreeSet<AccountId>,
     /// What waits for the application.
     pub(super) counts: Counts,
 }
@@ -105,6 +108,11 @@ impl Commits {
         self.waiting.commit.written_to.insert(account);
     }
 
+    /// Changes about people that write to the user.
+    pub(super) const fn people(&mut self) -> &mut PeopleChanges {
+        &mut self.waiting.commit.people
+    }
+
     /// Adds a message that the application has taken.
     pub(super) fn add_taken(&mut self, id: ReceivedId) {
         self.waiting.commit.taken.push(id);
@@ -146,10 +154,11 @@ impl Commits {
         self.running = Some(Box::pin(async move {
             let written = store.run(move |store| {
                 let received = store.commit(&commit)?;
-                Ok::<_, StoreError>((!received.is_empty(), Counts::of(store)))
+                let requests = store.take_new_requests();
+                Ok::<_, StoreError>((!received.is_empty(), requests, Counts::of(store)))
             });
-            let (has_messages, counts) = written.await?;
-            Ok(Durable { then, has_messages, counts })
+            let (has_messages, requests, counts) = written.await?;
+            Ok(Durable { then, has_messages, requests, counts })
         }));
     }
 

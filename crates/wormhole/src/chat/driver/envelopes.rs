@@ -6,8 +6,8 @@ use wormhole_chat::{
     Unreadable,
 };
 
-use super::Driver;
 use super::socket::{Incoming, RequestOrigin};
+use super::{Driver, people};
 use crate::chat::message::transcript;
 use crate::chat::store::Contact;
 use crate::chat::{AppName, PhoneNumber};
@@ -38,21 +38,28 @@ impl Driver {
             let changes = Changes { unreadable, ..Changes::default() };
             return self.commits.add_acknowledged(changes, hash, origin);
         };
+        if envelope.source_account.is_some_and(|account| self.is_blocked(account)) {
+            // Not even decrypted. A server that says otherwise about the sender gains nothing, see `without_invisible`.
+            return self.socket.respond(origin, 200);
+        }
         if envelope.kind == EnvelopeKind::PreKeyBundle {
             self.upkeep.used();
         }
         self.source = source(&envelope);
         self.envelope = Some(hash);
+        self.evidence = people::evidence(&envelope);
         self.last_delivery += 1;
         self.deliveries.insert(self.last_delivery, origin);
         self.input(ClientInput::Envelope(Delivery(self.last_delivery), Box::new(envelope)));
         self.process_outputs();
-        (self.source, self.envelope) = (None, None);
+        (self.source, self.envelope, self.evidence) = (None, None, None);
     }
 
     /// Drops messages that are not for a person, reports those that we cannot show, and remembers what the server said about
     /// the senders of the others.
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
+        self.learn_decisions(&changes.received);
+        changes.received.retain(|received| !self.is_blocked(received.from.account));
         let (visible, others): (Vec<_>, Vec<_>) =
             changes.received.into_iter().partition(|received| received.content.is_visible());
         changes.received = visible;
@@ -70,6 +77,7 @@ impl Driver {
                 self.put(contact);
             }
         }
+        self.remember_evidence(&changes.received);
         let senders = changes.received.iter().map(|received| received.from.account);
         let source = self.source.take();
         if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))

@@ -1,5 +1,7 @@
 //! What handles of the client ask the task for.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey, Timestamp};
@@ -29,6 +31,11 @@ impl Driver {
 
     pub(in crate::chat) const fn contacts(&self) -> &Contacts {
         &self.contacts
+    }
+
+    /// The blocked accounts.
+    pub(in crate::chat) const fn blocked(&self) -> &BTreeSet<AccountId> {
+        &self.blocked
     }
 
     pub(in crate::chat) const fn outbox(&self) -> &Outbox {
@@ -235,6 +242,10 @@ impl Driver {
 
     /// Changes a contact.
     pub(super) fn put(&mut self, contact: Contact) {
+        let known = self.contacts.get(contact.account);
+        if contact.is_accepted() && !known.is_some_and(Contact::is_accepted) {
+            self.tell_accepted(contact.account);
+        }
         self.contacts.insert(contact.clone());
         super::describe(&mut self.core, &contact);
         if contact.is_known() {

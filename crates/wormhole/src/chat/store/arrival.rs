@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use wormhole_chat::{AccountId, Address, DeviceId};
+use zeroize::Zeroizing;
 
-use super::database::Transaction;
 use super::received::{Entry, ReceivedIndex};
+use super::requests::People;
 use super::sealing::{RowKeys, Table};
 use super::seen::Seen;
 use super::write::NewMessage;
@@ -14,7 +15,10 @@ use crate::chat::account::now;
 
 /// Messages on their way into a transaction.
 pub(super) struct Arrival<'a, 'b> {
-    pub(super) rows: &'a mut Transaction<'b>,
+    pub(super) people: People<'a, 'b>,
+    /// Whether messages of people that the user does not know wait for a decision.
+    pub(super) asks: bool,
+    pub(super) new_requests: &'a mut BTreeSet<AccountId>,
     pub(super) keys: &'a RowKeys,
     pub(super) seen: &'a mut Seen,
     pub(super) index: &'a mut ReceivedIndex,
@@ -23,27 +27,52 @@ pub(super) struct Arrival<'a, 'b> {
 }
 
 impl Arrival<'_, '_> {
-    /// Writes messages that have not arrived before. Returns their ids, without those that were only counted.
-    pub(super) fn write(&mut self, messages: &[NewMessage]) -> Result<Vec<ReceivedId>, StoreError> {
+    /// Writes messages of those who are accepted now, and messages that have not arrived before. Returns their ids, without
+    /// those that were only counted or wait for a decision.
+    pub(super) fn write(
+        &mut self,
+        accepted: &[Zeroizing<Vec<u8>>],
+        messages: &[NewMessage],
+    ) -> Result<Vec<ReceivedId>, StoreError> {
         let day = u32::try_from(now().0 / MILLISECONDS_PER_DAY).unwrap_or(u32::MAX);
-        let last = self.rows.get(Table::LastReceived, &[])?;
+        let last = self.people.rows.get(Table::LastReceived, &[])?;
         let last = last.map(|last| items::decode_received_id(&last)).transpose()?;
         let first = last.map_or(0, |ReceivedId(last)| last);
         let mut last = first;
         let mut written = Vec::new();
-        for message in messages {
-            if self.is_new(message, day)
-                && let Some(id) = self.add(message, ReceivedId(last + 1))?
-            {
+        for value in accepted {
+            if let Some(id) = self.put(value, items::sender(value), ReceivedId(last + 1))? {
                 written.push(id);
                 last = id.0;
             }
         }
-        self.seen.write(self.rows)?;
+        for message in messages {
+            let id = ReceivedId(last + 1);
+            if !self.is_new(message, day) {
+                continue;
+            }
+            if let Some(from) = self.stranger(message) {
+                if self.people.add(from, id, &message.value)? {
+                    self.new_requests.insert(from);
+                    last = id.0;
+                }
+            } else if let Some(id) = self.add(message, id)? {
+                written.push(id);
+                last = id.0;
+            }
+        }
+        self.seen.write(self.people.rows)?;
         if last > first {
-            self.rows.put(Table::LastReceived, &[], &last.to_be_bytes())?;
+            self.people.rows.put(Table::LastReceived, &[], &last.to_be_bytes())?;
         }
         Ok(written)
+    }
+
+    /// The sender of a message that has to wait for a decision.
+    fn stranger(&self, message: &NewMessage) -> Option<AccountId> {
+        let from = message.from?.account;
+        let is_request = self.asks && !items::is_unreadable(&message.value);
+        (is_request && !self.people.accepted.contains(&from)).then_some(from)
     }
 
     /// Whether a message has not arrived before.
@@ -88,11 +117,11 @@ impl Arrival<'_, '_> {
         if !is_readable && let Some(last) = self.index.last_unreadable(from) {
             return self.count(last).map(|()| None);
         }
-        self.rows.put(Table::Received, &id.0.to_be_bytes(), value)?;
+        self.people.rows.put(Table::Received, &id.0.to_be_bytes(), value)?;
         self.index.insert(id, Entry { from, is_readable, bytes: value.len() });
         while let Some(oldest) = self.index.surplus() {
-            self.rows.set(Table::Received, &oldest.0.to_be_bytes(), None)?;
-            self.rows.set(Table::Note, &oldest.0.to_be_bytes(), None)?;
+            self.people.rows.set(Table::Received, &oldest.0.to_be_bytes(), None)?;
+            self.people.rows.set(Table::Note, &oldest.0.to_be_bytes(), None)?;
             self.index.remove(oldest);
         }
         Ok(Some(id))
@@ -101,10 +130,10 @@ impl Arrival<'_, '_> {
     /// Counts one more message that could not be read in the row of another one.
     fn count(&mut self, id: ReceivedId) -> Result<(), StoreError> {
         let key = id.0.to_be_bytes();
-        let value = self.rows.get(Table::Received, &key)?.ok_or(StoreError::Damaged)?;
+        let value = self.people.rows.get(Table::Received, &key)?.ok_or(StoreError::Damaged)?;
         // A damaged row is reported as such, and cannot count.
         let Ok(value) = items::add_one(&value) else { return Ok(()) };
-        self.rows.put(Table::Received, &key, &value)?;
+        self.people.rows.put(Table::Received, &key, &value)?;
         let (from, bytes) = (items::sender(&value), value.len());
         self.index.insert(id, Entry { from, is_readable: false, bytes });
         Ok(())

@@ -119,6 +119,11 @@ impl Contact {
         self.is_default || self.is_in_app || self.name.is_some() || self.verified.is_some()
     }
 
+    /// Whether the user has said that it is somebody in particular. A number alone does not say that.
+    pub(in crate::chat) const fn is_accepted(&self) -> bool {
+        self.name.is_some() || self.verified.is_some()
+    }
+
     /// Encodes everything except for the account, which is the key.
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut value = Zeroizing::new(vec![FORMAT]);

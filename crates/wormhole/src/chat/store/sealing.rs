@@ -41,6 +41,14 @@ pub(super) enum Table {
     WrittenTo,
     /// A note of the application about a received message.
     Note,
+    /// A message of somebody about whom the user has not decided.
+    Request,
+    /// What the server must still learn about an account.
+    Decision,
+    /// An account that is blocked.
+    Blocked,
+    /// What proves messages of an account to the server.
+    Evidence,
 }
 
 impl Table {
@@ -58,6 +66,10 @@ impl Table {
             Self::Seen => 9,
             Self::WrittenTo => 10,
             Self::Note => 11,
+            Self::Request => 20,
+            Self::Decision => 21,
+            Self::Blocked => 22,
+            Self::Evidence => 23,
         }
     }
 }

@@ -6,6 +6,7 @@ mod damage;
 #[cfg(all(feature = "keyring", target_os = "linux"))]
 mod keyring;
 mod protection;
+mod requests;
 mod rows;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::arrival::Arrival;
 use super::database::Transaction;
 use super::records::{Contact, Registration};
+use super::requests::{People, PeopleChanges};
 use super::sealing::Table;
 use super::{ReceivedId, Store, StoreError, items, state_key};
 
@@ -35,6 +36,7 @@ pub(crate) struct Commit {
     pub(in crate::chat) forgotten: Vec<Timestamp>,
     /// Settings: name, at most 64 bytes, and the new value; `None` removes it.
     pub(in crate::chat) settings: Vec<(String, Option<Secret>)>,
+    pub(in crate::chat) people: PeopleChanges,
 }
 
 /// An encoded message that has arrived.
@@ -122,10 +124,11 @@ impl Commit {
             written_to,
             forgotten,
             settings,
+            people,
         } = self;
         let is_taken = !taken.is_empty() || !forgotten.is_empty();
         let has_messages = !received.is_empty() || !failed.is_empty() || !notes.is_empty();
-        let has_accounts = !contacts.is_empty() || !written_to.is_empty();
+        let has_accounts = !contacts.is_empty() || !written_to.is_empty() || !people.is_empty();
         let has_rows = !rows.is_empty() || has_accounts || !settings.is_empty();
         registration.is_none() && !is_taken && !has_messages && !has_rows
     }
@@ -151,17 +154,30 @@ impl Store {
         self.known.extend(&commit.written_to);
         let own = commit.registration.as_ref().and_then(|registration| registration.account);
         self.known.extend(own.map(|address| address.account));
+        self.accepted.extend(own.map(|address| address.account));
+        self.accepted.extend(&commit.written_to);
+        let accepted = commit.contacts.values().filter(|contact| contact.is_accepted());
+        self.accepted.extend(accepted.map(|contact| contact.account));
         let known = commit.contacts.values().filter(|contact| contact.is_known());
         self.known.extend(known.map(|contact| contact.account));
         commit.taken.iter().for_each(|id| self.received.remove(*id));
-        let mut arrival = Arrival {
+        let mut people = People {
             rows: &mut transaction,
+            requests: &mut self.requests,
+            blocked: &mut self.blocked,
+            accepted: &self.accepted,
+        };
+        let accepted = people.write(&commit.people)?;
+        let mut arrival = Arrival {
+            people,
+            asks: self.asks,
+            new_requests: &mut self.new_requests,
             keys: &self.keys,
             seen: &mut self.seen,
             index: &mut self.received,
             known: &self.known,
         };
-        let received = arrival.write(&commit.received)?;
+        let received = arrival.write(&accepted, &commit.received)?;
         for (id, note) in commit.notes.iter().filter(|(id, _)| self.received.contains(**id)) {
             transaction.put(Table::Note, &id.0.to_be_bytes(), note)?;
         }

@@ -1,0 +1,141 @@
+//! Tells the server what the user has decided about others, one request after the other. What it does not know yet is in the
+//! store.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use wormhole_chat::AccountId;
+
+use crate::chat::RequestError;
+use crate::chat::service::{Action, Service};
+use crate::chat::store::Decision;
+
+/// What the server must learn, and what it is being told.
+pub(super) struct Decisions {
+    service: Arc<Service>,
+    waiting: BTreeMap<AccountId, Decision>,
+    /// Whether our device knows message requests, unless the server has learned that.
+    capability: Option<bool>,
+    due: Instant,
+    running: Option<Running>,
+}
+
+/// Something that the server has been told, or has refused for ever.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Told {
+    Capability(bool),
+    Decision(AccountId, Decision),
+}
+
+type Running = Pin<Box<dyn Future<Output = (Told, Result<(), RequestError>)> + Send>>;
+
+impl Decisions {
+    pub(super) fn new(
+        service: Arc<Service>,
+        waiting: Vec<(AccountId, Decision)>,
+        capability: Option<bool>,
+    ) -> Self {
+        let waiting = waiting.into_iter().collect();
+        Self { service, waiting, capability, due: Instant::now(), running: None }
+    }
+
+    /// The server must learn this. It replaces what it should have learned about the account before.
+    pub(super) fn add(&mut self, account: AccountId, decision: Decision) {
+        self.waiting.insert(account, decision);
+        self.due = self.due.min(Instant::now());
+    }
+
+    /// Waits until the server has learned something, or has refused it for ever.
+    pub(super) async fn next(&mut self) -> Told {
+        loop {
+            if self.running.is_none() {
+                let Some(next) = self.next_to_tell() else { return std::future::pending().await };
+                sleep_until(self.due).await;
+                self.running = Some(tell(Arc::clone(&self.service), next));
+            }
+            let Some(running) = &mut self.running else { continue };
+            let (told, result) = running.await;
+            self.running = None;
+            if let Err(error) = result
+                && is_temporary(&error)
+            {
+                self.due = Instant::now() + error.retry_after().unwrap_or(AFTER_ERROR);
+                continue;
+            }
+            self.finish(&told);
+            return told;
+        }
+    }
+
+    fn next_to_tell(&self) -> Option<Told> {
+        let decision = || self.waiting.first_key_value();
+        let capability = self.capability.map(Told::Capability);
+        capability.or_else(|| decision().map(|(account, it)| Told::Decision(*account, it.clone())))
+    }
+
+    fn finish(&mut self, told: &Told) {
+        match told {
+            Told::Capability(_) => self.capability = None,
+            // The user may have changed his mind meanwhile.
+            Told::Decision(account, decision) if self.waiting.get(account) == Some(decision) => {
+                self.waiting.remove(account);
+            }
+            Told::Decision(..) => {}
+        }
+    }
+
+    /// Whether the server has learned the latest decision about an account.
+    pub(super) fn is_told(&self, account: AccountId) -> bool {
+        !self.waiting.contains_key(&account)
+    }
+
+    /// How many decisions the server does not know.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+fn tell(service: Arc<Service>, told: Told) -> Running {
+    Box::pin(async move {
+        let result = match &told {
+            Told::Capability(has_requests) => service.set_capabilities(*has_requests, None).await,
+            Told::Decision(account, decision) => decide(&service, *account, decision).await,
+        };
+        (told, result)
+    })
+}
+
+async fn decide(
+    service: &Service,
+    account: AccountId,
+    decision: &Decision,
+) -> Result<(), RequestError> {
+    match decision {
+        Decision::Accept => service.decide(account, Action::Accept).await,
+        Decision::Block => service.decide(account, Action::Block).await,
+        Decision::Delete => service.decide(account, Action::Delete).await,
+        Decision::Report(evidence) => {
+            // A refused report must not undo the block.
+            service.decide(account, Action::Block).await?;
+            for evidence in evidence {
+                match service.decide(account, Action::Report(evidence)).await {
+                    Err(error) if is_temporary(&error) => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether the server may accept the same request later. A server without message requests never does.
+fn is_temporary(error: &RequestError) -> bool {
+    error.may_retry() || error.is_refusal()
+}
+
+/// When to try again after an error.
+const AFTER_ERROR: Duration = Duration::from_secs(30);

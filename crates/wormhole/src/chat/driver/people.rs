@@ -1,0 +1,154 @@
+//! Who may write to the user: blocked people, and those who wait for a decision.
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+use wormhole_chat::{
+    AccountId, ClientInput, Content, Envelope, Received, RequestDecision, RequestSync, SyncMessage,
+};
+use zeroize::Zeroizing;
+
+use super::Driver;
+use super::decisions::Told;
+use crate::chat::store::{Decision, Evidence};
+
+/// What the user decides about somebody.
+#[derive(Clone, Debug)]
+pub(in crate::chat) enum Choice {
+    Accept,
+    Block,
+    Delete,
+    Report(Vec<Evidence>),
+    /// No longer block. `true` if the user has accepted the person before.
+    Unblock(bool),
+}
+
+impl Driver {
+    /// Whether the user has blocked an account.
+    pub(in crate::chat) fn is_blocked(&self, account: AccountId) -> bool {
+        self.blocked.contains(&account)
+    }
+
+    /// Stores what the user decides, and answers when it is durable. The server and our other devices learn it later.
+    pub(in crate::chat) fn choose(
+        &mut self,
+        account: AccountId,
+        choice: Choice,
+        reply: oneshot::Sender<()>,
+    ) {
+        let (decision, synced) = match choice {
+            Choice::Accept => (Decision::Accept, RequestDecision::Accept),
+            Choice::Block => (Decision::Block, RequestDecision::Block),
+            Choice::Delete | Choice::Unblock(false) => (Decision::Delete, RequestDecision::Delete),
+            Choice::Report(evidence) if evidence.is_empty() => {
+                (Decision::Block, RequestDecision::Block)
+            }
+            Choice::Report(evidence) => (Decision::Report(evidence), RequestDecision::Block),
+            Choice::Unblock(true) => (Decision::Accept, RequestDecision::Accept),
+        };
+        self.apply(account, synced);
+        self.decisions.add(account, decision.clone());
+        self.commits.people().decisions.insert(account, Some(decision));
+        self.signals.decisions.send_replace(self.decisions.len());
+        let blocked = self.blocked.iter().copied().collect();
+        let sync = RequestSync { blocked, decision: Some((account, synced)) };
+        self.input(ClientInput::Synchronise(SyncMessage::Requests(sync)));
+        self.commits.reply(reply);
+    }
+
+    /// Changes what is stored here about an account.
+    fn apply(&mut self, account: AccountId, decision: RequestDecision) {
+        let is_blocked = decision == RequestDecision::Block;
+        if is_blocked != self.blocked.contains(&account) {
+            self.set_blocked(account, is_blocked);
+        }
+        match decision {
+            RequestDecision::Accept => {
+                self.commits.add_written_to(account);
+                self.input(ClientInput::Keep(account));
+            }
+            // With encrypted profiles, a block must also replace the profile key: with the present one, the blocked person can
+            // still send sealed messages, which are only refused here.
+            RequestDecision::Block | RequestDecision::Delete => {
+                self.commits.people().deleted.insert(account);
+            }
+        }
+    }
+
+    fn set_blocked(&mut self, account: AccountId, is_blocked: bool) {
+        if is_blocked {
+            self.blocked.insert(account);
+        } else {
+            self.blocked.remove(&account);
+        }
+        self.commits.people().blocked.insert(account, is_blocked);
+    }
+
+    /// The user knows somebody now, so the server should, too.
+    pub(super) fn tell_accepted(&mut self, account: AccountId) {
+        if self.asks && !self.blocked.contains(&account) {
+            self.decisions.add(account, Decision::Accept);
+            self.commits.people().decisions.insert(account, Some(Decision::Accept));
+            self.signals.decisions.send_replace(self.decisions.len());
+        }
+    }
+
+    /// What another device of our account has decided.
+    pub(super) fn learn_decisions(&mut self, received: &[Received]) {
+        for received in received {
+            let Content::Sync(sync) = &received.content else { continue };
+            // The core accepts such messages only from our account.
+            let Ok(SyncMessage::Requests(sync)) = SyncMessage::decode(sync) else { continue };
+            let RequestSync { blocked, decision } = sync;
+            let own = self.own;
+            for account in blocked.into_iter().filter(|account| *account != own) {
+                if !self.blocked.contains(&account) && self.blocked.len() < MAX_BLOCKED {
+                    self.apply(account, RequestDecision::Block);
+                }
+            }
+            if let Some((account, decision)) = decision.filter(|(account, _)| *account != own) {
+                self.apply(account, decision);
+            }
+        }
+    }
+
+    /// Remembers what proves a message to the server.
+    pub(super) fn remember_evidence(&mut self, received: &[Received]) {
+        let Some(evidence) = self.evidence.take().filter(|_| self.asks) else { return };
+        for received in received.iter().filter(|it| it.from.account != self.own) {
+            self.commits.people().evidence.push((received.from.account, evidence));
+        }
+    }
+
+    /// The server has learned something.
+    pub(super) fn told(&mut self, told: &Told) {
+        match told {
+            Told::Capability(has_requests) => {
+                let value = Zeroizing::new(vec![u8::from(*has_requests)]);
+                self.commits.add_setting(CAPABILITY.to_owned(), Some(value));
+            }
+            Told::Decision(account, _) if self.decisions.is_told(*account) => {
+                self.commits.people().decisions.insert(*account, None);
+            }
+            Told::Decision(..) => {}
+        }
+        self.signals.decisions.send_replace(self.decisions.len());
+    }
+}
+
+/// What proves to the server that it has delivered this envelope.
+pub(super) fn evidence(envelope: &Envelope) -> Option<Evidence> {
+    let guid: AccountId = envelope.guid.as_ref()?.parse().ok()?;
+    let content = envelope.content.as_ref().or(envelope.body.as_ref())?;
+    Some(Evidence {
+        guid: *guid.as_bytes(),
+        accepted: envelope.server_timestamp?,
+        content: Sha256::digest(content).into(),
+        token: envelope.report_token.as_ref()?.as_slice().try_into().ok()?,
+    })
+}
+
+/// The setting that says what the server knows about message requests on this device.
+pub(in crate::chat) const CAPABILITY: &str = "wormhole.requests";
+
+/// Most blocked accounts. A service keeps as many.
+pub(in crate::chat) const MAX_BLOCKED: usize = 2000;
