@@ -13,6 +13,7 @@
 //! | input | output | next |
 //! |---|---|---|
 //! | `Send` | `Commit` (content to the outbox) | on `Committed`: `Accepted`; encrypt or request keys |
+//! | `SendVolatile` | | the same without a place in the store, and without events |
 //! | keys arrive | `Commit` (sessions and ciphertexts) | on `Committed`: `Request::Send` |
 //! | the server accepts the message | `Commit` (removed from the outbox) | on `Committed`: `Sent` |
 //! | the same, and we have other devices | `Commit` (a transcript for them to the outbox) | it is sent like a message, without events |
@@ -103,6 +104,16 @@ pub struct Delivery(pub u64);
 pub enum ClientInput {
     /// Send content to every device of an account.
     Send(AccountId, Content),
+    /// Send content that is not worth a place in the store: receipts and typing. It is forgotten when the program ends, and there
+    /// are no events about it. The caller limits how many there are: [`Client::volatile_messages`].
+    SendVolatile {
+        /// The recipient, all of whose devices get it.
+        to: AccountId,
+        /// The content.
+        content: Content,
+        /// Whether it is only for devices that are connected. Then it is not sent again if the server cannot be reached.
+        is_online: bool,
+    },
     /// Remove a message from the outbox, and do not send it any more. A request that was output already may still deliver it.
     Cancel(Timestamp),
     /// The user accepts this identity key for an account.
@@ -295,6 +306,9 @@ impl Client {
     pub fn handle(&mut self, now: Timestamp, input: ClientInput, rng: &mut impl CryptoRngCore) {
         match input {
             ClientInput::Send(to, content) => self.send(now, to, &content),
+            ClientInput::SendVolatile { to, content, is_online } => {
+                self.send_volatile(now, to, &content, is_online);
+            }
             ClientInput::Cancel(timestamp) => self.cancel(timestamp),
             ClientInput::AcceptIdentity(account, identity) => {
                 self.accept_identity(now, account, identity);
@@ -387,6 +401,7 @@ impl Client {
 
     fn repeat_requests(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         self.pending.clear();
+        self.drop_online();
         self.publish_again(now, rng);
         let outbox: Vec<_> = self.outbox.keys().copied().collect();
         outbox.into_iter().for_each(|timestamp| self.advance(now, timestamp));

@@ -11,6 +11,7 @@ mod quote;
 mod ranges;
 mod reaction;
 pub mod rules;
+mod short_id;
 mod sync;
 
 use std::fmt;

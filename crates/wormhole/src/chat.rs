@@ -17,6 +17,7 @@
 
 mod account;
 mod attachment;
+mod change;
 mod client;
 mod devices;
 mod driver;
@@ -36,6 +37,7 @@ mod usernames;
 pub use service::fuzzing::sdk_chat_response;
 
 pub use account::{Account, AccountState};
+pub use change::Change;
 pub use client::{
     Client, Download, DownloadProgress, Events, Messages, Options, RouteHook, SentMessage,
 };
@@ -59,13 +61,16 @@ pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
 pub use store::{Contact, ReceivedId};
+pub use wormhole_chat::rules::ChangeRefusal;
 pub use wormhole_chat::service::{
     AppName, Destination, NotADestination, NotAPhoneNumber, NotAUsername, NotAnAppName,
     PhoneNumber, Username,
 };
 pub use wormhole_chat::{
-    AccountId, Address, CopyFailure, DeviceId, IntroductionDecodeError, LinkDecodeError,
-    LinkRefusal, NotAnAccountId, PublicKey, RestoreError, SendFailure, Timestamp,
+    AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, IntroductionDecodeError,
+    LinkDecodeError, LinkPreview, LinkRefusal, MessageRef, NotAnAccountId, NotAnEmoji, PublicKey,
+    Quote, QuotedFile, RangeKind, ReceiptKind, RestoreError, SendFailure, TextPart, Timestamp,
+    text_parts,
 };
 
 /// A contact of which we know only the account.

@@ -30,6 +30,8 @@ pub enum Request {
         /// One message for each device that we know. The outbox has them, too, so a queue of requests needs no memory for
         /// them.
         messages: Arc<[SealedMessage]>,
+        /// Whether the server may drop it for devices that are not connected.
+        is_online: bool,
     },
 }
 

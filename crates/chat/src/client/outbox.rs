@@ -29,6 +29,18 @@ pub(super) struct Outgoing {
     pub(super) steps: u8,
     /// Number of times the server reported different devices.
     pub(super) attempts: u32,
+    pub(super) lifetime: Lifetime,
+}
+
+/// How long a message waits in the outbox.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Lifetime {
+    /// Until the server has it. It survives the end of the program.
+    Durable,
+    /// Until the next attempt, and only for devices that are connected: typing.
+    Online,
+    /// Until the program ends: receipts.
+    Volatile,
 }
 
 impl Outgoing {
@@ -48,15 +60,45 @@ impl Client {
     }
 
     pub(super) fn send(&mut self, now: Timestamp, to: AccountId, content: &Content) {
-        let timestamp = self.next_timestamp(now);
-        let mut content = content.clone();
-        content.set_timestamp(timestamp);
         let mut changes = Changes::default();
-        self.put_new(timestamp, to, pad(&content.encode()), &mut changes);
+        let timestamp = self.put_new(now, to, content, Lifetime::Durable, &mut changes);
         self.not_a_stranger(to, &mut changes);
+        let is_sync = to == self.us.account && matches!(content, Content::Sync(_));
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
-        self.commit(changes, vec![accepted]);
+        let then = if is_sync { self.limit_syncs(&mut changes) } else { vec![accepted] };
+        self.commit(changes, then);
         self.advance(now, timestamp);
+    }
+
+    /// Sends something that is not worth a place in the store. There are no events about it.
+    pub(super) fn send_volatile(
+        &mut self,
+        now: Timestamp,
+        to: AccountId,
+        content: &Content,
+        is_online: bool,
+    ) {
+        let lifetime = if is_online { Lifetime::Online } else { Lifetime::Volatile };
+        let mut changes = Changes::default();
+        let timestamp = self.put_new(now, to, content, lifetime, &mut changes);
+        self.commit(changes, Vec::new());
+        self.advance(now, timestamp);
+    }
+
+    /// Number of messages in the outbox for an account that do not survive the end of the program.
+    pub fn volatile_messages(&self, account: AccountId) -> usize {
+        let waiting = [self.outbox.encrypted_for(account), self.outbox.unencrypted_for(account)];
+        let waiting = waiting.iter().flatten().filter_map(|timestamp| self.outbox.get(timestamp));
+        waiting.filter(|outgoing| outgoing.lifetime != Lifetime::Durable).count()
+    }
+
+    /// Forgets what was only for devices that were connected.
+    pub(super) fn drop_online(&mut self) {
+        let online = self.outbox.iter().filter(|(_, it)| it.lifetime == Lifetime::Online);
+        let online: Vec<_> = online.map(|(timestamp, _)| *timestamp).collect();
+        for timestamp in online {
+            self.outbox.remove(&timestamp);
+        }
     }
 
     /// Removes a message, and drops requests for it that nobody has seen yet.
@@ -88,8 +130,9 @@ impl Client {
         if self.pending.has(Purpose::Send(timestamp)) {
             return;
         }
+        let is_online = outgoing.lifetime == Lifetime::Online;
         if let Some(messages) = outgoing.sealed.clone() {
-            let request = Request::Send { to, timestamp, messages };
+            let request = Request::Send { to, timestamp, messages, is_online };
             let request = self.request(Purpose::Send(timestamp), request);
             return self.after_commits(vec![request]);
         }
@@ -123,6 +166,7 @@ impl Client {
     fn seal(&mut self, now: Timestamp, timestamp: Timestamp, devices: &[DeviceId]) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let (to, plaintext) = (outgoing.to, outgoing.plaintext.clone());
+        let is_online = outgoing.lifetime == Lifetime::Online;
         let mut changes = Changes::default();
         let mut messages = Vec::with_capacity(devices.len());
         for device in devices {
@@ -144,7 +188,7 @@ impl Client {
         let messages: Arc<[SealedMessage]> = messages.into();
         self.outbox.set_sealed(timestamp, Some(Arc::clone(&messages)));
         self.put_outgoing(&mut changes, timestamp);
-        let request = Request::Send { to, timestamp, messages };
+        let request = Request::Send { to, timestamp, messages, is_online };
         let request = self.request(Purpose::Send(timestamp), request);
         self.commit(changes, vec![request]);
     }
@@ -178,6 +222,9 @@ impl Client {
     /// can prevent it.
     fn sent(&mut self, now: Timestamp, timestamp: Timestamp, needs_sync: bool) {
         let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
+        if outgoing.lifetime != Lifetime::Durable {
+            return;
+        }
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
@@ -199,24 +246,30 @@ impl Client {
         content: &Content,
         changes: &mut Changes,
     ) -> Timestamp {
-        let timestamp = self.next_timestamp(now);
-        self.put_new(timestamp, self.us.account, pad(&content.encode()), changes);
+        let own = self.us.account;
+        let timestamp = self.put_new(now, own, content, Lifetime::Durable, changes);
         self.trust_own_devices_again(changes);
         timestamp
     }
 
-    /// Puts a message into the outbox.
+    /// Puts a message into the outbox. Returns its timestamp.
     fn put_new(
         &mut self,
-        timestamp: Timestamp,
+        now: Timestamp,
         to: AccountId,
-        plaintext: Zeroizing<Vec<u8>>,
+        content: &Content,
+        lifetime: Lifetime,
         changes: &mut Changes,
-    ) {
-        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0 };
+    ) -> Timestamp {
+        let timestamp = self.next_timestamp(now);
+        let mut content = content.clone();
+        content.set_timestamp(timestamp);
+        let plaintext = pad(&content.encode());
+        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0, lifetime };
         self.outbox.insert(timestamp, outgoing);
         changes.put_last_written(timestamp);
         self.put_outgoing(changes, timestamp);
+        timestamp
     }
 
     fn next_timestamp(&mut self, now: Timestamp) -> Timestamp {
@@ -227,6 +280,9 @@ impl Client {
 
     pub(super) fn give_up(&mut self, timestamp: Timestamp, error: SendFailure) {
         let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
+        if outgoing.lifetime != Lifetime::Durable {
+            return;
+        }
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
         if self.is_sync(&outgoing) {
@@ -320,7 +376,9 @@ impl Client {
     }
 
     fn put_outgoing(&self, changes: &mut Changes, timestamp: Timestamp) {
-        if let Some(outgoing) = self.outbox.get(&timestamp) {
+        if let Some(outgoing) = self.outbox.get(&timestamp)
+            && outgoing.lifetime == Lifetime::Durable
+        {
             changes.put_outgoing(timestamp, outgoing);
         }
     }

@@ -111,12 +111,14 @@ impl Queue {
 mod tests {
     use zeroize::Zeroizing;
 
+    use super::super::outbox::Lifetime;
     use super::*;
 
     fn outgoing(to: u8) -> Outgoing {
         let to = AccountId::from_bytes([to; 16]);
         let plaintext = Zeroizing::new(Vec::new());
-        Outgoing { to, plaintext, sealed: None, steps: 1, attempts: 0 }
+        let lifetime = Lifetime::Durable;
+        Outgoing { to, plaintext, sealed: None, steps: 1, attempts: 0, lifetime }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::account::Confirmed;
 use super::exchange::SealedMessage;
-use super::outbox::Outgoing;
+use super::outbox::{Lifetime, Outgoing};
 use super::sessions::ArchivedRows;
 use super::{Client, Failed, PreKeys, Received, Unreadable};
 use crate::address::{AccountId, Address, DeviceId};
@@ -425,7 +425,7 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         messages.push(SealedMessage { device, registration_id, ciphertext });
     }
     let sealed = is_sealed.then(|| messages.into());
-    Ok(Outgoing { to, plaintext, sealed, steps, attempts })
+    Ok(Outgoing { to, plaintext, sealed, steps, attempts, lifetime: Lifetime::Durable })
 }
 
 /// The format that we write.

@@ -1,6 +1,7 @@
 //! What a caller can ask a client, without changing it.
 
 use super::Client;
+use super::outbox::{Lifetime, Outgoing};
 use crate::address::{AccountId, Address};
 use crate::content::Content;
 use crate::key::PublicKey;
@@ -47,10 +48,22 @@ impl Client {
     }
 
     /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written. Without
-    /// those for our other devices: [`Client::waiting_syncs`].
+    /// those for our other devices ([`Client::waiting_syncs`]), and without volatile ones.
     pub fn outbox(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
-        let messages = self.outbox.iter().filter(|(_, outgoing)| !self.is_sync(outgoing));
+        let is_listed = |it: &Outgoing| it.lifetime == Lifetime::Durable && !self.is_sync(it);
+        let messages = self.outbox.iter().filter(move |(_, outgoing)| is_listed(outgoing));
         messages.map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
+    }
+
+    /// Whether we have exchanged messages with an account and the user knows it, because of writing to it or naming it.
+    pub fn knows(&self, account: AccountId) -> bool {
+        self.peers.contains_key(&account) && !self.is_stranger(account)
+    }
+
+    /// Whether we can write to other devices of our own account. They are found when a message of ours is sent, or one of theirs
+    /// arrives.
+    pub fn has_other_devices(&self) -> bool {
+        !self.devices(self.us.account).is_empty()
     }
 
     /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.

@@ -60,7 +60,7 @@ impl Server {
             }
             Request::Bundles(account) => self.bundles(account),
             Request::Send { to, .. } if self.full == Some(to) => Response::Unavailable,
-            Request::Send { to, timestamp, messages } => {
+            Request::Send { to, timestamp, messages, .. } => {
                 // A device without keys cannot receive messages, so it does not count yet.
                 let is_known = |address: &Address, device: &Registered| {
                     address.account == to && device.keys.is_some()

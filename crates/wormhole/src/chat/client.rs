@@ -1,5 +1,6 @@
 //! The handle of a client: what an application calls.
 
+mod changes;
 mod download;
 mod events;
 mod identity;
@@ -21,7 +22,7 @@ use wormhole_chat::service::{Destination, Username};
 use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
 
 use super::account::{Account, ClientStore, service_of};
-use super::driver::{Counts, Driver, People, Signals, Start};
+use super::driver::{Counts, Driver, People, Settings, Signals, Start, TIMERS, Timers};
 use super::error::{Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
 use super::server::Network;
@@ -29,6 +30,7 @@ use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
+use changes::{READ_RECEIPTS, are_read_receipts_on};
 pub use download::{Download, DownloadProgress};
 pub use events::Events;
 pub use messages::Messages;
@@ -102,7 +104,7 @@ impl Client {
     }
 
     fn start(account: Account, options: Options, restored: Restored) -> Self {
-        let Restored { core, me, service, contacts, counts, people } = restored;
+        let Restored { core, me, service, contacts, counts, people, settings } = restored;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
         let store = ClientStore::new(account.store.clone());
@@ -122,6 +124,7 @@ impl Client {
             contacts,
             counts,
             people,
+            settings,
             max_unread: options.max_unread.max(1),
             signals: Arc::clone(&signals),
             tasks,
@@ -170,23 +173,45 @@ impl Client {
         if message.text.is_empty() && message.files.is_empty() {
             return Err(SendError::Empty);
         }
+        let account = self.recipient(to).await?;
+        let Message { text, files, quote, mentions } = message;
+        let timer = self.query(move |driver| driver.timer(account)).await?;
+        let mut data = DataMessage {
+            body: Some(text),
+            ranges: mentions,
+            quote,
+            expire_timer: Some(timer.seconds).filter(|seconds| *seconds > 0),
+            expire_timer_version: Some(timer.version).filter(|version| *version > 0),
+            ..DataMessage::default()
+        };
+        // Before large files are uploaded for nothing.
+        content(&data)?;
+        self.query(move |driver| driver.check_room(account)).await??;
+        for file in &files {
+            data.attachments.push(self.upload(file).await?);
+        }
+        self.put(account, content(&data)?).await
+    }
+
+    /// The account that gets a message.
+    async fn recipient(&self, to: &Destination) -> Result<AccountId, SendError> {
         let contact = self.resolve(to).await?;
         let account = contact.account;
         if self.query(move |driver| driver.is_blocked(account)).await? {
             return Err(SendError::Blocked(account));
         }
         let route = self.options.route.as_ref().map(|route| route(&contact));
-        if route.unwrap_or_default() == Route::Own {
-            return Err(SendError::OwnRoute(account));
+        match route.unwrap_or_default() {
+            Route::Own => Err(SendError::OwnRoute(contact.account)),
+            Route::Wormhole => Ok(contact.account),
         }
-        // Before large files are uploaded for nothing.
-        let mut data = DataMessage { body: Some(message.text), ..DataMessage::default() };
-        content(&data)?;
-        self.query(move |driver| driver.check_room(account)).await??;
-        for file in &message.files {
-            data.attachments.push(self.upload(file).await?);
+    }
+
+    /// Puts a content into the outbox.
+    async fn put(&self, account: AccountId, content: Content) -> Result<SentMessage, SendError> {
+        if content.encode().len() > MAX_CONTENT {
+            return Err(SendError::TooLong);
         }
-        let content = content(&data)?;
         let (reply, accepted) = oneshot::channel();
         self.ask(move |driver, answer: oneshot::Sender<_>| {
             let _gone = answer.send(driver.send(account, content, reply));
@@ -264,7 +289,7 @@ impl Client {
         account: AccountId,
         name: Option<String>,
     ) -> Result<(), Ended> {
-        self.edit(account, move |contact| contact.name = name).await
+        self.edit_contact(account, move |contact| contact.name = name).await
     }
 
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
@@ -307,7 +332,7 @@ impl Client {
         &self.network
     }
 
-    async fn edit(
+    async fn edit_contact(
         &self,
         account: AccountId,
         change: impl FnOnce(&mut Contact) + Send + 'static,
@@ -365,6 +390,7 @@ struct Restored {
     contacts: Vec<Contact>,
     counts: Counts,
     people: People,
+    settings: Settings,
 }
 
 impl Restored {
@@ -373,12 +399,17 @@ impl Restored {
         let read = account.store.run(move |store| {
             store.set_asks(asks);
             let people = People::of(store, asks)?;
-            Ok::<_, OpenError>((store.contacts()?, Counts::of(store), people))
+            let (contacts, counts) = (store.contacts()?, Counts::of(store));
+            let [timers, receipts] = [TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
+            let timers = timers?.map(|timers| Timers::decode(&timers)).unwrap_or_default();
+            let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
+            let settings = Settings { timers, are_read_receipts_on: receipts };
+            Ok::<_, OpenError>((contacts, counts, people, settings))
         });
-        let (contacts, counts, people) = read.await?;
+        let (contacts, counts, people, settings) = read.await?;
         let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
-        Ok(Self { core, me, service, contacts, counts, people })
+        Ok(Self { core, me, service, contacts, counts, people, settings })
     }
 }
 

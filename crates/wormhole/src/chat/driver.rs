@@ -11,9 +11,11 @@ mod ending;
 mod envelopes;
 mod outbox;
 mod people;
+mod receipts;
 mod requests;
 mod socket;
 mod tasks;
+mod timers;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,9 +41,11 @@ use decisions::{Decisions, Told};
 use ending::Ending;
 use outbox::Outbox;
 pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
+use receipts::Receipts;
 use requests::{Finished, Requests};
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
+pub(super) use timers::{TIMERS, Timers};
 use upkeep::Upkeep;
 
 /// Something that a handle of the client wants to be done.
@@ -60,7 +64,7 @@ pub(super) struct Signals {
     pub(super) connection: watch::Sender<Connection>,
     /// Whether the server has our prekeys.
     pub(super) keys: watch::Sender<KeyState>,
-    /// Number of messages that wait for our other devices.
+    /// Number of messages that wait for our other devices, and of accounts for which receipts wait.
     pub(super) syncs: watch::Sender<usize>,
     /// Number of decisions about people that the server does not know yet.
     pub(super) decisions: watch::Sender<usize>,
@@ -88,6 +92,8 @@ pub(super) struct Driver {
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
     outbox: Outbox,
+    receipts: Receipts,
+    timers: Timers,
     /// The server's requests whose envelopes are not acknowledged yet.
     deliveries: BTreeMap<u64, RequestOrigin>,
     last_delivery: u64,
@@ -114,6 +120,7 @@ pub(super) struct Start {
     pub(super) contacts: Vec<Contact>,
     pub(super) counts: Counts,
     pub(super) people: People,
+    pub(super) settings: Settings,
     pub(super) max_unread: usize,
     pub(super) signals: Arc<Signals>,
     pub(super) tasks: mpsc::Receiver<Task>,
@@ -143,6 +150,14 @@ impl People {
     }
 }
 
+/// What the user has set earlier.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) timers: Timers,
+    /// Whether others may learn what the user has read.
+    pub(super) are_read_receipts_on: bool,
+}
+
 enum Woken {
     Closed,
     Committed(Result<Durable, StoreError>),
@@ -155,17 +170,8 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start {
-            mut core,
-            store,
-            service,
-            contacts,
-            counts,
-            people,
-            max_unread,
-            signals,
-            tasks,
-        } = start;
+        let Start { mut core, store, service, contacts, counts, people, .. } = start;
+        let Start { settings, max_unread, signals, tasks, .. } = start;
         let People { blocked, decisions, asks, capability } = people;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
             core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
@@ -188,6 +194,8 @@ impl Driver {
             blocked,
             asks,
             accepting: VecDeque::new(),
+            receipts: Receipts::new(settings.are_read_receipts_on),
+            timers: settings.timers,
             deliveries: BTreeMap::new(),
             last_delivery: 0,
             source: None,
@@ -291,6 +299,7 @@ impl Driver {
     }
 
     fn process_outputs(&mut self) {
+        self.send_receipts();
         while let Some(output) = self.core.poll() {
             match output {
                 ClientOutput::Commit(id, changes) => {
@@ -307,7 +316,8 @@ impl Driver {
             }
         }
         self.update_key_state();
-        let syncs = self.core.waiting_syncs();
+        let receipts = if self.is_connected() { self.receipts.len() } else { 0 };
+        let syncs = self.core.waiting_syncs() + receipts;
         self.signals.syncs.send_if_modified(|waiting| std::mem::replace(waiting, syncs) != syncs);
         self.requests.start();
         self.commits.start(&self.store);
@@ -327,6 +337,7 @@ impl Driver {
         for origin in then.acknowledged {
             self.socket.respond(origin, 200);
         }
+        self.delivered(then.arrived);
         if has_messages {
             self.signals.news.send_replace(());
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wormhole_chat::rules::ChangeRefusal;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, PublicKey, RestoreError, SendFailure};
 
@@ -267,6 +268,9 @@ pub enum SendError {
     /// A file is too large.
     #[error("{}: files of up to 100 MiB can be sent", .0.display())]
     FileTooLarge(PathBuf),
+    /// A message cannot be changed like this.
+    #[error(transparent)]
+    NotAllowed(#[from] ChangeRefusal),
     /// Nobody is registered under this number or id.
     #[error("{0} is not registered at this server")]
     NoSuchRecipient(Destination),
@@ -323,6 +327,7 @@ impl SendError {
             | Self::FileTooLarge(_)
             | Self::IdentityChanged { .. }
             | Self::NoSuchRecipient(_)
+            | Self::NotAllowed(_)
             | Self::NumberMoved { .. }
             | Self::OwnRoute(_)
             | Self::TooLong

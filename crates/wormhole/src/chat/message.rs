@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, AttachmentPointer, Content, CopyFailure, DeviceId, PublicKey, Received,
-    SendFailure, SentTranscript, SyncMessage, Timestamp,
+    AccountId, Address, AttachmentPointer, BodyRange, Content, CopyFailure, DataMessage, DeviceId,
+    Emoji, LinkPreview, MessageRef, PublicKey, Quote, ReceiptKind, Received, SendFailure,
+    SentTranscript, SyncMessage, Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
 
+use super::change::Change;
 use super::error::{NotSent, ReadError, RequestError};
 use super::safety_words;
 use super::store::{Contact, ReceivedId};
@@ -30,12 +32,23 @@ pub struct Message {
     pub text: String,
     /// Files to attach, of at most 100 MiB each.
     pub files: Vec<PathBuf>,
+    /// The message that this one replies to.
+    pub quote: Option<Quote>,
+    /// Mentions of people in the text: [`BodyRange::mention`].
+    pub mentions: Vec<BodyRange>,
 }
 
 impl Message {
     /// A message with this text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), files: Vec::new() }
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// The same message as a reply to another one.
+    #[must_use]
+    pub fn with_quote(mut self, quote: Quote) -> Self {
+        self.quote = Some(quote);
+        self
     }
 
     /// The same message with one more file.
@@ -71,6 +84,14 @@ pub struct ReceivedMessage {
     pub timestamp: Timestamp,
     /// The text.
     pub text: Option<String>,
+    /// Mentions and styles in the text: [`text_parts`](super::text_parts).
+    pub ranges: Vec<BodyRange>,
+    /// The message that it replies to, as the sender quotes it.
+    pub quote: Option<Quote>,
+    /// What the sender says about links in the text. Never fetch anything to show them.
+    pub previews: Vec<LinkPreview>,
+    /// After how many seconds it disappears once it was read. `None`: it stays.
+    pub expire_timer: Option<u32>,
     /// The attached files, which are still on the server.
     pub files: Vec<Attachment>,
     /// Whether the sender's identity key differs from the accepted one: it may be somebody else who has taken over the
@@ -102,26 +123,59 @@ impl ReceivedMessage {
         let transcript = transcript(&received);
         let Received { from: address, timestamp, content, identity_changed } = received;
         let timestamp = transcript.as_ref().map_or(timestamp, |sent| sent.timestamp);
-        let (text, pointers) = match content {
-            Content::Data(data) => (data.body, data.attachments),
-            Content::Sync(_) => transcript
-                .map(|sent| (sent.message.body, sent.message.attachments))
-                .unwrap_or_default(),
+        let data = match content {
+            Content::Data(data) => *data,
+            Content::Edit(edit) => edit.message,
+            Content::Sync(_) => transcript.map(|sent| sent.message).unwrap_or_default(),
             // Others are not stored.
             Content::Call(_)
             | Content::DecryptionError(_)
-            | Content::Edit(_)
             | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)
             | Content::SenderKeyDistribution(_)
             | Content::Typing(_)
-            | Content::Unknown => (None, Vec::new()),
+            | Content::Unknown => DataMessage::default(),
         };
-        let files = pointers.into_iter().map(Attachment).collect();
-        let device = address.device;
-        Self { id, from, sent_to, device, timestamp, text, files, identity_changed }
+        let DataMessage { body, attachments, ranges, quote, previews, expire_timer, .. } = data;
+        Self {
+            id,
+            from,
+            sent_to,
+            device: address.device,
+            timestamp,
+            text: body,
+            ranges,
+            quote,
+            previews,
+            expire_timer: expire_timer.filter(|seconds| *seconds > 0),
+            files: attachments.into_iter().map(Attachment).collect(),
+            identity_changed,
+        }
     }
+
+    /// What identifies the message, for reactions and replies.
+    pub const fn reference(&self) -> MessageRef {
+        MessageRef { author: self.from.account, timestamp: self.timestamp }
+    }
+}
+
+/// The text and the files of a message that was written here.
+pub(super) fn written(content: Content) -> (Option<String>, Vec<Attachment>) {
+    let (text, pointers) = match content {
+        Content::Data(data) => (data.body, data.attachments),
+        Content::Edit(edit) => (edit.message.body, Vec::new()),
+        Content::Call(_)
+        | Content::DecryptionError(_)
+        | Content::Group(_)
+        | Content::Null
+        | Content::Receipt(_)
+        | Content::SenderKeyDistribution(_)
+        | Content::Sync(_)
+        | Content::Typing(_)
+        | Content::Unknown => (None, Vec::new()),
+    };
+    (text, pointers.into_iter().map(Attachment).collect())
 }
 
 /// To whom another device of our account has sent this message. `None`: it is for us.
@@ -179,15 +233,24 @@ impl Attachment {
 
 /// What happens in a client.
 ///
-/// What must not be lost does not depend on these events: messages come from the store until the application is
-/// [`done`](super::Client::done) with them, and the other states can be queried.
+/// What must not be lost does not depend on these events: messages and changes of messages come from the store until the
+/// application is [`done`](super::Client::done) with them, and the other states can be queried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The client is connected to the server. The state can be queried with [`Client::connection`](super::Client::connection).
     Connected,
+    /// Somebody has deleted a message for all.
+    Deleted(Box<Change>),
     /// The client is not connected, and tries again.
     Disconnected(RequestError),
+    /// Somebody has edited a message: `message` has the new text, and the id for [`done`](super::Client::done).
+    Edited {
+        /// The message that is replaced, or one of its earlier edits.
+        target: MessageRef,
+        /// The new text.
+        message: Box<ReceivedMessage>,
+    },
     /// The server names a device of our own account that does not have our identity key: somebody attacks, or the number was
     /// registered again elsewhere. Nothing is sent to it, and what was sent is not copied to our other devices.
     ForeignDevice,
@@ -232,10 +295,43 @@ pub enum Event {
         /// What has become of it.
         progress: Progress,
     },
+    /// Somebody has reacted to a message.
+    Reaction {
+        /// The message, and who has reacted.
+        change: Box<Change>,
+        /// The emoji. `None`: the reaction is taken back.
+        emoji: Option<Emoji>,
+    },
+    /// The user has read these messages on another device. Not stored: it is lost if nobody listens.
+    ReadElsewhere(Vec<MessageRef>),
+    /// Messages of ours have arrived, or were read. Not stored: it is lost if nobody listens. Ignore messages that were not sent to
+    /// this account.
+    Receipt {
+        /// The recipient.
+        from: AccountId,
+        /// What has happened.
+        kind: ReceiptKind,
+        /// The messages.
+        messages: Vec<Timestamp>,
+    },
     /// Somebody that the user does not know has written. All of them are in [`Client::requests`](super::Client::requests).
     Request {
         /// The account.
         account: AccountId,
+    },
+    /// Somebody has set after how many seconds messages of the conversation disappear.
+    TimerChanged {
+        /// Who, in which conversation.
+        change: Box<Change>,
+        /// `None`: they stay.
+        seconds: Option<u32>,
+    },
+    /// Somebody types a message to us, or has stopped. Not stored.
+    Typing {
+        /// Who.
+        from: AccountId,
+        /// Whether they type now.
+        started: bool,
     },
     /// All messages that had waited at the server have arrived.
     UpToDate,

@@ -131,9 +131,10 @@ impl Service {
         to: AccountId,
         timestamp: Timestamp,
         messages: &[SealedMessage],
+        is_online: bool,
     ) -> Result<Response, Unconfirmed> {
         let path = format!("/v1/messages/{to}");
-        let request = json::write(&MessageJson::new(timestamp, messages))
+        let request = json::write(&MessageJson::new(timestamp, messages, is_online))
             .and_then(|body| self.request(Method::PUT, &path, Some(body)));
         let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
         let response = self.http.request(request, MAX_ANSWER).await.map_err(|failure| {

@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 mod cancel;
+mod changes;
 mod conversation;
 mod devices;
 mod failures;

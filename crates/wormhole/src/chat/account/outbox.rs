@@ -1,11 +1,11 @@
 //! The outbox of an account without a connection: nothing is sent meanwhile.
 
 use rand_core::OsRng;
-use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Content, Timestamp};
+use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Timestamp};
 
 use super::{Account, now};
 use crate::chat::error::OpenError;
-use crate::chat::message::{Attachment, CancelOutcome, WaitingMessage};
+use crate::chat::message::{CancelOutcome, WaitingMessage, written};
 use crate::chat::store::{Commit, Contact, Store, StoreError};
 
 impl Account {
@@ -45,11 +45,8 @@ fn restored(store: &Store) -> Result<Core, OpenError> {
 
 fn waiting(core: &Core) -> Vec<WaitingMessage> {
     let described = core.outbox().map(|(timestamp, to)| {
-        let (text, pointers) = match core.outbox_content(timestamp) {
-            Some(Content::Data(data)) => (data.body, data.attachments),
-            Some(_) | None => (None, Vec::new()),
-        };
-        let files = pointers.into_iter().map(Attachment).collect();
+        let content = core.outbox_content(timestamp);
+        let (text, files) = content.map(written).unwrap_or_default();
         WaitingMessage { timestamp, to, text, files }
     });
     described.collect()

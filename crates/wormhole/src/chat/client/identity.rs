@@ -65,7 +65,7 @@ impl Client {
         if theirs != ours.digits {
             return Err(IdentityError::Mismatch);
         }
-        Ok(self.edit(account, move |contact| contact.verified = Some(ours.key)).await?)
+        Ok(self.edit_contact(account, move |contact| contact.verified = Some(ours.key)).await?)
     }
 
     /// Accepts the new identity key of an account, or one that was refused. Messages that have waited for this are sent.

@@ -3,8 +3,9 @@
 use tokio::sync::watch;
 
 use super::{Client, Events};
+use crate::chat::change;
 use crate::chat::error::Ended;
-use crate::chat::message::{Event, ReceivedMessage, sent_to};
+use crate::chat::message::Event;
 use crate::chat::store::{ReceivedId, StoreError, StoredMessage};
 
 /// The received messages and other events.
@@ -66,9 +67,7 @@ impl Messages {
                         let known = store.contact(account)?;
                         Ok::<_, StoreError>(known.unwrap_or_else(|| crate::chat::contact(account)))
                     };
-                    let (from, to) = (received.from.account, sent_to(&received));
-                    let (from, to) = (contact(from)?, to.map(contact).transpose()?);
-                    Event::Message(Box::new(ReceivedMessage::new(id, received, from, to)))
+                    change::event(id, received, contact)?
                 }
                 StoredMessage::Unreadable { from, timestamp, why, more } => {
                     Event::NotRead { id, from, timestamp, why, more }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
-use wormhole_chat::{AccountId, Changes, CommitId, Timestamp};
+use wormhole_chat::{AccountId, Changes, CommitId, Content, MessageRef, Timestamp};
 use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
@@ -36,6 +36,8 @@ pub(super) struct Then {
     pub(super) last: Option<CommitId>,
     /// Requests of the server that can be answered.
     pub(super) acknowledged: Vec<RequestOrigin>,
+    /// Messages of others that have arrived with it.
+    pub(super) arrived: Vec<MessageRef>,
     /// Handles that wait for it.
     pub(super) replies: Vec<oneshot::Sender<()>>,
 }
@@ -73,6 +75,11 @@ impl Commits {
         changes: Changes,
         envelope: Option<EnvelopeHash>,
     ) {
+        let arrived = changes.received.iter().filter(|received| is_confirmed(&received.content));
+        self.waiting.then.arrived.extend(arrived.map(|received| MessageRef {
+            author: received.from.account,
+            timestamp: received.timestamp,
+        }));
         self.waiting.commit.add_from(changes, envelope);
         self.waiting.then.last = Some(id);
     }
@@ -171,10 +178,27 @@ impl Commits {
     }
 }
 
+/// Whether the author of a content learns that it has arrived.
+fn is_confirmed(content: &Content) -> bool {
+    match content {
+        Content::Data(data) => data.is_visible(),
+        Content::Edit(_) => true,
+        Content::Call(_)
+        | Content::DecryptionError(_)
+        | Content::Group(_)
+        | Content::Null
+        | Content::Receipt(_)
+        | Content::SenderKeyDistribution(_)
+        | Content::Sync(_)
+        | Content::Typing(_)
+        | Content::Unknown => false,
+    }
+}
+
 impl Batch {
     /// A client that has committed something gets its answer, even if there is nothing to write.
     fn is_empty(&self) -> bool {
-        let Then { last, acknowledged, replies } = &self.then;
+        let Then { last, acknowledged, arrived: _, replies } = &self.then;
         let has_waiting = last.is_some() || !acknowledged.is_empty() || !replies.is_empty();
         !has_waiting && self.commit.is_empty()
     }

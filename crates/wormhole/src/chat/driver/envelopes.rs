@@ -2,13 +2,14 @@
 
 use sha2::{Digest as _, Sha256};
 use wormhole_chat::{
-    Changes, ClientInput, Content, Delivery, Envelope, EnvelopeKind, ReadError, Timestamp,
-    Unreadable,
+    Changes, ClientInput, Content, Delivery, Envelope, EnvelopeKind, ReadError, Receipt, Received,
+    SyncMessage, Timestamp, Unreadable,
 };
 
 use super::socket::{Incoming, RequestOrigin};
 use super::{Driver, people};
-use crate::chat::message::transcript;
+use crate::chat::change::is_kept;
+use crate::chat::message::{Event, transcript};
 use crate::chat::store::Contact;
 use crate::chat::{AppName, PhoneNumber};
 
@@ -60,9 +61,10 @@ impl Driver {
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
         self.learn_decisions(&changes.received);
         changes.received.retain(|received| !self.is_blocked(received.from.account));
-        let (visible, others): (Vec<_>, Vec<_>) =
-            changes.received.into_iter().partition(|received| received.content.is_visible());
-        changes.received = visible;
+        let (kept, others): (Vec<_>, Vec<_>) = changes.received.into_iter().partition(is_kept);
+        changes.received = kept;
+        others.iter().for_each(|received| self.fleeting(received));
+        self.set_arrived_timers(&changes.received);
         let unsupported = others.iter().filter(|received| is_for_a_person(&received.content));
         changes.unreadable.extend(unsupported.map(|received| Unreadable {
             from: Some(received.from),
@@ -86,6 +88,36 @@ impl Driver {
             self.put(contact);
         }
         changes
+    }
+}
+
+impl Driver {
+    /// Reports what is not stored.
+    fn fleeting(&self, received: &Received) {
+        let from = received.from.account;
+        match &received.content {
+            Content::Receipt(Receipt { kind, timestamps }) => {
+                let messages = timestamps.clone();
+                self.emit(Event::Receipt { from, kind: *kind, messages });
+            }
+            Content::Typing(typing) if self.core.knows(from) => {
+                self.emit(Event::Typing { from, started: typing.started });
+            }
+            Content::Sync(sync) => {
+                if let Ok(SyncMessage::Read(read)) = SyncMessage::decode(sync) {
+                    self.emit(Event::ReadElsewhere(read));
+                }
+            }
+            Content::Call(_)
+            | Content::Data(_)
+            | Content::DecryptionError(_)
+            | Content::Edit(_)
+            | Content::Group(_)
+            | Content::Null
+            | Content::SenderKeyDistribution(_)
+            | Content::Typing(_)
+            | Content::Unknown => {}
+        }
     }
 }
 

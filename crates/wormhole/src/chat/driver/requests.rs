@@ -317,8 +317,8 @@ async fn answered(service: Arc<Service>, lane: Lane, id: RequestId, request: Req
 
 async fn answer(service: &Service, request: Request) -> Result<Response, Unconfirmed> {
     let result = match request {
-        Request::Send { to, timestamp, messages } => {
-            return service.send(to, timestamp, &messages).await;
+        Request::Send { to, timestamp, messages, is_online } => {
+            return service.send(to, timestamp, &messages, is_online).await;
         }
         Request::Bundles(account) => keys(service, account).await,
         Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),

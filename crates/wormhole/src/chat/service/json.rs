@@ -153,6 +153,7 @@ fn known(devices: Vec<u32>) -> Vec<DeviceId> {
 pub(super) struct MessageJson {
     messages: Vec<PartJson>,
     timestamp: u64,
+    online: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,7 +167,7 @@ struct PartJson {
 }
 
 impl MessageJson {
-    pub(super) fn new(timestamp: Timestamp, messages: &[SealedMessage]) -> Self {
+    pub(super) fn new(timestamp: Timestamp, messages: &[SealedMessage], online: bool) -> Self {
         let part = |message: &SealedMessage| PartJson {
             kind: match message.ciphertext.kind {
                 CiphertextKind::Signal => 1,
@@ -176,7 +177,7 @@ impl MessageJson {
             destination_registration_id: message.registration_id,
             content: BASE64.encode(&message.ciphertext.bytes),
         };
-        Self { messages: messages.iter().map(part).collect(), timestamp: timestamp.0 }
+        Self { messages: messages.iter().map(part).collect(), timestamp: timestamp.0, online }
     }
 }
 

@@ -16,7 +16,7 @@ use super::records::{end, read_flag};
 use super::state_key::decode_address;
 use super::{ReceivedId, StoreError};
 use crate::chat::error::ReadError;
-use crate::chat::message::{Attachment, FailedMessage};
+use crate::chat::message::{FailedMessage, written};
 
 /// A received message in the store.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -144,11 +144,8 @@ fn decode_failed_value(timestamp: Timestamp, value: &[u8]) -> Result<FailedMessa
     }
     let to = AccountId::from_bytes(reader.array()?);
     let why = SendFailure::from_number(reader.u8()?).ok_or(StoreError::UnknownFormat)?;
-    let (text, files) = match Content::decode_stored(reader.rest()) {
-        Ok(Content::Data(data)) => (data.body, data.attachments),
-        Ok(_) | Err(_) => (None, Vec::new()),
-    };
-    let files = files.into_iter().map(Attachment).collect();
+    let content = Content::decode_stored(reader.rest());
+    let (text, files) = content.map(written).unwrap_or_default();
     Ok(FailedMessage { timestamp, to, text, files, why: Some(why) })
 }
 

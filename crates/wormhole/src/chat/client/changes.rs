@@ -1,0 +1,142 @@
+//! Reactions, edits, deletions, timers, and what others learn about reading and typing.
+
+use wormhole_chat::service::Destination;
+use wormhole_chat::{
+    AccountId, Content, DataMessage, Edit, Emoji, MessageRef, Reaction, Timestamp, rules,
+};
+
+use super::{Client, SentMessage};
+use crate::chat::account::now;
+use crate::chat::change::own_message;
+use crate::chat::error::{Ended, NotStored, SendError};
+use crate::chat::message::Message;
+
+impl Client {
+    /// Reacts to a message in the conversation with `to`, or takes the reaction back (`None`). A person has one reaction to each
+    /// message. Like [`send`](Self::send), the reaction survives a crash.
+    ///
+    /// # Errors
+    /// The reaction is not in the outbox.
+    pub async fn react(
+        &self,
+        to: &Destination,
+        target: MessageRef,
+        emoji: Option<Emoji>,
+    ) -> Result<SentMessage, SendError> {
+        let reaction = Some(Reaction { emoji, target });
+        self.change(to, DataMessage { reaction, ..DataMessage::default() }).await
+    }
+
+    /// Deletes a message of ours for all in the conversation with `to`.
+    ///
+    /// # Errors
+    /// The deletion is not in the outbox.
+    pub async fn delete(
+        &self,
+        to: &Destination,
+        target: Timestamp,
+    ) -> Result<SentMessage, SendError> {
+        self.change(to, DataMessage { delete: Some(target), ..DataMessage::default() }).await
+    }
+
+    /// Replaces the text of a message of ours in the conversation with `to`. Files, the quoted message and the timer stay.
+    ///
+    /// # Errors
+    /// The edit is not in the outbox: it comes too late (`NotAllowed`), or as in [`send`](Self::send).
+    pub async fn edit(
+        &self,
+        to: &Destination,
+        target: Timestamp,
+        new: Message,
+    ) -> Result<SentMessage, SendError> {
+        if new.text.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let own = self.me().address.account;
+        rules::may_edit(&own_message(own, target), own, now())?;
+        let message =
+            DataMessage { body: Some(new.text), ranges: new.mentions, ..DataMessage::default() };
+        let account = self.recipient(to).await?;
+        self.put(account, Content::Edit(Box::new(Edit { target, message }))).await
+    }
+
+    /// Sets after how many seconds the messages of the conversation with `to` disappear, on both sides; `None`: they stay. It
+    /// holds for messages that are sent from now on.
+    ///
+    /// # Errors
+    /// The change is not in the outbox.
+    pub async fn set_timer(
+        &self,
+        to: &Destination,
+        seconds: Option<u32>,
+    ) -> Result<SentMessage, SendError> {
+        let account = self.recipient(to).await?;
+        let seconds = seconds.unwrap_or_default();
+        let timer = self.query(move |driver| driver.set_timer(account, seconds)).await?;
+        let data = DataMessage {
+            expire_timer_update: true,
+            expire_timer: Some(timer.seconds),
+            expire_timer_version: Some(timer.version),
+            ..DataMessage::default()
+        };
+        self.put(account, Content::Data(Box::new(data))).await
+    }
+
+    /// After how many seconds the messages to an account disappear. `None`: they stay.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn timer(&self, account: AccountId) -> Result<Option<u32>, Ended> {
+        let timer = self.query(move |driver| driver.timer(account)).await?;
+        Ok(Some(timer.seconds).filter(|seconds| *seconds > 0))
+    }
+
+    /// Tells an account that the user types, or has stopped. Only devices that are connected get it, and only if the user has
+    /// written to the account before.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn typing(&self, account: AccountId, started: bool) -> Result<(), Ended> {
+        self.query(move |driver| driver.typing(account, started)).await
+    }
+
+    /// The user has read these messages: tells our other devices, and the authors, unless the user does not want that
+    /// ([`set_read_receipts`](Self::set_read_receipts)) or has never written to them. Receipts are lost if the program ends before
+    /// they are sent: [`synced`](Self::synced) waits for them.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn mark_read(&self, messages: Vec<MessageRef>) -> Result<(), Ended> {
+        self.query(move |driver| driver.mark_read(messages)).await
+    }
+
+    /// Whether authors learn that their messages were read. It is on at first.
+    ///
+    /// # Errors
+    /// The client has ended, or the store cannot be read.
+    pub async fn read_receipts(&self) -> Result<bool, Ended> {
+        Ok(are_read_receipts_on(self.setting(READ_RECEIPTS).await?.as_deref().map(Vec::as_slice)))
+    }
+
+    /// Sets whether authors learn that their messages were read. When this returns, the change is durable.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn set_read_receipts(&self, is_on: bool) -> Result<(), NotStored> {
+        self.set_setting(READ_RECEIPTS, (!is_on).then_some(&[0][..])).await?;
+        Ok(self.query(move |driver| driver.set_read_receipts(is_on)).await?)
+    }
+
+    async fn change(&self, to: &Destination, data: DataMessage) -> Result<SentMessage, SendError> {
+        let account = self.recipient(to).await?;
+        self.put(account, Content::Data(Box::new(data))).await
+    }
+}
+
+/// What the setting means.
+pub(super) fn are_read_receipts_on(setting: Option<&[u8]>) -> bool {
+    setting != Some(&[0])
+}
+
+/// The setting: `00` if read receipts are off.
+pub(super) const READ_RECEIPTS: &str = "wormhole.read-receipts";
