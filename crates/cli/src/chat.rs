@@ -11,15 +11,18 @@ use crate::failure::Failure;
 use crate::request::Servers;
 
 mod add;
+mod changes;
 mod contacts;
 mod devices;
 mod explain;
 mod link;
 mod meeting;
+mod mentions;
 mod outbox;
 mod people;
 mod profile;
 mod receive;
+mod recent;
 mod refusal;
 mod register;
 mod requests;
@@ -27,6 +30,7 @@ mod safety;
 mod send;
 mod settings;
 mod show;
+mod show_changes;
 mod talk;
 mod username;
 mod who;
@@ -45,9 +49,12 @@ pub(crate) async fn run(
         ChatCommand::Add(args) => add::run(args, servers, config, console).await,
         ChatCommand::Config(args) => settings::run(args, config, console).await,
         ChatCommand::Contacts(args) => contacts::run(args, config, console).await,
+        ChatCommand::Delete(args) => changes::delete(args, config, console).await,
         ChatCommand::Devices(args) => devices::run(args, config, console).await,
+        ChatCommand::Edit(args) => changes::edit(args, config, console).await,
         ChatCommand::Link(args) => link::run(args, servers, config, console).await,
         ChatCommand::Outbox(args) => outbox::run(args, config, console).await,
+        ChatCommand::React(args) => changes::react(args, config, console).await,
         ChatCommand::Receive(args) => {
             receive::run(args, config, console).await.map_err(Failure::expect_interrupt)
         }
@@ -59,6 +66,7 @@ pub(crate) async fn run(
             talk::run(args, config, console).await.map_err(Failure::expect_interrupt)
         }
         ChatCommand::Username(args) => username::run(args, config, console).await,
+        ChatCommand::Timer(args) => changes::timer(args, config, console).await,
         ChatCommand::Verify(args) => register::verify(args, config, console).await,
     }
 }

@@ -6,9 +6,11 @@ use clap::{Subcommand, ValueEnum};
 
 use super::TorArgs;
 
+mod changes;
 mod devices;
 mod people;
 
+pub(crate) use changes::{DeleteArgs, EditArgs, ReactArgs, TimerArgs};
 pub(crate) use devices::{
     AcceptLinkArgs, AddArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
 };
@@ -39,6 +41,14 @@ pub(crate) enum ChatCommand {
     Receive(ReceiveArgs),
     /// Write with one person: send each line that you type, and show what this person writes
     Talk(TalkArgs),
+    /// React to a message with an emoji
+    React(ReactArgs),
+    /// Replace the text of a message of yours
+    Edit(EditArgs),
+    /// Delete a message of yours for both people
+    Delete(DeleteArgs),
+    /// Show or set after how long the messages with a person disappear
+    Timer(TimerArgs),
     /// List the people with whom you have exchanged messages, or name one of them
     Contacts(ContactsArgs),
     /// List the people that you do not know and who have written to you, and decide about them
@@ -164,6 +174,9 @@ pub(crate) struct SendArgs {
     /// File to attach, at most 100 MiB; repeat the option for several files
     #[arg(short, long, value_name = "PATH")]
     pub(crate) file: Vec<PathBuf>,
+    /// Message that this one replies to: the first letters of its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) reply: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -193,6 +206,10 @@ pub(crate) struct ReceiveArgs {
     /// Give up files that are not saved yet, instead of saving them: those of WHO, or of everybody
     #[arg(long, value_name = "WHO", num_args = 0..=1)]
     pub(crate) drop_files: Option<Option<String>>,
+    /// Show the ids of messages, for `send --reply`, `react`, `edit` and `delete`; at a terminal, they
+    /// are always shown
+    #[arg(long)]
+    pub(crate) ids: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -204,6 +221,9 @@ pub(crate) struct TalkArgs {
     /// The other person
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
+    /// Show the ids of messages; at a terminal, they are always shown
+    #[arg(long)]
+    pub(crate) ids: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -368,7 +388,8 @@ const SEND_HELP: &str = concat!(
     "
 The message is on the disk before it is sent. If the server cannot be reached, the command tries
 again until Ctrl-C; the message then stays in the outbox, and the next `wormhole chat send` or
-`receive` sends it."
+`receive` sends it.
+A name that you have given, after @, mentions the person: \"hello @Bob\"."
 );
 
 const TALK_HELP: &str = concat!(

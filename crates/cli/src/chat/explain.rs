@@ -237,6 +237,7 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         SendError::Ended(_)
         | SendError::Empty
         | SendError::NoSuchRecipient(_)
+        | SendError::NotAllowed(_)
         | SendError::OutboxFull
         | SendError::OwnRoute(_)
         | SendError::TooManyFailed => Failure::new(plain(error)),

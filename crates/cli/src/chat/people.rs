@@ -41,7 +41,7 @@ impl People {
     }
 
     /// The contacts, except the user's own account.
-    pub(super) fn others(&self) -> impl Iterator<Item = &Contact> {
+    pub(super) fn others(&self) -> impl Iterator<Item = &Contact> + Clone {
         self.contacts.values().filter(|contact| contact.account != self.own_account)
     }
 
@@ -72,6 +72,19 @@ impl People {
     /// How the contact of an account is called.
     pub(super) fn label_of(&self, account: AccountId) -> String {
         self.get(account).map_or_else(|| account.to_string(), |contact| self.label(contact))
+    }
+
+    /// The user's own account.
+    pub(super) const fn own(&self) -> AccountId {
+        self.own_account
+    }
+
+    /// The name of somebody who is mentioned in a text: the one that the user has given.
+    pub(super) fn mention(&self, account: AccountId) -> Option<String> {
+        if account == self.own_account {
+            return Some("you".to_owned());
+        }
+        self.get(account)?.name.as_deref().map(printable::line)
     }
 
     /// What a command accepts as `WHO` for an account.

@@ -16,14 +16,15 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::sleep_until;
 use wormhole::chat::{
-    AttachmentError, Client, Connection, Ended, Event, Messages, NotSent, Progress, ReceivedId,
-    ReceivedMessage, RequestError,
+    AttachmentError, Client, Connection, Ended, Event, MessageRef, Messages, NotSent, Progress,
+    ReceivedId, ReceivedMessage, RequestError,
 };
 
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
+use super::recent::Recent;
 use super::show::{self, FileResult, NotSaved};
-use super::{explain, profile, requests, who};
+use super::{explain, profile, requests, show_changes, who};
 use crate::args::chat::{AccountArgs, ReceiveArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -56,6 +57,8 @@ async fn receive(
     directory: PathBuf,
     console: &mut Console,
 ) -> Result<()> {
+    // At once: receipts are not stored.
+    let messages = client.messages();
     let drops = match &args.drop_files {
         None => Drops::Nobody,
         Some(None) => Drops::Everybody,
@@ -66,9 +69,13 @@ async fn receive(
     let bytes = args.max_size.saturating_mul(MEGABYTE);
     let limits = FileLimits { files: args.max_files, bytes, drops };
     let now = Instant::now();
+    let mut recent = Recent::load(client, console).await?;
+    recent.shows_ids |= args.ids;
     let mut receiver = Receiver {
         client,
         people: People::new(client, console).await?,
+        recent,
+        read: Vec::new(),
         account: &args.client.account,
         follows: args.follow,
         to: args.to.as_deref(),
@@ -86,13 +93,16 @@ async fn receive(
         left: LeftFiles::default(),
         retry_at: now + RETRY,
     };
-    receiver.run(console).await
+    receiver.run(messages, console).await
 }
 
 /// A running command.
 struct Receiver<'a> {
     client: &'a Client,
     people: People,
+    recent: Recent,
+    /// Messages that were shown, until the client is told that they were read.
+    read: Vec<MessageRef>,
     account: &'a AccountArgs,
     follows: bool,
     /// The directory for files that the user has named.
@@ -140,8 +150,7 @@ enum Step {
 }
 
 impl Receiver<'_> {
-    async fn run(&mut self, console: &mut Console) -> Result<()> {
-        let mut messages = self.client.messages();
+    async fn run(&mut self, mut messages: Messages, console: &mut Console) -> Result<()> {
         if self.follows {
             console.screen.show("Waiting for messages. End it with Ctrl-C before you write.");
         }
@@ -154,7 +163,11 @@ impl Receiver<'_> {
                 Step::Downloaded(downloaded) => self.downloaded(downloaded, console).await?,
                 Step::Timer => self.timer(console),
             }
+            if self.reading == Reading::UpToDate {
+                self.mark_read(console).await?;
+            }
             if self.save_files(console).await? {
+                self.mark_read(console).await?;
                 return self.send_waiting(console).await;
             }
         }
@@ -181,6 +194,11 @@ impl Receiver<'_> {
                 self.other(event, console).await?;
                 self.done(*id, console).await
             }
+            Event::Deleted(_)
+            | Event::Edited { .. }
+            | Event::Reaction { .. }
+            | Event::Receipt { .. }
+            | Event::TimerChanged { .. } => self.change(event, console).await,
             Event::UpToDate => self.up_to_date(console).await,
             // Otherwise, all of them are mentioned at the end.
             Event::Request { .. } if self.follows => {
@@ -206,11 +224,39 @@ impl Receiver<'_> {
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }
-            // It is reported at the end.
-            Event::Progress { .. } => Ok(()),
+            // It is reported at the end; the others are only for a moment.
+            Event::Progress { .. } | Event::ReadElsewhere(_) | Event::Typing { .. } => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }
+    }
+
+    /// Shows a change of a message, or a receipt.
+    async fn change(&mut self, event: &Event, console: &mut Console) -> Result<()> {
+        let Some(shown) = show_changes::described(event, &self.people, &mut self.recent) else {
+            return Ok(());
+        };
+        console.report(&shown.value)?;
+        let Some(id) = shown.id else {
+            if !shown.text.is_empty() {
+                console.screen.show(shown.text.trim_end());
+            }
+            return Ok(());
+        };
+        (self.has_shown, self.headed) = (true, None);
+        console.print(&shown.text)?;
+        self.done(id, console).await
+    }
+
+    /// Says that messages were read, and stores their ids.
+    async fn mark_read(&mut self, console: &mut Console) -> Result<()> {
+        self.recent.save(self.client, console).await?;
+        if self.read.is_empty() {
+            return Ok(());
+        }
+        let read = std::mem::take(&mut self.read);
+        let marked = console.unless_interrupted(self.client.mark_read(read)).await?;
+        marked.map_err(|error| explain::ended(&error).into())
     }
 
     /// Events were left out. What they said can be queried.
@@ -273,13 +319,20 @@ impl Receiver<'_> {
             Event::IdentityChanged { account, .. } => Some(*account),
             Event::NotRead { from, .. } => from.map(|address| address.account),
             Event::Connected
+            | Event::Deleted(_)
             | Event::Disconnected(_)
+            | Event::Edited { .. }
             | Event::ForeignDevice
             | Event::KeysRefused(_)
             | Event::Message(_)
             | Event::Missed(_)
             | Event::NotCopied(_)
             | Event::Progress { .. }
+            | Event::Reaction { .. }
+            | Event::ReadElsewhere(_)
+            | Event::Receipt { .. }
+            | Event::TimerChanged { .. }
+            | Event::Typing { .. }
             | Event::UpToDate => None,
             // Later events of the SDK.
             _ => None,
@@ -313,8 +366,15 @@ impl Receiver<'_> {
 
     fn show_text(&mut self, message: &ReceivedMessage, console: &Console) -> Result<()> {
         (self.has_shown, self.headed) = (true, Some(message.id));
-        self.people.insert(message.sent_to.as_ref().unwrap_or(&message.from).clone());
-        show::message(message, &self.people, console)?;
+        let with = message.sent_to.as_ref().unwrap_or(&message.from);
+        self.people.insert(with.clone());
+        let (text, disappears) =
+            (show::text(message, &self.people), message.expire_timer.is_some());
+        self.recent.add(with.account, message.reference(), &text, disappears);
+        if message.sent_to.is_none() {
+            self.read.push(message.reference());
+        }
+        show::message(message, &self.people, &self.recent, console)?;
         if message.identity_changed {
             let label = self.people.label(&message.from);
             let argument = people::argument(&message.from);

@@ -7,12 +7,14 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::sleep;
 use wormhole::chat::{
-    Client, Destination, Ended, Event, Message, Messages, NotSent, RequestError, SendError,
-    SendFailure, SentMessage,
+    AccountId, Client, Destination, Ended, Event, Message, MessageRef, Messages, NotSent,
+    RequestError, SendError, SendFailure, SentMessage,
 };
 
 use super::outbox::{self, Waiting};
-use super::{explain, profile, who};
+use super::people::People;
+use super::recent::Recent;
+use super::{explain, mentions, profile, who};
 use crate::args::chat::{AccountArgs, SendArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -47,18 +49,46 @@ async fn send(
     let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
     let to = Destination::Account(contact.account);
+    let mut recent = Recent::load(client, console).await?;
+    let message = completed(message, contact.account, args, client, &recent, console).await?;
     let mut sent = queued(client, &to, &message, args, console).await?;
+    let reference = MessageRef { author: client.me().address.account, timestamp: sent.timestamp() };
+    let timer = console.unless_interrupted(client.timer(contact.account)).await?;
+    let disappears = timer.map_err(|error| explain::ended(&error))?.is_some();
+    recent.add(contact.account, reference, &message.text, disappears);
+    recent.save(client, console).await?;
     let description = |event: &str| {
         let (to, timestamp) = (sent.to().to_string(), sent.timestamp().0);
-        json!({"event": event, "to": to, "timestamp": timestamp})
+        let id = reference.short_id();
+        json!({"event": event, "to": to, "timestamp": timestamp, "short_id": id})
     };
     let (queued, arrived) = (description("chat-queued"), description("chat-sent"));
     console.report(&queued)?;
-    wait(client, &mut sent, events, args, console).await?;
+    let recipient = Recipient { who: &args.who, account: &args.client.account };
+    wait(client, &mut sent, events, recipient, console).await?;
     console.report(&arrived)?;
     console.screen.show("Sent.");
     outbox::say_sent(waiting.send(console).await?, console);
     outbox::say_failed(client, &args.client.account, console).await
+}
+
+/// The message with the one that it replies to, and with mentions.
+async fn completed(
+    mut message: Message,
+    with: AccountId,
+    args: &SendArgs,
+    client: &Client,
+    recent: &Recent,
+    console: &mut Console,
+) -> Result<Message> {
+    if let Some(id) = &args.reply {
+        message.quote = Some(recent.find(with, id, None)?.quote());
+    }
+    if message.text.contains('@') {
+        let people = People::new(client, console).await?;
+        message.mentions = mentions::find(&message.text, people.others());
+    }
+    Ok(message)
 }
 
 /// Puts the message into the outbox. Its files are uploaded before that, again and again if the server cannot be reached.
@@ -123,24 +153,35 @@ fn trying_again(why: &RequestError, console: &Console) {
     console.screen.show(&format!("Not sent yet: {why}. Trying again..."));
 }
 
+/// The person that a command names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recipient<'a> {
+    /// As the user has typed it.
+    pub(super) who: &'a str,
+    pub(super) account: &'a AccountArgs,
+}
+
 /// Waits until the server has the message.
-async fn wait(
+///
+/// # Errors
+/// It does not, and the user must do something; or a signal came.
+pub(super) async fn wait(
     client: &Client,
     sent: &mut SentMessage,
     mut events: Messages,
-    args: &SendArgs,
+    to: Recipient<'_>,
     console: &mut Console,
 ) -> Result<()> {
     let mut is_noticed = false;
     loop {
         let next = console.unless_interrupted(next(sent, &mut events)).await;
-        match next.inspect_err(|_| console.screen.show(&stays(sent, &args.client.account)))? {
+        match next.inspect_err(|_| console.screen.show(&stays(sent, to.account)))? {
             Next::Done(Err(error)) => {
-                return Err(explained(client, error, args, console).await?.into());
+                return Err(explained(client, error, to, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
-                return Err(explain::request(&why, &args.client.account).into());
+                return Err(explain::request(&why, to.account).into());
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {
                 is_noticed = true;
@@ -157,17 +198,17 @@ async fn wait(
 async fn explained(
     client: &Client,
     error: NotSent,
-    args: &SendArgs,
+    to: Recipient<'_>,
     console: &mut Console,
 ) -> Result<Failure> {
     if error == NotSent::Failed(SendFailure::NoDevice)
-        && let Ok(number) = args.who.parse::<Destination>()
+        && let Ok(number) = to.who.parse::<Destination>()
         && let Err(moved @ SendError::NumberMoved { .. }) =
             console.unless_interrupted(client.resolve(&number)).await?
     {
-        return Ok(explain::send(&moved, &args.client.account));
+        return Ok(explain::send(&moved, to.account));
     }
-    Ok(not_sent(&error, args))
+    Ok(not_sent(&error, to))
 }
 
 /// What happens next.
@@ -185,27 +226,27 @@ async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {
     }
 }
 
-fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
-    let who = printable::line(&args.who);
+fn not_sent(error: &NotSent, to: Recipient<'_>) -> Failure {
+    let who = printable::line(to.who);
     match error {
-        NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.client.account),
+        NotSent::IdentityChanged(_) => explain::identity_changed(&who, to.account),
         NotSent::Delayed(why) => {
             let failure = Failure::new(printable::line(&error.to_string()));
-            match explain::request(why, &args.client.account).advice() {
+            match explain::request(why, to.account).advice() {
                 Some(advice) => failure.hint(advice),
                 None => failure,
             }
         }
         NotSent::Failed(SendFailure::RefusedIdentity) => {
-            let safety = format!("safety {}", quote(&args.who));
-            let safety = explain::command(&safety, &args.client.account);
+            let safety = format!("safety {}", quote(to.who));
+            let safety = explain::command(&safety, to.account);
             Failure::new(printable::line(&error.to_string())).hint(format!(
                 "if you refused it by mistake: {safety} shows it, and how to accept it"
             ))
         }
         NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())).hint(format!(
             "until you have seen it in {}, the text stays on the disk",
-            explain::command("outbox", &args.client.account)
+            explain::command("outbox", to.account)
         )),
         NotSent::Cancelled | NotSent::Ended => Failure::new(printable::line(&error.to_string())),
         // Later errors of the SDK.

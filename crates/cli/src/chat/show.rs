@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{Attachment, CopyFailure, Event, ReceivedMessage};
+use wormhole::chat::{Attachment, CopyFailure, Event, Quote, RangeKind, ReceivedMessage};
 
-use super::explain;
 use super::people::{self, People};
+use super::recent::{self, Recent};
+use super::{explain, mentions};
 use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::json::add_path;
@@ -77,18 +78,45 @@ impl FileResult<'_> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn message(message: &ReceivedMessage, people: &People, console: &Console) -> Result<()> {
-    let (value, text) = described(message, people);
+pub(super) fn message(
+    message: &ReceivedMessage,
+    people: &People,
+    recent: &Recent,
+    console: &Console,
+) -> Result<()> {
+    let (value, text) = described(message, people, recent);
     console.report(&value)?;
     console.print(&text)
 }
 
 /// A message, for programs and for people. Its files are not saved yet.
-pub(super) fn described(message: &ReceivedMessage, people: &People) -> (Value, String) {
+pub(super) fn described(
+    message: &ReceivedMessage,
+    people: &People,
+    recent: &Recent,
+) -> (Value, String) {
     let value = described_message(message);
-    let text = safe(message.text.as_deref().unwrap_or_default());
+    let text = safe(&text(message, people));
     let text = if text.is_empty() { String::new() } else { format!(" {text}") };
-    (value, format!("{}:{text}\n{}", heading(message, people), file_lines(&message.files)))
+    let id = recent.shown_id(message.reference());
+    let reply = message.quote.as_ref().map(|quote| reply_line(quote, people));
+    let lines = reply.unwrap_or_default() + &file_lines(&message.files);
+    (value, format!("{}{id}:{text}\n{lines}", heading(message, people)))
+}
+
+/// The text of a message, with the names of those who are mentioned.
+pub(super) fn text(message: &ReceivedMessage, people: &People) -> String {
+    mentions::shown(message.text.as_deref().unwrap_or_default(), &message.ranges, people)
+}
+
+/// What a message replies to, as its sender quotes it.
+fn reply_line(quote: &Quote, people: &People) -> String {
+    let author = quote.target.author;
+    let whose = if author == people.own() { "you".to_owned() } else { people.label_of(author) };
+    match quote.text.as_deref().map(recent::excerpt).filter(|text| !text.is_empty()) {
+        Some(text) => format!("    in reply to {whose}: \"{text}\"\n"),
+        None => format!("    in reply to {whose}\n"),
+    }
 }
 
 /// A line that the user has typed, in the form of the messages of others.
@@ -103,7 +131,7 @@ pub(super) fn own(line: &str) -> String {
 /// A message as JSON: a received one, or one that another device of the user has sent.
 fn described_message(message: &ReceivedMessage) -> Value {
     let files = message.files.iter().map(described_file).collect::<Vec<_>>();
-    match &message.sent_to {
+    let mut value = match &message.sent_to {
         None => json!({
             "event": "chat-message", "id": message.id.0, "from": people::json(&message.from),
             "timestamp": message.timestamp.0, "text": message.text, "files": files,
@@ -114,7 +142,23 @@ fn described_message(message: &ReceivedMessage) -> Value {
             "device": message.device.number(), "timestamp": message.timestamp.0,
             "text": message.text, "files": files,
         }),
-    }
+    };
+    let reply = message.quote.as_ref().map(|quote| {
+        let mut reply = recent::json(quote.target);
+        reply["text"] = quote.text.clone().into();
+        reply
+    });
+    let mentions = message.ranges.iter().filter_map(|range| match range.kind {
+        RangeKind::Mention(account) => Some(json!({
+            "account": account.to_string(), "start": range.start, "length": range.length,
+        })),
+        RangeKind::Style(_) => None,
+    });
+    value["short_id"] = message.reference().short_id().into();
+    value["reply_to"] = reply.into();
+    value["mentions"] = mentions.collect();
+    value["expires_after"] = message.expire_timer.into();
+    value
 }
 
 /// Prints to which earlier message the files belong that are saved now.
@@ -126,7 +170,7 @@ pub(super) fn earlier(message: &ReceivedMessage, people: &People, console: &Cons
 }
 
 /// When a message was sent, and by whom.
-fn heading(message: &ReceivedMessage, people: &People) -> String {
+pub(super) fn heading(message: &ReceivedMessage, people: &People) -> String {
     let who = match &message.sent_to {
         Some(to) => format!("you to {}", people.label(to)),
         None => people.label(&message.from),
@@ -204,11 +248,18 @@ pub(super) fn event(
         }
         // `receive.rs` handles these.
         Event::Connected
+        | Event::Deleted(_)
         | Event::Disconnected(_)
+        | Event::Edited { .. }
         | Event::KeysRefused(_)
         | Event::Message(_)
         | Event::Missed(_)
         | Event::Progress { .. }
+        | Event::Reaction { .. }
+        | Event::ReadElsewhere(_)
+        | Event::Receipt { .. }
+        | Event::TimerChanged { .. }
+        | Event::Typing { .. }
         | Event::UpToDate => {}
         // Later events of the SDK.
         _ => {}

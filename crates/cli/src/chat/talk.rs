@@ -12,14 +12,15 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Destination, Ended, Event, Message, Messages, NotSent, Progress,
+    AccountId, Client, Destination, Ended, Event, Message, MessageRef, Messages, NotSent, Progress,
     ReceivedMessage, RequestError, SendError, SendFailure, Timestamp,
 };
 
 use super::outbox;
 use super::people::{self, People};
 use super::receive::note::{self, FileState};
-use super::{explain, profile, show, who};
+use super::recent::{self, Recent};
+use super::{explain, mentions, profile, show, show_changes, who};
 use crate::args::chat::{AccountArgs, TalkArgs};
 use crate::config::Config;
 use crate::console::{Console, interrupted_by};
@@ -43,6 +44,8 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
     let with = who::contact(&args.who, client, account, console).await?;
     let messages = client.messages();
     let people = People::new(client, console).await?;
+    let mut recent = Recent::load(client, console).await?;
+    recent.shows_ids |= args.ids;
     let label = people.label(&with);
     console.screen.show(&format!(
         "You are writing with {label}. Type a line to send it; Ctrl-D ends the conversation."
@@ -57,6 +60,9 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         with: with.account,
         messages,
         people,
+        recent,
+        is_up_to_date: false,
+        read: Vec::new(),
         editor,
         on_the_way: BTreeMap::new(),
         others: BTreeSet::new(),
@@ -83,6 +89,10 @@ struct Talk<'a> {
     with: AccountId,
     messages: Messages,
     people: People,
+    recent: Recent,
+    is_up_to_date: bool,
+    /// Messages that were shown, until the client is told that they were read.
+    read: Vec<MessageRef>,
     /// The line editor, which shows events above its line. `None` if this task prints them.
     editor: Option<mpsc::Sender<String>>,
     /// Lines that the server does not have yet.
@@ -139,13 +149,19 @@ impl Talk<'_> {
             return Ok(());
         }
         let to = Destination::Account(self.with);
-        let sending = self.client.send(&to, Message::text(line.clone()));
+        let mut message = Message::text(line.clone());
+        message.mentions = mentions::find(&line, self.people.others());
+        let sending = self.client.send(&to, message);
         match console.unless_interrupted(sending).await? {
             Ok(sent) => {
                 let (to, timestamp) = (sent.to().to_string(), sent.timestamp());
+                let reference = MessageRef { author: self.people.own(), timestamp };
+                self.remember(reference, &line, console).await?;
                 self.on_the_way.insert(timestamp, line);
-                let queued = json!({"event": "chat-queued", "to": to, "timestamp": timestamp.0});
-                console.report(&queued)?;
+                let id = reference.short_id();
+                console.report(&json!({
+                    "event": "chat-queued", "to": to, "timestamp": timestamp.0, "short_id": id,
+                }))?;
                 let progress = sent.progress();
                 if matches!(progress, Progress::NotSent(NotSent::IdentityChanged(_))) {
                     self.blocked(console).await?;
@@ -157,8 +173,61 @@ impl Talk<'_> {
         }
     }
 
+    /// Remembers a line that is in the outbox, and shows its id where ids are shown.
+    async fn remember(
+        &mut self,
+        message: MessageRef,
+        line: &str,
+        console: &mut Console,
+    ) -> Result<()> {
+        let timer = console.unless_interrupted(self.client.timer(self.with)).await?;
+        let disappears = timer.map_err(|error| explain::ended(&error))?.is_some();
+        self.recent.add(self.with, message, line, disappears);
+        self.recent.save(self.client, console).await?;
+        if !self.recent.shows_ids {
+            return Ok(());
+        }
+        self.notice(&format!("    [{}]", recent::id(message)), &Value::Null, console).await
+    }
+
+    /// Shows a change of a message in the conversation, or a receipt. Those of others stay for `chat receive`.
+    async fn change(&mut self, event: &Event, console: &mut Console) -> Result<()> {
+        let Some(shown) = show_changes::described(event, &self.people, &mut self.recent) else {
+            return Ok(());
+        };
+        match shown.id {
+            Some(id) if shown.with != self.with => self.leave(id.0),
+            None if shown.with != self.with => Ok(()),
+            None if shown.text.is_empty() => console.report(&shown.value),
+            None => self.notice(shown.text.trim_end(), &shown.value, console).await,
+            Some(id) => {
+                self.show(shown.text, &shown.value, console).await?;
+                self.recent.save(self.client, console).await?;
+                let done = console.unless_interrupted(self.client.done(id)).await?;
+                done.map_err(|error| explain::ended(&error).into())
+            }
+        }
+    }
+
+    /// Says that messages were read, once all that had waited are shown.
+    async fn mark_read(&mut self, console: &mut Console) -> Result<()> {
+        if !self.is_up_to_date || self.read.is_empty() {
+            return Ok(());
+        }
+        self.recent.save(self.client, console).await?;
+        let read = std::mem::take(&mut self.read);
+        let marked = console.unless_interrupted(self.client.mark_read(read)).await?;
+        marked.map_err(|error| explain::ended(&error).into())
+    }
+
     async fn event(&mut self, event: Event, console: &mut Console) -> Result<()> {
         match event {
+            Event::Deleted(_)
+            | Event::Edited { .. }
+            | Event::Reaction { .. }
+            | Event::Receipt { .. }
+            | Event::TimerChanged { .. }
+            | Event::Typing { .. } => self.change(&event, console).await,
             Event::Message(message) if self.is_of_conversation(&message) => {
                 self.received(&message, console).await
             }
@@ -185,9 +254,16 @@ impl Talk<'_> {
             Event::Connected => self.connected(console).await,
             Event::Disconnected(why) => self.disconnected(&why, console).await,
             Event::Missed(_) => self.missed(console).await,
-            Event::UpToDate => console.report(&json!({"event": "chat-up-to-date"})),
+            Event::UpToDate => {
+                self.is_up_to_date = true;
+                self.mark_read(console).await?;
+                console.report(&json!({"event": "chat-up-to-date"}))
+            }
             // `chat receive` explains it.
-            Event::ForeignDevice | Event::IdentityChanged { .. } | Event::KeysRefused(_) => Ok(()),
+            Event::ForeignDevice
+            | Event::IdentityChanged { .. }
+            | Event::KeysRefused(_)
+            | Event::ReadElsewhere(_) => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }
@@ -226,8 +302,15 @@ impl Talk<'_> {
             }
         }
         self.people.insert(message.from.clone());
-        let (value, text) = show::described(message, &self.people);
+        let (own_text, disappears) =
+            (show::text(message, &self.people), message.expire_timer.is_some());
+        self.recent.add(self.with, message.reference(), &own_text, disappears);
+        if message.sent_to.is_none() {
+            self.read.push(message.reference());
+        }
+        let (value, text) = show::described(message, &self.people, &self.recent);
         self.show(text, &value, console).await?;
+        self.mark_read(console).await?;
         if message.identity_changed {
             let label = self.people.label(&message.from);
             let argument = people::argument(&message.from);
@@ -371,6 +454,8 @@ impl Talk<'_> {
             let Ok(event) = console.unless_interrupted(next).await? else { break };
             self.event(event.map_err(|error| explain::ended(&error))?, console).await?;
         }
+        self.is_up_to_date = true;
+        self.mark_read(console).await?;
         outbox::say_waiting(self.client, self.args, console).await?;
         outbox::say_failed(self.client, self.args, console).await?;
         let receive = explain::command("receive", self.args);

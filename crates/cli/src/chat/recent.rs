@@ -1,0 +1,258 @@
+//! The messages that were shown or sent last, which a person can name by the first letters of their ids.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use wormhole::chat::{AccountId, Client, MessageRef, Quote, Timestamp};
+use zeroize::Zeroizing;
+
+use super::{explain, show};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::printable;
+
+/// The messages that were shown or sent last, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    messages: VecDeque<RecentMessage>,
+    is_changed: bool,
+    /// Whether people see the ids.
+    pub(super) shows_ids: bool,
+}
+
+/// A message that was shown or sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct RecentMessage {
+    /// With whom.
+    pub(super) conversation: AccountId,
+    pub(super) message: MessageRef,
+    /// The beginning of its text; empty if it disappears, or has none.
+    pub(super) text: String,
+}
+
+impl RecentMessage {
+    /// The message as another one quotes it.
+    pub(super) fn quote(&self) -> Quote {
+        let text = Some(self.text.clone()).filter(|text| !text.is_empty());
+        Quote { target: self.message, text, ranges: Vec::new(), files: Vec::new() }
+    }
+}
+
+impl Recent {
+    /// Those that earlier commands have stored. What cannot be decoded counts as nothing.
+    ///
+    /// # Errors
+    /// The client has ended, or a signal came.
+    pub(super) async fn load(client: &Client, console: &mut Console) -> Result<Self> {
+        let stored = console.unless_interrupted(client.setting(RECENT)).await?;
+        let stored = stored.map_err(|error| explain::ended(&error))?;
+        let messages = stored.and_then(|stored| decode(&stored)).unwrap_or_default();
+        Ok(Self { messages, is_changed: false, shows_ids: console.screen.is_terminal() })
+    }
+
+    /// Stores what has changed.
+    ///
+    /// # Errors
+    /// The client has ended, or a signal came.
+    pub(super) async fn save(&mut self, client: &Client, console: &mut Console) -> Result<()> {
+        if !std::mem::take(&mut self.is_changed) {
+            return Ok(());
+        }
+        let encoded = self.encode();
+        let saved = console
+            .unless_interrupted(client.set_setting(RECENT, Some(encoded.as_slice())))
+            .await?;
+        saved.map_err(|error| explain::not_stored(&error).into())
+    }
+
+    /// A message was shown or sent. Its text is not kept if it disappears.
+    pub(super) fn add(
+        &mut self,
+        conversation: AccountId,
+        message: MessageRef,
+        text: &str,
+        disappears: bool,
+    ) {
+        self.is_changed = true;
+        self.messages.retain(|known| known.message != message);
+        while self.messages.len() >= MAX_MESSAGES {
+            self.messages.pop_front();
+        }
+        let text = if disappears { String::new() } else { beginning(text) };
+        self.messages.push_back(RecentMessage { conversation, message, text });
+    }
+
+    /// A message was edited or deleted.
+    pub(super) fn replace(&mut self, message: MessageRef, text: &str) {
+        for known in self.messages.iter_mut().filter(|known| known.message == message) {
+            if !known.text.is_empty() {
+                known.text = beginning(text);
+                self.is_changed = true;
+            }
+        }
+    }
+
+    /// The message in a conversation whose id begins with what the user has typed. With an author, only a message of this author.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub(super) fn find(
+        &self,
+        conversation: AccountId,
+        typed: &str,
+        author: Option<AccountId>,
+    ) -> Result<&RecentMessage> {
+        let is_meant = |known: &&RecentMessage| {
+            let is_of_author = author.is_none_or(|author| known.message.author == author);
+            let is_here = known.conversation == conversation && is_of_author;
+            is_here && known.message.has_short_id(typed)
+        };
+        let mut found = self.messages.iter().filter(is_meant);
+        let typed = printable::line(typed);
+        match (found.next(), found.next()) {
+            (Some(message), None) => Ok(message),
+            (Some(_), Some(_)) => {
+                let why = format!("several messages have an id that begins with '{typed}'");
+                Err(Failure::usage(why).hint("write more letters of it").into())
+            }
+            (None, _) => Err(Failure::usage(match author {
+                Some(_) => format!("none of your last messages has the id '{typed}'"),
+                None => format!("none of the last messages has the id '{typed}'"),
+            })
+            .hint(
+                "`receive --ids` and `talk --ids` show the ids of messages, and --json has them as `short_id`; the last \
+                 100 messages have one",
+            )
+            .into()),
+        }
+    }
+
+    /// What a message says, in a few words, for people.
+    pub(super) fn described(&self, message: MessageRef, own: AccountId) -> String {
+        let whose = if message.author == own { "your message" } else { "the message" };
+        let known = self.messages.iter().find(|known| known.message == message);
+        match known.filter(|known| !known.text.is_empty()) {
+            Some(known) => format!("{whose} \"{}\"", excerpt(&known.text)),
+            None => format!("{whose} {}", id(message)),
+        }
+    }
+
+    /// The id of a message behind the name of its author, if ids are shown.
+    pub(super) fn shown_id(&self, message: MessageRef) -> String {
+        if self.shows_ids { format!(" [{}]", id(message)) } else { String::new() }
+    }
+
+    /// Those of these messages of ours that were sent to an account.
+    pub(super) fn sent_to(
+        &self,
+        account: AccountId,
+        own: AccountId,
+        timestamps: &[Timestamp],
+    ) -> Vec<MessageRef> {
+        let is_sent = |known: &&RecentMessage| {
+            let message = known.message;
+            let is_own = known.conversation == account && message.author == own;
+            is_own && timestamps.contains(&message.timestamp)
+        };
+        self.messages.iter().filter(is_sent).map(|known| known.message).collect()
+    }
+
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let messages = self.messages.iter().map(|known| {
+            json!([
+                known.conversation.to_string(),
+                known.message.author.to_string(),
+                known.message.timestamp.0,
+                known.text,
+            ])
+        });
+        Zeroizing::new(Value::from_iter(messages).to_string().into_bytes())
+    }
+}
+
+fn decode(stored: &[u8]) -> Option<VecDeque<RecentMessage>> {
+    let stored: Vec<(String, String, u64, String)> = serde_json::from_slice(stored).ok()?;
+    let messages = stored.into_iter().map(|(conversation, author, timestamp, text)| {
+        let (conversation, author) = (conversation.parse().ok()?, author.parse().ok()?);
+        let message = MessageRef { author, timestamp: Timestamp(timestamp) };
+        Some(RecentMessage { conversation, message, text })
+    });
+    messages.collect()
+}
+
+/// What a person types to name a message.
+pub(super) fn id(message: MessageRef) -> String {
+    message.short_id().chars().take(SHOWN).collect()
+}
+
+/// A message for programs.
+pub(super) fn json(message: MessageRef) -> Value {
+    json!({
+        "author": message.author.to_string(), "timestamp": message.timestamp.0,
+        "short_id": message.short_id(),
+    })
+}
+
+/// The first words of a text, on one line.
+pub(super) fn excerpt(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut shown: String = line.chars().take(EXCERPT).collect();
+    if shown.len() < text.trim_end().len() {
+        shown += "…";
+    }
+    show::safe(&shown)
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+/// The setting with the messages.
+const RECENT: &str = "cli.recent";
+
+/// Most messages. Each has about 200 bytes.
+const MAX_MESSAGES: usize = 100;
+
+/// Most characters of a text that are kept: enough for a quote.
+const MAX_TEXT: usize = 120;
+
+/// Most characters of a text that are shown to name it.
+const EXCERPT: usize = 40;
+
+/// Letters of an id that are shown.
+const SHOWN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOB: AccountId = AccountId::from_bytes([2; 16]);
+
+    fn message(author: u8, time: u64) -> MessageRef {
+        MessageRef { author: AccountId::from_bytes([author; 16]), timestamp: Timestamp(time) }
+    }
+
+    #[test]
+    fn a_message_is_found_by_its_id_after_it_was_stored() {
+        let mut recent = Recent::default();
+        for time in 1..=150 {
+            recent.add(BOB, message(1, time), &format!("number {time}\nmore"), time == 140);
+        }
+        let messages = decode(&recent.encode()).unwrap();
+        assert_eq!((messages.len(), &messages), (100, &recent.messages));
+        let (own, last) = (AccountId::from_bytes([1; 16]), message(1, 150));
+        let found = recent.find(BOB, &last.short_id(), Some(own)).unwrap();
+        assert_eq!(found.message, last);
+        assert_eq!(recent.described(last, own), "your message \"number 150…\"");
+        assert_eq!(recent.described(last, BOB), "the message \"number 150…\"");
+        let secret = message(1, 140);
+        assert_eq!(recent.described(secret, own), format!("your message {}", id(secret)));
+        let forgotten = recent.find(BOB, &message(1, 1).short_id(), None);
+        assert!(forgotten.is_err() && recent.find(BOB, &last.short_id(), Some(BOB)).is_err());
+        recent.replace(last, "");
+        assert_eq!(recent.described(last, own), format!("your message {}", id(last)));
+        assert_eq!(recent.sent_to(BOB, own, &[Timestamp(150), Timestamp(7)]), [last]);
+        assert!(recent.sent_to(own, own, &[Timestamp(150)]).is_empty());
+    }
+}

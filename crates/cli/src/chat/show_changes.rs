@@ -1,0 +1,142 @@
+//! Shows reactions, edits, deletions, timers and receipts, as text or as JSON.
+
+use serde_json::{Value, json};
+use wormhole::chat::{AccountId, Change, Event, MessageRef, ReceiptKind, ReceivedId};
+
+use super::people::{self, People};
+use super::recent::{self, Recent};
+use super::{changes, show};
+use crate::units;
+
+/// What is shown of a change.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// What the client must be told when it was shown. `None`: it is not stored.
+    pub(super) id: Option<ReceivedId>,
+    /// The conversation.
+    pub(super) with: AccountId,
+    pub(super) value: Value,
+    /// The lines for people; may be empty.
+    pub(super) text: String,
+}
+
+/// A change of a message or a conversation, or a receipt. Remembers what has become of the message. `None`: the event is
+/// another one.
+pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> Option<Shown> {
+    match event {
+        Event::Deleted(change) => {
+            let what = recent.described(change.target, people.own());
+            recent.replace(change.target, "");
+            let text = format!("{} deleted {what}\n", heading(change, people));
+            Some(shown(change, "chat-deleted", text))
+        }
+        Event::Edited { target, message } => {
+            let new = show::text(message, people);
+            let what = recent.described(*target, people.own());
+            recent.replace(*target, if message.expire_timer.is_some() { "" } else { &new });
+            let (mut value, _) = show::described(message, people, recent);
+            (value["event"], value["target"]) = ("chat-edited".into(), recent::json(*target));
+            let heading = show::heading(message, people);
+            let text = format!("{heading} edited {what}: {}\n", show::safe(&new));
+            let with = message.sent_to.as_ref().unwrap_or(&message.from).account;
+            Some(Shown { id: Some(message.id), with, value, text })
+        }
+        Event::Reaction { change, emoji } => {
+            let what = recent.described(change.target, people.own());
+            let heading = heading(change, people);
+            let text = match emoji {
+                Some(emoji) => format!("{heading} reacted {emoji} to {what}\n"),
+                None => format!("{heading} took back the reaction to {what}\n"),
+            };
+            let mut shown = shown(change, "chat-reaction", text);
+            shown.value["emoji"] = emoji.as_ref().map(ToString::to_string).into();
+            Some(shown)
+        }
+        Event::TimerChanged { change, seconds } => {
+            let timer = changes::described(*seconds);
+            let text = format!("{} set the timer. {timer}\n", heading(change, people));
+            let mut shown = shown(change, "chat-timer-changed", text);
+            shown.value["seconds"] = (*seconds).into();
+            Some(shown)
+        }
+        Event::Receipt { from, kind, messages } => {
+            let sent = recent.sent_to(*from, people.own(), messages);
+            let times: Vec<_> = messages.iter().map(|time| time.0).collect();
+            let value = json!({
+                "event": "chat-receipt", "from": people.json_of(*from), "kind": name(*kind),
+                "timestamps": times,
+            });
+            let text = receipt(*kind, &people.label_of(*from), &sent, recent);
+            Some(Shown { id: None, with: *from, value, text })
+        }
+        Event::Typing { from, started } => {
+            let who = people.json_of(*from);
+            let value = json!({"event": "chat-typing", "from": who, "started": started});
+            let is_typing = format!("    {} is typing...\n", people.label_of(*from));
+            let text = if *started && recent.shows_ids { is_typing } else { String::new() };
+            Some(Shown { id: None, with: *from, value, text })
+        }
+        Event::Connected
+        | Event::Disconnected(_)
+        | Event::ForeignDevice
+        | Event::IdentityChanged { .. }
+        | Event::KeysRefused(_)
+        | Event::Message(_)
+        | Event::Missed(_)
+        | Event::NotCopied(_)
+        | Event::NotRead { .. }
+        | Event::Progress { .. }
+        | Event::ReadElsewhere(_)
+        | Event::UpToDate => None,
+        // Later events of the SDK.
+        _ => None,
+    }
+}
+
+/// When a change was made, and by whom.
+fn heading(change: &Change, people: &People) -> String {
+    let who = match &change.sent_to {
+        Some(to) => format!("you to {}:", people.label(to)),
+        None => people.label(&change.from),
+    };
+    format!("{}  {who}", units::time(change.timestamp.0 / 1000))
+}
+
+fn shown(change: &Change, event: &str, text: String) -> Shown {
+    let value = json!({
+        "event": event, "id": change.id.0, "from": people::json(&change.from),
+        "to": change.sent_to.as_ref().map(people::json), "timestamp": change.timestamp.0,
+        "target": recent::json(change.target), "identity_changed": change.identity_changed,
+    });
+    let with = change.sent_to.as_ref().unwrap_or(&change.from).account;
+    Shown { id: Some(change.id), with, value, text }
+}
+
+const fn name(kind: ReceiptKind) -> &'static str {
+    match kind {
+        ReceiptKind::Delivery => "delivered",
+        ReceiptKind::Read => "read",
+        ReceiptKind::Viewed => "viewed",
+    }
+}
+
+/// One quiet line about messages that have arrived or were read. Nothing where ids are not shown.
+fn receipt(kind: ReceiptKind, who: &str, sent: &[MessageRef], recent: &Recent) -> String {
+    if sent.is_empty() || !recent.shows_ids {
+        return String::new();
+    }
+    let (ticks, done) = match kind {
+        ReceiptKind::Delivery => ("✓", "has"),
+        ReceiptKind::Read => ("✓✓", "has read"),
+        ReceiptKind::Viewed => ("✓✓", "has played"),
+    };
+    let ids: Vec<_> = sent.iter().rev().take(MAX_IDS).map(|message| recent::id(*message)).collect();
+    let more = match sent.len().saturating_sub(MAX_IDS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("    {ticks} {who} {done} {}{more}\n", ids.join(", "))
+}
+
+/// Most ids in one line.
+const MAX_IDS: usize = 5;
