@@ -4,6 +4,7 @@
 //! name. (docs/chat-protocol.md "Attachments")
 
 mod download;
+mod partial;
 mod upload;
 
 use hyper::Request;
@@ -15,7 +16,7 @@ use super::service::Service;
 use crate::net::Route;
 use crate::net::http::{HttpBody, HttpClient, Origin, StreamedResponse};
 
-pub(super) use download::download;
+pub(super) use download::{Destination, download};
 pub(super) use upload::upload;
 
 /// Sends a request to an address that the server has named, without our credentials.

@@ -47,6 +47,8 @@ pub struct Client {
     store: ClientStore,
     service: Arc<Service>,
     network: Arc<Network>,
+    /// The directory for downloads that have not ended.
+    partials: Arc<Path>,
     signals: Arc<Signals>,
     tasks: mpsc::Sender<super::driver::Task>,
 }
@@ -104,7 +106,7 @@ impl Client {
     }
 
     fn start(account: Account, options: Options, restored: Restored) -> Self {
-        let Restored { core, me, service, contacts, counts, people, settings } = restored;
+        let Restored { core, me, service, contacts, counts, people, settings, partials } = restored;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
         let store = ClientStore::new(account.store.clone());
@@ -132,7 +134,7 @@ impl Client {
         let network = Arc::new(account.network.clone());
         tokio::spawn(Driver::new(start).run(account, store.clone()));
         let (me, options) = (Arc::new(me), Arc::new(options));
-        Self { me, options, store, service, network, signals, tasks: sender }
+        Self { me, options, store, service, network, partials, signals, tasks: sender }
     }
 
     /// Our account.
@@ -295,7 +297,8 @@ impl Client {
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
     /// uploaded. Awaiting the result starts the download, and returns the path, which differs if `on_exists` permits that.
     pub fn download(&self, file: &Attachment, target: &Path, on_exists: OnExists) -> Download {
-        Download::new(Arc::clone(&self.service), file, target, on_exists)
+        let partials = self.partials.to_path_buf();
+        Download::new(Arc::clone(&self.service), file, target, on_exists, partials)
     }
 
     /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
@@ -391,6 +394,7 @@ struct Restored {
     counts: Counts,
     people: People,
     settings: Settings,
+    partials: Arc<Path>,
 }
 
 impl Restored {
@@ -404,12 +408,13 @@ impl Restored {
             let timers = timers?.map(|timers| Timers::decode(&timers)).unwrap_or_default();
             let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
             let settings = Settings { timers, are_read_receipts_on: receipts };
-            Ok::<_, OpenError>((contacts, counts, people, settings))
+            let partials = store.directory().join("downloads").into();
+            Ok::<_, OpenError>((contacts, counts, people, settings, partials))
         });
-        let (contacts, counts, people, settings) = read.await?;
+        let (contacts, counts, people, settings, partials) = read.await?;
         let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
-        Ok(Self { core, me, service, contacts, counts, people, settings })
+        Ok(Self { core, me, service, contacts, counts, people, settings, partials })
     }
 }
 

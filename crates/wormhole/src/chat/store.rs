@@ -312,6 +312,11 @@ impl Store {
         self.commit(&Commit { settings, ..Commit::default() }).map(drop)
     }
 
+    /// The directory of the store.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The value of a setting.
     ///
     /// # Errors

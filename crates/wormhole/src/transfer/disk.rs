@@ -19,10 +19,9 @@ use std::path::Path;
 
 pub use loss::MetadataLoss;
 pub use part::OnExists;
-pub(crate) use part::{DiskError, Part};
+pub(crate) use part::{DiskError, Part, PartFile};
 pub(super) use {
     limits::Limits,
-    part::PartFile,
     unpack::{Offered, Unpacker},
 };
 

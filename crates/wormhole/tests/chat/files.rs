@@ -156,6 +156,51 @@ async fn a_download_says_how_far_it_is() {
 }
 
 #[tokio::test]
+async fn an_interrupted_download_continues_where_it_was() {
+    let world = World::new().await;
+    let alice = world.register("+14155550871", 0).await;
+    let bob = world.register("+14155550872", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    create(&path, 8 << 20);
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    let target = bob.folder.0.join("a");
+    {
+        let download = b.download(&received.files[0], &target, OnExists::Refuse);
+        let progress = download.progress();
+        tokio::pin!(download);
+        while progress.received() < 1 << 20 {
+            tokio::select! {
+                done = &mut download => panic!("too fast: {done:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    // The thread that writes has ended when nothing is being received any more.
+    let partials = bob.folder.0.join("store/downloads");
+    soon(async {
+        while bob.folder.0.join("a.part").exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let entries = std::fs::read_dir(&partials).unwrap().map(|entry| entry.unwrap());
+    let lengths: Vec<_> = entries.map(|entry| entry.metadata().unwrap().len()).collect();
+    assert!(lengths.len() == 1 && lengths[0] > 0, "{lengths:?}");
+    soon(b.close()).await.unwrap();
+
+    let b = bob.open().await;
+    let download = b.download(&received.files[0], &target, OnExists::Refuse);
+    let mut progress = download.progress();
+    let first = async { progress.next().await };
+    let (saved, first) = soon(async { tokio::join!(download, first) }).await;
+    assert_eq!(first, Some(lengths[0]));
+    assert_eq!(std::fs::read(saved.unwrap()).unwrap(), std::fs::read(&path).unwrap());
+    assert!(!partials.exists());
+}
+
+#[tokio::test]
 async fn an_interrupted_download_leaves_nothing() {
     let world = World::new().await;
     let alice = world.register("+14155550207", 0).await;

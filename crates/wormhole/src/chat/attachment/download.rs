@@ -1,4 +1,4 @@
-//! Downloads a file. After a lost connection, it continues where it was.
+//! Downloads a file. After a lost connection, and after the program was killed, it continues where it was.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,6 +17,7 @@ use wormhole_chat::{
 };
 use zeroize::Zeroizing;
 
+use super::partial::Partial;
 use super::upload::blob_length;
 use super::{PIECES, send_to};
 use crate::chat::RequestError;
@@ -25,40 +26,87 @@ use crate::chat::service::Service;
 use crate::net::LinkFailure;
 use crate::net::http::{self, StreamedResponse, time_for};
 use crate::transfer::OnExists;
-use crate::transfer::disk::{DiskError, Part};
+use crate::transfer::disk::{DiskError, Part, PartFile};
 
-/// A piece of the blob; `None` after the last one.
-type Piece = Option<Bytes>;
+/// What arrives of the blob.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Bytes),
+    /// Everything has arrived.
+    End,
+    /// The rest can never arrive.
+    Useless,
+}
 
-/// Downloads a file to `target`, and reports how many bytes of the blob have arrived. If the returned future is dropped, no file
-/// is left.
+/// Downloads a file to `target`, and reports how many bytes of the blob have arrived. If the returned future is dropped, there is no
+/// file at `target`, but what has arrived stays in the directory `partials`, and the next download continues there.
 ///
 /// # Errors
 /// There is no file at `target`.
 pub(in crate::chat) async fn download(
     service: &Service,
     pointer: &AttachmentPointer,
-    target: &Path,
-    on_exists: OnExists,
+    to: &Destination<'_>,
     progress: &watch::Sender<u64>,
 ) -> Result<PathBuf, AttachmentError> {
     let _turn = service.transfer_turn().await;
+    let (has_begun, result) = attempt(service, pointer, to, progress).await;
+    match result {
+        // What an earlier download has left may be damaged, for example after a power failure.
+        Err(AttachmentError::NotAuthentic) if has_begun => {
+            attempt(service, pointer, to, progress).await.1
+        }
+        result => result,
+    }
+}
+
+/// Where a file is saved.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::chat) struct Destination<'a> {
+    pub(in crate::chat) target: &'a Path,
+    pub(in crate::chat) on_exists: OnExists,
+    /// The directory for downloads that have not ended.
+    pub(in crate::chat) partials: &'a Path,
+}
+
+/// Downloads a file. Also returns whether it has continued an earlier download.
+async fn attempt(
+    service: &Service,
+    pointer: &AttachmentPointer,
+    to: &Destination<'_>,
+    progress: &watch::Sender<u64>,
+) -> (bool, Result<PathBuf, AttachmentError>) {
+    let Destination { target, on_exists, partials } = *to;
+    let (file, folder) = (pointer.clone(), partials.to_owned());
+    let opened = spawn_blocking(move || Partial::open(&folder, &file)).await;
+    let partial = match opened.map_err(io::Error::other) {
+        Ok(Ok(partial)) => partial,
+        Ok(Err(error)) | Err(error) => return (false, Err(failed(partials, error.kind()))),
+    };
+    let has_begun = partial.len() > 0;
+    let arrived = partial.len();
+    progress.send_if_modified(|known| std::mem::replace(known, arrived) != arrived);
     let (pieces, receiver) = mpsc::channel(PIECES);
     let (file, path) = (pointer.clone(), target.to_owned());
-    let writing = spawn_blocking(move || write(&file, &path, on_exists, receiver));
+    let writing = spawn_blocking(move || write(&file, &path, on_exists, partial, receiver));
     let limit = limit_for(pointer.size);
     let time = TOTAL_TIME + time_for(limit);
     let fetching = fetch(service, pointer, limit, progress, &pieces);
     let fetched = timeout(time, fetching).await;
     let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
+    if matches!(fetched, Err(AttachmentError::Expired | AttachmentError::TooLarge)) {
+        // What has arrived is useless.
+        let _ended = pieces.send(Piece::Useless).await;
+    }
     drop(pieces);
-    let written = writing.await.map_err(|_| failed(target, io::ErrorKind::Other))?;
+    let written = writing.await.unwrap_or_else(|_| Err(failed(target, io::ErrorKind::Other)));
     // If the file could not be written, the download has ended because of that.
-    match (written, fetched) {
+    let result = match (written, fetched) {
         (Ok(Some(path)), _) => Ok(path),
         (Err(error), _) | (Ok(None), Err(error)) => Err(error),
         (Ok(None), Ok(())) => Err(AttachmentError::NotAuthentic),
-    }
+    };
+    (has_begun, result)
 }
 
 /// Fetches the blob, with several requests if necessary.
@@ -126,7 +174,7 @@ async fn fetch_rest(
             return Err(AttachmentError::TooLarge);
         }
         // If the thread has ended, its result says why.
-        if !piece.is_empty() && pieces.send(Some(piece)).await.is_err() {
+        if !piece.is_empty() && pieces.send(Piece::Bytes(piece)).await.is_err() {
             return Ok(());
         }
     }
@@ -141,7 +189,7 @@ fn limit_for(size: Option<u32>) -> u64 {
 
 async fn finish(pieces: &mpsc::Sender<Piece>) -> Result<(), AttachmentError> {
     // If the thread has ended, its result says why.
-    let _ended = pieces.send(None).await;
+    let _ended = pieces.send(Piece::End).await;
     Ok(())
 }
 
@@ -164,33 +212,59 @@ async fn locate(service: &Service, place: &AttachmentPlace) -> Result<String, At
     }
 }
 
-/// Decrypts the pieces into a private file with a temporary name, which gets its name when everything is checked. `None` if
-/// the pieces end too early.
+/// Collects the pieces, and decrypts them into a private file with a temporary name, which gets its name when everything is
+/// checked. `None` if the pieces end too early: then they are kept.
 fn write(
     pointer: &AttachmentPointer,
     target: &Path,
     on_exists: OnExists,
+    mut partial: Partial,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<Option<PathBuf>, AttachmentError> {
-    let mut part = Part::file(target, on_exists)?;
-    let mut opener = AttachmentOpener::new(&pointer.key);
-    let mut plaintext = Zeroizing::new(Vec::new());
-    let mut left = pointer.size.map_or(u64::MAX, u64::from);
+    // Now, because the name may be taken.
+    let part = Part::file(target, on_exists)?;
     loop {
         match pieces.blocking_recv() {
             None => return Ok(None),
-            Some(Some(piece)) => opener.update(&piece, &mut plaintext),
-            Some(None) => break,
+            Some(Piece::Bytes(piece)) => {
+                partial.append(&piece).map_err(|error| failed(target, error.kind()))?;
+            }
+            Some(Piece::End) => break,
+            Some(Piece::Useless) => {
+                partial.remove();
+                return Ok(None);
+            }
         }
-        append(&mut part.file, &mut plaintext, &mut left).map_err(|kind| failed(target, kind))?;
     }
+    let saved = decrypt(pointer, target, part, &mut partial);
+    if !matches!(saved, Err(AttachmentError::WriteFailed(..) | AttachmentError::Exists(_))) {
+        partial.remove();
+    }
+    saved.map(Some)
+}
+
+/// Decrypts the whole blob.
+fn decrypt(
+    pointer: &AttachmentPointer,
+    target: &Path,
+    mut part: PartFile,
+    partial: &mut Partial,
+) -> Result<PathBuf, AttachmentError> {
+    let mut opener = AttachmentOpener::new(&pointer.key);
+    let mut plaintext = Zeroizing::new(Vec::new());
+    let mut left = pointer.size.map_or(u64::MAX, u64::from);
+    let copied = partial.read(|piece| {
+        opener.update(piece, &mut plaintext);
+        append(&mut part.file, &mut plaintext, &mut left).map_err(io::Error::from)
+    });
+    copied.map_err(|error| failed(target, error.kind()))?;
     opener.finish(pointer.digest.as_ref(), &mut plaintext)?;
     append(&mut part.file, &mut plaintext, &mut left).map_err(|kind| failed(target, kind))?;
     if pointer.size.is_some() && left > 0 {
         return Err(AttachmentError::NotAuthentic);
     }
     let (path, _) = part.complete(None)?;
-    Ok(Some(path))
+    Ok(path)
 }
 
 /// Writes the plaintext, without the padding after the first `left` bytes.

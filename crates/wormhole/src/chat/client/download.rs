@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
-use crate::chat::attachment;
+use crate::chat::attachment::{self, Destination};
 use crate::chat::error::AttachmentError;
 use crate::chat::message::Attachment;
 use crate::chat::service::Service;
 use crate::transfer::OnExists;
 
-/// A download, which runs while it is awaited. Its result is the path of the file. If it is dropped, no file is left.
+/// A download, which runs while it is awaited. Its result is the path of the file. If it is dropped, or
+/// the program is killed, there is no file, but the next download of the same file continues where this one was.
 ///
 /// # Errors
 /// There is no file. [`AttachmentError::may_retry`] says whether another attempt may succeed.
@@ -51,12 +52,14 @@ impl Download {
         file: &Attachment,
         target: &Path,
         on_exists: OnExists,
+        partials: PathBuf,
     ) -> Self {
         let (sender, received) = watch::channel(0);
         let progress = DownloadProgress { received, total: file.size() };
         let (pointer, target) = (file.0.clone(), target.to_owned());
         let work = Box::pin(async move {
-            attachment::download(&service, &pointer, &target, on_exists, &sender).await
+            let to = Destination { target: &target, on_exists, partials: &partials };
+            attachment::download(&service, &pointer, &to, &sender).await
         });
         Self { work, progress }
     }
