@@ -63,7 +63,7 @@ use sessions::ArchivedRows;
 use store::Peer;
 
 pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
-pub use store::{Changes, RestoreError, StoreKey};
+pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
 pub use view::KnownIdentity;
 
 /// One device of a user.

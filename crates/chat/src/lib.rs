@@ -83,8 +83,8 @@ pub use attachment::{
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
     Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure, Delivery,
-    Failed, KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response,
-    RestoreError, SealedMessage, SendFailure, StoreKey, Unreadable,
+    Failed, KnownIdentity, OutboxChange, Publication, ReadError, Received, Request, RequestId,
+    Response, RestoreError, SealedMessage, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
@@ -105,9 +105,9 @@ pub use prekey::{
 };
 pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
 pub use provisioning::{
-    Introduction, IntroductionDecodeError, IntroductionMessage, LinkDecodeError, LinkMessage,
-    LinkOffer, LinkRefusal, ProvisionMessage, ProvisioningError, open_device_name,
-    seal_device_name,
+    CopyOffer, CopyReady, Introduction, IntroductionDecodeError, IntroductionMessage,
+    LinkDecodeError, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage, ProvisioningError,
+    open_device_name, seal_device_name,
 };
 pub use push::{PushError, SignalingKey};
 pub use record::{

@@ -19,7 +19,7 @@ use crate::kdf::{halves, hkdf, tag, tag_matches};
 use crate::key::{KeyPair, PublicKey};
 
 pub use introduction::{Introduction, IntroductionDecodeError, IntroductionMessage};
-pub use link::{LinkDecodeError, LinkMessage, LinkOffer, LinkRefusal};
+pub use link::{CopyOffer, CopyReady, LinkDecodeError, LinkMessage, LinkOffer, LinkRefusal};
 pub use message::ProvisionMessage;
 pub use name::{open_device_name, seal_device_name};
 

@@ -15,6 +15,7 @@ mod changes;
 mod contacts;
 mod devices;
 mod explain;
+mod history;
 mod link;
 mod meeting;
 mod mentions;
@@ -52,6 +53,7 @@ pub(crate) async fn run(
         ChatCommand::Delete(args) => changes::delete(args, config, console).await,
         ChatCommand::Devices(args) => devices::run(args, config, console).await,
         ChatCommand::Edit(args) => changes::edit(args, config, console).await,
+        ChatCommand::History(args) => history::run(args, console).await,
         ChatCommand::Link(args) => link::run(args, servers, config, console).await,
         ChatCommand::Outbox(args) => outbox::run(args, config, console).await,
         ChatCommand::React(args) => changes::react(args, config, console).await,

@@ -22,6 +22,7 @@ mod client;
 mod devices;
 mod driver;
 mod error;
+mod history;
 mod introduce;
 mod link;
 mod message;
@@ -34,7 +35,7 @@ mod usernames;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use service::fuzzing::sdk_chat_response;
+pub use {link::fuzz as sdk_chat_copy, service::fuzzing::sdk_chat_response};
 
 pub use account::{Account, AccountState};
 pub use change::Change;
@@ -46,10 +47,14 @@ pub use error::{
     AttachmentError, DecideError, Ended, IdentityError, NameError, NotOpened, NotSent, NotStored,
     OpenError, ReadError, RegisterError, RequestError, SendError,
 };
+pub use history::{
+    Conversation, ConversationSummary, EarlierMessage, EarlierText, HistoryId, HistoryLimits,
+    HistoryMessage, HistoryMode, HistoryReaction, HistoryState, Search,
+};
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
-    Acceptance, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkedDevice, Linking,
-    OfferedAccount, Withdrawal,
+    Acceptance, Copied, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkedDevice,
+    Linking, OfferedAccount, ReceivingCopy, Withdrawal,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,

@@ -7,7 +7,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
-use super::store::Changes;
+use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, CopyFailure, Failed, Purpose, SendFailure};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
@@ -64,6 +64,9 @@ impl Client {
         let timestamp = self.put_new(now, to, content, Lifetime::Durable, &mut changes);
         self.not_a_stranger(to, &mut changes);
         let is_sync = to == self.us.account && matches!(content, Content::Sync(_));
+        let mut added = Box::new(content.clone());
+        added.set_timestamp(timestamp);
+        changes.outbox.push(OutboxChange::Added { timestamp, to, content: added });
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
         let then = if is_sync { self.limit_syncs(&mut changes) } else { vec![accepted] };
         self.commit(changes, then);
@@ -103,10 +106,11 @@ impl Client {
 
     /// Removes a message, and drops requests for it that nobody has seen yet.
     pub(super) fn cancel(&mut self, timestamp: Timestamp) {
-        let mut changes = Changes::default();
+        let (mut changes, is_encrypted) = (Changes::default(), self.is_encrypted(timestamp));
         if !self.drop_outgoing(timestamp, &mut changes) {
             return;
         }
+        changes.outbox.push(OutboxChange::Cancelled { timestamp, is_encrypted });
         self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
     }
 
@@ -229,6 +233,7 @@ impl Client {
         changes.delete_outgoing(timestamp);
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
         let is_sync = self.is_sync(&outgoing);
+        changes.outbox.extend((!is_sync).then_some(OutboxChange::Sent(timestamp)));
         let transcript = self.transcript(timestamp, &outgoing).filter(|_| needs_sync);
         let transcript = transcript.map(|content| self.put_sync(now, &content, &mut changes));
         let mut events = if is_sync { Vec::new() } else { vec![event] };

@@ -12,6 +12,7 @@ use super::outbox::{Lifetime, Outgoing};
 use super::sessions::ArchivedRows;
 use super::{Client, Failed, PreKeys, Received, Unreadable};
 use crate::address::{AccountId, Address, DeviceId};
+use crate::content::Content;
 use crate::kem::KemKeyPair;
 use crate::key::{KeyPair, PrivateKey, PublicKey, Signature};
 use crate::message::{Ciphertext, CiphertextKind};
@@ -32,6 +33,45 @@ pub struct Changes {
     /// Messages that cannot be sent: the application must store them in the same transaction, because they are not in the
     /// outbox any more.
     pub failed: Vec<Failed>,
+    /// What has become of our messages, for an application that keeps a history: it can store that in the same transaction.
+    pub outbox: Vec<OutboxChange>,
+}
+
+/// A change of the outbox, without those for our other devices. `Debug` does not print the content.
+#[derive(Clone, Eq, PartialEq)]
+pub enum OutboxChange {
+    /// A message is in the outbox.
+    Added {
+        /// Identifies it.
+        timestamp: Timestamp,
+        /// The recipient.
+        to: AccountId,
+        /// What it says, with the timestamp.
+        content: Box<Content>,
+    },
+    /// A message was removed, as the user wanted.
+    Cancelled {
+        /// Identifies it.
+        timestamp: Timestamp,
+        /// Whether it was encrypted, so that the server may have it.
+        is_encrypted: bool,
+    },
+    /// The server has a message.
+    Sent(Timestamp),
+}
+
+impl std::fmt::Debug for OutboxChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Added { timestamp, to, content: _ } => {
+                f.debug_struct("Added").field("timestamp", timestamp).field("to", to).finish()
+            }
+            Self::Cancelled { timestamp, .. } => {
+                f.debug_tuple("Cancelled").field(timestamp).finish()
+            }
+            Self::Sent(timestamp) => f.debug_tuple("Sent").field(timestamp).finish(),
+        }
+    }
 }
 
 /// The key of a row.
@@ -103,8 +143,9 @@ impl Peer {
 impl Changes {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        let Self { rows, received, unreadable, failed } = self;
-        rows.is_empty() && received.is_empty() && unreadable.is_empty() && failed.is_empty()
+        let Self { rows, received, unreadable, failed, outbox } = self;
+        let has_messages = !received.is_empty() || !unreadable.is_empty() || !failed.is_empty();
+        rows.is_empty() && !has_messages && outbox.is_empty()
     }
 
     pub(super) fn put(&mut self, key: StoreKey, value: Vec<u8>) {

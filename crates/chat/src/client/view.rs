@@ -4,7 +4,7 @@ use super::Client;
 use super::outbox::{Lifetime, Outgoing};
 use crate::address::{AccountId, Address};
 use crate::content::Content;
-use crate::key::PublicKey;
+use crate::key::{KeyPair, PublicKey};
 use crate::padding::unpad;
 use crate::time::Timestamp;
 
@@ -26,6 +26,11 @@ impl Client {
     /// Our own identity key.
     pub const fn identity(&self) -> &PublicKey {
         self.identity.pair.public()
+    }
+
+    /// Our own identity key pair.
+    pub const fn identity_pair(&self) -> &KeyPair {
+        &self.identity.pair
     }
 
     /// The identity keys of another account; `None` if we know none.

@@ -21,11 +21,17 @@ pub enum LinkMessage {
         key: PublicKey,
         /// How its user calls it.
         name: Option<String>,
+        /// Whether it can take over contacts and the history.
+        can_copy: bool,
     },
     /// The first device answers with everything that the new one needs.
     Offer(LinkOffer),
     /// The server has accepted the new device under this number.
     Linked(DeviceId),
+    /// A device of the account offers its contacts and its history.
+    Copy(CopyOffer),
+    /// The other device is ready to take them over.
+    Ready(CopyReady),
     /// One side gives up.
     Refused(LinkRefusal),
 }
@@ -39,11 +45,35 @@ pub struct LinkOffer {
     pub server: String,
     /// The name of the app and its token. `None`: the default app of the server.
     pub app: Option<(String, Zeroizing<String>)>,
+    /// Whether a [`CopyOffer`] follows when the device is linked.
+    pub will_copy: bool,
+}
+
+/// Contacts and a history, for another device of the same account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CopyOffer {
+    /// Random; makes the key of the connection unique.
+    pub salt: [u8; 32],
+    /// Shows that the device has the identity key of the account.
+    pub proof: [u8; 32],
+    /// How the device can be reached, in the form of the transit protocol.
+    pub hints: String,
+    /// Number of messages in the history, approximately.
+    pub messages: u64,
+}
+
+/// The answer to a [`CopyOffer`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CopyReady {
+    /// How the device can be reached, in the form of the transit protocol.
+    pub hints: String,
+    /// Whether it keeps a history.
+    pub keeps_history: bool,
 }
 
 impl fmt::Debug for LinkOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, app, envelope: _ } = self;
+        let Self { server, app, envelope: _, will_copy: _ } = self;
         let app = app.as_ref().map(|(name, _)| name);
         let mut shown = f.debug_struct("LinkOffer");
         shown.field("server", server).field("app", &app).finish_non_exhaustive()
@@ -90,19 +120,33 @@ impl LinkMessage {
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut proto = LinkProto { version: Some(VERSION), ..LinkProto::default() };
         match self {
-            Self::Request { key, name } => {
+            Self::Request { key, name, can_copy } => {
                 let key = Some(key.encode().to_vec());
-                proto.request = Some(RequestProto { key, name: name.clone() });
+                let can_copy = can_copy.then_some(true);
+                proto.request = Some(RequestProto { key, name: name.clone(), can_copy });
             }
-            Self::Offer(LinkOffer { envelope, server, app }) => {
+            Self::Offer(LinkOffer { envelope, server, app, will_copy }) => {
                 proto.offer = Some(OfferProto {
                     envelope: Some(envelope.clone()),
                     server: Some(server.clone()),
                     app: app.as_ref().map(|(name, _)| name.clone()),
                     token: app.as_ref().map(|(_, token)| token.to_string()),
+                    will_copy: will_copy.then_some(true),
                 });
             }
             Self::Linked(device) => proto.linked = Some(device.number().into()),
+            Self::Copy(CopyOffer { salt, proof, hints, messages }) => {
+                proto.copy = Some(CopyProto {
+                    salt: Some(salt.to_vec()),
+                    proof: Some(proof.to_vec()),
+                    hints: Some(hints.clone()),
+                    messages: Some(*messages),
+                });
+            }
+            Self::Ready(CopyReady { hints, keeps_history }) => {
+                let keeps_history = Some(*keeps_history);
+                proto.ready = Some(ReadyProto { hints: Some(hints.clone()), keeps_history });
+            }
             Self::Refused(refusal) => proto.refused = Some(refusal.number()),
         }
         let bytes = Zeroizing::new(proto.encode_to_vec());
@@ -151,11 +195,20 @@ impl LinkRefusal {
 impl LinkProto {
     /// Takes the message out. `None` if there is not exactly one, or if it is malformed.
     fn message(&mut self) -> Option<LinkMessage> {
+        match (self.copy.take(), self.ready.take()) {
+            (None, None) => {}
+            (Some(copy), None) if self.is_nothing_else() => return copy.message(),
+            (None, Some(ready)) if self.is_nothing_else() => return ready.message(),
+            _ => return None,
+        }
         Some(match (self.request.take(), self.offer.as_mut(), self.linked, self.refused) {
-            (Some(RequestProto { key, name }), None, None, None) => LinkMessage::Request {
-                key: PublicKey::decode(&key?).ok()?,
-                name: name.filter(|name| is_short(name)),
-            },
+            (Some(RequestProto { key, name, can_copy }), None, None, None) => {
+                LinkMessage::Request {
+                    key: PublicKey::decode(&key?).ok()?,
+                    name: name.filter(|name| is_short(name)),
+                    can_copy: can_copy.unwrap_or_default(),
+                }
+            }
             (None, Some(offer), None, None) => LinkMessage::Offer(offer.message()?),
             (None, None, Some(device), None) => LinkMessage::Linked(DeviceId::new(device)?),
             (None, None, None, Some(refusal)) => {
@@ -163,6 +216,12 @@ impl LinkProto {
             }
             _ => return None,
         })
+    }
+
+    /// Whether there is no message of the first versions.
+    const fn is_nothing_else(&self) -> bool {
+        let Self { version: _, request, offer, linked, refused, copy: _, ready: _ } = self;
+        request.is_none() && offer.is_none() && linked.is_none() && refused.is_none()
     }
 
     fn wipe(&mut self) {
@@ -177,7 +236,29 @@ impl OfferProto {
             (None, None) => None,
             _ => return None,
         };
-        Some(LinkOffer { envelope: self.envelope.take()?, server: self.server.take()?, app })
+        let will_copy = self.will_copy.unwrap_or_default();
+        let (envelope, server) = (self.envelope.take()?, self.server.take()?);
+        Some(LinkOffer { envelope, server, app, will_copy })
+    }
+}
+
+impl CopyProto {
+    fn message(self) -> Option<LinkMessage> {
+        Some(LinkMessage::Copy(CopyOffer {
+            salt: self.salt?.try_into().ok()?,
+            proof: self.proof?.try_into().ok()?,
+            hints: self.hints.filter(|hints| hints.len() <= MAX_HINTS)?,
+            messages: self.messages.unwrap_or_default(),
+        }))
+    }
+}
+
+impl ReadyProto {
+    fn message(self) -> Option<LinkMessage> {
+        Some(LinkMessage::Ready(CopyReady {
+            hints: self.hints.filter(|hints| hints.len() <= MAX_HINTS)?,
+            keeps_history: self.keeps_history.unwrap_or_default(),
+        }))
     }
 }
 
@@ -197,6 +278,30 @@ struct LinkProto {
     linked: Option<u32>,
     #[prost(uint32, optional, tag = "5")]
     refused: Option<u32>,
+    #[prost(message, optional, tag = "6")]
+    copy: Option<CopyProto>,
+    #[prost(message, optional, tag = "7")]
+    ready: Option<ReadyProto>,
+}
+
+#[derive(Message)]
+struct CopyProto {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    salt: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    proof: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "3")]
+    hints: Option<String>,
+    #[prost(uint64, optional, tag = "4")]
+    messages: Option<u64>,
+}
+
+#[derive(Message)]
+struct ReadyProto {
+    #[prost(string, optional, tag = "1")]
+    hints: Option<String>,
+    #[prost(bool, optional, tag = "2")]
+    keeps_history: Option<bool>,
 }
 
 #[derive(Message)]
@@ -205,6 +310,8 @@ struct RequestProto {
     key: Option<Vec<u8>>,
     #[prost(string, optional, tag = "2")]
     name: Option<String>,
+    #[prost(bool, optional, tag = "3")]
+    can_copy: Option<bool>,
 }
 
 #[derive(Message)]
@@ -217,10 +324,15 @@ struct OfferProto {
     app: Option<String>,
     #[prost(string, optional, tag = "4")]
     token: Option<String>,
+    #[prost(bool, optional, tag = "5")]
+    will_copy: Option<bool>,
 }
 
 /// The only version.
 const VERSION: u32 = 1;
+
+/// Longest hints of a device, in bytes.
+const MAX_HINTS: usize = 16 << 10;
 
 /// Longest name of a device, in bytes. A longer one counts as none.
 const MAX_NAME: usize = 200;
@@ -236,10 +348,19 @@ mod tests {
     fn messages() -> Vec<LinkMessage> {
         let key = *KeyPair::random(&mut ChaCha8Rng::seed_from_u64(1)).public();
         let token = Zeroizing::new("a secret token".to_owned());
-        let offer = |app| LinkOffer { envelope: vec![1, 2], server: "https://a.b".to_owned(), app };
+        let server = "https://a.b".to_owned();
+        let offer = |app: Option<(String, Zeroizing<String>)>| LinkOffer {
+            envelope: vec![1, 2],
+            server: server.clone(),
+            will_copy: app.is_none(),
+            app,
+        };
+        let hints = "{}".to_owned();
         vec![
-            LinkMessage::Request { key, name: None },
-            LinkMessage::Request { key, name: Some("laptop".to_owned()) },
+            LinkMessage::Request { key, name: None, can_copy: false },
+            LinkMessage::Request { key, name: Some("laptop".to_owned()), can_copy: true },
+            LinkMessage::Ready(CopyReady { hints: hints.clone(), keeps_history: true }),
+            LinkMessage::Copy(CopyOffer { salt: [1; 32], proof: [2; 32], hints, messages: 7 }),
             LinkMessage::Offer(offer(None)),
             LinkMessage::Offer(offer(Some(("com.one".to_owned(), token)))),
             LinkMessage::Linked(DeviceId::new(2).unwrap()),
@@ -269,8 +390,10 @@ mod tests {
         for bytes in [&b""[..], &[8, 1], &[0xff], &encoded[0][2..], &encoded[1][..20]] {
             assert_eq!(LinkMessage::decode(bytes), malformed, "{bytes:?}");
         }
-        let both = [&encoded[0][..], &encoded[4]].concat();
-        assert_eq!(LinkMessage::decode(&both), malformed);
+        for other in &encoded[2..7] {
+            let both = [&encoded[0][..], other].concat();
+            assert_eq!(LinkMessage::decode(&both), malformed);
+        }
         // A number that no device has, and an app without its token.
         assert_eq!(LinkMessage::decode(&[8, 1, 32, 0]), malformed);
         assert_eq!(LinkMessage::decode(&[8, 1, 26, 6, 10, 0, 18, 0, 26, 0]), malformed);

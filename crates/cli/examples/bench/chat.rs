@@ -23,6 +23,7 @@ use ejabberd::Offline;
 /// A program failed.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     measure_encryption(bench, report)?;
+    measure_history(bench, report)?;
     if !is_real_root() {
         eprintln!(
             "skipped the messaging service: PostgreSQL and ejabberd need users of their own here"
@@ -66,6 +67,34 @@ fn measure_encryption(bench: &Bench, report: &mut Report) -> Result<()> {
             value => format!("{value:.1}"),
         }));
         table.row(cells);
+    }
+    report.add(table);
+    Ok(())
+}
+
+/// The history of a client, and linking a device to which it is copied.
+fn measure_history(bench: &Bench, report: &mut Report) -> Result<()> {
+    let count = bench.arguments.scaled(1_000_000);
+    eprintln!("a history of {count} messages");
+    let folder = bench.disk.join("history");
+    fs::create_dir_all(&folder)?;
+    let mut command = Command::new(bench.binary("examples/chat_history"));
+    // It makes its runs itself, because writing the store takes longest.
+    command.arg(&folder).arg(count.to_string());
+    let measured = run_program(command);
+    fs::remove_dir_all(&folder)?;
+    let measured = measured?;
+    let title = "Message history on the client: an encrypted store with a million messages";
+    let mut table = Table::new(title, &["what", "ms"]);
+    let link = format!("link a device and copy {} messages to it", count / 100);
+    for (key, name) in [
+        ("open_ms", "open the store"),
+        ("rare_ms", "search: find the only message with a word, the oldest"),
+        ("common_ms", "search: first message with a frequent word"),
+        ("two_ms", "search: first message with two words"),
+        ("link_ms", &link),
+    ] {
+        table.row(vec![name.to_owned(), format!("{:.1}", number(&measured, key))]);
     }
     report.add(table);
     Ok(())

@@ -8,12 +8,14 @@ use super::TorArgs;
 
 mod changes;
 mod devices;
+mod history;
 mod people;
 
 pub(crate) use changes::{DeleteArgs, EditArgs, ReactArgs, TimerArgs};
 pub(crate) use devices::{
-    AcceptLinkArgs, AddArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
+    AcceptLinkArgs, AddArgs, CopyArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
 };
+pub(crate) use history::{HistoryArgs, Keep};
 pub(crate) use people::{DecideArgs, RequestsArgs, RequestsCommand, UsernameArgs};
 
 /// Options of `chat`.
@@ -49,6 +51,8 @@ pub(crate) enum ChatCommand {
     Delete(DeleteArgs),
     /// Show or set after how long the messages with a person disappear
     Timer(TimerArgs),
+    /// Show earlier messages, search in them, or say which ones are kept
+    History(HistoryArgs),
     /// List the people with whom you have exchanged messages, or name one of them
     Contacts(ContactsArgs),
     /// List the people that you do not know and who have written to you, and decide about them

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Contact, Destination, Message, SentMessage};
+use wormhole::chat::{Client, Contact, Destination, Emoji, Message, SentMessage};
 
 use super::people::People;
 use super::recent::Recent;
@@ -129,7 +129,7 @@ async fn queue(
             console.unless_interrupted(client.set_timer(&destination, seconds)).await?
         }
         Change::React { id, emoji } => {
-            let emoji = emoji.map(|emoji| emoji.trim().parse()).transpose();
+            let emoji = emoji.map(|emoji| emoji.trim().parse::<Emoji>()).transpose();
             let emoji = emoji.map_err(|error| Failure::usage(error.to_string()))?;
             let target = recent.find(with, &id, None)?.message;
             console.unless_interrupted(client.react(&destination, target, emoji)).await?

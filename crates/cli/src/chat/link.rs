@@ -1,5 +1,7 @@
 //! `chat link` and `chat link accept`: this computer becomes another device of an account.
 
+mod copy;
+
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{
@@ -28,6 +30,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     match args.command {
         Some(LinkCommand::Accept(args)) => accept(args, servers, config, console).await,
+        Some(LinkCommand::History(args)) => copy::run(args, servers, config, console).await,
         None => new_device(args.new, servers, config, console).await,
     }
 }
@@ -56,8 +59,10 @@ async fn new_device(
     };
     match linked {
         Ok(me) => {
+            show_linked(&me, console)?;
+            let copied = console.unless_interrupted(linking.copy()).await;
             linking.close().await;
-            show_linked(&me, console)
+            copy::received(copied?, &place, &args.client.account, console)
         }
         Err(error) => {
             linking.cancel().await;
@@ -173,16 +178,22 @@ async fn accept(
     place.report(console)?;
     let accepting = account.accept_link(code, &place.meeting);
     let accepting = console.unless_interrupted(accepting).await?;
-    let acceptance = accepting.map_err(|error| explain(&error))?;
+    let acceptance = accepting.map_err(|error| explain(&error))?.with_copy();
     let linked = match link(&acceptance, &account, args.yes, console).await {
         Ok(linked) => linked.map_err(|error| explain(&error).into()),
         Err(error) => Err(error),
     };
     match linked {
-        Ok(shown) => {
-            acceptance.close().await;
+        Ok((shown, can_copy)) => {
             console.screen.show(&shown);
-            Ok(())
+            let mode = super::history::mode(args.history);
+            if !can_copy {
+                acceptance.close().await;
+                return Ok(());
+            }
+            let copied = console.unless_interrupted(acceptance.copy(&account, mode)).await;
+            acceptance.close().await;
+            copy::sent(copied?, &place, &args.client.account, console)
         }
         Err(error) => {
             // Nothing is left to report, unless a signal came.
@@ -195,13 +206,13 @@ async fn accept(
     }
 }
 
-/// Links the new device. Returns what to show.
+/// Links the new device. Returns what to show, and whether it can take over contacts and messages.
 async fn link(
     acceptance: &Acceptance,
     account: &Account,
     is_wanted: bool,
     console: &mut Console,
-) -> Result<Result<String, LinkError>> {
+) -> Result<Result<(String, bool), LinkError>> {
     let request = console.notice_if_slow("Waiting for the new device...", acceptance.request());
     let request = match request.await? {
         Ok(request) => request,
@@ -212,7 +223,8 @@ async fn link(
     if !is_wanted && !confirm(&shown, account, console).await? {
         return Err(Failure::new("the device was not linked").into());
     }
-    accepted(acceptance, &request, &shown, console).await
+    let shown = accepted(acceptance, &request, &shown, console).await?;
+    Ok(shown.map(|shown| (shown, request.can_copy())))
 }
 
 async fn accepted(

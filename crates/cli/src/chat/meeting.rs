@@ -29,6 +29,7 @@ impl Place {
         let server = progress::server(&settings);
         let mut meeting = Meeting::default();
         meeting.servers = settings.servers;
+        (meeting.transit.policy, meeting.transit.relays) = (settings.relay, settings.relays);
         // A shorter code may suffice for files, but not for an account.
         let configured = config.code_length.filter(|words| *words > meeting.code_words.get());
         if let Some(words) = words.or(configured).and_then(NonZeroU8::new) {
@@ -52,6 +53,7 @@ impl Place {
         let server = progress::server(&settings);
         let mut meeting = Meeting::default();
         meeting.servers = settings.servers;
+        (meeting.transit.policy, meeting.transit.relays) = (settings.relay, settings.relays);
         Ok((Self { meeting, server }, code))
     }
 

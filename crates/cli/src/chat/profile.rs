@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
 use wormhole::chat::store::{Passphrase, Protection, ProtectionKind, Store, StoreError};
-use wormhole::chat::{Account, Client, Network, Options};
+use wormhole::chat::{Account, Client, HistoryMode, Network, Options};
 use wormhole::store::{KeyName, Profile};
 use zeroize::Zeroizing;
 
@@ -89,7 +89,11 @@ pub(super) async fn open_or_create(
         (_, Some(given)) => Protection::Passphrase(not_empty(given)?.into()),
         (Some(ProtectWith::KeyFile) | None, None) => Protection::KeyFile,
     };
-    let created = spawn_blocking(move || Store::create(&directory, &protection));
+    let created = spawn_blocking(move || {
+        let mut store = Store::create(&directory, &protection)?;
+        store.set_history_mode(HistoryMode::ALL)?;
+        Ok::<_, StoreError>(store)
+    });
     let created =
         console.unless_interrupted(created).await?.context("cannot create the account")?;
     created.map_err(|error| explain::store(&error, args).into())

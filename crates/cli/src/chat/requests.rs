@@ -10,6 +10,7 @@ use wormhole::chat::{
 };
 
 use super::people::{self, People};
+use super::recent::Recent;
 use super::{explain, profile, show, who};
 use crate::args::chat::{AccountArgs, DecideArgs, RequestsArgs, RequestsCommand};
 use crate::config::Config;
@@ -96,8 +97,10 @@ async fn print(
     let account = request.from.account;
     let safety = console.unless_interrupted(client.safety_number(account)).await?;
     let digits = safety.ok().map(|safety| safety.digits);
+    // Ids are of no use: nobody answers a message before accepting the person.
+    let recent = Recent::default();
     let messages: Vec<(Value, String)> =
-        request.messages.iter().map(|message| show::described(message, people)).collect();
+        request.messages.iter().map(|message| show::described(message, people, &recent)).collect();
     let since = request.messages.first().map(|message| message.timestamp.0);
     console.report(&json!({
         "event": "chat-request", "who": people::json(&request.from), "since": since,

@@ -7,7 +7,7 @@ use wormhole::chat::Token;
 use wormhole::chat::store::{Protection, Registration, Store};
 
 use super::refusal::Refusal;
-use super::{explain, profile, register, username};
+use super::{explain, history, profile, register, username};
 use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith, Switch};
 use crate::config::Config;
 use crate::console::Console;
@@ -109,6 +109,7 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let mut value = json!({
         "event": "chat-account", "requests": requests, "waiting_requests": waiting, "protection": protection, "waiting": received, "to_send": outbox,
         "not_sent": failed, "refused": refused,
+        "history": history::mode_name(store.history_mode()),
     });
     add_path(&mut value, &directory);
     add_registration(&mut value, registration.as_ref());
@@ -132,6 +133,7 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
         messages(received, "received "),
         messages(outbox, "")
     );
+    text += &format!("history     {}\n", history::kept(store.history_mode()));
     if failed > 0 {
         text += &format!("not sent    {}\n", messages(failed, ""));
     }

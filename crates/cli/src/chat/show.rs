@@ -198,6 +198,11 @@ pub(super) fn content(text: Option<&str>, files: &[Attachment]) -> String {
     text + &file_lines(files)
 }
 
+/// The files of a message, for programs and for people.
+pub(super) fn files(files: &[Attachment]) -> (Value, String) {
+    (files.iter().map(described_file).collect(), file_lines(files))
+}
+
 /// A file that is not saved yet, as JSON.
 fn described_file(file: &Attachment) -> Value {
     json!({

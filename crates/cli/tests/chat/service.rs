@@ -195,6 +195,8 @@ impl Person {
             .env("HOME", &self.home)
             .env("XDG_CONFIG_HOME", &self.home)
             .env("XDG_DATA_HOME", &self.home)
+            // Devices connect directly: both are on this computer.
+            .env("WORMHOLE_TRANSIT_HELPER", "")
             .env_remove("WORMHOLE_CHAT_PASSPHRASE")
             .env_remove("WORMHOLE_CHAT_TOKEN");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -327,6 +327,10 @@ impl Client {
         }
     }
 
+    pub(super) const fn store(&self) -> &ClientStore {
+        &self.store
+    }
+
     pub(super) fn service(&self) -> &Service {
         &self.service
     }

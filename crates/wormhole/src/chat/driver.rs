@@ -9,6 +9,7 @@ mod contacts;
 mod decisions;
 mod ending;
 mod envelopes;
+mod history;
 mod outbox;
 mod people;
 mod receipts;
@@ -39,6 +40,7 @@ use commits::{Commits, Durable};
 use contacts::Contacts;
 use decisions::{Decisions, Told};
 use ending::Ending;
+use history::HistoryUpkeep;
 use outbox::Outbox;
 pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
 use receipts::Receipts;
@@ -82,6 +84,7 @@ pub(super) struct Driver {
     requests: Requests,
     socket: Socket,
     upkeep: Upkeep,
+    history: HistoryUpkeep,
     contacts: Contacts,
     decisions: Decisions,
     blocked: BTreeSet<AccountId>,
@@ -161,6 +164,8 @@ pub(super) struct Settings {
 enum Woken {
     Closed,
     Committed(Result<Durable, StoreError>),
+    /// Messages of the history were deleted; says what is due next.
+    Purged(Result<Option<Timestamp>, StoreError>),
     Counted(Result<KeyCount, RequestError>),
     Told(Told),
     Requested(Option<Finished>),
@@ -189,6 +194,7 @@ impl Driver {
             requests: Requests::new(Arc::clone(&service)),
             socket: Socket::new(Arc::clone(&service)),
             upkeep: Upkeep::new(Arc::clone(&service)),
+            history: HistoryUpkeep::new(counts.history_due),
             contacts: Contacts::new(contacts),
             decisions: Decisions::new(Arc::clone(&service), decisions, capability),
             blocked,
@@ -258,6 +264,7 @@ impl Driver {
             event = self.socket.next(reads) => Woken::Socket(event),
             count = self.upkeep.next(counts) => Woken::Counted(count),
             told = self.decisions.next() => Woken::Told(told),
+            due = self.history.next(&self.store) => Woken::Purged(due),
         }
     }
 
@@ -273,6 +280,7 @@ impl Driver {
         match woken {
             Woken::Task(task) => task(self),
             Woken::Committed(committed) => self.committed(committed?),
+            Woken::Purged(due) => self.history.set_due(due?),
             Woken::Requested(Some(finished)) => self.finish(finished),
             Woken::Socket(SocketEvent::Opened) => {
                 self.outbox.set_refusal(None);
@@ -331,6 +339,7 @@ impl Driver {
     fn committed(&mut self, durable: Durable) {
         let Durable { then, has_messages, requests, counts } = durable;
         self.counts = counts;
+        self.history.set_due(counts.history_due);
         if let Some(last) = then.last {
             self.input(ClientInput::Committed(last));
         }

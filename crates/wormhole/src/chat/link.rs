@@ -4,6 +4,7 @@
 //! The new device stores what it has got before it asks the server to accept it. So if it is killed at any moment, the same
 //! request can be made again ([`Account::finish_link`](super::Account::finish_link)), or a new code works.
 
+mod copy;
 mod first_device;
 mod new_device;
 
@@ -14,7 +15,11 @@ use super::room::{Room, RoomError};
 use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::code;
+use crate::transit::{self, PipeError};
 
+#[cfg(feature = "fuzzing")]
+pub use copy::fuzz;
+pub use copy::{Copied, ReceivingCopy};
 pub use first_device::{Acceptance, LinkRequest, LinkedDevice, Withdrawal};
 pub use new_device::{InterruptedLink, LinkOptions, Linking, OfferedAccount};
 
@@ -54,6 +59,9 @@ pub enum LinkError {
     /// This store has no account that can be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The other device belongs to another account.
+    #[error("the other device belongs to another account")]
+    OtherAccount,
     /// The account is at another server than the user wants.
     #[error("the account of the other device is at {offered}, not at {wanted}")]
     OtherServer {
@@ -73,6 +81,12 @@ pub enum LinkError {
         "the connection to {0} is not encrypted: others could read the password of the account"
     )]
     PlainHttp(ServerUrl),
+    /// The connection to the other device was lost while contacts and messages were copied.
+    #[error("the connection to the other device was lost: {0}")]
+    Lost(#[from] PipeError),
+    /// The two devices cannot connect to copy contacts and messages.
+    #[error("cannot connect to the other device: {0}")]
+    NotConnected(#[from] transit::Error),
     /// The server was not reached, or has not answered. If it has accepted the new device nevertheless, the same request succeeds
     /// later: [`Account::finish_link`](super::Account::finish_link).
     #[error(transparent)]
@@ -124,9 +138,12 @@ impl LinkError {
             | Self::Code(_)
             | Self::Decode(_)
             | Self::InvalidKeys
+            | Self::Lost(_)
+            | Self::NotConnected(_)
             | Self::NotFirstDevice
             | Self::NotListed
             | Self::Open(_)
+            | Self::OtherAccount
             | Self::PeerGone
             | Self::PeerRefused(_)
             | Self::Store(_)
@@ -150,10 +167,11 @@ async fn next(room: &Room, patience: std::time::Duration) -> Result<LinkMessage,
     match LinkMessage::decode(&bytes)? {
         LinkMessage::Refused(LinkRefusal::TooManyDevices) => Err(LinkError::TooManyDevices),
         LinkMessage::Refused(refusal) => Err(refusal.into()),
-        message
-        @ (LinkMessage::Linked(_) | LinkMessage::Offer(_) | LinkMessage::Request { .. }) => {
-            Ok(message)
-        }
+        message @ (LinkMessage::Copy(_)
+        | LinkMessage::Linked(_)
+        | LinkMessage::Offer(_)
+        | LinkMessage::Ready(_)
+        | LinkMessage::Request { .. }) => Ok(message),
     }
 }
 

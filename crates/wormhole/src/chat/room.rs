@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::server::Network;
 use crate::code::{self, AppId, Code, Config, MailboxUrl, Wormhole};
+use crate::transit;
 
 /// Where the two sides of a wormhole meet. Both must use the same mailbox server.
 #[derive(Clone, Debug)]
@@ -16,11 +17,17 @@ pub struct Meeting {
     pub servers: Vec<MailboxUrl>,
     /// Number of words of a new code. An attacker who controls the mailbox server has one guess.
     pub code_words: NonZeroU8,
+    /// How two devices connect to copy contacts and messages.
+    pub transit: transit::Settings,
 }
 
 impl Default for Meeting {
     fn default() -> Self {
-        Self { servers: MailboxUrl::public(), code_words: CODE_WORDS }
+        Self {
+            servers: MailboxUrl::public(),
+            code_words: CODE_WORDS,
+            transit: transit::Settings::default(),
+        }
     }
 }
 

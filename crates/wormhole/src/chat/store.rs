@@ -33,6 +33,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod history;
 mod items;
 mod link;
 mod lock;
@@ -50,11 +51,15 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use wormhole_chat::{AccountId, StoreKey, Timestamp};
+use wormhole_chat::{AccountId, Address, StoreKey, Timestamp};
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use database::Database;
+use history::History;
+pub(in crate::chat) use history::{
+    HistoryChange, HistoryFound, HistoryQuery, HistoryRow, change_of,
+};
 use lock::Lock;
 use master::{Keyring, MasterKey, WrappedKey};
 use received::{Entry, ReceivedIndex};
@@ -94,6 +99,7 @@ pub struct Store {
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
     seen: Seen,
+    history: History,
     // Dropped last.
     _lock: Lock,
 }
@@ -114,8 +120,9 @@ impl Store {
         keyring: &Keyring,
     ) -> Result<Self, StoreError> {
         let keys = RowKeys::derive(&master);
-        let database = Database::open(&database_file(directory))?;
+        let mut database = Database::open(&database_file(directory))?;
         database.check(&keys)?;
+        database.upgrade()?;
         database.shrink()?;
         let mut received = ReceivedIndex::default();
         database.for_each(&keys, Table::Received, |key, value| {
@@ -146,8 +153,10 @@ impl Store {
         let mut seen = Seen::default();
         database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value, &known))?;
         seen.forget_old();
+        let mut history = History::load(&database, &keys)?;
+        history.set_own(own_address(&database, &keys)?);
         let directory = directory.to_owned();
-        let store = Self {
+        let mut store = Self {
             directory,
             database,
             keys,
@@ -161,8 +170,10 @@ impl Store {
             asks: false,
             failed,
             seen,
+            history,
             _lock: lock,
         };
+        store.purge_when_opened()?;
         // Keys of an interrupted change of the protection.
         protection::remove_other_keys(&store.directory, wrapped, keyring)?;
         Ok(store)
@@ -342,9 +353,7 @@ fn known_accounts(
 ) -> Result<BTreeSet<AccountId>, StoreError> {
     let mut known = BTreeSet::new();
     // Our other devices.
-    let registration = database.get(keys, Table::Registration, &[])?;
-    let registration = registration.and_then(|value| Registration::decode(&value).ok());
-    known.extend(registration.and_then(|it| it.account).map(|address| address.account));
+    known.extend(own_address(database, keys)?.map(|address| address.account));
     database.for_each(keys, Table::WrittenTo, |key, _| {
         known.insert(AccountId::from_bytes(Reader::new(key).array()?));
         Ok(())
@@ -356,6 +365,13 @@ fn known_accounts(
         Ok(())
     })?;
     Ok(known)
+}
+
+/// Our own account and device, if they are known.
+fn own_address(database: &Database, keys: &RowKeys) -> Result<Option<Address>, StoreError> {
+    let registration = database.get(keys, Table::Registration, &[])?;
+    let registration = registration.and_then(|value| Registration::decode(&value).ok());
+    Ok(registration.and_then(|it| it.account))
 }
 
 fn database_file(directory: &Path) -> PathBuf {

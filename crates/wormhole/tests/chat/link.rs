@@ -218,7 +218,7 @@ async fn an_account_that_can_never_be_used_is_not_stored() {
             let LinkMessage::Request { key, .. } = request else { panic!("{request:?}") };
             let envelope = message.seal(&key, &mut OsRng).unwrap();
             let server = format!("http://{}", world.address);
-            let offer = LinkMessage::Offer(LinkOffer { envelope, server, app });
+            let offer = LinkMessage::Offer(LinkOffer { envelope, server, app, will_copy: false });
             first.send_message(offer.encode().to_vec()).await.unwrap();
         };
         let ((), linked) = soon(async { tokio::join!(offer, linking.complete()) }).await;

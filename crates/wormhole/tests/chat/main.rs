@@ -9,6 +9,7 @@ mod conversation;
 mod devices;
 mod failures;
 mod files;
+mod history;
 mod identity;
 mod introduce;
 mod kills;

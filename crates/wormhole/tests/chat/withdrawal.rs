@@ -54,7 +54,9 @@ impl Link {
         let code = soon(wormhole.code()).await.unwrap();
         let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
         let (stranger, pair) = (Stranger { wormhole }, KeyPair::random(&mut OsRng));
-        stranger.send(&LinkMessage::Request { key: *pair.public(), name: None }).await;
+        stranger
+            .send(&LinkMessage::Request { key: *pair.public(), name: None, can_copy: false })
+            .await;
         let request = soon(acceptance.request()).await.unwrap();
         let acceptance = Some(acceptance);
         Self { world, _mailbox: mailbox, alice, acceptance, request, stranger, pair }

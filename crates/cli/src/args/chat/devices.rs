@@ -2,13 +2,15 @@
 
 use clap::Subcommand;
 
-use super::{ClientArgs, NewAccountArgs};
+use super::history::keep;
+use super::{ClientArgs, Keep, NewAccountArgs};
 
 /// Options of `chat link`.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    override_usage = "wormhole chat link [OPTIONS]\n       wormhole chat link accept [OPTIONS] <CODE>",
+    override_usage = "wormhole chat link [OPTIONS]\n       wormhole chat link accept [OPTIONS] <CODE>\n       \
+        wormhole chat link history [OPTIONS] [CODE]",
     after_help = LINK_HELP
 )]
 pub(crate) struct LinkArgs {
@@ -23,6 +25,8 @@ pub(crate) struct LinkArgs {
 pub(crate) enum LinkCommand {
     /// Link the device that shows this code to your account
     Accept(AcceptLinkArgs),
+    /// Copy contacts and earlier messages from one of your devices to another, with a code
+    History(CopyArgs),
 }
 
 /// Options of `chat link` on the new device.
@@ -59,8 +63,39 @@ pub(crate) struct AcceptLinkArgs {
     /// Link the device without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Copy contacts and `all` earlier messages, those of so many days, such as `30d`, or `none`
+    #[arg(long, value_name = "WHAT", value_parser = copied, default_value = "all")]
+    pub(crate) history: Keep,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// Options of `chat link history`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat link history [OPTIONS] [CODE]", after_help = COPY_HELP)]
+pub(crate) struct CopyArgs {
+    /// The code that the other device shows; without it, this device shows one, and gets the copy
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// With CODE: copy `all` earlier messages, those of so many days, such as `30d`, or `none`
+    #[arg(long, value_name = "WHAT", value_parser = copied, default_value = "all", requires = "code")]
+    pub(crate) history: Keep,
+    /// Number of words in a new code
+    #[arg(
+        short, long, value_name = "NUMWORDS", value_parser = crate::args::words, conflicts_with = "code"
+    )]
+    pub(crate) code_length: Option<u8>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which messages are copied: the words differ from those about what is kept.
+fn copied(text: &str) -> Result<Keep, String> {
+    match text {
+        "none" => Ok(Keep::Off),
+        "off" => Err("use all, none, or a number of days such as 30d".to_owned()),
+        _ => keep(text).map_err(|_| "use all, none, or a number of days such as 30d".to_owned()),
+    }
 }
 
 /// Options of `chat add`.
@@ -122,4 +157,14 @@ registered the number:
   wormhole chat link accept CODE            on the first device
 
 Both devices then send and receive messages as the same account, and the new device shows what you
-send from the other one. It does not get earlier messages. An account has at most six devices.";
+send from the other one. The first device also copies its contacts and earlier messages, directly
+to the new one. If that is interrupted, `wormhole chat link history` on both devices repeats it. An
+account has at most six devices.";
+
+const COPY_HELP: &str = "\
+Both devices use the same code:
+
+  wormhole chat link history                on the device that lacks messages; shows a code
+  wormhole chat link history CODE           on a device that has them
+
+Messages and contacts that the device has already stay as they are.";

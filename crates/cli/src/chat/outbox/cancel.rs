@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Account, AccountState, CancelOutcome, Timestamp, WaitingMessage};
+use wormhole::chat::{Account, CancelOutcome, Timestamp, WaitingMessage};
 
 use crate::args::chat::AccountArgs;
 use crate::chat::people::People;
-use crate::chat::{explain, show};
+use crate::chat::{explain, history, show};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::units;
@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     let outbox = console.unless_interrupted(account.outbox()).await?;
     let outbox = outbox.map_err(|error| explain::open(&error, args))?;
-    let people = people(account, args, console).await?;
+    let people = history::people(account, args, console).await?;
     let find = |id: &u64| {
         let found = outbox.iter().find(|message| message.timestamp.0 == *id);
         found.ok_or_else(|| not_waiting(*id, args))
@@ -35,19 +35,6 @@ pub(super) async fn run(
         print(message, outcome, &people, console)?;
     }
     Ok(())
-}
-
-async fn people(account: &Account, args: &AccountArgs, console: &mut Console) -> Result<People> {
-    let explain = |error| explain::store(&error, args);
-    let contacts = console.unless_interrupted(account.contacts()).await?.map_err(explain)?;
-    match console.unless_interrupted(account.state()).await?.map_err(explain)? {
-        AccountState::Registered(me) => Ok(People::of(&me, contacts)),
-        AccountState::New | AccountState::Pending(_) => {
-            Err(explain::open(&wormhole::chat::OpenError::NotRegistered, args).into())
-        }
-        // Later states of the SDK.
-        _ => Err(Failure::new("the account is not ready").into()),
-    }
 }
 
 async fn cancel(

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
-use crate::chat::store::{Commit, Contact, EnvelopeHash, PeopleChanges, ReceivedId, StoreError};
+use crate::chat::store::{
+    Commit, Contact, EnvelopeHash, HistoryChange, PeopleChanges, ReceivedId, StoreError,
+};
 
 /// Changes that are not durable yet.
 #[derive(Default)]
@@ -63,6 +65,8 @@ pub(in crate::chat) struct Counts {
     pub(in crate::chat) unread_bytes: usize,
     /// Messages that cannot be sent.
     pub(in crate::chat) failed: usize,
+    /// When something must be deleted from the history.
+    pub(in crate::chat) history_due: Option<Timestamp>,
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Durable, StoreError>> + Send>>;
@@ -93,6 +97,11 @@ impl Commits {
     ) {
         self.waiting.commit.add_from(changes, Some(envelope));
         self.waiting.then.acknowledged.push(origin);
+    }
+
+    /// Adds a change of the message history.
+    pub(super) fn add_history(&mut self, change: HistoryChange) {
+        self.waiting.commit.history.push(change);
     }
 
     /// Adds a contact. It replaces the one with the same account.
@@ -210,6 +219,7 @@ impl Counts {
             unread: store.readable_count(),
             unread_bytes: store.received_bytes(),
             failed: store.failed_count(),
+            history_due: store.history_due(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::socket::{Incoming, RequestOrigin};
 use super::{Driver, people};
 use crate::chat::change::is_kept;
 use crate::chat::message::{Event, transcript};
-use crate::chat::store::Contact;
+use crate::chat::store::{Contact, change_of};
 use crate::chat::{AppName, PhoneNumber};
 
 impl Driver {
@@ -61,6 +61,9 @@ impl Driver {
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
         self.learn_decisions(&changes.received);
         changes.received.retain(|received| !self.is_blocked(received.from.account));
+        for change in changes.received.iter().filter_map(change_of) {
+            self.commits.add_history(change);
+        }
         let (kept, others): (Vec<_>, Vec<_>) = changes.received.into_iter().partition(is_kept);
         changes.received = kept;
         others.iter().for_each(|received| self.fleeting(received));

@@ -10,8 +10,10 @@ use wormhole_chat::{
 };
 use zeroize::Zeroizing;
 
+use super::copy::Copied;
 use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
+use crate::chat::history::HistoryMode;
 use crate::chat::room::{Meeting, QUICK, Room, SLOW};
 use crate::chat::service::{ListedDevice, Service};
 use crate::chat::store::Registration;
@@ -29,6 +31,9 @@ pub struct Acceptance {
     listed: Vec<ListedDevice>,
     /// Whether the new device may have got the key of the account, and is not linked.
     has_offered: AtomicBool,
+    meeting: Meeting,
+    /// Whether a copy was promised to the new device.
+    will_copy: bool,
 }
 
 /// What has become of a link that was given up when the new device may have got the key of the account already.
@@ -50,6 +55,14 @@ pub struct LinkRequest {
     /// How its user calls it. Shorten and escape it before displaying it.
     pub name: Option<String>,
     key: PublicKey,
+    can_copy: bool,
+}
+
+impl LinkRequest {
+    /// Whether the device can take over contacts and the history: [`Acceptance::copy`].
+    pub const fn can_copy(&self) -> bool {
+        self.can_copy
+    }
 }
 
 /// A device that was linked.
@@ -82,11 +95,36 @@ impl Account {
         }
         let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
         let has_offered = AtomicBool::new(false);
-        Ok(Acceptance { core, registration, service, room, listed: devices, has_offered })
+        let meeting = meeting.clone();
+        Ok(Acceptance {
+            core,
+            registration,
+            service,
+            room,
+            listed: devices,
+            has_offered,
+            meeting,
+            will_copy: false,
+        })
     }
 }
 
 impl Acceptance {
+    /// Announces that the new device gets a copy of the contacts and the history. Without this, it does not wait for one.
+    #[must_use]
+    pub fn with_copy(self) -> Self {
+        Self { will_copy: true, ..self }
+    }
+
+    /// Sends the contacts of this account, and so much of its history, to the new device. It must be linked, and a copy
+    /// [announced](Self::with_copy).
+    ///
+    /// # Errors
+    /// Not everything was sent. The device is linked, and keeps what it has got. [`Account::send_copy`] can send it again.
+    pub async fn copy(&self, account: &Account, history: HistoryMode) -> Result<Copied, LinkError> {
+        account.copy_to(&self.room, &self.meeting, history).await
+    }
+
     /// Waits for the new device.
     ///
     /// # Errors
@@ -94,10 +132,12 @@ impl Acceptance {
     pub async fn request(&self) -> Result<LinkRequest, LinkError> {
         self.room.met().await?;
         match next(&self.room, QUICK).await? {
-            LinkMessage::Request { key, name } => Ok(LinkRequest { name, key }),
-            LinkMessage::Linked(_) | LinkMessage::Offer(_) | LinkMessage::Refused(_) => {
-                Err(LinkError::Unexpected)
-            }
+            LinkMessage::Request { key, name, can_copy } => Ok(LinkRequest { name, key, can_copy }),
+            LinkMessage::Copy(_)
+            | LinkMessage::Linked(_)
+            | LinkMessage::Offer(_)
+            | LinkMessage::Ready(_)
+            | LinkMessage::Refused(_) => Err(LinkError::Unexpected),
         }
     }
 
@@ -177,6 +217,7 @@ impl Acceptance {
             envelope: envelope.map_err(|_| LinkError::InvalidKeys)?,
             server: self.registration.server.clone(),
             app: app.map(|app| (app.name.clone(), Zeroizing::new(app.token.to_string()))),
+            will_copy: self.will_copy && request.can_copy,
         })
     }
 

@@ -1,5 +1,7 @@
 //! The device that is linked to an account.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use data_encoding::BASE64;
 use rand_core::{OsRng, RngCore as _};
 use wormhole_chat::service::PhoneNumber;
@@ -9,6 +11,7 @@ use wormhole_chat::{
 };
 use zeroize::Zeroizing;
 
+use super::copy::Copied;
 use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::RequestError;
 use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
@@ -40,6 +43,8 @@ pub struct Linking {
     account: Account,
     options: LinkOptions,
     room: Room,
+    /// Whether the first device has announced a copy of its contacts and its history.
+    will_copy: AtomicBool,
 }
 
 /// The account that the first device offers.
@@ -72,7 +77,7 @@ impl Account {
     pub async fn link(&self, options: LinkOptions) -> Result<Linking, LinkError> {
         self.check_unregistered().await?;
         let room = Room::open(APP_ID, &options.meeting, &self.network, None)?;
-        Ok(Linking { account: self.share(), options, room })
+        Ok(Linking { account: self.share(), options, room, will_copy: AtomicBool::new(false) })
     }
 
     /// Completes a link that was interrupted when the server may have accepted this device already. `None`: there was none, or
@@ -206,13 +211,27 @@ impl Linking {
         }
     }
 
+    /// Takes over the contacts and the history of the first device, if it has announced that. The history is taken over only if
+    /// this store keeps one: [`Account::set_history_mode`]. This device must be [linked](Self::complete).
+    ///
+    /// # Errors
+    /// Not everything has arrived. This device is linked, and keeps what has arrived. [`Account::receive_copy`] can repeat it.
+    pub async fn copy(&self) -> Result<Option<Copied>, LinkError> {
+        if !self.will_copy.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.account.copy_from(&self.room, &self.options.meeting).await.map(Some)
+    }
+
     async fn request(&self) -> Result<OfferedAccount, LinkError> {
         let pair = KeyPair::random(&mut OsRng);
         let name = self.options.name.clone();
-        send(&self.room, &LinkMessage::Request { key: *pair.public(), name }).await?;
+        send(&self.room, &LinkMessage::Request { key: *pair.public(), name, can_copy: true })
+            .await?;
         let LinkMessage::Offer(offer) = next(&self.room, SLOW).await? else {
             return Err(LinkError::Unexpected);
         };
+        self.will_copy.store(offer.will_copy, Ordering::Relaxed);
         let message = ProvisionMessage::open(&pair, &offer.envelope);
         let message = message.map_err(|_| LinkError::InvalidKeys)?;
         let pending = self.pending(offer, message)?;

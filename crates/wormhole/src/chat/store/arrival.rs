@@ -27,13 +27,13 @@ pub(super) struct Arrival<'a, 'b> {
 }
 
 impl Arrival<'_, '_> {
-    /// Writes messages of those who are accepted now, and messages that have not arrived before. Returns their ids, without
+    /// Writes messages of those who are accepted now, and messages that have not arrived before. Returns their ids and values, without
     /// those that were only counted or wait for a decision.
-    pub(super) fn write(
+    pub(super) fn write<'m>(
         &mut self,
-        accepted: &[Zeroizing<Vec<u8>>],
-        messages: &[NewMessage],
-    ) -> Result<Vec<ReceivedId>, StoreError> {
+        accepted: &'m [Zeroizing<Vec<u8>>],
+        messages: &'m [NewMessage],
+    ) -> Result<Vec<(ReceivedId, &'m [u8])>, StoreError> {
         let day = u32::try_from(now().0 / MILLISECONDS_PER_DAY).unwrap_or(u32::MAX);
         let last = self.people.rows.get(Table::LastReceived, &[])?;
         let last = last.map(|last| items::decode_received_id(&last)).transpose()?;
@@ -42,7 +42,7 @@ impl Arrival<'_, '_> {
         let mut written = Vec::new();
         for value in accepted {
             if let Some(id) = self.put(value, items::sender(value), ReceivedId(last + 1))? {
-                written.push(id);
+                written.push((id, value.as_slice()));
                 last = id.0;
             }
         }
@@ -57,7 +57,7 @@ impl Arrival<'_, '_> {
                     last = id.0;
                 }
             } else if let Some(id) = self.add(message, id)? {
-                written.push(id);
+                written.push((id, message.value.as_slice()));
                 last = id.0;
             }
         }

@@ -1,6 +1,8 @@
 //! The SQLite file: sealed rows, their digest, and the wrapped master key.
 
-use std::path::Path;
+mod history;
+
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 use subtle::ConstantTimeEq as _;
@@ -10,11 +12,13 @@ use zeroize::Zeroizing;
 use super::StoreError;
 use super::master::WrappedKey;
 use super::sealing::{OpenRow, RowId, RowKeys, Table};
+pub(super) use history::HistoryTable;
 
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Database {
     connection: Connection,
+    path: PathBuf,
 }
 
 /// Changes that are not committed yet. Dropping it discards them.
@@ -31,7 +35,7 @@ pub(super) fn read_wrapped(path: &Path) -> Result<Option<WrappedKey>, StoreError
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         0 => return Ok(None),
-        VERSION => {}
+        1..=VERSION => {}
         _ => return Err(StoreError::UnknownFormat),
     }
     let bytes: Vec<u8> =
@@ -62,6 +66,7 @@ impl Database {
         let mut connection = connect(path)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(TABLES)?;
+        STEPS.iter().try_for_each(|step| transaction.execute_batch(step))?;
         let (_, digest) = keys.seal(Table::Digest, &[], &[0; 32])?;
         transaction
             .execute("INSERT INTO header VALUES (1, ?, ?)", params![wrapped.encode(), digest])?;
@@ -71,7 +76,21 @@ impl Database {
 
     /// Opens the database of an existing store.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: connect(path)? })
+        Ok(Self { connection: connect(path)?, path: path.to_owned() })
+    }
+
+    /// Adds what tables of earlier versions of this program do not have.
+    pub(super) fn upgrade(&mut self) -> Result<(), StoreError> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: u32 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let done = usize::try_from(version.saturating_sub(1)).unwrap_or(usize::MAX);
+        STEPS.iter().skip(done).try_for_each(|step| transaction.execute_batch(step))?;
+        if version < VERSION {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Checks that no row was changed, added, removed, or replaced with an older version of it.
@@ -160,6 +179,11 @@ impl Database {
 }
 
 impl Transaction<'_> {
+    /// The keys of the rows.
+    pub(super) const fn keys(&self) -> &RowKeys {
+        self.keys
+    }
+
     /// The value of a row.
     pub(super) fn get(
         &self,
@@ -243,8 +267,11 @@ const CHECKPOINT_BUSY: &str = "another program reads it: try again when that has
 /// Unused pages, of 4 KiB each, from which on the file is made smaller: 16 MiB.
 const MIN_UNUSED: u64 = 4096;
 
-/// The version of the tables.
-const VERSION: u32 = 1;
+/// The version of the tables: 1, and one for each step.
+const VERSION: u32 = 2;
+
+/// What each version adds to the tables of the one before.
+const STEPS: [&str; 1] = [history::TABLES];
 
 const TABLES: &str = "
     CREATE TABLE header (

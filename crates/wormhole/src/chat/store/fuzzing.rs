@@ -10,7 +10,7 @@ use super::master::{Cost, KeyFile, MasterKey, Passphrase, WrappedKey, Wrapping};
 use super::records::{Contact, Registration};
 use super::sealing::{RowKeys, Table};
 use super::seen::Seen;
-use super::{StoreError, StoredMessage, items, state_key};
+use super::{StoreError, StoredMessage, history, items, state_key};
 
 /// The file of a store: a wrapped key, a sealed row, and rows that are opened because they are sealed correctly.
 pub fn sdk_chat_store(bytes: &[u8]) {
@@ -56,5 +56,6 @@ fn values(bytes: &[u8]) {
         assert_eq!(again, Ok(StoredMessage::Read(message)));
     }
     let _ = items::decode_failed(&[7; 8], bytes);
+    history::fuzz(bytes);
     let _ = Seen::default().restore(&[1; 21], bytes, &Default::default());
 }

@@ -125,7 +125,7 @@ impl Contact {
     }
 
     /// Encodes everything except for the account, which is the key.
-    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(in crate::chat) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut value = Zeroizing::new(vec![FORMAT]);
         for text in [&self.number, &self.app, &self.name] {
             value.push(text.is_some().into());
@@ -137,7 +137,7 @@ impl Contact {
         value
     }
 
-    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+    pub(in crate::chat) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
         let account = AccountId::from_bytes(Reader::new(key).array()?);
         let mut reader = start(value)?;
         let number = read_optional(&mut reader, read_text)?;

@@ -49,6 +49,16 @@ pub(super) enum Table {
     Blocked,
     /// What proves messages of an account to the server.
     Evidence,
+    /// What is kept in the message history, and its counters; its key is empty.
+    History,
+    /// A segment of the message history.
+    HistorySegment,
+    /// A conversation in the message history.
+    HistoryConversation,
+    /// A message of the history: in a table of its own, by number.
+    HistoryMessage,
+    /// The words of a segment: in a table of its own, by number.
+    HistoryWords,
 }
 
 impl Table {
@@ -70,6 +80,11 @@ impl Table {
             Self::Decision => 21,
             Self::Blocked => 22,
             Self::Evidence => 23,
+            Self::History => 30,
+            Self::HistorySegment => 31,
+            Self::HistoryConversation => 32,
+            Self::HistoryMessage => 33,
+            Self::HistoryWords => 34,
         }
     }
 }
@@ -89,6 +104,7 @@ pub(super) struct RowKeys {
     values: XChaCha20Poly1305,
     digests: Secret<32>,
     messages: Secret<32>,
+    history: Secret<32>,
 }
 
 impl fmt::Debug for RowKeys {
@@ -111,6 +127,7 @@ impl RowKeys {
             values: XChaCha20Poly1305::new((&*derive(b"wormhole chat store: values")).into()),
             digests: Secret::new(*derive(b"wormhole chat store: digests")),
             messages: Secret::new(*derive(b"wormhole chat store: messages")),
+            history: Secret::new(*derive(b"wormhole chat store: history")),
         }
     }
 
@@ -174,6 +191,69 @@ impl RowKeys {
         let key = Zeroizing::new(reader.take(length)?.to_vec());
         Ok((key, Zeroizing::new(reader.rest().to_vec())))
     }
+}
+
+/// Rows that have a number instead of a key. The number is visible in the file.
+impl RowKeys {
+    /// Seals a value for the row with this number, with a random nonce.
+    pub(super) fn seal_numbered(
+        &self,
+        table: Table,
+        number: i64,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let mut nonce = [0; NONCE];
+        OsRng.fill_bytes(&mut nonce);
+        let aad = numbered_data(table, number);
+        let payload = Payload { msg: value, aad: &aad };
+        let sealed = self.values.encrypt(XNonce::from_slice(&nonce), payload);
+        let sealed = sealed.map_err(|_| StoreError::Damaged)?;
+        Ok([&[FORMAT], &nonce[..], &sealed].concat())
+    }
+
+    /// Opens a sealed value.
+    ///
+    /// # Errors
+    /// The row was changed, or belongs to another place.
+    pub(super) fn open_numbered(
+        &self,
+        table: Table,
+        number: i64,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let nonce = version(sealed)?;
+        let aad = numbered_data(table, number);
+        let payload = Payload { msg: sealed.get(1 + NONCE..).unwrap_or_default(), aad: &aad };
+        let value = self.values.decrypt(XNonce::from_slice(&nonce), payload);
+        value.map(Zeroizing::new).map_err(|_| StoreError::Damaged)
+    }
+
+    /// A keyed hash of a version of a row. The digest of a segment is the XOR of those of its messages.
+    pub(super) fn numbered_digest(&self, number: i64, version: &RowVersion) -> [u8; 32] {
+        mac(&self.digests, &[b"history", &number.to_be_bytes(), version])
+    }
+
+    /// Finds messages of the history by author and timestamp, without showing them.
+    pub(super) fn history_name(&self, author: &[u8], timestamp: u64) -> i64 {
+        let [a, b, c, d, e, f, g, h, ..] = mac(&self.history, &[author, &timestamp.to_be_bytes()]);
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// Tells the versions of one numbered row apart: its random nonce.
+pub(super) type RowVersion = [u8; NONCE];
+
+/// The version of a sealed row.
+pub(super) fn version(sealed: &[u8]) -> Result<RowVersion, StoreError> {
+    let mut reader = Reader::new(sealed);
+    if reader.u8()? != FORMAT {
+        return Err(StoreError::UnknownFormat);
+    }
+    Ok(reader.array()?)
+}
+
+fn numbered_data(table: Table, number: i64) -> Vec<u8> {
+    [b"wormhole chat numbered row", &[FORMAT, table.number()][..], &number.to_be_bytes()].concat()
 }
 
 /// What a sealed value is bound to.

@@ -3,6 +3,7 @@
 mod arrivals;
 mod crash;
 mod damage;
+mod history;
 #[cfg(all(feature = "keyring", target_os = "linux"))]
 mod keyring;
 mod protection;

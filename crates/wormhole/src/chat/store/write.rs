@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wormhole_chat::{AccountId, Address, Changes, Failed, StoreKey, Timestamp, Unreadable};
+use wormhole_chat::{
+    AccountId, Address, Changes, Failed, MessageRef, StoreKey, Timestamp, Unreadable,
+};
 use zeroize::Zeroizing;
 
 use super::arrival::Arrival;
 use super::database::Transaction;
+use super::history::{History, HistoryChange, HistoryWriter};
 use super::records::{Contact, Registration};
 use super::requests::{People, PeopleChanges};
 use super::sealing::Table;
-use super::{ReceivedId, Store, StoreError, items, state_key};
+use super::{ReceivedId, Store, StoreError, StoredMessage, items, state_key};
+use crate::chat::account::now;
 
 type Secret = Zeroizing<Vec<u8>>;
 
@@ -37,6 +41,8 @@ pub(crate) struct Commit {
     /// Settings: name, at most 64 bytes, and the new value; `None` removes it.
     pub(in crate::chat) settings: Vec<(String, Option<Secret>)>,
     pub(in crate::chat) people: PeopleChanges,
+    /// Changes of the message history, in their order, other than messages that arrive.
+    pub(in crate::chat) history: Vec<HistoryChange>,
 }
 
 /// An encoded message that has arrived.
@@ -67,7 +73,7 @@ impl Commit {
 
     /// Adds changes of the client because of an envelope.
     pub(crate) fn add_from(&mut self, changes: Changes, envelope: Option<EnvelopeHash>) {
-        let Changes { rows, received, unreadable, failed } = changes;
+        let Changes { rows, received, unreadable, failed, outbox } = changes;
         for (key, value) in rows {
             self.bytes += value.as_ref().map_or(0, |value| value.len());
             let previous = self.rows.insert(key, value);
@@ -84,7 +90,9 @@ impl Commit {
             let Unreadable { from, timestamp, .. } = *message;
             self.add_message(NewMessage { from, timestamp, envelope, value });
         }
+        self.history.extend(outbox.into_iter().map(HistoryChange::Outbox));
         for message in failed {
+            self.history.push(HistoryChange::Failed(message.timestamp));
             self.bytes += message.content.len();
             self.failed.push(message);
         }
@@ -125,9 +133,11 @@ impl Commit {
             forgotten,
             settings,
             people,
+            history,
         } = self;
         let is_taken = !taken.is_empty() || !forgotten.is_empty();
-        let has_messages = !received.is_empty() || !failed.is_empty() || !notes.is_empty();
+        let has_messages =
+            !received.is_empty() || !failed.is_empty() || !notes.is_empty() || !history.is_empty();
         let has_accounts = !contacts.is_empty() || !written_to.is_empty() || !people.is_empty();
         let has_rows = !rows.is_empty() || has_accounts || !settings.is_empty();
         registration.is_none() && !is_taken && !has_messages && !has_rows
@@ -150,9 +160,11 @@ impl Store {
     /// The store cannot be written. Close it, and open it again: either all changes are in it, or none.
     pub(crate) fn commit(&mut self, commit: &Commit) -> Result<Vec<ReceivedId>, StoreError> {
         let mut transaction = self.database.begin(&self.keys)?;
+        let read = read_messages(&transaction, &self.history, &commit.taken)?;
         write_rows(&mut transaction, commit)?;
         self.known.extend(&commit.written_to);
         let own = commit.registration.as_ref().and_then(|registration| registration.account);
+        self.history.set_own(own);
         self.known.extend(own.map(|address| address.account));
         self.accepted.extend(own.map(|address| address.account));
         self.accepted.extend(&commit.written_to);
@@ -182,10 +194,58 @@ impl Store {
             transaction.put(Table::Note, &id.0.to_be_bytes(), note)?;
         }
         let failed = write_failed(&mut transaction, commit)?;
+        let arrived = received.iter().map(|(_, value)| *value);
+        let is_erased = write_history(&mut transaction, &mut self.history, commit, arrived, &read)?;
         transaction.commit()?;
+        if is_erased {
+            self.database.wipe_log()?;
+        }
         self.failed = self.failed.saturating_add_signed(failed);
-        Ok(received)
+        Ok(received.into_iter().map(|(id, _)| id).collect())
     }
+}
+
+/// The messages with which the application is done.
+fn read_messages(
+    rows: &Transaction<'_>,
+    history: &History,
+    taken: &[ReceivedId],
+) -> Result<Vec<MessageRef>, StoreError> {
+    let mut read = Vec::new();
+    for id in taken.iter().filter(|_| history.is_on()) {
+        let value = rows.get(Table::Received, &id.0.to_be_bytes())?;
+        if let Some(value) = value
+            && let Ok(StoredMessage::Read(message)) = items::decode_received(&value)
+        {
+            read.push(MessageRef { author: message.from.account, timestamp: message.timestamp });
+        }
+    }
+    Ok(read)
+}
+
+/// Writes what a commit changes in the history. Returns whether the log must be overwritten.
+fn write_history<'a>(
+    rows: &mut Transaction<'_>,
+    history: &mut History,
+    commit: &Commit,
+    arrived: impl Iterator<Item = &'a [u8]>,
+    read: &[MessageRef],
+) -> Result<bool, StoreError> {
+    if !history.is_on() {
+        return Ok(false);
+    }
+    let mut writer = HistoryWriter::new(rows, history, now());
+    for value in arrived {
+        // What only changes a message is in `commit.history`.
+        if let Ok(StoredMessage::Read(message)) = items::decode_received(value)
+            && message.content.is_visible()
+        {
+            writer.receive(message)?;
+        }
+    }
+    commit.history.iter().try_for_each(|change| writer.apply(change))?;
+    read.iter().try_for_each(|message| writer.read(*message))?;
+    writer.finish()
 }
 
 fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {

@@ -91,6 +91,6 @@ fn a_file_that_is_not_a_store_is_refused() {
         .unwrap();
     assert_eq!(folder.open().unwrap_err(), StoreError::Damaged);
     let folder = closed();
-    folder.execute("PRAGMA user_version = 2");
+    folder.execute("PRAGMA user_version = 1000");
     assert_eq!(folder.open().unwrap_err(), StoreError::UnknownFormat);
 }

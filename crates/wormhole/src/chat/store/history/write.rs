@@ -1,0 +1,254 @@
+//! Changes of the history within a transaction.
+
+use std::collections::BTreeSet;
+
+use wormhole_chat::{AccountId, Timestamp};
+
+use super::index::IndexBuilder;
+use super::read::{check, open};
+use super::row::{HistoryRow, conversation_key};
+use super::segment::{BLOCK, ConversationState, History, Segment};
+use super::words::words;
+use crate::chat::history::Conversation;
+use crate::chat::store::StoreError;
+use crate::chat::store::database::Transaction;
+use crate::chat::store::sealing::{Table, version};
+
+/// Changes of the history. [`finish`](Self::finish) writes what they have in common.
+pub(in crate::chat::store) struct HistoryWriter<'a, 'b> {
+    pub(super) rows: &'a mut Transaction<'b>,
+    pub(super) history: &'a mut History,
+    pub(super) now: Timestamp,
+    /// Segments whose row must be written.
+    segments: BTreeSet<i64>,
+    /// Segments whose words must be written.
+    words: BTreeSet<i64>,
+    conversations: BTreeSet<Conversation>,
+    /// Whether texts were deleted.
+    is_erased: bool,
+}
+
+impl<'a, 'b> HistoryWriter<'a, 'b> {
+    pub(in crate::chat::store) const fn new(
+        rows: &'a mut Transaction<'b>,
+        history: &'a mut History,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            rows,
+            history,
+            now,
+            segments: BTreeSet::new(),
+            words: BTreeSet::new(),
+            conversations: BTreeSet::new(),
+            is_erased: false,
+        }
+    }
+
+    /// Adds a message, unless the history has it already.
+    pub(super) fn add(&mut self, row: &HistoryRow) -> Result<(), StoreError> {
+        if self.find(row.author, row.timestamp, Some(row.conversation))?.is_some() {
+            return Ok(());
+        }
+        let number = self.history.next;
+        let last = self.history.segments.last_key_value();
+        let open = last.filter(|(first, it)| it.words.is_none() && !it.is_full(**first));
+        let first = open.map_or(number, |(first, _)| *first);
+        self.insert(first, number, row)?;
+        self.history.next = number.saturating_add(1);
+        if self.history.segments.get(&first).is_some_and(|segment| segment.is_full(first)) {
+            self.words.insert(first);
+        }
+        Ok(())
+    }
+
+    /// Adds older messages as segments of their own, below all others. They are sorted, the newest first.
+    pub(super) fn add_older(&mut self, rows: &[HistoryRow]) -> Result<u64, StoreError> {
+        let mut fresh = Vec::with_capacity(rows.len());
+        for row in rows {
+            if self.find(row.author, row.timestamp, Some(row.conversation))?.is_none() {
+                fresh.push(row);
+            }
+        }
+        let count = i64::try_from(fresh.len()).map_err(|_| StoreError::Damaged)?;
+        let first = self.history.lowest.saturating_sub(count);
+        for (number, row) in (first..).zip(fresh.iter().rev()) {
+            self.insert(first, number, row)?;
+        }
+        if count > 0 {
+            self.history.lowest = first;
+            self.words.insert(first);
+        }
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Writes a new row into the segment with this first number.
+    fn insert(&mut self, first: i64, number: i64, row: &HistoryRow) -> Result<(), StoreError> {
+        let new = Segment { oldest: row.stored, is_checked: true, ..Segment::default() };
+        let segment = self.history.segments.entry(first).or_insert(new);
+        let value = row.encode();
+        segment.last = number;
+        segment.messages += 1;
+        segment.bytes += u64::try_from(value.len()).unwrap_or(u64::MAX);
+        segment.oldest = segment.oldest.min(row.stored);
+        let conversation = self.history.conversations.entry(row.conversation);
+        let state = conversation.or_insert(ConversationState {
+            messages: 0,
+            first: number,
+            last: number,
+            latest: row.stored,
+        });
+        state.messages += 1;
+        state.first = state.first.min(number);
+        state.last = state.last.max(number);
+        state.latest = state.latest.max(row.stored);
+        self.conversations.insert(row.conversation);
+        self.put(first, number, row)
+    }
+
+    /// Writes a row of the segment with this first number.
+    fn put(&mut self, first: i64, number: i64, row: &HistoryRow) -> Result<(), StoreError> {
+        let keys = self.rows.keys();
+        let sealed = keys.seal_numbered(Table::HistoryMessage, number, &row.encode())?;
+        let name = keys.history_name(row.author.as_bytes(), row.timestamp.0);
+        let digest = keys.numbered_digest(number, &version(&sealed)?);
+        self.rows.history().put(number, name, &sealed)?;
+        if let Some(segment) = self.history.segments.get_mut(&first) {
+            segment.add(&digest);
+            segment.expects(row.expires);
+        }
+        self.segments.insert(first);
+        Ok(())
+    }
+
+    /// Takes a row out of the digest of its segment. Returns the segment and the row.
+    fn take(&mut self, number: i64) -> Result<Option<(i64, HistoryRow)>, StoreError> {
+        let Some(first) = self.history.segment_of(number) else { return Ok(None) };
+        let Some(sealed) = self.rows.history().get(number)? else { return Ok(None) };
+        let keys = self.rows.keys();
+        let row = open(keys, number, &sealed)?;
+        let digest = keys.numbered_digest(number, &version(&sealed)?);
+        if let Some(segment) = self.history.segments.get_mut(&first) {
+            segment.add(&digest);
+        }
+        self.segments.insert(first);
+        Ok(Some((first, row)))
+    }
+
+    /// Changes a message.
+    pub(super) fn change(
+        &mut self,
+        number: i64,
+        change: impl FnOnce(&mut HistoryRow),
+    ) -> Result<(), StoreError> {
+        let Some((first, mut row)) = self.take(number)? else { return Ok(()) };
+        let before: Vec<_> = row.texts().map(str::to_owned).collect();
+        let edits = row.edits.len();
+        change(&mut row);
+        if !row.texts().eq(before.iter().map(String::as_str)) || row.edits.len() < edits {
+            self.is_erased = true;
+            self.rebuild(first);
+        }
+        self.put(first, number, &row)
+    }
+
+    /// Deletes a message.
+    pub(super) fn delete(&mut self, number: i64) -> Result<(), StoreError> {
+        let Some((first, row)) = self.take(number)? else { return Ok(()) };
+        self.rows.history().delete(number)?;
+        self.is_erased = true;
+        self.conversations.insert(row.conversation);
+        if let Some(state) = self.history.conversations.get_mut(&row.conversation) {
+            state.messages = state.messages.saturating_sub(1);
+            if state.messages == 0 {
+                self.history.conversations.remove(&row.conversation);
+            }
+        }
+        let Some(segment) = self.history.segments.get_mut(&first) else { return Ok(()) };
+        segment.messages = segment.messages.saturating_sub(1);
+        if segment.messages == 0 {
+            self.history.segments.remove(&first);
+            self.words.remove(&first);
+            return self.rows.history().set_words(first, None);
+        }
+        self.rebuild(first);
+        Ok(())
+    }
+
+    /// The words of a segment must be written again, if it has a list of them.
+    pub(super) fn rebuild(&mut self, first: i64) {
+        if self.history.segments.get(&first).is_some_and(|segment| segment.words.is_some()) {
+            self.words.insert(first);
+        }
+    }
+
+    /// The newest message of an author with this timestamp.
+    pub(super) fn find(
+        &self,
+        author: AccountId,
+        timestamp: Timestamp,
+        conversation: Option<Conversation>,
+    ) -> Result<Option<(i64, HistoryRow)>, StoreError> {
+        let name = self.rows.keys().history_name(author.as_bytes(), timestamp.0);
+        for number in self.rows.history().named(name)? {
+            let Some(sealed) = self.rows.history().get(number)? else { continue };
+            let row = open(self.rows.keys(), number, &sealed)?;
+            if (row.author, row.timestamp) == (author, timestamp)
+                && conversation.is_none_or(|conversation| conversation == row.conversation)
+            {
+                return Ok(Some((number, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the first messages of a segment expire and came in, after some were deleted.
+    pub(super) fn set_times(&mut self, first: i64, due: Option<Timestamp>, oldest: Timestamp) {
+        if let Some(segment) = self.history.segments.get_mut(&first) {
+            (segment.due, segment.oldest) = (due, oldest);
+            self.segments.insert(first);
+        }
+    }
+
+    /// Writes the words and the state. Returns whether the log must be overwritten after the commit.
+    pub(in crate::chat::store) fn finish(mut self) -> Result<bool, StoreError> {
+        for first in std::mem::take(&mut self.words) {
+            self.write_words(first)?;
+            self.segments.insert(first);
+        }
+        for first in &self.segments {
+            self.history.write_segment(self.rows, *first)?;
+        }
+        for conversation in &self.conversations {
+            self.history.write_conversation(self.rows, *conversation)?;
+        }
+        if !self.segments.is_empty() {
+            self.history.write(self.rows)?;
+        }
+        Ok(self.is_erased)
+    }
+
+    fn write_words(&mut self, first: i64) -> Result<(), StoreError> {
+        let keys = self.rows.keys();
+        let Some(segment) = self.history.segments.get_mut(&first) else { return Ok(()) };
+        check(self.rows.history(), keys, first, segment)?;
+        let mut index = IndexBuilder::default();
+        self.rows.history().for_each(first..=segment.last, |number, sealed| {
+            let row = open(keys, number, sealed)?;
+            let block = u32::try_from((number - first) / BLOCK).unwrap_or(u32::MAX);
+            index.add(&conversation_word(row.conversation), block);
+            for text in row.texts() {
+                words(text).for_each(|word| index.add(word.as_bytes(), block));
+            }
+            Ok(true)
+        })?;
+        let sealed = keys.seal_numbered(Table::HistoryWords, first, &index.encode())?;
+        segment.words = Some(version(&sealed)?);
+        self.rows.history().set_words(first, Some(&sealed))
+    }
+}
+
+/// The word that stands for a conversation. Words of texts do not begin with zero.
+pub(super) fn conversation_word(conversation: Conversation) -> Vec<u8> {
+    [&[0], &conversation_key(conversation)[..]].concat()
+}

@@ -1,0 +1,163 @@
+//! What expires, what is forgotten and what is beyond the limits is gone, also from the files.
+
+use super::*;
+
+/// The sealed rows in the file, as they are at this moment.
+fn sealed(folder: &Folder) -> Vec<Vec<u8>> {
+    let copy = folder.copy();
+    let connection = rusqlite::Connection::open(database_file(&copy.0)).unwrap();
+    let mut statement =
+        connection.prepare("SELECT sealed FROM history UNION ALL SELECT sealed FROM history_words");
+    let rows = statement.as_mut().unwrap().query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Whether some bytes are in any file of the store.
+fn contains(folder: &Folder, bytes: &[u8]) -> bool {
+    folder.files().iter().any(|file| {
+        let content = std::fs::read(file).unwrap();
+        content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+/// Asserts that none of these rows is left in the files.
+fn assert_gone(folder: &Folder, rows: &[Vec<u8>]) {
+    assert!(!rows.is_empty());
+    for row in rows {
+        // Longer ones are on several pages.
+        for piece in row.chunks(32).skip(1).step_by(7).take(8).filter(|piece| piece.len() == 32) {
+            assert!(!contains(folder, piece));
+        }
+    }
+}
+
+fn expiring(timestamp: u64, seconds: u32) -> Received {
+    let mut received = message_at(1, timestamp, "secret");
+    if let Content::Data(message) = &mut received.content {
+        message.expire_timer = Some(seconds);
+    }
+    received
+}
+
+/// Sets the time at which everything in the history expires to the past.
+fn let_expire(store: &mut Store) {
+    store.set_expiry_for_tests(Timestamp(1)).unwrap();
+}
+
+#[test]
+fn the_timer_of_a_received_message_starts_when_it_is_read_and_of_ours_when_it_is_sent() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    store.commit(&received(vec![expiring(5, 3600)])).unwrap();
+    store.commit(&outbox(vec![ours(1, 6, data("mine", Some(60)))])).unwrap();
+    assert!(all(&mut store, None).iter().all(|message| message.expires.is_none()));
+    assert_eq!(store.history_due(), None);
+    let before = crate::chat::account::now().0;
+    let mut commit = outbox(vec![OutboxChange::Sent(Timestamp(6))]);
+    commit.taken = vec![ReceivedId(1)];
+    store.commit(&commit).unwrap();
+    let messages = all(&mut store, None);
+    let expires: Vec<_> = messages.iter().map(|it| it.expires.unwrap().0 - before).collect();
+    assert!((60_000..120_000).contains(&expires[0]), "{expires:?}");
+    assert!((3_600_000..3_660_000).contains(&expires[1]), "{expires:?}");
+    assert_eq!(store.history_due(), messages[0].expires);
+}
+
+#[test]
+fn an_expired_message_is_not_in_the_files_after_the_store_was_opened() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    store.commit(&received(vec![expiring(5, 3600), message_at(1, 6, "stays")])).unwrap();
+    let rows = sealed(&folder);
+    store.commit(&Commit { taken: vec![ReceivedId(1)], ..Commit::default() }).unwrap();
+    let_expire(&mut store);
+    let expired = sealed(&folder);
+    assert_eq!(texts(&all(&mut store, None)), ["stays"]);
+    drop(store);
+    let mut store = folder.open().unwrap();
+    assert_eq!(texts(&all(&mut store, None)), ["stays"]);
+    let left = sealed(&folder);
+    assert_eq!(left.len(), 1);
+    let gone: Vec<_> = rows.into_iter().chain(expired).filter(|row| !left.contains(row)).collect();
+    assert_gone(&folder, &gone);
+    assert_eq!(store.history_due(), None);
+}
+
+#[test]
+fn the_words_of_a_forgotten_message_are_gone_from_a_full_segment() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    fill(&mut store, 4100);
+    let before = sealed(&folder);
+    let found = found(&mut store, &HistoryQuery::search("number7", None));
+    let seven = found.iter().find(|it| it.text.as_deref() == Some("number7 all w7")).unwrap();
+    store.forget_message(seven.id).unwrap();
+    let after = sealed(&folder);
+    assert_eq!(after.len(), before.len() - 1);
+    let gone: Vec<_> = before.into_iter().filter(|row| !after.contains(row)).collect();
+    // The message, and the words of its segment.
+    assert_eq!(gone.len(), 2);
+    assert_gone(&folder, &gone);
+    assert!(!search(&mut store, "number7").contains(&"number7 all w7".to_owned()));
+    assert_eq!(all(&mut store, None).len(), 4099);
+}
+
+#[test]
+fn a_forgotten_conversation_leaves_the_others() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    fill(&mut store, 4200);
+    store.forget_conversation(with(2).unwrap()).unwrap();
+    assert_eq!((all(&mut store, with(2)).len(), store.conversations().len()), (0, 2));
+    drop(store);
+    let mut store = folder.open().unwrap();
+    assert_eq!(all(&mut store, None).len(), 2800);
+    assert_eq!(search(&mut store, "number4"), {
+        let kept = (0..4200).rev().filter(|n| n % 3 != 1 && n.to_string().starts_with('4'));
+        kept.map(|n| format!("number{n} all w{}", n % 700)).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn switching_the_history_off_overwrites_it() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    store.commit(&received(vec![message_at(1, 5, "one"), message_at(1, 6, "two")])).unwrap();
+    let rows = sealed(&folder);
+    store.set_history_mode(HistoryMode::Off).unwrap();
+    assert_gone(&folder, &rows);
+}
+
+#[test]
+fn the_oldest_messages_beyond_the_limits_are_removed() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    fill(&mut store, 4500);
+    let limits = HistoryLimits { max_messages: Some(100), ..HistoryLimits::default() };
+    store.set_history_mode(HistoryMode::On(limits)).unwrap();
+    let messages = all(&mut store, None);
+    assert_eq!(messages.len(), 100);
+    assert!(messages[99].text.as_deref().unwrap().starts_with("number4400 "));
+    fill_more(&mut store, 300);
+    assert_eq!(store.history_due(), Some(Timestamp(0)));
+    store.purge_history().unwrap();
+    assert_eq!(all(&mut store, None).len(), 100);
+    let age = Some(std::time::Duration::from_millis(1));
+    let limits = HistoryLimits { max_age: age, ..HistoryLimits::default() };
+    while crate::chat::account::now() <= newest(&store) {
+        std::thread::yield_now();
+    }
+    store.set_history_mode(HistoryMode::On(limits)).unwrap();
+    assert_eq!((all(&mut store, None).len(), store.conversations().len()), (0, 0));
+}
+
+/// A millisecond after the latest message came in.
+fn newest(store: &Store) -> Timestamp {
+    let latest = store.conversations().iter().map(|it| it.latest.0).max();
+    Timestamp(latest.unwrap_or_default() + 1)
+}
+
+fn fill_more(store: &mut Store, count: u64) {
+    let more = (0..count).map(|number| message_at(1, 100_000 + number, "more"));
+    store.commit(&received(more.collect())).unwrap();
+}
