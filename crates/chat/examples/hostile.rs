@@ -185,7 +185,7 @@ fn run(client: &mut Client, bob: &Device, sends: &mut Vec<RequestId>, rng: &mut 
                 client.handle(NOW, ClientInput::Response(id, response), rng);
             }
             ClientOutput::Request(id, Request::Send { .. }) => sends.push(id),
-            ClientOutput::Request(_, Request::Publish(_))
+            ClientOutput::Request(_, Request::Publish(_) | Request::SendToDevice { .. })
             | ClientOutput::Acknowledge(_)
             | ClientOutput::Event(_) => {}
         }

@@ -21,6 +21,9 @@
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
 //! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |
+//! | an envelope that cannot be decrypted | `Commit` (that it is asked for) | on `Committed`: `Acknowledge`, `Request::SendToDevice` |
+//! | a request to send a message again | `Commit` | it is encrypted again, for one device |
+//! | `Timeout` | `Commit` (what was asked for has not come) | on `Committed`: `NotRead` |
 //! | a duplicate | `Acknowledge` | |
 //! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
 //! | `Cancel` | `Commit` (removed from the outbox) | on `Committed`: `Cancelled` |
@@ -38,7 +41,12 @@ mod inbox;
 mod outbox;
 mod pending;
 mod queue;
+mod repair;
 mod replays;
+mod resend;
+mod retries;
+mod rollback;
+mod sent_log;
 mod sessions;
 mod store;
 mod strangers;
@@ -59,6 +67,9 @@ use crate::time::Timestamp;
 use account::PreKeys;
 use pending::{PendingRequests, Purpose};
 use queue::Queue;
+use resend::Repairs;
+use retries::Retries;
+use sent_log::SentLog;
 use sessions::ArchivedRows;
 use store::Peer;
 
@@ -83,6 +94,15 @@ pub struct Client {
     outbox: Queue,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
+    /// The newest timestamp of the messages of each device.
+    newest: BTreeMap<Address, Timestamp>,
+    /// Messages that could not be decrypted.
+    retries: Retries,
+    /// Messages that the server has accepted lately.
+    sent_log: SentLog,
+    repairs: Repairs,
+    /// Whether we have noticed, since the program was started, that the rows are old.
+    is_rolled_back: bool,
     pending: PendingRequests,
     last_request: u64,
     last_commit: u64,
@@ -132,6 +152,8 @@ pub enum ClientInput {
     Response(RequestId, Response),
     /// A new connection is open: repeats all pending requests.
     Connected,
+    /// The time of [`Client::deadline`] has come.
+    Timeout,
 }
 
 /// Outputs of a client. Process them in order.
@@ -171,6 +193,8 @@ pub enum ClientEvent {
     Received(Received),
     /// The server has accepted a message for all devices of the recipient.
     Sent(Timestamp),
+    /// The rows are older than what this device has done since: a backup was restored. New sessions are started with everybody.
+    StoreIsOlder,
 }
 
 /// A received message.
@@ -322,6 +346,7 @@ impl Client {
             ClientInput::Envelope(delivery, envelope) => self.read(now, delivery, &envelope, rng),
             ClientInput::Response(id, response) => self.handle_response(now, id, response, rng),
             ClientInput::Connected => self.repeat_requests(now, rng),
+            ClientInput::Timeout => self.report_overdue(now),
         }
     }
 
@@ -396,6 +421,10 @@ impl Client {
                 self.handle_send_response(now, timestamp, response);
             }
             (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
+            (Some(Purpose::Ask(name)), response) => self.handle_ask_response(name, &response),
+            (Some(Purpose::Resend(name)), response) => {
+                self.handle_resend_response(now, name, &response);
+            }
         }
     }
 
@@ -405,6 +434,11 @@ impl Client {
         self.publish_again(now, rng);
         let outbox: Vec<_> = self.outbox.keys().copied().collect();
         outbox.into_iter().for_each(|timestamp| self.advance(now, timestamp));
+        self.report_overdue(now);
+        self.ask_waiting();
+        for account in self.sent_log.wanting_accounts() {
+            self.advance_resends(now, account, true);
+        }
     }
 }
 

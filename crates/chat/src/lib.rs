@@ -67,6 +67,7 @@ mod provisioning;
 mod push;
 mod ratchet;
 mod record;
+mod retry;
 mod sealed_sender;
 mod sender_key;
 pub mod service;
@@ -114,6 +115,7 @@ pub use record::{
     FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,
     Trust, UsedPreKeys,
 };
+pub use retry::DecryptionErrorMessage;
 pub use sealed_sender::{
     ContentHint, MalformedMultiRecipient, MultiRecipientMessage, SealedContent, SealedDevice,
     SealedKind, SealedRecipient, UnsealError, UnsealRules, Unsealed, UnsealedMessage,

@@ -7,6 +7,6 @@ mod number;
 mod username;
 
 pub use destination::{AppName, Destination, NotADestination, NotAnAppName};
-pub use devices::{CurrentDevice, Mismatch, Recipient, check_recipients};
+pub use devices::{CurrentDevice, Mismatch, Recipient, check_recipients, check_some_recipients};
 pub use number::{NotAPhoneNumber, PhoneNumber};
 pub use username::{NotAUsername, Username};

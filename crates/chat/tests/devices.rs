@@ -9,7 +9,6 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test may panic"
 )]
-#![allow(dead_code, reason = "it uses a part of the world")]
 
 #[path = "support/world.rs"]
 mod world;

@@ -20,7 +20,9 @@ use peer::{BOTH, Peer, RATCHET, THEM, X3DH_ONLY, met};
 use person::{NO_ONE_TIME, PQXDH, Person, With, X3DH, address};
 use rand_core::RngCore;
 use serde_json::json;
-use wormhole_chat::{Ciphertext, CiphertextKind, DecryptError};
+use wormhole_chat::{
+    Ciphertext, CiphertextKind, DecryptError, DecryptionErrorMessage, DeviceId, Timestamp,
+};
 
 const KINDS: [(&str, With); 8] = [
     (X3DH_ONLY, X3DH),
@@ -199,6 +201,39 @@ fn refuse(us: &mut Person, peer: &mut Peer, ours: bool, sent: &Ciphertext) {
         let error = us.read(address(THEM), sent).unwrap_err();
         assert!(matches!(error, DecryptError::BadMac | DecryptError::Duplicate), "{error:?}");
         assert_eq!(us.stored(address(THEM)), before);
+    }
+}
+
+#[test]
+fn requests_to_send_a_message_again_are_understood_in_both_directions() {
+    let device = DeviceId::new(3).unwrap();
+    let time = 1_600_000_000_000_u64;
+    for (version, with) in [(BOTH, PQXDH), (RATCHET, PQXDH)] {
+        let Some((mut us, mut peer)) = met(version, with, true) else { return };
+        for _ in 0..2 {
+            // The first one may start a session, the second one belongs to it.
+            let sent = us.write(address(THEM), b"lost");
+            let first = sent.kind == CiphertextKind::PreKey;
+            let message = BASE64.encode(&sent.bytes);
+            let request = json!({"operation": "askAgain", "message": message, "first": first, "timestamp": time, "device": 3});
+            let theirs = peer::bytes(&peer.ask(&request).unwrap()["content"]);
+            let ours =
+                DecryptionErrorMessage::of(&sent.bytes, first, Timestamp(time), device).unwrap();
+            assert_eq!(DecryptionErrorMessage::from_plaintext(&theirs), Some(ours), "{version}");
+            assert_eq!(ours.to_plaintext(), theirs);
+            peer.read(us.address, &sent).unwrap();
+            let answer = peer.write(us.address, b"lost, too");
+            let first = answer.kind == CiphertextKind::PreKey;
+            let ours =
+                DecryptionErrorMessage::of(&answer.bytes, first, Timestamp(time), device).unwrap();
+            let content = BASE64.encode(&ours.to_plaintext());
+            let us_name = us.address.account.to_string();
+            let request = json!({"operation": "readRequest", "peer": us_name, "content": content});
+            let read = peer.ask(&request).unwrap();
+            let expected = json!({"timestamp": time, "device": 3, "isCurrent": true});
+            assert_eq!(read, expected, "{version}");
+            us.read(address(THEM), &answer).unwrap();
+        }
     }
 }
 

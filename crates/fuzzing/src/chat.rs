@@ -9,12 +9,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content, DeviceId,
-    Envelope, Identity, IntroductionMessage, KemPreKey, KeyPair, LinkMessage, OneTimePreKey,
-    PreKeyBundle, PreKeySignalMessage, ProfileField, ProfileKey, ProvisionMessage,
-    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignalingKey, SignedPreKey,
-    SpqrMessage, SyncMessage, TextPart, Timestamp, Trust, WebSocketMessage, open_device_name, pad,
-    seal_device_name, text_parts, unpad,
+    AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content,
+    DecryptionErrorMessage, DeviceId, Envelope, Identity, IntroductionMessage, KemPreKey, KeyPair,
+    LinkMessage, OneTimePreKey, PreKeyBundle, PreKeySignalMessage, ProfileField, ProfileKey,
+    ProvisionMessage, ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignalingKey,
+    SignedPreKey, SpqrMessage, SyncMessage, TextPart, Timestamp, Trust, WebSocketMessage,
+    open_device_name, pad, seal_device_name, text_parts, unpad,
 };
 use wormhole_kit::Secret;
 
@@ -31,6 +31,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_certificate", groups::certificate),
     ("chat_client", client),
     ("chat_content", content),
+    ("chat_decryption_error", decryption_error),
     ("chat_destination", destination),
     ("chat_envelope", envelope),
     ("chat_group_entry", group_log::entry),
@@ -137,6 +138,16 @@ pub fn pre_key_signal_message(bytes: &[u8]) {
     let (mut record, us) = (reader.record.clone(), &reader.identity);
     if record.decrypt_first(us, ROUTE, &message, keys, Trust::Any, &mut rng).is_err() {
         assert_eq!(record, reader.record);
+    }
+}
+
+/// A request to send a message again: as unencrypted content, and as the bytes of the report.
+pub fn decryption_error(bytes: &[u8]) {
+    let read =
+        [DecryptionErrorMessage::from_plaintext(bytes), DecryptionErrorMessage::decode(bytes)];
+    for error in read.into_iter().flatten() {
+        let again = error.to_plaintext();
+        assert_eq!(DecryptionErrorMessage::from_plaintext(&again), Some(error));
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct PreKeys {
     pub(super) confirmed: Option<Confirmed>,
     /// When keys were made last, since the program was started.
     renewed: Option<Timestamp>,
+    /// Whether the signed prekey must be replaced, although it is not old.
+    must_rotate: bool,
 }
 
 /// The greatest ids of the last publication that the server confirmed; 0 if there was none.
@@ -97,7 +99,7 @@ impl PreKeys {
         let confirmed = self.confirmed.unwrap_or_else(|| self.newest());
         self.confirmed = Some(confirmed);
         self.renewed = Some(now);
-        if self.are_old(now)
+        if (self.are_old(now) || self.must_rotate)
             && let (Some(signed), Some(kem)) = (next(&self.signed), next(&self.kem))
         {
             let key = SignedPreKey::random(signed, identity, now, rng);
@@ -107,6 +109,7 @@ impl PreKeys {
             changes.put_kem(&key);
             self.kem.insert(kem, key);
             self.expire(now, confirmed, changes);
+            self.must_rotate = false;
         }
         let unconfirmed = self.one_time.range(confirmed.one_time.saturating_add(1)..).count();
         let room = if unconfirmed < MAX_UNCONFIRMED { BATCH } else { 0 };
@@ -134,8 +137,13 @@ impl PreKeys {
 
     /// Whether new one-time keys may be made because the server has few. Without a pause, the server could make us
     /// replace all keys again and again.
-    fn may_refill(&self, now: Timestamp) -> bool {
+    pub(super) fn may_refill(&self, now: Timestamp) -> bool {
         self.renewed.is_none_or(|last| now < last || now.since(last) >= REFILL_PAUSE)
+    }
+
+    /// The next keys include new signed ones.
+    pub(super) const fn discard_signed(&mut self) {
+        self.must_rotate = true;
     }
 
     /// The greatest ids.
@@ -203,6 +211,9 @@ impl Client {
         let mut client = Self::empty(us, identity);
         let mut changes = Changes::default();
         changes.put_account(us, &client.identity);
+        // What this device has sent before it was installed again is older.
+        client.last_written = now;
+        changes.put_last_written(now);
         client.renew_keys(now, changes, rng);
         client
     }
@@ -216,7 +227,12 @@ impl Client {
         }
     }
 
-    fn renew_keys(&mut self, now: Timestamp, mut changes: Changes, rng: &mut impl CryptoRngCore) {
+    pub(super) fn renew_keys(
+        &mut self,
+        now: Timestamp,
+        mut changes: Changes,
+        rng: &mut impl CryptoRngCore,
+    ) {
         self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
         self.commit(changes, Vec::new());
         if let Some(keys) = self.prekeys.publication(self.identity.pair.public()) {
@@ -239,6 +255,7 @@ impl Client {
             let mut changes = Changes::default();
             changes.delete(StoreKey::Unpublished);
             self.commit(changes, Vec::new());
+            self.ask_waiting();
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::address::{AccountId, DeviceId};
+use crate::address::{AccountId, Address, DeviceId};
+use crate::envelope::EnvelopeKind;
 use crate::kem::KemPublicKey;
 use crate::key::{PublicKey, Signature};
 use crate::message::Ciphertext;
@@ -32,6 +33,19 @@ pub enum Request {
         messages: Arc<[SealedMessage]>,
         /// Whether the server may drop it for devices that are not connected.
         is_online: bool,
+    },
+    /// Deliver a message to one device. The others of its account get nothing, and are not missing.
+    SendToDevice {
+        /// The device.
+        to: Address,
+        /// The registration id that we expect it to have; `None` if we have no session with it.
+        registration_id: Option<u32>,
+        /// Of the envelope. A message that is sent again has its old one.
+        timestamp: Timestamp,
+        /// The kind of the envelope.
+        kind: EnvelopeKind,
+        /// Its content.
+        bytes: Vec<u8>,
     },
 }
 

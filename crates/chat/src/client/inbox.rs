@@ -3,6 +3,7 @@
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
+use super::repair::Outcome;
 use super::store::Changes;
 use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Unreadable};
 use crate::address::{Address, Route};
@@ -12,6 +13,7 @@ use crate::key::PublicKey;
 use crate::message::{PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
 use crate::record::{FirstMessage, SessionRecord, Trust, UsedPreKeys};
+use crate::retry::DecryptionErrorMessage;
 use crate::session::DecryptError;
 use crate::time::Timestamp;
 
@@ -29,14 +31,25 @@ impl Client {
         let from = from.map(|(account, device)| Address { account, device });
         let mut changes = Changes::default();
         let mut then = vec![ClientOutput::Acknowledge(delivery)];
-        match self.open(now, envelope, from, &mut changes, rng) {
+        let opened = self.open(now, envelope, from, &mut changes, rng);
+        let lacks_prekey = opened == Err(ReadError::Decrypt(DecryptError::MissingPreKey));
+        let outcome = match opened {
             Ok(Some(received)) => {
+                self.note_receipt(&received, &mut changes);
+                let (outcome, report) = self.settle_read(received, &mut changes);
+                then.extend(report);
+                outcome
+            }
+            Ok(None) => Outcome::Nothing,
+            Err(why) => self.settle_unread(now, from, envelope, why, &mut changes),
+        };
+        match outcome {
+            Outcome::Received(received) => {
                 changes.received.push(received.clone());
                 then.push(ClientOutput::Event(ClientEvent::Received(received)));
             }
-            // A duplicate: the acknowledgement was lost.
-            Ok(None) | Err(ReadError::Decrypt(DecryptError::Duplicate)) => {}
-            Err(why) => {
+            Outcome::Nothing => {}
+            Outcome::NotRead(why) => {
                 let timestamp = envelope.timestamp;
                 changes.unreadable.push(Unreadable { from, timestamp, why });
                 then.push(ClientOutput::Event(ClientEvent::NotRead(from, why)));
@@ -44,6 +57,30 @@ impl Client {
         }
         // Even without changes: an earlier copy may wait for its commit.
         self.commit(changes, then);
+        self.repair(now, envelope, from, lacks_prekey, rng);
+    }
+
+    /// What an envelope makes necessary, once what it has changed is on its way to the store.
+    fn repair(
+        &mut self,
+        now: Timestamp,
+        envelope: &Envelope,
+        from: Option<Address>,
+        lacks_prekey: bool,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        if lacks_prekey {
+            self.replace_missing_prekeys(now, rng);
+        }
+        self.ask_waiting();
+        if envelope.kind == EnvelopeKind::Receipt {
+            self.check_receipt(now, envelope.timestamp, rng);
+        }
+        if envelope.kind == EnvelopeKind::PlaintextContent
+            && let Some(from) = from
+        {
+            self.advance_resends(now, from.account, true);
+        }
     }
 
     fn open(
@@ -58,9 +95,16 @@ impl Client {
             EnvelopeKind::Ciphertext => false,
             EnvelopeKind::PreKeyBundle => true,
             EnvelopeKind::Receipt => return Ok(None),
+            EnvelopeKind::PlaintextContent => {
+                let bytes = envelope.content.as_deref().unwrap_or_default();
+                if let Some((error, from)) = DecryptionErrorMessage::from_plaintext(bytes).zip(from)
+                {
+                    self.read_retry_request(now, from, &error, changes);
+                }
+                return Ok(None);
+            }
             EnvelopeKind::KeyExchange
             | EnvelopeKind::Plaintext
-            | EnvelopeKind::PlaintextContent
             | EnvelopeKind::SenderKey
             | EnvelopeKind::UnidentifiedSender
             | EnvelopeKind::Unknown(_) => return Err(ReadError::Unsupported),

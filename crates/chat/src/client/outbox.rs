@@ -7,6 +7,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
+use super::sent_log::Logged;
 use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, CopyFailure, Failed, Purpose, SendFailure};
 use crate::address::{AccountId, Address, DeviceId, Route};
@@ -160,7 +161,7 @@ impl Client {
         waiting.into_iter().for_each(|timestamp| self.advance(now, timestamp));
     }
 
-    fn request_bundles(&mut self, account: AccountId) {
+    pub(super) fn request_bundles(&mut self, account: AccountId) {
         if !self.pending.has(Purpose::Bundles(account)) {
             let request = self.request(Purpose::Bundles(account), Request::Bundles(account));
             self.outputs.push_back(request);
@@ -231,6 +232,9 @@ impl Client {
         }
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
+        let identity = self.peers.get(&outgoing.to).map(|peer| peer.identity);
+        let logged = identity.and_then(|identity| Logged::new(now, identity, &outgoing));
+        self.log_sent(now, (outgoing.to, timestamp), logged, &mut changes);
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
         let is_sync = self.is_sync(&outgoing);
         changes.outbox.extend((!is_sync).then_some(OutboxChange::Sent(timestamp)));
@@ -277,7 +281,7 @@ impl Client {
         timestamp
     }
 
-    fn next_timestamp(&mut self, now: Timestamp) -> Timestamp {
+    pub(super) fn next_timestamp(&mut self, now: Timestamp) -> Timestamp {
         let timestamp = Timestamp(now.0.max(self.last_written.0.saturating_add(1)));
         self.last_written = timestamp;
         timestamp
@@ -357,8 +361,12 @@ impl Client {
             | Response::Unavailable => Err(SendFailure::NoDevice),
         };
         match result {
-            Ok(()) => self.advance_account(now, account),
+            Ok(()) => {
+                self.advance_account(now, account);
+                self.advance_resends(now, account, false);
+            }
             Err(error) => {
+                self.end_resends(account);
                 let waiting = self.outbox.unencrypted_for(account);
                 waiting.into_iter().for_each(|timestamp| self.give_up(timestamp, error));
             }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exchange::RequestId;
-use crate::address::AccountId;
+use super::retries::MessageName;
+use crate::address::{AccountId, Address};
 use crate::time::Timestamp;
 
 /// The purpose of a request.
@@ -12,6 +13,10 @@ pub(super) enum Purpose {
     Bundles(AccountId),
     Send(Timestamp),
     Publish,
+    /// A message that could not be decrypted is asked for.
+    Ask(MessageName),
+    /// A message is sent again to one device.
+    Resend((Address, Timestamp)),
 }
 
 /// The requests that have no response yet, by their ids and by their purposes.

@@ -16,13 +16,14 @@ use crate::time::Timestamp;
 pub(super) type ArchivedRows = BTreeMap<Address, Vec<ArchivedRow>>;
 
 impl Client {
-    /// The devices of an account with which we have ever had a session, except our own device.
+    /// The devices of an account to which we send, except our own device. With others there may be archived sessions.
     pub(super) fn devices(&self, account: AccountId) -> Vec<DeviceId> {
         let ours = |address: &Address| *address == self.us;
         let first = Address { account, device: DeviceId::PRIMARY };
         let of_account = self.sessions.range(first..);
         let of_account = of_account.take_while(|(address, _)| address.account == account);
-        let others = of_account.filter(|(address, record)| !ours(address) && record.has_sessions());
+        let is_current = |record: &SessionRecord| record.their_identity().is_some();
+        let others = of_account.filter(|(address, record)| !ours(address) && is_current(record));
         others.map(|(address, _)| address.device).collect()
     }
 
@@ -117,7 +118,8 @@ impl Client {
         let current: Vec<_> = bundles.iter().map(|bundle| bundle.bundle().device).collect();
         for device in self.devices(account) {
             if !current.contains(&device) {
-                self.delete_sessions(Address { account, device }, changes);
+                // It was removed, or has no keys yet. What it has sent can still be read.
+                self.archive_sessions(Address { account, device }, changes);
             }
         }
         for (address, record) in started {
@@ -157,12 +159,21 @@ impl Client {
             self.sessions.remove(&address);
             self.archived_rows.remove(&address);
             changes.delete(StoreKey::Session(address));
+            self.forget_newest(address, changes);
         }
     }
 
     /// How much is kept for an account.
     fn limits(&self, account: AccountId) -> &'static Limits {
         if self.is_stranger(account) { &OF_STRANGER } else { &OF_KNOWN }
+    }
+
+    /// Archives the session with a device: nothing more is sent to it.
+    fn archive_sessions(&mut self, address: Address, changes: &mut Changes) {
+        if let Some(record) = self.sessions.get_mut(&address) {
+            record.archive();
+            self.store_session(address, changes);
+        }
     }
 
     pub(super) fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {

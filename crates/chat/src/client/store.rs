@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 use super::account::Confirmed;
 use super::exchange::SealedMessage;
 use super::outbox::{Lifetime, Outgoing};
+use super::retries::Retry;
+use super::sent_log::Logged;
 use super::sessions::ArchivedRows;
 use super::{Client, Failed, PreKeys, Received, Unreadable};
 use crate::address::{AccountId, Address, DeviceId};
@@ -110,6 +112,22 @@ pub enum StoreKey {
         address: Address,
         /// Greater for sessions that were archived later.
         number: u64,
+    },
+    /// The newest timestamp of the messages of a device.
+    Newest(Address),
+    /// A message that could not be decrypted, and that we have asked for again.
+    Retry {
+        /// The device that sent it.
+        from: Address,
+        /// Its timestamp.
+        timestamp: Timestamp,
+    },
+    /// A message that the server has accepted lately.
+    SentMessage {
+        /// The recipient.
+        to: AccountId,
+        /// Its timestamp.
+        timestamp: Timestamp,
     },
 }
 
@@ -287,6 +305,11 @@ impl Client {
             archived_rows: Default::default(),
             outbox: Default::default(),
             last_written: Timestamp(0),
+            newest: Default::default(),
+            retries: Default::default(),
+            sent_log: Default::default(),
+            repairs: Default::default(),
+            is_rolled_back: false,
             pending: Default::default(),
             last_request: 0,
             last_commit: 0,
@@ -356,6 +379,15 @@ impl Client {
                 let created = read_time(value)?;
                 prekeys.signed.insert(id, SignedPreKey { id, pair, signature, created });
             }
+            StoreKey::Newest(address) => {
+                self.newest.insert(address, read_time(value)?);
+            }
+            StoreKey::Retry { from, timestamp } => {
+                self.retries.put((from, timestamp), Retry::decode(value)?);
+            }
+            StoreKey::SentMessage { to, timestamp } => {
+                self.sent_log.put((to, timestamp), Logged::decode(value)?);
+            }
             StoreKey::Unpublished => {
                 let [one_time, signed, kem] = [value.u32_be()?, value.u32_be()?, value.u32_be()?];
                 prekeys.confirmed = Some(Confirmed { one_time, signed, kem });
@@ -399,7 +431,7 @@ fn read_account(value: &[u8]) -> Result<(Address, Identity), RestoreError> {
     Ok((Address { account, device }, identity))
 }
 
-fn read_device(value: &mut Reader<'_>) -> Result<DeviceId, RestoreError> {
+pub(super) fn read_device(value: &mut Reader<'_>) -> Result<DeviceId, RestoreError> {
     DeviceId::new(value.u8()?.into()).ok_or(RestoreError::Damaged)
 }
 
@@ -408,7 +440,7 @@ fn read_pair(value: &mut Reader<'_>) -> Result<KeyPair, RestoreError> {
     Ok(PrivateKey::from_secret(&secret).into())
 }
 
-fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
+pub(super) fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
     PublicKey::from_u(value.array()?).map_err(|_| RestoreError::Damaged)
 }
 
@@ -424,7 +456,7 @@ fn read_peer(value: &mut Reader<'_>) -> Result<Peer, RestoreError> {
     Ok(peer)
 }
 
-fn read_flag(value: &mut Reader<'_>) -> Result<bool, RestoreError> {
+pub(super) fn read_flag(value: &mut Reader<'_>) -> Result<bool, RestoreError> {
     match value.u8()? {
         0 => Ok(false),
         1 => Ok(true),
@@ -432,7 +464,7 @@ fn read_flag(value: &mut Reader<'_>) -> Result<bool, RestoreError> {
     }
 }
 
-fn read_time(value: &mut Reader<'_>) -> Result<Timestamp, RestoreError> {
+pub(super) fn read_time(value: &mut Reader<'_>) -> Result<Timestamp, RestoreError> {
     Ok(Timestamp(u64::from_be_bytes(value.array()?)))
 }
 

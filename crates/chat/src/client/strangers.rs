@@ -86,6 +86,13 @@ impl Client {
             self.sessions.remove(&address);
             self.archived_rows.remove(&address);
             changes.delete(StoreKey::Session(address));
+            self.forget_newest(address, changes);
+        }
+        for name in self.retries.of(account) {
+            self.forget_retry(name, changes);
+        }
+        for name in self.sent_log.names_of(account) {
+            self.forget_logged(name, changes);
         }
         self.peers.remove(&account);
         changes.delete(StoreKey::Peer(account));

@@ -4,9 +4,8 @@ use prost::Message;
 
 use super::UnsealError;
 use crate::certificate::SenderCertificate;
-use crate::content::Content;
 use crate::message::{PreKeySignalMessage, SignalMessage};
-use crate::padding::unpad;
+use crate::retry;
 use crate::sender_key::SenderKeyMessage;
 
 /// The content to seal.
@@ -119,14 +118,7 @@ impl SealedContent {
 /// The only plaintext that is accepted: a decryption error. Everything else must be encrypted for a session, which shows that
 /// the sender has its keys.
 fn plaintext(bytes: &[u8]) -> Result<UnsealedMessage, UnsealError> {
-    let (mark, padded) = bytes.split_first().ok_or(UnsealError::Malformed)?;
-    let content = unpad(padded).ok_or(UnsealError::Malformed)?;
-    let Ok(Content::DecryptionError(error)) = Content::decode(content) else {
-        return Err(UnsealError::Malformed);
-    };
-    if *mark != PLAINTEXT_MARK {
-        return Err(UnsealError::Malformed);
-    }
+    let error = retry::plaintext(bytes).ok_or(UnsealError::Malformed)?;
     Ok(UnsealedMessage::DecryptionError(error))
 }
 
@@ -185,6 +177,3 @@ struct ContentFields {
     #[prost(bytes = "vec", optional, tag = "5")]
     group: Option<Vec<u8>>,
 }
-
-/// The first byte of a plaintext.
-const PLAINTEXT_MARK: u8 = 0xc0;

@@ -45,6 +45,28 @@ pub fn check_recipients(
     current: &[CurrentDevice],
     recipients: &[Recipient],
 ) -> Result<(), Mismatch> {
+    let addressed: BTreeSet<DeviceId> = recipients.iter().map(|it| it.device).collect();
+    let missing = current.iter().map(|current| current.device);
+    let missing: BTreeSet<DeviceId> = missing.filter(|it| !addressed.contains(it)).collect();
+    check(current, recipients, missing.into_iter().collect())
+}
+
+/// Checks that messages are addressed to some of the `current` devices, to each at most once.
+///
+/// # Errors
+/// The same as of [`check_recipients`], without missing devices.
+pub fn check_some_recipients(
+    current: &[CurrentDevice],
+    recipients: &[Recipient],
+) -> Result<(), Mismatch> {
+    check(current, recipients, Vec::new())
+}
+
+fn check(
+    current: &[CurrentDevice],
+    recipients: &[Recipient],
+    missing: Vec<DeviceId>,
+) -> Result<(), Mismatch> {
     let (mut addressed, mut extra) = (BTreeSet::new(), BTreeSet::new());
     let known: BTreeSet<DeviceId> = current.iter().map(|current| current.device).collect();
     for recipient in recipients {
@@ -52,7 +74,6 @@ pub fn check_recipients(
             extra.insert(recipient.device);
         }
     }
-    let missing: Vec<DeviceId> = known.difference(&addressed).copied().collect();
     if !missing.is_empty() || !extra.is_empty() {
         return Err(Mismatch::Devices { missing, extra: extra.into_iter().collect() });
     }
@@ -108,6 +129,18 @@ mod tests {
         assert_eq!(check(&[(1, None), (2, None), (3, None)]), Err(mismatch(&[], &[3])));
         assert_eq!(check(&[(1, None), (2, None), (1, None)]), Err(mismatch(&[], &[1])));
         assert_eq!(check(&[]), Err(mismatch(&[1, 2], &[])));
+    }
+
+    #[test]
+    fn a_partial_message_leaves_devices_out() {
+        let current = current(&[(1, 10), (2, 20)]);
+        let check =
+            |devices: &[(u32, Option<u32>)]| check_some_recipients(&current, &recipients(devices));
+        assert_eq!(check(&[(2, Some(20))]), Ok(()));
+        assert_eq!(check(&[(1, None), (2, None)]), Ok(()));
+        assert_eq!(check(&[(3, None)]), Err(mismatch(&[], &[3])));
+        assert_eq!(check(&[(2, None), (2, None)]), Err(mismatch(&[], &[2])));
+        assert_eq!(check(&[(2, Some(21))]), Err(Mismatch::Stale(vec![device(2)])));
     }
 
     #[test]

@@ -194,6 +194,23 @@ const operations = {
     return { plaintext: text(plaintext), account: sender.name(), hint: content.contentHint(), group: text(content.groupId()) };
   },
 
+  /// Asks to send a message again, as unencrypted content.
+  async askAgain({ message, first, timestamp, device }) {
+    const type = first ? signal.CiphertextMessageType.PreKey : signal.CiphertextMessageType.Whisper;
+    const error = signal.DecryptionErrorMessage.forOriginal(bytes(message), type, timestamp, device);
+    return { content: text(signal.PlaintextContent.from(error).serialize()) };
+  },
+
+  /// Reads such a request, and whether it is about the current session with a peer.
+  async readRequest(request) {
+    const content = signal.PlaintextContent.deserialize(bytes(request.content));
+    const error = signal.DecryptionErrorMessage.extractFromSerializedBody(content.body());
+    const record = await sessions.getSession(peer(request));
+    const key = error.ratchetKey();
+    const isCurrent = key ? record.currentRatchetKeyMatches(key) : false;
+    return { timestamp: error.timestamp(), device: error.deviceId(), isCurrent };
+  },
+
   async verify({ key, message, signature }) {
     return { holds: signal.PublicKey.deserialize(bytes(key)).verify(bytes(message), bytes(signature)) };
   },

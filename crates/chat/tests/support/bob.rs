@@ -33,6 +33,10 @@ pub(crate) struct Bob {
     pub(crate) sent: Option<RequestId>,
     /// The last messages to send.
     pub(crate) messages: Vec<Ciphertext>,
+    /// The timestamp of each message that has arrived.
+    times: BTreeMap<Vec<u8>, Timestamp>,
+    /// What was sent to single devices.
+    pub(crate) to_devices: Vec<(Address, EnvelopeKind, Timestamp)>,
     /// The last request for the keys of an account.
     pub(crate) asked: Option<RequestId>,
 }
@@ -55,6 +59,8 @@ impl Bob {
             written: Vec::new(),
             sent: None,
             messages: Vec::new(),
+            times: BTreeMap::new(),
+            to_devices: Vec::new(),
             asked: None,
         };
         bob.run();
@@ -83,6 +89,9 @@ impl Bob {
                     self.messages = sealed.collect();
                 }
                 ClientOutput::Request(id, Request::Bundles(_)) => self.asked = Some(id),
+                ClientOutput::Request(_, Request::SendToDevice { to, kind, timestamp, .. }) => {
+                    self.to_devices.push((to, kind, timestamp));
+                }
                 ClientOutput::Event(ClientEvent::Received(received)) => {
                     if let Content::Data(data) = received.content {
                         self.texts.push(data.body.unwrap_or_default());
@@ -111,13 +120,21 @@ impl Bob {
             CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
             CiphertextKind::Signal => EnvelopeKind::Ciphertext,
         };
-        let mut envelope = Envelope::new(kind, self.now);
+        let next = Timestamp(self.now.0 + u64::try_from(self.times.len()).unwrap());
+        let time = *self.times.entry(sent.bytes.clone()).or_insert(next);
+        let mut envelope = Envelope::new(kind, time);
         envelope.source_account = Some(from.account);
         envelope.source_device = Some(from.device);
         envelope.content = Some(sent.bytes.clone());
         let input = ClientInput::Envelope(Delivery(1), Box::new(envelope));
         self.client.handle(self.now, input, &mut self.rng);
         self.run();
+        let written = std::mem::take(&mut self.written);
+        // Nobody sends again what could not be read.
+        let later = Timestamp(self.now.0 + 60 * 60 * 1000);
+        self.client.handle(later, ClientInput::Timeout, &mut self.rng);
+        self.run();
+        self.written = written;
     }
 
     /// The sizes of the rows for the sessions with an account.

@@ -1,6 +1,8 @@
 //! A server and any number of devices, with a network that loses and duplicates messages, and
 //! devices that crash between any two steps. The seed determines everything.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
@@ -8,8 +10,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use wormhole_chat::{
     AccountId, Address, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
     Content, DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair,
-    KnownIdentity, PreKeyBundle, Publication, Received, Request, RequestId, Response, StoreKey,
-    Timestamp,
+    KnownIdentity, PreKeyBundle, PublicKey, Publication, Received, Request, RequestId, Response,
+    StoreKey, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -28,6 +30,8 @@ pub(crate) struct Registered {
 pub(crate) struct Server {
     pub(crate) devices: BTreeMap<Address, Registered>,
     taken: BTreeSet<(Address, Timestamp)>,
+    /// What was sent to single devices: sender, recipient, timestamp and content.
+    taken_bytes: BTreeSet<(Address, Address, Timestamp, Vec<u8>)>,
     last_delivery: u64,
     /// Whether it attacks: it hands out no post-quantum keys.
     pub(crate) strips_post_quantum_keys: bool,
@@ -95,15 +99,8 @@ impl Server {
                         CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
                         _ => EnvelopeKind::Ciphertext,
                     };
-                    let mut envelope = Envelope::new(kind, timestamp);
-                    envelope.source_account = Some(from.account);
-                    envelope.source_device = Some(from.device);
-                    envelope.content = Some(message.ciphertext.bytes);
-                    let envelope = Envelope::decode(&envelope.encode()).unwrap();
-                    self.last_delivery += 1;
                     let address = Address { account: to, device: message.device };
-                    let delivery = Delivery(self.last_delivery);
-                    self.devices.get_mut(&address).unwrap().queue.push_back((delivery, envelope));
+                    self.deliver(from, address, kind, timestamp, message.ciphertext.bytes);
                 }
                 if self.lies_about_devices {
                     self.taken.clear();
@@ -111,7 +108,38 @@ impl Server {
                 }
                 self.accepted(from)
             }
+            Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
+                let Some(device) = self.devices.get(&to) else {
+                    return Response::Mismatched { missing: Vec::new(), extra: vec![to.device] };
+                };
+                if registration_id.is_some_and(|expected| expected != device.registration_id) {
+                    return Response::Stale(vec![to.device]);
+                }
+                if self.taken_bytes.insert((from, to, timestamp, bytes.clone())) {
+                    self.deliver(from, to, kind, timestamp, bytes);
+                }
+                self.accepted(from)
+            }
         }
+    }
+
+    /// Puts a message into the queue of a device.
+    fn deliver(
+        &mut self,
+        from: Address,
+        to: Address,
+        kind: EnvelopeKind,
+        timestamp: Timestamp,
+        bytes: Vec<u8>,
+    ) {
+        let mut envelope = Envelope::new(kind, timestamp);
+        envelope.source_account = Some(from.account);
+        envelope.source_device = Some(from.device);
+        envelope.content = Some(bytes);
+        let envelope = Envelope::decode(&envelope.encode()).unwrap();
+        self.last_delivery += 1;
+        let delivery = Delivery(self.last_delivery);
+        self.devices.get_mut(&to).unwrap().queue.push_back((delivery, envelope));
     }
 
     /// The answer to a message.
@@ -282,6 +310,17 @@ impl World {
         self.devices[which].client.keys_left(self.now, count, &mut self.rng);
     }
 
+    /// The signed prekey that the server hands out for a device.
+    pub(crate) fn published(&self, which: usize) -> (u32, PublicKey) {
+        let keys = self.server.devices[&self.devices[which].address].keys.as_ref().unwrap();
+        (keys.signed.0, keys.signed.1)
+    }
+
+    /// The server says which signed prekey of a device it hands out.
+    pub(crate) fn check_published(&mut self, which: usize, id: u32, key: &PublicKey) {
+        self.devices[which].client.check_published(self.now, id, key, &mut self.rng);
+    }
+
     /// The server delivers one of the first messages of a queue, and may deliver it again.
     pub(crate) fn hand_out(&mut self, which: usize) {
         let address = self.devices[which].address;
@@ -302,6 +341,38 @@ impl World {
         let registered = &self.server.devices[&self.devices[which].address];
         let contents = registered.queue.iter().map(|(_, envelope)| envelope.content.as_ref());
         contents.map(|content| content.unwrap()[0] >> 4).collect()
+    }
+
+    /// The kinds and timestamps of the messages that wait for a device at the server.
+    pub(crate) fn waiting_kinds(&self, which: usize) -> Vec<(EnvelopeKind, Timestamp)> {
+        let registered = &self.server.devices[&self.devices[which].address];
+        registered.queue.iter().map(|(_, envelope)| (envelope.kind, envelope.timestamp)).collect()
+    }
+
+    /// The server delivers everything that waits for a device, changed like this.
+    pub(crate) fn deliver_changed(&mut self, which: usize, change: impl Fn(&mut Envelope)) {
+        let address = self.devices[which].address;
+        let registered = self.server.devices.get_mut(&address).unwrap();
+        for (_, envelope) in &mut registered.queue {
+            change(envelope);
+        }
+        let waiting: Vec<_> = registered.queue.iter().cloned().collect();
+        for (delivery, envelope) in waiting {
+            self.input(which, ClientInput::Envelope(delivery, Box::new(envelope)));
+            self.run(which);
+        }
+    }
+
+    /// The server delivers everything that waits for a device.
+    pub(crate) fn deliver(&mut self, which: usize) {
+        self.deliver_changed(which, |_| {});
+    }
+
+    /// The durable rows of a device are replaced, and it starts again.
+    pub(crate) fn restore(&mut self, which: usize, rows: BTreeMap<StoreKey, Zeroizing<Vec<u8>>>) {
+        self.devices[which].store = rows;
+        self.crash(which);
+        self.run(which);
     }
 
     /// The device loses everything that is not durable.
@@ -355,8 +426,12 @@ impl World {
         for round in 0..200 {
             for which in 0..self.devices.len() {
                 self.input(which, ClientInput::Connected);
-                self.hand_out(which);
                 self.run(which);
+                let waiting = self.server.devices[&self.devices[which].address].queue.len();
+                for _ in 0..waiting {
+                    self.hand_out(which);
+                    self.run(which);
+                }
             }
             let empty = |device: &Registered| device.queue.is_empty();
             let idle = |device: &Device| device.client.outbox_len() == 0;
@@ -368,7 +443,6 @@ impl World {
     }
 
     /// Runs a device until only copies for its other devices are in its outbox.
-    #[allow(dead_code, reason = "not every test uses it")]
     pub(crate) fn run_until_copy_waits(&mut self, which: usize) {
         while self.devices[which].waiting() > 0 {
             match self.devices[which].inputs.pop_front() {
@@ -440,7 +514,6 @@ impl Device {
     }
 
     /// Number of messages of the user in the outbox.
-    #[allow(dead_code, reason = "not every test uses it")]
     pub(crate) fn waiting(&self) -> usize {
         self.client.outbox().count()
     }
@@ -456,7 +529,8 @@ impl Device {
     }
 
     pub(crate) fn texts(&self) -> Vec<String> {
-        let bodies = self.inbox.iter().map(|received| match &received.content {
+        let visible = self.inbox.iter().filter(|received| received.content.is_visible());
+        let bodies = visible.map(|received| match &received.content {
             Content::Data(data) => data.body.clone().unwrap(),
             other => panic!("{other:?}"),
         });

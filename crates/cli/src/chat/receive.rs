@@ -210,9 +210,10 @@ impl Receiver<'_> {
             Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
                 self.waiting.show_failed(console).await
             }
-            Event::ForeignDevice | Event::IdentityChanged { .. } | Event::NotCopied(_) => {
-                self.other(event, console).await
-            }
+            Event::ForeignDevice
+            | Event::IdentityChanged { .. }
+            | Event::NotCopied(_)
+            | Event::StoreIsOlder => self.other(event, console).await,
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
                 console.screen.show(&format!(
@@ -331,6 +332,7 @@ impl Receiver<'_> {
             | Event::Reaction { .. }
             | Event::ReadElsewhere(_)
             | Event::Receipt { .. }
+            | Event::StoreIsOlder
             | Event::TimerChanged { .. }
             | Event::Typing { .. }
             | Event::UpToDate => None,

@@ -246,6 +246,13 @@ pub(super) fn event(
             console.report(&value)?;
             console.screen.show(&text);
         }
+        Event::StoreIsOlder => {
+            console.report(&json!({"event": "chat-store-is-older"}))?;
+            console.screen.show(
+                "The store of this account is older than what this device has already sent: a backup was restored. Messages that \
+                 had arrived after the backup are not in it. New sessions are started with everybody, so messages arrive as before.",
+            );
+        }
         Event::NotRead { .. } => {
             let (value, text) = unreadable(event, people);
             console.report(&value)?;

@@ -263,7 +263,8 @@ impl Talk<'_> {
             Event::ForeignDevice
             | Event::IdentityChanged { .. }
             | Event::KeysRefused(_)
-            | Event::ReadElsewhere(_) => Ok(()),
+            | Event::ReadElsewhere(_)
+            | Event::StoreIsOlder => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use rand_chacha::ChaCha8Rng;
 use wormhole_chat::{
     AccountId, Address, CiphertextKind, Client, ClientInput, ClientOutput, Content, DataMessage,
-    Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KemPreKey, KeyPair, PreKeyBundle,
-    PublicKey, Publication, Request, RequestId, Response, Route, SessionRecord, SignedPreKey,
-    StoreKey, Timestamp, pad,
+    DecryptionErrorMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KemPreKey,
+    KeyPair, PreKeyBundle, PublicKey, Publication, Request, RequestId, Response, Route,
+    SessionRecord, SignedPreKey, StoreKey, Timestamp, pad,
 };
 use zeroize::Zeroizing;
 
@@ -50,7 +50,7 @@ impl World {
 
     fn step(&mut self, step: u8, choices: &mut impl Iterator<Item = u8>) {
         let mut next = || choices.next().unwrap_or_default();
-        let input = match step % 12 {
+        let input = match step % 13 {
             0 => ClientInput::Send(account(next()), text("text")),
             1 => ClientInput::AcceptIdentity(account(next()), identity(next())),
             2 => ClientInput::RefuseIdentity(account(next()), identity(next())),
@@ -63,7 +63,11 @@ impl World {
                 let count = usize::from(next());
                 return self.client.keys_left(self.now, count, &mut self.rng);
             }
-            7..=9 => ClientInput::Envelope(Delivery(1), Box::new(envelope(&mut next))),
+            7 => {
+                self.now.0 += u64::from(next()) * 60_000;
+                ClientInput::Timeout
+            }
+            8..=10 => ClientInput::Envelope(Delivery(1), Box::new(envelope(&mut next))),
             _ => {
                 let Some((id, request)) = self.requests.pop_front() else { return };
                 ClientInput::Response(id, response(&request, &mut next))
@@ -156,6 +160,19 @@ fn envelope(next: &mut impl FnMut() -> u8) -> Envelope {
         181..=190 => envelope.timestamp = Timestamp(u64::MAX - u64::from(next())),
         191 => envelope.kind = EnvelopeKind::Ciphertext,
         192 => envelope.kind = EnvelopeKind::PreKeyBundle,
+        193..=215 => {
+            // A request for a message of ours: one that is in the rows, perhaps.
+            let ratchet_key = None;
+            let timestamp = Timestamp(NOW.0 + u64::from(next() % 8));
+            let device = DeviceId::PRIMARY;
+            let error = DecryptionErrorMessage { ratchet_key, timestamp, device };
+            envelope.kind = EnvelopeKind::PlaintextContent;
+            envelope.content = Some(error.to_plaintext());
+        }
+        216..=220 => {
+            envelope.kind = EnvelopeKind::Receipt;
+            envelope.timestamp = Timestamp(NOW.0 + u64::from(next()));
+        }
         _ => {}
     }
     envelope

@@ -189,7 +189,10 @@ impl Account {
                 }
                 ClientOutput::Acknowledge(_)
                 | ClientOutput::Event(_)
-                | ClientOutput::Request(_, Request::Bundles(_) | Request::Send { .. }) => {}
+                | ClientOutput::Request(
+                    _,
+                    Request::Bundles(_) | Request::Send { .. } | Request::SendToDevice { .. },
+                ) => {}
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -33,7 +34,7 @@ use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
-use super::service::{KeyCount, Service};
+use super::service::Service;
 use super::store::{Contact, Decision, EnvelopeHash, Evidence, Store, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
@@ -48,7 +49,7 @@ use requests::{Finished, Requests};
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
 pub(super) use timers::{TIMERS, Timers};
-use upkeep::Upkeep;
+use upkeep::{PublishedKeys, Upkeep};
 
 /// Something that a handle of the client wants to be done.
 pub(super) type Task = Box<dyn FnOnce(&mut Driver) + Send>;
@@ -166,11 +167,13 @@ enum Woken {
     Committed(Result<Durable, StoreError>),
     /// Messages of the history were deleted; says what is due next.
     Purged(Result<Option<Timestamp>, StoreError>),
-    Counted(Result<KeyCount, RequestError>),
+    Counted(Result<PublishedKeys, RequestError>),
     Told(Told),
     Requested(Option<Finished>),
     Socket(SocketEvent),
     Task(Task),
+    /// The client waits for this moment.
+    TimedOut,
 }
 
 impl Driver {
@@ -257,6 +260,8 @@ impl Driver {
     async fn wait(&mut self) -> Woken {
         let reads = self.has_room();
         let counts = !self.core.is_publishing();
+        let deadline = self.core.deadline().map(|at| Duration::from_millis(at.since(now())));
+        let deadline = deadline.map(|wait| wait.clamp(MIN_WAIT, MAX_WAIT));
         tokio::select! {
             task = self.tasks.recv() => task.map_or(Woken::Closed, Woken::Task),
             committed = self.commits.next() => Woken::Committed(committed),
@@ -265,6 +270,7 @@ impl Driver {
             count = self.upkeep.next(counts) => Woken::Counted(count),
             told = self.decisions.next() => Woken::Told(told),
             due = self.history.next(&self.store) => Woken::Purged(due),
+            () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::TimedOut,
         }
     }
 
@@ -290,10 +296,14 @@ impl Driver {
             }
             Woken::Socket(SocketEvent::Lost(error)) => self.lost(error),
             Woken::Socket(SocketEvent::Request(incoming)) => self.receive(incoming),
-            Woken::Counted(Ok(KeyCount { count })) => {
+            Woken::Counted(Ok(PublishedKeys { count, signed })) => {
+                if let Some((id, key)) = signed {
+                    self.core.check_published(now(), id, &key, &mut OsRng);
+                }
                 self.core.keys_left(now(), count, &mut OsRng);
             }
             Woken::Told(told) => self.told(&told),
+            Woken::TimedOut => self.input(ClientInput::Timeout),
             Woken::Counted(Err(_)) | Woken::Closed | Woken::Requested(None) => {}
         }
         if self.requests.take_retry() {
@@ -436,6 +446,7 @@ impl Driver {
             ClientEvent::Sent(timestamp) => {
                 self.left(timestamp, Progress::OnServer);
             }
+            ClientEvent::StoreIsOlder => self.emit(Event::StoreIsOlder),
         }
     }
 
@@ -467,6 +478,12 @@ fn describe(core: &mut Core, contact: &Contact) {
         core.describe(contact.account, contact.number.clone(), contact.app.clone());
     }
 }
+
+/// Shortest time to wait for a moment of the client, so that a wrong clock does not keep the processor busy.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+
+/// Longest time to wait for it. The clock may be corrected meanwhile.
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// Bytes that may wait for the store before we stop reading messages.
 const MAX_WAITING: usize = 8 << 20;

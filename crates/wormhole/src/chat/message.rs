@@ -319,6 +319,9 @@ pub enum Event {
         /// The account.
         account: AccountId,
     },
+    /// The store is older than what this device has done since: somebody has restored a backup. The client starts new sessions with
+    /// everybody. What the device had received and sent meanwhile is not in the store.
+    StoreIsOlder,
     /// Somebody has set after how many seconds messages of the conversation disappear.
     TimerChanged {
         /// Who, in which conversation.

@@ -15,7 +15,7 @@ use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wormhole_chat::service::{Destination, PhoneNumber};
-use wormhole_chat::{AccountId, Publication, Response, SealedMessage, Timestamp};
+use wormhole_chat::{AccountId, PublicKey, Publication, Response, SealedMessage, Timestamp};
 use zeroize::Zeroizing;
 
 use super::RequestError;
@@ -25,7 +25,7 @@ use crate::net::{LinkFailure, Route};
 use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 
 pub(crate) use json::{
-    Attributes, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
+    Attributes, DeviceMessage, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
 };
 pub(crate) use requests::Action;
 
@@ -122,6 +122,12 @@ impl Service {
         bundles.check().ok_or(RequestError::NotAService)
     }
 
+    /// The signed prekey that the server hands out for us. `None` if there is none, or if it is malformed.
+    pub(crate) async fn published_key(&self) -> Result<Option<(u32, PublicKey)>, RequestError> {
+        let key: json::PublishedKey = read(&self.ask(Method::GET, "/v2/keys/signed", None).await?)?;
+        Ok(key.check())
+    }
+
     /// Sends a message to all devices of an account.
     ///
     /// # Errors
@@ -133,9 +139,26 @@ impl Service {
         messages: &[SealedMessage],
         is_online: bool,
     ) -> Result<Response, Unconfirmed> {
+        self.submit(to, &MessageJson::new(timestamp, messages, is_online)).await
+    }
+
+    /// Sends a message to one device of an account. The others get nothing.
+    ///
+    /// # Errors
+    /// The same as of [`Service::send`].
+    pub(crate) async fn send_to_device(
+        &self,
+        to: AccountId,
+        timestamp: Timestamp,
+        message: &DeviceMessage,
+    ) -> Result<Response, Unconfirmed> {
+        self.submit(to, &MessageJson::to_device(timestamp, message)).await
+    }
+
+    async fn submit(&self, to: AccountId, message: &MessageJson) -> Result<Response, Unconfirmed> {
         let path = format!("/v1/messages/{to}");
-        let request = json::write(&MessageJson::new(timestamp, messages, is_online))
-            .and_then(|body| self.request(Method::PUT, &path, Some(body)));
+        let request =
+            json::write(message).and_then(|body| self.request(Method::PUT, &path, Some(body)));
         let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
         let response = self.http.request(request, MAX_ANSWER).await.map_err(|failure| {
             let may_have_arrived = !matches!(failure, HttpFailure::NotConnected(_));

@@ -3,6 +3,7 @@
 #![cfg(feature = "chat")]
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
+mod backups;
 mod cancel;
 mod changes;
 mod conversation;

@@ -6,7 +6,7 @@ use crate::mailbox::Mailbox;
 use crate::world::{World, next_message, say, soon};
 
 /// The next message, which is then done.
-async fn take(client: &Client) -> ReceivedMessage {
+pub(crate) async fn take(client: &Client) -> ReceivedMessage {
     let message = next_message(&mut client.messages()).await;
     client.done(message.id).await.unwrap();
     message

@@ -20,6 +20,9 @@ pub(super) struct Submitted {
     /// Whether only devices that are connected get the message.
     #[serde(default)]
     pub(super) online: bool,
+    /// Whether devices without a message are left out on purpose. Otherwise the list must be complete.
+    #[serde(default)]
+    pub(super) partial: bool,
     /// Whether the message may wake a device.
     #[serde(default = "yes")]
     pub(super) urgent: bool,

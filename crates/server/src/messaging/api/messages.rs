@@ -74,6 +74,7 @@ pub(super) async fn send(
         destination,
         timestamp: submitted.timestamp()?,
         messages,
+        is_partial: submitted.partial,
         is_ephemeral: submitted.online,
         is_urgent: submitted.urgent,
         accepts_answers: submitted.accept,

@@ -301,6 +301,7 @@ cases! {
         a_message_arrives_with_all_that_the_service_knows_about_it,
         a_destination_is_an_account_or_a_number_or_a_number_in_an_app,
         a_change_of_an_account_counts_for_the_next_message,
+        a_partial_message_goes_only_to_the_devices_that_it_names,
         a_message_goes_to_all_devices_or_to_none,
         a_wrong_list_of_devices_is_reported_before_a_stale_device,
         a_device_that_is_registered_again_makes_its_sessions_stale,

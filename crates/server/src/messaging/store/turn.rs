@@ -169,6 +169,8 @@ pub(in crate::messaging) struct Submission {
     /// With the sender and the destination, identifies the message: it is stored only once.
     pub(in crate::messaging) timestamp: Timestamp,
     pub(in crate::messaging) messages: Vec<NewMessage>,
+    /// Whether the other devices of the recipient get nothing. Otherwise it must be addressed to all.
+    pub(in crate::messaging) is_partial: bool,
     /// Whether only devices with an open socket get it.
     pub(in crate::messaging) is_ephemeral: bool,
     pub(in crate::messaging) is_urgent: bool,

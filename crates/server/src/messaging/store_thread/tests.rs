@@ -135,6 +135,7 @@ fn write(from: &Sender, to: &Sender, timestamp: u64) -> Submission {
         timestamp: Timestamp(timestamp),
         messages: vec![message],
         is_ephemeral: false,
+        is_partial: false,
         is_urgent: true,
         accepts_answers: true,
     }

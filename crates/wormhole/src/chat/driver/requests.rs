@@ -21,7 +21,7 @@ use wormhole_chat::{
 };
 
 use crate::chat::RequestError;
-use crate::chat::service::{Resolved, Service, Unconfirmed};
+use crate::chat::service::{DeviceMessage, Resolved, Service, Unconfirmed};
 
 /// The requests of a client that have no response yet.
 pub(super) struct Requests {
@@ -124,6 +124,7 @@ impl Requests {
             Request::Bundles(account) | Request::Send { to: account, .. } => {
                 Lane::Account(*account)
             }
+            Request::SendToDevice { to, .. } => Lane::Account(to.account),
             Request::Publish(_) => Lane::OwnKeys,
         };
         self.queues.entry(lane).or_default().push_back((id, request));
@@ -302,7 +303,7 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
 const fn sent_by(request: &Request) -> Option<Timestamp> {
     match request {
         Request::Send { timestamp, .. } => Some(*timestamp),
-        Request::Bundles(_) | Request::Publish(_) => None,
+        Request::Bundles(_) | Request::Publish(_) | Request::SendToDevice { .. } => None,
     }
 }
 
@@ -319,6 +320,10 @@ async fn answer(service: &Service, request: Request) -> Result<Response, Unconfi
     let result = match request {
         Request::Send { to, timestamp, messages, is_online } => {
             return service.send(to, timestamp, &messages, is_online).await;
+        }
+        Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
+            let message = DeviceMessage { device: to.device, registration_id, kind, bytes };
+            return service.send_to_device(to.account, timestamp, &message).await;
         }
         Request::Bundles(account) => keys(service, account).await,
         Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),

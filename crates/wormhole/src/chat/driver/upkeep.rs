@@ -1,4 +1,5 @@
-//! Asks the server how many of our one-time prekeys are left: once a day, and soon after some were used.
+//! Asks the server how many of our one-time prekeys are left, and which signed one it hands out: once a day, and soon after some
+//! were used.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use wormhole_chat::PublicKey;
 
 use crate::chat::RequestError;
 use crate::chat::service::{KeyCount, Service};
@@ -17,7 +19,23 @@ pub(super) struct Upkeep {
     asking: Option<Asking>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<KeyCount, RequestError>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Result<PublishedKeys, RequestError>> + Send>>;
+
+/// Our keys at the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublishedKeys {
+    /// How many one-time prekeys are left.
+    pub(super) count: usize,
+    /// The signed prekey and its id. `None` if the server has not said it.
+    pub(super) signed: Option<(u32, PublicKey)>,
+}
+
+async fn published(service: Arc<Service>) -> Result<PublishedKeys, RequestError> {
+    let KeyCount { count } = service.key_count().await?;
+    // Servers of others may not say it.
+    let signed = service.published_key().await.ok().flatten();
+    Ok(PublishedKeys { count, signed })
+}
 
 impl Upkeep {
     /// Asks at once.
@@ -31,7 +49,7 @@ impl Upkeep {
     }
 
     /// Waits for the next answer. Asks nothing unless `counts` is set.
-    pub(super) async fn next(&mut self, counts: bool) -> Result<KeyCount, RequestError> {
+    pub(super) async fn next(&mut self, counts: bool) -> Result<PublishedKeys, RequestError> {
         if self.asking.is_none() {
             if !counts {
                 return std::future::pending().await;
@@ -39,8 +57,7 @@ impl Upkeep {
             sleep_until(self.due).await;
         }
         let service = Arc::clone(&self.service);
-        let asking =
-            self.asking.get_or_insert_with(|| Box::pin(async move { service.key_count().await }));
+        let asking = self.asking.get_or_insert_with(|| Box::pin(published(service)));
         let result = asking.await;
         self.asking = None;
         let wait = match &result {

@@ -9,8 +9,8 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wormhole_chat::service::AppName;
 use wormhole_chat::{
-    AccountId, CiphertextKind, DeviceId, KemPublicKey, PreKeyBundle, PublicKey, Publication,
-    Response, SealedMessage, Signature, Timestamp,
+    AccountId, CiphertextKind, DeviceId, EnvelopeKind, KemPublicKey, PreKeyBundle, PublicKey,
+    Publication, Response, SealedMessage, Signature, Timestamp,
 };
 
 use crate::chat::RequestError;
@@ -77,6 +77,21 @@ pub(crate) struct ListedDevice {
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeviceName<'a> {
     pub(super) device_name: &'a str,
+}
+
+/// The signed prekey that the server hands out for us.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PublishedKey {
+    key_id: u32,
+    public_key: Base64,
+}
+
+impl PublishedKey {
+    /// Its id and the key; `None` if it is malformed.
+    pub(super) fn check(&self) -> Option<(u32, PublicKey)> {
+        Some((self.key_id, PublicKey::decode(&self.public_key.0).ok()?))
+    }
 }
 
 /// How many one-time prekeys the server has left.
@@ -154,13 +169,24 @@ pub(super) struct MessageJson {
     messages: Vec<PartJson>,
     timestamp: u64,
     online: bool,
+    /// Whether the message is not for all devices of the account.
+    #[serde(skip_serializing_if = "is_false")]
+    partial: bool,
+    /// `Some(false)`: the message does not mean that the user wants answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accept: Option<bool>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PartJson {
     #[serde(rename = "type")]
-    kind: u8,
+    kind: u32,
     destination_device_id: u8,
     destination_registration_id: u32,
     content: String,
@@ -177,8 +203,33 @@ impl MessageJson {
             destination_registration_id: message.registration_id,
             content: BASE64.encode(&message.ciphertext.bytes),
         };
-        Self { messages: messages.iter().map(part).collect(), timestamp: timestamp.0, online }
+        let messages = messages.iter().map(part).collect();
+        Self { messages, timestamp: timestamp.0, online, partial: false, accept: None }
     }
+
+    /// A message for one device. An unknown registration id is 0.
+    pub(super) fn to_device(timestamp: Timestamp, message: &DeviceMessage) -> Self {
+        let part = PartJson {
+            kind: message.kind.number(),
+            destination_device_id: message.device.number(),
+            destination_registration_id: message.registration_id.unwrap_or_default(),
+            content: BASE64.encode(&message.bytes),
+        };
+        // The user has not written it, at least not now.
+        let accept = Some(false);
+        let messages = vec![part];
+        Self { messages, timestamp: timestamp.0, online: false, partial: true, accept }
+    }
+}
+
+/// A message for one device of an account, whose other devices get nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceMessage {
+    pub(crate) device: DeviceId,
+    /// The registration id that we expect it to have, if we have a session with it.
+    pub(crate) registration_id: Option<u32>,
+    pub(crate) kind: EnvelopeKind,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Keys that we publish.

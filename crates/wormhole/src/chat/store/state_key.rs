@@ -38,7 +38,17 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
             bytes.extend(number.to_be_bytes());
             bytes
         }
+        StoreKey::Newest(address) => of_device(NEWEST, *address, &[]),
+        StoreKey::Retry { from, timestamp } => of_device(RETRY, *from, &timestamp.0.to_be_bytes()),
+        StoreKey::SentMessage { to, timestamp } => {
+            let fields = [&to.as_bytes()[..], &timestamp.0.to_be_bytes()];
+            with(SENT_MESSAGE, &fields.concat())
+        }
     }
+}
+
+fn of_device(kind: u8, Address { account, device }: Address, rest: &[u8]) -> Vec<u8> {
+    with(kind, &[&account.as_bytes()[..], &[device.number()], rest].concat())
 }
 
 fn with(kind: u8, field: &[u8]) -> Vec<u8> {
@@ -70,6 +80,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
             address: decode_address(&mut reader)?,
             number: u64::from_be_bytes(reader.array()?),
         },
+        NEWEST => StoreKey::Newest(decode_address(&mut reader)?),
+        RETRY => StoreKey::Retry {
+            from: decode_address(&mut reader)?,
+            timestamp: Timestamp(u64::from_be_bytes(reader.array()?)),
+        },
+        SENT_MESSAGE => StoreKey::SentMessage {
+            to: AccountId::from_bytes(reader.array()?),
+            timestamp: Timestamp(u64::from_be_bytes(reader.array()?)),
+        },
         _ => return Err(StoreError::UnknownFormat),
     };
     if reader.is_empty() { Ok(key) } else { Err(StoreError::Damaged) }
@@ -93,3 +112,6 @@ const SESSION: u8 = 8;
 const SIGNED_PRE_KEY: u8 = 9;
 const UNPUBLISHED: u8 = 10;
 const ARCHIVED_SESSION: u8 = 11;
+const NEWEST: u8 = 12;
+const RETRY: u8 = 13;
+const SENT_MESSAGE: u8 = 14;

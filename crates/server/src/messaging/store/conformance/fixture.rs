@@ -63,6 +63,7 @@ impl Person {
             timestamp: Timestamp(timestamp),
             messages,
             is_ephemeral: false,
+            is_partial: false,
             is_urgent: true,
             accepts_answers: true,
         }

@@ -146,6 +146,29 @@ pub(super) fn a_message_goes_to_all_devices_or_to_none(fixture: &mut Fixture<'_>
     }
 }
 
+pub(super) fn a_partial_message_goes_only_to_the_devices_that_it_names(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = alice_and_bob(fixture, 3);
+    let report = |devices: &[u32], timestamp| {
+        let mut submission = alice.write_to(bob.id(), devices, timestamp);
+        let plaintext = |message| NewMessage { kind: EnvelopeKind::PlaintextContent, ..message };
+        submission.messages = submission.messages.into_iter().map(plaintext).collect();
+        Submission { is_partial: true, ..submission }
+    };
+    assert_eq!(fixture.send(report(&[2], 1)), stored(&[bob.devices[1].0]));
+    assert_eq!(fixture.send(report(&[2], 1)), stored(&[]));
+    let [(_, envelope)] = &fixture.queue(bob.devices[1].0)[..] else { panic!("not one message") };
+    assert_eq!(envelope.kind, EnvelopeKind::PlaintextContent);
+    assert_eq!(envelope.content.as_deref(), Some(&b"for device 2"[..]));
+    assert!(fixture.queue(bob.device()).is_empty());
+    assert_eq!(fixture.send(report(&[3, 4], 2)), devices_differ(&[], &[4]));
+    assert_eq!(fixture.send(report(&[2, 2], 3)), devices_differ(&[], &[2]));
+    let mut stale = report(&[3], 4);
+    stale.messages[0].registration_id = Some(11);
+    let expected = Sent::Mismatched(Mismatch::Stale(vec![device_id(3)]));
+    assert_eq!(fixture.send(stale), expected);
+    assert!(fixture.queue(bob.devices[2].0).is_empty());
+}
+
 pub(super) fn a_wrong_list_of_devices_is_reported_before_a_stale_device(fixture: &mut Fixture<'_>) {
     let [alice, bob] = alice_and_bob(fixture, 2);
     let stale = |devices: &[u32], timestamp| {

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
+use wormhole_chat::service::{
+    CurrentDevice, Destination, Mismatch, Recipient, check_recipients, check_some_recipients,
+};
 use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
 use super::consent::{Consents, Policy, Verdict};
@@ -318,7 +320,7 @@ fn is_to_self(submission: &Submission, account: &Account) -> bool {
     account.key == submission.sender.account.key
 }
 
-/// Checks that a submission is addressed to exactly these devices.
+/// Checks that a submission is addressed to exactly these devices, or to some of them if it is partial.
 fn check(submission: &Submission, recipients: &[RecipientDevice]) -> Result<(), Mismatch> {
     let current = |device: &RecipientDevice| CurrentDevice {
         device: device.number,
@@ -330,7 +332,10 @@ fn check(submission: &Submission, recipients: &[RecipientDevice]) -> Result<(), 
     };
     let current: Vec<CurrentDevice> = recipients.iter().map(current).collect();
     let addressed: Vec<Recipient> = submission.messages.iter().map(recipient).collect();
-    check_recipients(&current, &addressed)
+    match submission.is_partial {
+        false => check_recipients(&current, &addressed),
+        true => check_some_recipients(&current, &addressed),
+    }
 }
 
 impl Submission {

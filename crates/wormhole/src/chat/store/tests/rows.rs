@@ -192,6 +192,9 @@ fn every_key_of_the_client_is_encoded_without_loss() {
         StoreKey::SignedPreKey(3),
         StoreKey::Unpublished,
         StoreKey::ArchivedSession { address: address(5), number: u64::MAX },
+        StoreKey::Newest(address(6)),
+        StoreKey::Retry { from: address(6), timestamp: Timestamp(5) },
+        StoreKey::SentMessage { to: account(6), timestamp: Timestamp(5) },
     ] {
         let bytes = state_key::encode(&key);
         assert_eq!(state_key::decode(&bytes), Ok(key));

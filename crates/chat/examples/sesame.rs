@@ -1,0 +1,40 @@
+//! Runs the simulation of `tests/sesame.rs` until people have written so many messages (default: 100,000), in towns of 2,000
+//! messages each, and prints what has happened. Half of the towns have a device whose store is sometimes replaced with an older copy.
+//!
+//! `cargo run --release -p wormhole-chat --features fast-x25519 --example sesame -- 100000`
+
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a simulation may panic, and prints"
+)]
+
+#[path = "../tests/support/town.rs"]
+mod town;
+
+use town::{Counts, Town};
+
+fn main() {
+    let wanted: usize = std::env::args().nth(1).map_or(100_000, |text| text.parse().unwrap());
+    let mut total = Counts::default();
+    for seed in 0.. {
+        if total.messages >= wanted {
+            break;
+        }
+        let town = Town::new(seed);
+        let mut town = if seed % 2 == 0 { town } else { town.with_backups() };
+        town.run(PER_TOWN);
+        town.settle();
+        town.check(seed);
+        total.add(town.counts);
+        println!("{total:?}");
+    }
+    println!("Every message was read once by every device that should.");
+}
+
+const PER_TOWN: usize = 2_000;
