@@ -46,6 +46,7 @@ mod replays;
 mod resend;
 mod retries;
 mod rollback;
+mod sealed;
 mod sent_log;
 mod sessions;
 mod store;
@@ -74,6 +75,7 @@ use sessions::ArchivedRows;
 use store::Peer;
 
 pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
+pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
 pub use view::KnownIdentity;
 
@@ -103,6 +105,8 @@ pub struct Client {
     repairs: Repairs,
     /// Whether we have noticed, since the program was started, that the rows are old.
     is_rolled_back: bool,
+    /// The keys that sign the certificates of the service, according to the driver.
+    roots: Vec<PublicKey>,
     pending: PendingRequests,
     last_request: u64,
     last_commit: u64,
@@ -320,6 +324,9 @@ pub enum ReadError {
     /// The timestamp of the envelope differs from that of the message.
     #[error("the server changed the message's timestamp")]
     TimestampMismatch,
+    /// It is sealed, and nobody is known to have sent it.
+    #[error(transparent)]
+    Sealed(#[from] crate::sealed_sender::UnsealError),
     /// It is of a kind that this program does not support.
     #[error("this kind of message is not supported")]
     Unsupported,

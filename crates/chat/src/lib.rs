@@ -85,7 +85,7 @@ pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, Serv
 pub use client::{
     Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure, Delivery,
     Failed, KnownIdentity, OutboxChange, Publication, ReadError, Received, Request, RequestId,
-    Response, RestoreError, SealedMessage, SendFailure, StoreKey, Unreadable,
+    Response, RestoreError, SealedMessage, Sealer, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,

@@ -45,10 +45,7 @@ impl ProfileKey {
         let fits = field.lengths().iter().find(|length| value.len() <= **length);
         let mut padded = Zeroizing::new(value.to_vec());
         padded.resize(*fits.ok_or(ProfileError::TooLong(value.len()))?, 0);
-        let mut nonce = [0; 12];
-        rng.fill_bytes(&mut nonce);
-        let sealed = self.cipher().encrypt(Nonce::from_slice(&nonce), padded.as_slice());
-        Ok([&nonce[..], &sealed.map_err(|_| ProfileError::TooLong(value.len()))?].concat())
+        self.seal_picture(&padded, rng)
     }
 
     /// Decrypts one field. Zeros at the end are padding.
@@ -56,12 +53,36 @@ impl ProfileKey {
     /// # Errors
     /// The field was encrypted with a different key, or modified.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotAuthentic)?;
-        let opened = self.cipher().decrypt(Nonce::from_slice(nonce), sealed);
-        let mut value = Zeroizing::new(opened.map_err(|_| ProfileError::NotAuthentic)?);
+        let mut value = self.open_picture(sealed)?;
         let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         value.truncate(end);
         Ok(value)
+    }
+
+    /// Encrypts a picture, whose length is not hidden.
+    ///
+    /// # Errors
+    /// It is too long for the cipher.
+    pub fn seal_picture(
+        &self,
+        picture: &[u8],
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Vec<u8>, ProfileError> {
+        let mut nonce = [0; 12];
+        rng.fill_bytes(&mut nonce);
+        let sealed = self.cipher().encrypt(Nonce::from_slice(&nonce), picture);
+        let sealed = sealed.map_err(|_| ProfileError::TooLong(picture.len()))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Decrypts a picture.
+    ///
+    /// # Errors
+    /// It was encrypted with a different key, or modified.
+    pub fn open_picture(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
+        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotAuthentic)?;
+        let opened = self.cipher().decrypt(Nonce::from_slice(nonce), sealed);
+        opened.map(Zeroizing::new).map_err(|_| ProfileError::NotAuthentic)
     }
 
     /// The key with which others can send to this account without revealing who they are.
@@ -162,6 +183,21 @@ mod tests {
         let long = key.seal(ProfileField::Name, &[1; 258], &mut rng);
         assert_eq!(long, Err(ProfileError::TooLong(258)));
         assert_eq!(key.open(&[]), Err(ProfileError::NotAuthentic));
+    }
+
+    #[test]
+    fn a_picture_keeps_its_length_and_opens_only_with_its_key() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (key, other) = (ProfileKey::random(&mut rng), ProfileKey::random(&mut rng));
+        let mut sealed = key.seal_picture(&[1, 2, 0, 0], &mut rng).unwrap();
+        assert_eq!(
+            (sealed.len(), &key.open_picture(&sealed).unwrap()[..]),
+            (32, &[1, 2, 0, 0][..])
+        );
+        assert_eq!(other.open_picture(&sealed), Err(ProfileError::NotAuthentic));
+        sealed[13] ^= 1;
+        assert_eq!(key.open_picture(&sealed), Err(ProfileError::NotAuthentic));
+        assert_eq!(key.open_picture(&[]), Err(ProfileError::NotAuthentic));
     }
 
     #[test]

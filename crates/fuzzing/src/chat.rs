@@ -155,6 +155,7 @@ pub fn decryption_error(bytes: &[u8]) {
 pub fn profile(bytes: &[u8]) {
     let key = ProfileKey::from_secret(Secret::new([7; 32]));
     assert!(key.open(bytes).is_err(), "nobody knows the key");
+    assert!(key.open_picture(bytes).is_err(), "nobody knows the key");
     if let Ok(sealed) = key.seal(ProfileField::Name, bytes, &mut rng()) {
         let opened = key.open(&sealed).expect("our own field");
         assert!(bytes.starts_with(&opened), "without the zeros at the end");

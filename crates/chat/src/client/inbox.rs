@@ -4,6 +4,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::repair::Outcome;
+use super::sealed::Incoming;
 use super::store::Changes;
 use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Unreadable};
 use crate::address::{Address, Route};
@@ -14,6 +15,7 @@ use crate::message::{PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
 use crate::record::{FirstMessage, SessionRecord, Trust, UsedPreKeys};
 use crate::retry::DecryptionErrorMessage;
+use crate::sealed_sender::UnsealedMessage;
 use crate::session::DecryptError;
 use crate::time::Timestamp;
 
@@ -27,12 +29,20 @@ impl Client {
         envelope: &Envelope,
         rng: &mut impl CryptoRngCore,
     ) {
-        let from = envelope.source_account.zip(envelope.source_device);
-        let from = from.map(|(account, device)| Address { account, device });
+        let named = envelope.source_account.zip(envelope.source_device);
+        let named = named.map(|(account, device)| Address { account, device });
+        let incoming = self.incoming(now, envelope);
+        let from = incoming.as_ref().ok().map(|incoming| incoming.from).or(named);
         let mut changes = Changes::default();
         let mut then = vec![ClientOutput::Acknowledge(delivery)];
-        let opened = self.open(now, envelope, from, &mut changes, rng);
+        let opened = match &incoming {
+            // Receipts of the server have no content.
+            _ if envelope.kind == EnvelopeKind::Receipt => Ok(None),
+            Ok(incoming) => self.open(now, envelope, incoming, &mut changes, rng),
+            Err(why) => Err(*why),
+        };
         let lacks_prekey = opened == Err(ReadError::Decrypt(DecryptError::MissingPreKey));
+        let message = incoming.as_ref().ok().map(|incoming| &incoming.message);
         let outcome = match opened {
             Ok(Some(received)) => {
                 self.note_receipt(&received, &mut changes);
@@ -41,7 +51,7 @@ impl Client {
                 outcome
             }
             Ok(None) => Outcome::Nothing,
-            Err(why) => self.settle_unread(now, from, envelope, why, &mut changes),
+            Err(why) => self.settle_unread(now, from, envelope, message, why, &mut changes),
         };
         match outcome {
             Outcome::Received(received) => {
@@ -57,18 +67,7 @@ impl Client {
         }
         // Even without changes: an earlier copy may wait for its commit.
         self.commit(changes, then);
-        self.repair(now, envelope, from, lacks_prekey, rng);
-    }
-
-    /// What an envelope makes necessary, once what it has changed is on its way to the store.
-    fn repair(
-        &mut self,
-        now: Timestamp,
-        envelope: &Envelope,
-        from: Option<Address>,
-        lacks_prekey: bool,
-        rng: &mut impl CryptoRngCore,
-    ) {
+        let asks_again = matches!(message, Some(UnsealedMessage::DecryptionError(_)));
         if lacks_prekey {
             self.replace_missing_prekeys(now, rng);
         }
@@ -76,9 +75,7 @@ impl Client {
         if envelope.kind == EnvelopeKind::Receipt {
             self.check_receipt(now, envelope.timestamp, rng);
         }
-        if envelope.kind == EnvelopeKind::PlaintextContent
-            && let Some(from) = from
-        {
+        if let Some(from) = from.filter(|_| asks_again) {
             self.advance_resends(now, from.account, true);
         }
     }
@@ -87,46 +84,38 @@ impl Client {
         &mut self,
         now: Timestamp,
         envelope: &Envelope,
-        from: Option<Address>,
+        incoming: &Incoming,
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Option<Received>, ReadError> {
-        let is_first = match envelope.kind {
-            EnvelopeKind::Ciphertext => false,
-            EnvelopeKind::PreKeyBundle => true,
-            EnvelopeKind::Receipt => return Ok(None),
-            EnvelopeKind::PlaintextContent => {
-                let bytes = envelope.content.as_deref().unwrap_or_default();
-                if let Some((error, from)) = DecryptionErrorMessage::from_plaintext(bytes).zip(from)
-                {
+        let from = incoming.from;
+        let content = match &incoming.message {
+            UnsealedMessage::First(first) => {
+                let opened = self.decrypt_first(from, first, changes, rng)?;
+                let content = decode(envelope, &opened.plaintext);
+                if self.is_unknown(from) && !content.as_ref().is_ok_and(Content::is_visible) {
+                    // Nothing is stored for senders who show nothing: anybody can invent them. The prekey stays, so a later
+                    // message of the same session can still be read.
+                    return content.map(|_| None);
+                }
+                self.start_session(now, from, opened, changes)?;
+                content?
+            }
+            UnsealedMessage::Signal(message) => {
+                let plaintext = self.decrypt(from, message, changes, rng)?;
+                self.heard(now, from.account, changes);
+                // From here on the session has changed, even if the plaintext is invalid.
+                decode(envelope, &plaintext)?
+            }
+            UnsealedMessage::DecryptionError(error) => {
+                if let Some(error) = DecryptionErrorMessage::decode(error) {
                     self.read_retry_request(now, from, &error, changes);
                 }
                 return Ok(None);
             }
-            EnvelopeKind::KeyExchange
-            | EnvelopeKind::Plaintext
-            | EnvelopeKind::SenderKey
-            | EnvelopeKind::UnidentifiedSender
-            | EnvelopeKind::Unknown(_) => return Err(ReadError::Unsupported),
-        };
-        let from = from.ok_or(ReadError::Malformed)?;
-        let bytes = envelope.content.as_ref().or(envelope.body.as_ref());
-        let bytes = bytes.ok_or(ReadError::Malformed)?;
-        let content = if is_first {
-            let opened = self.decrypt_first(from, bytes, changes, rng)?;
-            let content = decode(envelope, &opened.plaintext);
-            if self.is_unknown(from) && !content.as_ref().is_ok_and(Content::is_visible) {
-                // Nothing is stored for senders who show nothing: anybody can invent them. The prekey stays, so a later
-                // message of the same session can still be read.
-                return content.map(|_| None);
+            UnsealedMessage::SenderKey(_) => {
+                return Err(ReadError::Unsupported);
             }
-            self.start_session(now, from, opened, changes)?;
-            content?
-        } else {
-            let plaintext = self.decrypt(from, bytes, changes, rng)?;
-            self.heard(now, from.account, changes);
-            // From here on the session has changed, even if the plaintext is invalid.
-            decode(envelope, &plaintext)?
         };
         if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
             return Err(ReadError::TimestampMismatch);
@@ -146,17 +135,16 @@ impl Client {
     fn decrypt(
         &mut self,
         from: Address,
-        bytes: &[u8],
+        message: &SignalMessage,
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-        let message = SignalMessage::decode(bytes)?;
         let route = Route { from, to: self.us };
         let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
         let before = record.our_ratchet_key();
         let failed = record.failed_exchanges();
         let accepted = self.peers.get(&from.account).map(|peer| &peer.identity);
-        let plaintext = match record.decrypt_preferring(route, &message, accepted, rng) {
+        let plaintext = match record.decrypt_preferring(route, message, accepted, rng) {
             Ok(plaintext) => plaintext,
             Err(error) => {
                 if record.failed_exchanges() != failed {
@@ -183,16 +171,15 @@ impl Client {
     fn decrypt_first(
         &mut self,
         from: Address,
-        bytes: &[u8],
+        message: &PreKeySignalMessage,
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) -> Result<OpenedFirst, DecryptError> {
-        let message = PreKeySignalMessage::decode(bytes)?;
         let route = Route { from, to: self.us };
         if self.is_refused(from.account, message.identity()) {
             return Err(DecryptError::UntrustedIdentity(*message.identity()));
         }
-        let named = self.prekeys.named(&message);
+        let named = self.prekeys.named(message);
         let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
         let (before, failed) = (record.our_ratchet_key(), record.failed_exchanges());
         // Our own devices have our identity key. Of others, a new key is read and reported.
@@ -201,7 +188,7 @@ impl Client {
             Some(peer) => Trust::Prefer(&peer.identity),
             None => Trust::Any,
         };
-        let first = match record.decrypt_first(&self.identity, route, &message, named, trust, rng) {
+        let first = match record.decrypt_first(&self.identity, route, message, named, trust, rng) {
             Ok(first) => first,
             Err(error) => {
                 if record.failed_exchanges() != failed {

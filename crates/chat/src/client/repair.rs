@@ -20,7 +20,8 @@ use crate::address::Address;
 use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::key::PublicKey;
-use crate::retry::{self, DecryptionErrorMessage};
+use crate::retry::DecryptionErrorMessage;
+use crate::sealed_sender::UnsealedMessage;
 use crate::session::DecryptError;
 use crate::time::Timestamp;
 
@@ -72,6 +73,7 @@ impl Client {
         now: Timestamp,
         from: Option<Address>,
         envelope: &Envelope,
+        message: Option<&UnsealedMessage>,
         why: ReadError,
         changes: &mut Changes,
     ) -> Outcome {
@@ -92,7 +94,8 @@ impl Client {
             return Outcome::Nothing;
         }
         let may_help = is_about_session(error) && from != self.us;
-        let key = ratchet_key(envelope).filter(|_| may_help && self.make_room(name, changes));
+        let key = message.and_then(ratchet_key);
+        let key = key.filter(|_| may_help && self.make_room(name, changes));
         let Some(key) = key else { return self.not_read(name, why, changes) };
         let asked = self.next_timestamp(now);
         let mut retry = known.unwrap_or_else(|| Retry::new(now, error, key));
@@ -254,9 +257,12 @@ fn hash(bytes: &[u8]) -> ContentHash {
 }
 
 /// The ratchet key of an encrypted message. `None` if no session can have produced it.
-fn ratchet_key(envelope: &Envelope) -> Option<PublicKey> {
-    let bytes = envelope.content.as_ref().or(envelope.body.as_ref())?;
-    retry::ratchet_key(bytes, envelope.kind == EnvelopeKind::PreKeyBundle).ok()
+fn ratchet_key(message: &UnsealedMessage) -> Option<PublicKey> {
+    match message {
+        UnsealedMessage::First(first) => Some(first.message.ratchet_key),
+        UnsealedMessage::Signal(message) => Some(message.ratchet_key),
+        UnsealedMessage::DecryptionError(_) | UnsealedMessage::SenderKey(_) => None,
+    }
 }
 
 /// Whether a message may be readable in another session. Other errors are the sender's fault, or an attack.

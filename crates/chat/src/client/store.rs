@@ -310,6 +310,7 @@ impl Client {
             sent_log: Default::default(),
             repairs: Default::default(),
             is_rolled_back: false,
+            roots: Default::default(),
             pending: Default::default(),
             last_request: 0,
             last_commit: 0,

@@ -398,6 +398,9 @@ pub enum ReadError {
     /// It claims that so many others are missing, or so many sessions were started, that it is not processed.
     #[error("the message exceeds a limit")]
     TooMany,
+    /// It is sealed, but does not prove who has sent it.
+    #[error("the message does not prove who has sent it")]
+    Unproven,
     /// It is of a kind that this program does not support.
     #[error("this kind of message is not supported")]
     Unsupported,

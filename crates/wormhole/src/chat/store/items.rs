@@ -178,6 +178,7 @@ impl From<wormhole_chat::ReadError> for ReadError {
         match error {
             Core::Decrypt(error) => error.into(),
             Core::Malformed => Self::Malformed,
+            Core::Sealed(_) => Self::Unproven,
             Core::TimestampMismatch => Self::TimestampMismatch,
             Core::Unsupported => Self::Unsupported,
         }
@@ -210,6 +211,7 @@ const fn read_error_number(error: ReadError) -> u8 {
         ReadError::TimestampMismatch => 5,
         ReadError::TooMany => 6,
         ReadError::Unsupported => 7,
+        ReadError::Unproven => 8,
     }
 }
 
@@ -222,6 +224,7 @@ const fn read_error(number: u8) -> Result<ReadError, StoreError> {
         5 => ReadError::TimestampMismatch,
         6 => ReadError::TooMany,
         7 => ReadError::Unsupported,
+        8 => ReadError::Unproven,
         _ => return Err(StoreError::UnknownFormat),
     })
 }

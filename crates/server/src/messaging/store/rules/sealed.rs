@@ -262,7 +262,9 @@ impl<'a> SealedAcceptance<'a> {
         let Some(budget) = self.budget else { return Ok(()) };
         match &submission.proof {
             SealedProof::Stranger(Stranger { network, .. }) => {
-                budget.spend(Action::SealedMessage, (network, to.key), 1)?;
+                if let Some(network) = network {
+                    budget.spend(Action::SealedMessage, (network, to.key), 1)?;
+                }
                 budget.spend(Action::SealedPerAccount, to.key, 1)?;
             }
             SealedProof::Device(sender) => {
@@ -308,6 +310,9 @@ enum NoRoom {
     QueueFull,
 }
 
+/// Fields 6 and 8 of an envelope.
+type BodyAndContent = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What the devices of an account get.
 enum Content<'a> {
     Each(&'a [NewMessage]),
@@ -316,7 +321,7 @@ enum Content<'a> {
 
 impl Content<'_> {
     /// Body and content for a device.
-    fn for_device(&self, device: &RecipientDevice) -> Option<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn for_device(&self, device: &RecipientDevice) -> Option<BodyAndContent> {
         match self {
             Self::Each(messages) => {
                 let message = messages.iter().find(|message| message.device == device.number)?;
