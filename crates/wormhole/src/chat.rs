@@ -26,6 +26,7 @@ mod history;
 mod introduce;
 mod link;
 mod message;
+mod profile;
 mod room;
 mod safety_words;
 mod server;
@@ -61,6 +62,7 @@ pub use message::{
     KeyState, Me, Message, MessageRequest, OutboxMessage, Progress, ReceivedMessage, RefusedNumber,
     Route, SafetyNumber, WaitingMessage,
 };
+pub use profile::{ContactProfile, OwnProfile, ProfileChange, ProfileError};
 pub use room::Meeting;
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
@@ -86,6 +88,7 @@ const fn contact(account: AccountId) -> Contact {
         app: None,
         name: None,
         verified: None,
+        profile: None,
         is_default: false,
         is_in_app: false,
     }

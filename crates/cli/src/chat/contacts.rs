@@ -216,6 +216,7 @@ mod tests {
             is_default: true,
             is_in_app: false,
             verified: None,
+            profile: None,
         };
         let before = |contact: &Contact, number: &str| {
             number_before(contact, &number.parse().unwrap()).map(str::to_owned)

@@ -55,10 +55,24 @@ impl People {
         self.contacts.insert(contact.account, contact);
     }
 
-    /// How a contact is called: by your own name for it, its number, or its account id. If the server has not led from the
-    /// number to this account, and somebody else has this number, too, it is only quoted. So is the one of a contact whose safety
-    /// number is verified: that says nothing about the number.
+    /// How a contact is called: by your own name for it, its number, or its account id, without your own name also by the name in
+    /// its profile. If the server has not led from the number to this account, and somebody else has this number, too, it is only
+    /// quoted. So is the one of a contact whose safety number is verified: that says nothing about the number.
     pub(super) fn label(&self, contact: &Contact) -> String {
+        let label = self.label_without_profile(contact);
+        let profile = contact.profile.as_ref().and_then(|profile| profile.name.as_deref());
+        match profile.filter(|_| contact.name.is_none()) {
+            // After what is known, and quoted: anybody can choose any name.
+            Some(name) => {
+                let name = printable::line(&name.replace('"', "'"));
+                format!("{label} \"{name}\" (from profile)")
+            }
+            None => label,
+        }
+    }
+
+    /// The same without the name that the person has chosen.
+    pub(super) fn label_without_profile(&self, contact: &Contact) -> String {
         let name = contact.name.as_deref().map(printable::line);
         match (name, number(contact)) {
             (Some(name), Some(number)) if is_bound(contact) => format!("{name} ({number})"),
@@ -98,7 +112,7 @@ impl People {
             Some(contact) => json(contact),
             None => json!({
                 "account": account.to_string(), "number": null, "app": null, "name": null,
-                "claimed_number": null, "claimed_app": null,
+                "claimed_number": null, "claimed_app": null, "profile_name": null,
             }),
         }
     }
@@ -161,6 +175,7 @@ pub(super) fn json(contact: &Contact) -> Value {
         "account": contact.account.to_string(), "name": contact.name,
         "number": known(&contact.number), "app": known(&contact.app),
         "claimed_number": claimed(&contact.number), "claimed_app": claimed(&contact.app),
+        "profile_name": contact.profile.as_ref().and_then(|profile| profile.name.clone()),
     })
 }
 
@@ -180,6 +195,7 @@ mod tests {
             app: Some("com.two".to_owned()),
             name: None,
             verified: None,
+            profile: None,
             is_default: false,
             is_in_app: false,
         }

@@ -213,7 +213,8 @@ impl Receiver<'_> {
             Event::ForeignDevice
             | Event::IdentityChanged { .. }
             | Event::NotCopied(_)
-            | Event::StoreIsOlder => self.other(event, console).await,
+            | Event::StoreIsOlder
+            | Event::UntrustedCertificates => self.other(event, console).await,
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
                 console.screen.show(&format!(
@@ -335,6 +336,7 @@ impl Receiver<'_> {
             | Event::StoreIsOlder
             | Event::TimerChanged { .. }
             | Event::Typing { .. }
+            | Event::UntrustedCertificates
             | Event::UpToDate => None,
             // Later events of the SDK.
             _ => None,

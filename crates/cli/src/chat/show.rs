@@ -253,6 +253,13 @@ pub(super) fn event(
                  had arrived after the backup are not in it. New sessions are started with everybody, so messages arrive as before.",
             );
         }
+        Event::UntrustedCertificates => {
+            console.report(&json!({"event": "chat-untrusted-certificates"}))?;
+            console.screen.show(
+                "The server certifies senders with another key than before: somebody else may run it. What you send shows it \
+                 that you are the sender, and messages of senders whom it certifies cannot be read. Ask the operator",
+            );
+        }
         Event::NotRead { .. } => {
             let (value, text) = unreadable(event, people);
             console.report(&value)?;

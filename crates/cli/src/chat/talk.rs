@@ -264,7 +264,8 @@ impl Talk<'_> {
             | Event::IdentityChanged { .. }
             | Event::KeysRefused(_)
             | Event::ReadElsewhere(_)
-            | Event::StoreIsOlder => Ok(()),
+            | Event::StoreIsOlder
+            | Event::UntrustedCertificates => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }

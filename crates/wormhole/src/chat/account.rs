@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::error::{OpenError, RegisterError};
 use super::message::Me;
+use super::profile::OwnProfile;
 use super::server::{Network, Server, Token, Transport};
 use super::service::{Attributes, Service};
 use super::store::{App, Commit, Registration, Store, StoreError};
@@ -124,7 +125,8 @@ impl Account {
         let me = Me::of(&registration).ok_or(RegisterError::NotRequested)?;
         let registration_id = registration.registration_id;
         let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id };
-        self.create(&service, registration, address, identity).await?;
+        let profile = Some(OwnProfile::random());
+        self.create(&service, registration, address, identity, profile).await?;
         Ok(me)
     }
 
@@ -159,15 +161,18 @@ impl Account {
         Self { store: self.store.clone(), network: self.network.clone() }
     }
 
-    /// Stores the new account with its keys, and publishes them.
+    /// Stores the new account with its keys, and publishes them. The profile is published when the client is opened.
     pub(super) async fn create(
         &self,
         service: &Service,
         registration: Registration,
         address: Address,
         identity: Identity,
+        profile: Option<OwnProfile>,
     ) -> Result<(), StoreError> {
         let mut core = Core::new(address, identity, now(), &mut OsRng);
+        // If this fails, the client asks for it when it is opened.
+        let root = service.root().await.ok();
         let mut registration = Some(registration);
         while let Some(output) = core.poll() {
             match output {
@@ -175,6 +180,8 @@ impl Account {
                     let registration = registration.take();
                     let mut commit = Commit { registration, ..Commit::default() };
                     commit.forget_link();
+                    profile.iter().for_each(|profile| commit.put_own_profile(profile));
+                    root.iter().for_each(|root| commit.put_root(root));
                     commit.add(changes);
                     self.store.run(move |store| store.commit(&commit)).await?;
                     core.handle(now(), ClientInput::Committed(id), &mut OsRng);
@@ -236,7 +243,7 @@ async fn confirm(
     if digits.is_empty() || digits.len() > MAX_CODE || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RegisterError::WrongCode);
     }
-    let attributes = Attributes { registration_id, fetches_messages: true, name: None };
+    let attributes = Attributes::new(registration_id);
     match service.confirm_code(&digits, &attributes).await {
         Ok(registered) => Ok(registered.uuid),
         Err(RequestError::Refused(403)) => {

@@ -17,7 +17,7 @@ use crate::net::Route;
 use crate::net::http::{HttpBody, HttpClient, Origin, StreamedResponse};
 
 pub(super) use download::{Destination, download};
-pub(super) use upload::upload;
+pub(super) use upload::{post_picture, upload};
 
 /// Sends a request to an address that the server has named, without our credentials.
 async fn send_to(

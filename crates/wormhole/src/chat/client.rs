@@ -6,6 +6,7 @@ mod events;
 mod identity;
 mod messages;
 mod notes;
+mod profiles;
 mod queries;
 mod requests;
 mod sent;
@@ -19,15 +20,18 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use wormhole_chat::service::{Destination, Username};
-use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
+use wormhole_chat::{
+    AccountId, Address, AttachmentPointer, Client as Core, Content, DataMessage, DeviceId,
+};
 
 use super::account::{Account, ClientStore, service_of};
-use super::driver::{Counts, Driver, People, Settings, Signals, Start, TIMERS, Timers};
+use super::driver::{Counts, Driver, OwnRows, People, Settings, Signals, Start, TIMERS, Timers};
 use super::error::{Ended, NotOpened, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
+use super::profile::OwnProfile;
 use super::server::Network;
 use super::service::Service;
-use super::store::{Contact, ReceivedId};
+use super::store::{Commit, Contact, ReceivedId, Registration, StoreError};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
 use changes::{READ_RECEIPTS, are_read_receipts_on};
@@ -49,6 +53,7 @@ pub struct Client {
     network: Arc<Network>,
     /// The directory for downloads that have not ended.
     partials: Arc<Path>,
+    registration_id: u32,
     signals: Arc<Signals>,
     tasks: mpsc::Sender<super::driver::Task>,
 }
@@ -106,7 +111,9 @@ impl Client {
     }
 
     fn start(account: Account, options: Options, restored: Restored) -> Self {
-        let Restored { core, me, service, contacts, counts, people, settings, partials } = restored;
+        let Restored { core, me, service, contacts, own, counts, .. } = restored;
+        let Restored { people, settings, partials, .. } = restored;
+        let registration_id = own.registration_id;
         let service = Arc::new(service);
         let (sender, tasks) = mpsc::channel(MAX_TASKS);
         let store = ClientStore::new(account.store.clone());
@@ -124,6 +131,7 @@ impl Client {
             store: account.store.clone(),
             service: Arc::clone(&service),
             contacts,
+            own,
             counts,
             people,
             settings,
@@ -134,7 +142,17 @@ impl Client {
         let network = Arc::new(account.network.clone());
         tokio::spawn(Driver::new(start).run(account, store.clone()));
         let (me, options) = (Arc::new(me), Arc::new(options));
-        Self { me, options, store, service, network, partials, signals, tasks: sender }
+        Self {
+            me,
+            options,
+            store,
+            service,
+            network,
+            partials,
+            registration_id,
+            signals,
+            tasks: sender,
+        }
     }
 
     /// Our account.
@@ -395,6 +413,7 @@ struct Restored {
     me: Me,
     service: Service,
     contacts: Vec<Contact>,
+    own: OwnRows,
     counts: Counts,
     people: People,
     settings: Settings,
@@ -416,10 +435,34 @@ impl Restored {
             Ok::<_, OpenError>((contacts, counts, people, settings, partials))
         });
         let (contacts, counts, people, settings, partials) = read.await?;
+        let own = own_rows(account, &registration, core.address()).await?;
         let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
-        Ok(Self { core, me, service, contacts, counts, people, settings, partials })
+        Ok(Self { core, me, service, contacts, own, counts, people, settings, partials })
     }
+}
+
+/// What is stored about our own account. The first device of an account that was registered by an earlier version gets a
+/// profile now; other devices wait until they learn the key from it.
+async fn own_rows(
+    account: &Account,
+    registration: &Registration,
+    us: Address,
+) -> Result<OwnRows, StoreError> {
+    let registration_id = registration.registration_id;
+    let read = account.store.run(move |store| {
+        let (root, certificate) = (store.root()?, store.certificate()?);
+        let mut profile = store.own_profile()?;
+        if profile.is_none() && us.device == DeviceId::PRIMARY {
+            let new = OwnProfile::random();
+            let mut commit = Commit::default();
+            commit.put_own_profile(&new);
+            store.commit(&commit)?;
+            profile = Some(new);
+        }
+        Ok(OwnRows { registration_id, profile, root, certificate })
+    });
+    read.await
 }
 
 /// A message as it is encrypted.

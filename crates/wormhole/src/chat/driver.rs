@@ -12,8 +12,10 @@ mod envelopes;
 mod history;
 mod outbox;
 mod people;
+mod profiles;
 mod receipts;
 mod requests;
+mod sealing;
 mod socket;
 mod tasks;
 mod timers;
@@ -26,14 +28,15 @@ use std::time::Duration;
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, SendFailure,
-    Timestamp,
+    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, PublicKey,
+    Request, SendFailure, SenderCertificate, Timestamp,
 };
 
 use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
+use super::profile::OwnProfile;
 use super::service::Service;
 use super::store::{Contact, Decision, EnvelopeHash, Evidence, Store, StoreError};
 pub(super) use commits::Counts;
@@ -44,8 +47,10 @@ use ending::Ending;
 use history::HistoryUpkeep;
 use outbox::Outbox;
 pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
+use profiles::{ProfileAnswer, Profiles};
 use receipts::Receipts;
 use requests::{Finished, Requests};
+use sealing::Sealing;
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
 pub(super) use timers::{TIMERS, Timers};
@@ -83,6 +88,7 @@ pub(super) struct Driver {
     signals: Arc<Signals>,
     commits: Commits,
     requests: Requests,
+    sealing: Arc<Sealing>,
     socket: Socket,
     upkeep: Upkeep,
     history: HistoryUpkeep,
@@ -93,6 +99,9 @@ pub(super) struct Driver {
     asks: bool,
     /// Our account.
     own: AccountId,
+    profiles: Profiles,
+    /// Our own profile, if this device knows its key.
+    own_profile: Option<OwnProfile>,
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
     outbox: Outbox,
@@ -122,6 +131,7 @@ pub(super) struct Start {
     pub(super) store: SharedStore,
     pub(super) service: Arc<Service>,
     pub(super) contacts: Vec<Contact>,
+    pub(super) own: OwnRows,
     pub(super) counts: Counts,
     pub(super) people: People,
     pub(super) settings: Settings,
@@ -162,12 +172,23 @@ pub(super) struct Settings {
     pub(super) are_read_receipts_on: bool,
 }
 
+/// What is stored about our own account.
+pub(super) struct OwnRows {
+    pub(super) registration_id: u32,
+    /// Our profile, if this device knows its key.
+    pub(super) profile: Option<OwnProfile>,
+    /// The pinned key of the service.
+    pub(super) root: Option<PublicKey>,
+    pub(super) certificate: Option<SenderCertificate>,
+}
+
 enum Woken {
     Closed,
     Committed(Result<Durable, StoreError>),
     /// Messages of the history were deleted; says what is due next.
     Purged(Result<Option<Timestamp>, StoreError>),
     Counted(Result<PublishedKeys, RequestError>),
+    Profile(ProfileAnswer),
     Told(Told),
     Requested(Option<Finished>),
     Socket(SocketEvent),
@@ -178,9 +199,13 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start { mut core, store, service, contacts, counts, people, .. } = start;
+        let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
         let Start { settings, max_unread, signals, tasks, .. } = start;
         let People { blocked, decisions, asks, capability } = people;
+        let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
+        core.set_roots(root.into_iter().collect());
+        let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
+        let us = core.address().account;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
             core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
             describe(&mut core, known);
@@ -194,7 +219,10 @@ impl Driver {
             tasks,
             signals,
             commits: Commits::default(),
-            requests: Requests::new(Arc::clone(&service)),
+            requests: Requests::new(Arc::clone(&service), Arc::clone(&sealing)),
+            sealing,
+            profiles: Profiles::new(Arc::clone(&service), us, registration_id, root.is_none()),
+            own_profile,
             socket: Socket::new(Arc::clone(&service)),
             upkeep: Upkeep::new(Arc::clone(&service)),
             history: HistoryUpkeep::new(counts.history_due),
@@ -270,6 +298,7 @@ impl Driver {
             count = self.upkeep.next(counts) => Woken::Counted(count),
             told = self.decisions.next() => Woken::Told(told),
             due = self.history.next(&self.store) => Woken::Purged(due),
+            answer = self.profiles.next(self.own_profile.as_ref()) => Woken::Profile(answer),
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::TimedOut,
         }
     }
@@ -304,6 +333,7 @@ impl Driver {
             }
             Woken::Told(told) => self.told(&told),
             Woken::TimedOut => self.input(ClientInput::Timeout),
+            Woken::Profile(answer) => self.profile_answered(answer),
             Woken::Counted(Err(_)) | Woken::Closed | Woken::Requested(None) => {}
         }
         if self.requests.take_retry() {
@@ -324,7 +354,10 @@ impl Driver {
                     let changes = self.without_invisible(changes);
                     self.commits.add_changes(id, changes, self.envelope);
                 }
-                ClientOutput::Request(id, request) => self.requests.push(id, request),
+                ClientOutput::Request(id, request) => match self.sealed_target(&request) {
+                    Some(target) => self.requests.push_sealed(id, request, target),
+                    None => self.requests.push(id, request),
+                },
                 ClientOutput::Acknowledge(Delivery(id)) => {
                     if let Some(origin) = self.deliveries.remove(&id) {
                         self.socket.respond(origin, 200);
@@ -370,6 +403,7 @@ impl Driver {
     }
 
     fn finish(&mut self, finished: Finished) {
+        self.report_certificates();
         let (account, is_cached) = (finished.account(), finished.is_cached());
         let is_publication = finished.is_publication();
         let message = finished.message();

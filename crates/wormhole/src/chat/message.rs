@@ -336,6 +336,9 @@ pub enum Event {
         /// Whether they type now.
         started: bool,
     },
+    /// The server certifies senders with another key than the one that was pinned when this account was registered: somebody
+    /// else may run it. Messages of senders whom it certifies are refused, and ours are sent openly.
+    UntrustedCertificates,
     /// All messages that had waited at the server have arrived.
     UpToDate,
 }

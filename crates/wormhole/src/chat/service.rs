@@ -6,6 +6,7 @@ mod devices;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod json;
+mod profiles;
 mod requests;
 
 use data_encoding::BASE64;
@@ -24,6 +25,8 @@ use crate::net::http::{HttpClient, HttpFailure, HttpResponse};
 use crate::net::{LinkFailure, Route};
 use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 
+pub(crate) use profiles::{NewProfileJson, PictureForm, ShownProfile};
+
 pub(crate) use json::{
     Attributes, DeviceMessage, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
 };
@@ -35,6 +38,8 @@ pub(crate) struct Service {
     url: ServerUrl,
     route: Route,
     http: HttpClient,
+    /// For requests that do not say who makes them.
+    unidentified: HttpClient,
     /// Who asks. Their values are marked as sensitive, so `Debug` does not show them.
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Limits the uploads and downloads of attachments that run at the same time.
@@ -54,9 +59,11 @@ impl Service {
             headers.push((HeaderName::from_static("x-pkg-name"), header(app.name.as_str())?));
             headers.push((HeaderName::from_static("x-pkg-token"), header(app.token.expose())?));
         }
-        let http = HttpClient::new(origin, route.clone());
+        let http = HttpClient::new(origin.clone(), route.clone());
+        let unidentified = HttpClient::new(origin, route.clone());
         let transfers = Semaphore::new(MAX_TRANSFERS);
-        Ok(Self { url: server.url.clone(), route, http, headers, transfers })
+        let url = server.url.clone();
+        Ok(Self { url, route, http, unidentified, headers, transfers })
     }
 
     /// The same service, asked by this user: a number or an account id, perhaps with `.DEVICE`.

@@ -38,6 +38,7 @@ mod items;
 mod link;
 mod lock;
 mod master;
+mod profile;
 mod protection;
 mod received;
 mod records;

@@ -18,6 +18,7 @@ mod limits;
 mod link;
 mod losses;
 mod mailbox;
+mod profiles;
 mod proxy;
 mod registration;
 mod requests;

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::{PIECES, send_to};
 use crate::chat::RequestError;
 use crate::chat::error::SendError;
-use crate::chat::service::{Service, UploadForm};
+use crate::chat::service::{PictureForm, Service, UploadForm};
 use crate::net::LinkFailure;
 
 /// Encrypts a file and uploads it. Each call uses another key, so a failed upload can be repeated.
@@ -62,6 +62,34 @@ pub(in crate::chat) async fn upload(
     let pointer = AttachmentPointer::new(place, key, claimed, digest, content_type(path));
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(AttachmentPointer { file_name, ..pointer })
+}
+
+/// Uploads an encrypted picture of a profile.
+///
+/// # Errors
+/// The server does not take it.
+pub(in crate::chat) async fn post_picture(
+    service: &Service,
+    form: &PictureForm,
+    picture: Vec<u8>,
+) -> Result<(), RequestError> {
+    let form = form.clone();
+    let form = UploadForm {
+        attachment_id: 0,
+        key: form.key,
+        credential: form.credential,
+        acl: form.acl,
+        algorithm: form.algorithm,
+        date: form.date,
+        policy: form.policy,
+        signature: form.signature,
+    };
+    let length = u64::try_from(picture.len()).unwrap_or(u64::MAX);
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    // There is room for it.
+    let _sent = pieces.try_send(Ok(picture.into()));
+    drop(pieces);
+    post(service, &form, length, receiver).await
 }
 
 /// Opens a regular file. Others, such as pipes, could block for ever.

@@ -6,11 +6,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
-use wormhole_chat::{AccountId, Changes, CommitId, Content, MessageRef, Timestamp};
+use wormhole_chat::{
+    AccountId, Changes, CommitId, Content, MessageRef, PublicKey, SenderCertificate, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
+use crate::chat::profile::OwnProfile;
 use crate::chat::store::{
     Commit, Contact, EnvelopeHash, HistoryChange, PeopleChanges, ReceivedId, StoreError,
 };
@@ -117,6 +120,21 @@ impl Commits {
     /// Adds a setting of the application; `None` removes it.
     pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
         self.waiting.commit.settings.push((name, value));
+    }
+
+    /// Adds our own profile.
+    pub(super) fn add_own_profile(&mut self, profile: &OwnProfile) {
+        self.waiting.commit.put_own_profile(profile);
+    }
+
+    /// Adds the pinned key of the service.
+    pub(super) fn add_root(&mut self, root: &PublicKey) {
+        self.waiting.commit.put_root(root);
+    }
+
+    /// Adds our certificate.
+    pub(super) fn add_certificate(&mut self, certificate: &SenderCertificate) {
+        self.waiting.commit.put_certificate(certificate);
     }
 
     /// Adds an account that we write to.

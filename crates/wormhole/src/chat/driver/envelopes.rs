@@ -43,7 +43,9 @@ impl Driver {
             // Not even decrypted. A server that says otherwise about the sender gains nothing, see `without_invisible`.
             return self.socket.respond(origin, 200);
         }
-        if envelope.kind == EnvelopeKind::PreKeyBundle {
+        // A sealed message may use a prekey, too.
+        let kinds = [EnvelopeKind::PreKeyBundle, EnvelopeKind::UnidentifiedSender];
+        if kinds.contains(&envelope.kind) {
             self.upkeep.used();
         }
         self.source = source(&envelope);
@@ -61,6 +63,7 @@ impl Driver {
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
         self.learn_decisions(&changes.received);
         changes.received.retain(|received| !self.is_blocked(received.from.account));
+        self.learn_profile_keys(&changes.received);
         for change in changes.received.iter().filter_map(change_of) {
             self.commits.add_history(change);
         }

@@ -20,12 +20,16 @@ use wormhole_chat::{
     AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response, Timestamp,
 };
 
+use super::sealing::{SealedTarget, Sealing};
 use crate::chat::RequestError;
 use crate::chat::service::{DeviceMessage, Resolved, Service, Unconfirmed};
 
 /// The requests of a client that have no response yet.
 pub(super) struct Requests {
     service: Arc<Service>,
+    sealing: Arc<Sealing>,
+    /// To whom the requests in the queues can be sealed.
+    targets: BTreeMap<RequestId, SealedTarget>,
     queues: BTreeMap<Lane, VecDeque<(RequestId, Request)>>,
     /// The lane whose request was started last. The search for the next one begins after it, so that each has its turn.
     last: Option<Lane>,
@@ -102,9 +106,11 @@ impl Finished {
 }
 
 impl Requests {
-    pub(super) fn new(service: Arc<Service>) -> Self {
+    pub(super) fn new(service: Arc<Service>, sealing: Arc<Sealing>) -> Self {
         Self {
             service,
+            sealing,
+            targets: BTreeMap::new(),
             queues: BTreeMap::new(),
             last: None,
             busy: BTreeSet::new(),
@@ -116,6 +122,12 @@ impl Requests {
             attempt: 0,
             fetched: BTreeMap::new(),
         }
+    }
+
+    /// Adds a request that can be sealed.
+    pub(super) fn push_sealed(&mut self, id: RequestId, request: Request, to: SealedTarget) {
+        self.targets.insert(id, to);
+        self.push(id, request);
     }
 
     /// Adds a request.
@@ -138,7 +150,14 @@ impl Requests {
     /// Does not send a message that waits here.
     pub(super) fn forget(&mut self, message: Timestamp) {
         for queue in self.queues.values_mut() {
-            queue.retain(|(_, request)| sent_by(request) != Some(message));
+            let targets = &mut self.targets;
+            queue.retain(|(id, request)| {
+                let stays = sent_by(request) != Some(message);
+                if !stays {
+                    targets.remove(id);
+                }
+                stays
+            });
         }
         self.queues.retain(|_, queue| !queue.is_empty());
     }
@@ -194,8 +213,12 @@ impl Requests {
             return self.running.push(Box::pin(async move { finished }));
         }
         self.sending.extend(sent_by(&request));
-        let service = Arc::clone(&self.service);
-        self.running.push(Box::pin(answered(service, lane, id, request)));
+        let way = Way {
+            service: Arc::clone(&self.service),
+            sealing: Arc::clone(&self.sealing),
+            target: self.targets.remove(&id),
+        };
+        self.running.push(Box::pin(answered(way, lane, id, request)));
     }
 
     /// Waits for the next result. `None`: something can be done that had to wait.
@@ -287,6 +310,7 @@ impl Requests {
             self.retry = None;
             self.failed.clear();
             self.queues.clear();
+            self.targets.clear();
         }
         is_due
     }
@@ -307,18 +331,32 @@ const fn sent_by(request: &Request) -> Option<Timestamp> {
     }
 }
 
+/// How a request reaches the server.
+struct Way {
+    service: Arc<Service>,
+    sealing: Arc<Sealing>,
+    target: Option<SealedTarget>,
+}
+
 /// Makes a request.
-async fn answered(service: Arc<Service>, lane: Lane, id: RequestId, request: Request) -> Finished {
+async fn answered(way: Way, lane: Lane, id: RequestId, request: Request) -> Finished {
     let message = sent_by(&request);
-    let answered = answer(&service, request).await;
+    let answered = answer(&way, request).await;
     let may_have_arrived = answered.as_ref().is_err_and(|error| error.may_have_arrived);
     let result = answered.map_err(|error| error.why);
     Finished { message, may_have_arrived, ..Finished::new(lane, id, result) }
 }
 
-async fn answer(service: &Service, request: Request) -> Result<Response, Unconfirmed> {
+async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
+    let Way { service, sealing, target } = way;
     let result = match request {
         Request::Send { to, timestamp, messages, is_online } => {
+            if let Some(target) = target
+                && let Some(sent) =
+                    sealing.send(service, to, timestamp, &messages, is_online, target).await
+            {
+                return sent;
+            }
             return service.send(to, timestamp, &messages, is_online).await;
         }
         Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
@@ -366,7 +404,11 @@ mod tests {
     /// Requests to a server that does not exist. None of them is sent before the first `await`.
     fn requests() -> Requests {
         let server = Server::new("http://127.0.0.1:1".parse().unwrap());
-        Requests::new(Arc::new(Service::new(&server, &Network::default()).unwrap()))
+        let service = Service::new(&server, &Network::default()).unwrap();
+        let us = Address { account: account(99), device: DeviceId::PRIMARY };
+        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id: 1 };
+        let core = Core::new(us, identity, Timestamp(0), &mut OsRng);
+        Requests::new(Arc::new(service), Arc::new(Sealing::new(core.sealer(), None, None)))
     }
 
     fn account(number: u8) -> AccountId {

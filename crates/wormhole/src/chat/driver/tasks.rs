@@ -76,10 +76,14 @@ impl Driver {
     pub(in crate::chat) fn send(
         &mut self,
         to: AccountId,
-        content: Content,
+        mut content: Content,
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
         self.check_room(to)?;
+        if let Content::Data(data) = &mut content {
+            // Whoever gets a message from us may read our profile, and answer without showing the server who writes.
+            data.profile_key = self.own_profile.as_ref().map(|own| *own.key.as_secret().expose());
+        }
         self.commits.add_written_to(to);
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rand_core::OsRng;
 use tokio::time::timeout;
 use wormhole_chat::{
-    Client as Core, DeviceId, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage, PublicKey,
+    Client as Core, DeviceId, LinkMessage, LinkOffer, LinkRefusal, ProfileKey, ProvisionMessage,
+    PublicKey,
 };
 use zeroize::Zeroizing;
 
@@ -25,6 +26,7 @@ use crate::code::Code;
 pub struct Acceptance {
     core: Core,
     registration: Registration,
+    profile_key: Option<ProfileKey>,
     service: Service,
     room: Room,
     /// The devices of the account before.
@@ -94,11 +96,14 @@ impl Account {
             return Err(LinkError::TooManyDevices);
         }
         let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
+        let profile = self.store.run(|store| store.own_profile()).await?;
+        let profile_key = profile.map(|profile| profile.key);
         let has_offered = AtomicBool::new(false);
         let meeting = meeting.clone();
         Ok(Acceptance {
             core,
             registration,
+            profile_key,
             service,
             room,
             listed: devices,
@@ -164,6 +169,7 @@ impl Acceptance {
     async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, LinkError> {
         let code = self.service.provisioning_code().await.map_err(LinkError::of_request)?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
+        let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
         let offer = self.sealed(&message, request)?;
         self.has_offered.store(true, Ordering::Relaxed);
         send(&self.room, &LinkMessage::Offer(offer)).await?;

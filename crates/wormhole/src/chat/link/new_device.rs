@@ -16,6 +16,7 @@ use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::RequestError;
 use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
 use crate::chat::message::Me;
+use crate::chat::profile::OwnProfile;
 use crate::chat::room::{Meeting, Room, SLOW};
 use crate::chat::server::{Server, ServerUrl};
 use crate::chat::service::{Attributes, Service};
@@ -138,13 +139,14 @@ impl Account {
                 return Err(error);
             }
         };
-        let PendingLink { registration, account, identity, .. } = pending;
+        let PendingLink { registration, account, identity, profile_key, .. } = pending;
         let address = Address { account, device };
         let registration = Registration { account: Some(address), ..registration };
         let me = Me::of(&registration).ok_or(LinkError::InvalidKeys)?;
         let identity = Identity { pair: identity, registration_id: registration.registration_id };
         let service = service_of(&registration, &self.network)?;
-        self.create(&service, registration, address, identity).await?;
+        let profile = profile_key.map(|key| OwnProfile::with_key(key, true));
+        self.create(&service, registration, address, identity, profile).await?;
         Ok(me)
     }
 }
@@ -278,7 +280,7 @@ impl Linking {
         if !server.is_permitted() {
             return Err(LinkError::PlainHttp(url));
         }
-        let ProvisionMessage { identity, number, code, account, .. } = message;
+        let ProvisionMessage { identity, number, code, account, profile_key, .. } = message;
         let sealed = self.options.name.as_deref();
         let sealed = sealed.and_then(|it| seal_device_name(it, identity.public(), &mut OsRng));
         Ok(PendingLink {
@@ -294,6 +296,7 @@ impl Linking {
             identity,
             code: Zeroizing::new(code),
             sealed_name: sealed.unwrap_or_default(),
+            profile_key,
         })
     }
 
@@ -323,9 +326,8 @@ async fn request(
     pending: &PendingLink,
 ) -> Result<wormhole_chat::DeviceId, LinkError> {
     let attributes = Attributes {
-        registration_id: pending.registration.registration_id,
-        fetches_messages: true,
         name: (!pending.sealed_name.is_empty()).then(|| BASE64.encode(&pending.sealed_name)),
+        ..Attributes::new(pending.registration.registration_id)
     };
     let linked = match service.link_device(&pending.code, &attributes).await {
         Ok(linked) => linked,

@@ -34,4 +34,5 @@ pub fn sdk_chat_response(bytes: &[u8]) {
     let _located = read::<Located>(bytes);
     let _registered = read::<Registered>(bytes);
     let _form = read::<UploadForm>(bytes);
+    super::profiles::read_any(bytes);
 }

@@ -9,8 +9,8 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wormhole_chat::service::AppName;
 use wormhole_chat::{
-    AccountId, CiphertextKind, DeviceId, EnvelopeKind, KemPublicKey, PreKeyBundle, PublicKey,
-    Publication, Response, SealedMessage, Signature, Timestamp,
+    AccessKey, AccountId, CiphertextKind, DeviceId, EnvelopeKind, KemPublicKey, PreKeyBundle,
+    PublicKey, Publication, Response, SealedMessage, Signature, Timestamp,
 };
 
 use crate::chat::RequestError;
@@ -24,6 +24,22 @@ pub(crate) struct Attributes {
     /// Encrypted, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    /// In base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unidentified_access_key: Option<String>,
+}
+
+impl Attributes {
+    /// Those of a device that fetches its messages.
+    pub(crate) const fn new(registration_id: u32) -> Self {
+        let (name, unidentified_access_key) = (None, None);
+        Self { registration_id, fetches_messages: true, name, unidentified_access_key }
+    }
+
+    /// The same with the key that permits sending to us without credentials.
+    pub(crate) fn with_access(self, key: &AccessKey) -> Self {
+        Self { unidentified_access_key: Some(BASE64.encode(key.expose())), ..self }
+    }
 }
 
 /// Our account.
@@ -231,6 +247,32 @@ pub(crate) struct DeviceMessage {
     pub(crate) kind: EnvelopeKind,
     pub(crate) bytes: Vec<u8>,
 }
+
+/// A sealed message to all devices of an account.
+#[derive(Debug, Serialize)]
+pub(super) struct SealedJson(MessageJson);
+
+impl SealedJson {
+    /// The parts are devices, their registration ids, and what they get.
+    pub(super) fn new(
+        timestamp: Timestamp,
+        parts: &[(DeviceId, u32, Vec<u8>)],
+        online: bool,
+    ) -> Self {
+        let part = |(device, registration_id, sealed): &(DeviceId, u32, Vec<u8>)| PartJson {
+            kind: SEALED,
+            destination_device_id: device.number(),
+            destination_registration_id: *registration_id,
+            content: BASE64.encode(sealed),
+        };
+        let messages = parts.iter().map(part).collect();
+        let timestamp = timestamp.0;
+        Self(MessageJson { messages, timestamp, online, partial: false, accept: None })
+    }
+}
+
+/// The kind of a sealed message.
+const SEALED: u32 = 6;
 
 /// Keys that we publish.
 #[derive(Debug, Serialize)]

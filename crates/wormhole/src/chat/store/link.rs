@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use wormhole_chat::{AccountId, KeyPair, PrivateKey};
+use wormhole_chat::{AccountId, KeyPair, PrivateKey, ProfileKey};
 use wormhole_kit::{Reader, Secret};
 use zeroize::Zeroizing;
 
 use super::records::{FORMAT, Registration, end, put_text, read_bytes, read_text, start};
 use super::{Commit, Store, StoreError};
+use crate::chat::profile::profile_key;
 
 /// What a new device needs to repeat its request to be linked. `Debug` shows no secrets.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(in crate::chat) struct PendingLink {
     pub(in crate::chat) code: Zeroizing<String>,
     /// The encrypted name of the device; empty if it has none.
     pub(in crate::chat) sealed_name: Vec<u8>,
+    /// The profile key of the account, if the first device has one.
+    pub(in crate::chat) profile_key: Option<ProfileKey>,
 }
 
 impl fmt::Debug for PendingLink {
@@ -33,7 +36,7 @@ impl fmt::Debug for PendingLink {
 impl PendingLink {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let registration = self.registration.encode();
-        let length = registration.len() + self.code.len() + self.sealed_name.len() + 64;
+        let length = registration.len() + self.code.len() + self.sealed_name.len() + 128;
         // In one piece, because a vector that grows leaves copies of secrets behind.
         let mut value = Zeroizing::new(Vec::with_capacity(length));
         value.push(FORMAT);
@@ -42,6 +45,7 @@ impl PendingLink {
         value.extend(self.identity.private().as_secret().expose());
         put_text(&mut value, &self.code);
         put_bytes(&mut value, &self.sealed_name);
+        value.extend(self.profile_key.iter().flat_map(|key| *key.as_secret().expose()));
         value
     }
 
@@ -52,7 +56,13 @@ impl PendingLink {
         let identity = read_pair(&mut reader)?;
         let code = Zeroizing::new(read_text(&mut reader)?);
         let sealed_name = read_bytes(&mut reader)?.to_vec();
-        end(&reader, Self { registration, account, identity, code, sealed_name })
+        // Earlier versions of this program stored no profile key.
+        let profile_key = match reader.is_empty() {
+            true => None,
+            false => Some(profile_key(*Zeroizing::new(reader.array()?))),
+        };
+        let link = Self { registration, account, identity, code, sealed_name, profile_key };
+        end(&reader, link)
     }
 }
 
@@ -121,13 +131,15 @@ mod tests {
             identity: KeyPair::random(&mut OsRng),
             code: Zeroizing::new("secret code".to_owned()),
             sealed_name: vec![1, 2, 3],
+            profile_key: Some(profile_key([9; 32])),
         };
         let encoded = link.encode();
         let read = PendingLink::decode(&encoded).unwrap();
         assert!(read.registration == link.registration && read.account == link.account);
         assert_eq!((&read.identity, &read.code), (&link.identity, &link.code));
         assert_eq!(read.sealed_name, link.sealed_name);
-        for length in 0..encoded.len() {
+        // Without the profile key, it is one of an earlier version.
+        for length in (0..encoded.len()).filter(|length| *length != encoded.len() - 32) {
             assert!(PendingLink::decode(&encoded[..length]).is_err(), "{length}");
         }
         let printed = format!("{link:?}");

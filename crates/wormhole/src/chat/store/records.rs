@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::StoreError;
 use super::state_key::decode_address;
+use crate::chat::profile::ContactProfile;
 
 /// How this device is registered.
 #[derive(Clone, Eq, PartialEq)]
@@ -58,6 +59,8 @@ pub struct Contact {
     pub is_in_app: bool,
     /// The identity key whose safety number the user has compared.
     pub verified: Option<PublicKey>,
+    /// What the person says about itself, if it has shared its profile.
+    pub profile: Option<ContactProfile>,
 }
 
 impl fmt::Debug for Registration {
@@ -134,6 +137,7 @@ impl Contact {
         value.push(u8::from(self.is_default) | u8::from(self.is_in_app) << 1);
         value.push(self.verified.is_some().into());
         value.extend(self.verified.iter().flat_map(|key| *key.as_u()));
+        self.profile.iter().for_each(|profile| profile.encode(&mut value));
         value
     }
 
@@ -151,7 +155,10 @@ impl Contact {
         let verified = read_optional(&mut reader, |reader| {
             PublicKey::from_u(reader.array()?).map_err(|_| StoreError::Damaged)
         })?;
-        end(&reader, Self { account, number, app, name, is_default, is_in_app, verified })
+        // Earlier versions of this program stored no profile.
+        let has_profile = !reader.is_empty();
+        let profile = if has_profile { Some(ContactProfile::decode(&mut reader)?) } else { None };
+        end(&reader, Self { account, number, app, name, is_default, is_in_app, verified, profile })
     }
 }
 
@@ -189,7 +196,7 @@ pub(super) fn read_flag(reader: &mut Reader<'_>) -> Result<bool, StoreError> {
     }
 }
 
-fn read_optional<'a, T>(
+pub(super) fn read_optional<'a, T>(
     reader: &mut Reader<'a>,
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {

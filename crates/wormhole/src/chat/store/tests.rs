@@ -142,6 +142,7 @@ fn contact(number: u8) -> Contact {
         name: Some("Bob".into()),
         is_default: true,
         is_in_app: true,
+        profile: None,
         verified: Some(*KeyPair::random(&mut OsRng).public()),
     }
 }

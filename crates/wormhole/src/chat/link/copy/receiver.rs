@@ -108,6 +108,7 @@ fn merged(ours: Contact, theirs: Contact) -> Contact {
         is_default,
         is_in_app,
         verified: ours.verified.or(theirs.verified),
+        profile: ours.profile.or(theirs.profile),
     }
 }
 

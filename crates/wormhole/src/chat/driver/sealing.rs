@@ -1,0 +1,204 @@
+//! Sends messages so that the server does not learn who has sent them (docs/chat-protocol.md "Sealed sender").
+//!
+//! What is wrong with the certificates is remembered here and reported by the driver. A message that cannot be sealed is sent
+//! openly: otherwise whoever runs the server could stop it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand_core::OsRng;
+use tokio::time::Instant;
+use wormhole_chat::{
+    AccessKey, AccountId, CertificateError, PublicKey, Response, SealedMessage, Sealer,
+    SenderCertificate, Timestamp,
+};
+
+use crate::chat::RequestError;
+use crate::chat::account::now;
+use crate::chat::service::{Service, Unconfirmed};
+
+/// To whom a message can be sealed.
+#[derive(Clone, Debug)]
+pub(super) struct SealedTarget {
+    pub(super) access: AccessKey,
+    /// The accepted identity key.
+    pub(super) identity: PublicKey,
+}
+
+/// What is needed to seal messages.
+#[derive(Debug)]
+pub(super) struct Sealing {
+    sealer: Sealer,
+    state: Mutex<State>,
+    /// One certificate is fetched at a time.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The pinned key of the service.
+    root: Option<PublicKey>,
+    certificate: Option<SenderCertificate>,
+    /// When a certificate may be asked for again.
+    ask_after: Option<Instant>,
+    /// Access keys that the server has refused, and when.
+    refused: BTreeMap<AccountId, (AccessKey, Instant)>,
+    /// Whether our account has other devices, and when we have asked.
+    has_others: Option<(Instant, bool)>,
+    /// A certificate that is not stored yet.
+    renewed: Option<SenderCertificate>,
+    /// Whether the service certifies with another key than the pinned one, and nobody was told yet.
+    is_untrusted: bool,
+}
+
+impl Sealing {
+    pub(super) fn new(
+        sealer: Sealer,
+        root: Option<PublicKey>,
+        certificate: Option<SenderCertificate>,
+    ) -> Self {
+        let state = State { root, certificate, ..State::default() };
+        Self { sealer, state: Mutex::new(state), fetching: tokio::sync::Mutex::default() }
+    }
+
+    /// Pins the key of the service.
+    pub(super) fn set_root(&self, root: PublicKey) {
+        self.state().root.get_or_insert(root);
+    }
+
+    /// A new certificate, once: it should be stored.
+    pub(super) fn take_renewed(&self) -> Option<SenderCertificate> {
+        self.state().renewed.take()
+    }
+
+    /// Whether the service certifies with another key than the pinned one, once.
+    pub(super) fn take_untrusted(&self) -> bool {
+        std::mem::take(&mut self.state().is_untrusted)
+    }
+
+    /// Sends a message. `None`: it must be sent openly.
+    pub(super) async fn send(
+        &self,
+        service: &Service,
+        to: AccountId,
+        timestamp: Timestamp,
+        messages: &[SealedMessage],
+        is_online: bool,
+        target: &SealedTarget,
+    ) -> Option<Result<Response, Unconfirmed>> {
+        if self.is_refused(to, &target.access) {
+            return None;
+        }
+        let certificate = self.certificate(service).await?;
+        let seal = |message: &SealedMessage| {
+            let sealed = self.sealer.seal(&certificate, message, &target.identity, &mut OsRng);
+            Some((message.device, message.registration_id, sealed.ok()?))
+        };
+        let parts: Option<Vec<_>> = messages.iter().map(seal).collect();
+        let sent = service.send_sealed(to, timestamp, &parts?, is_online, &target.access).await;
+        match sent {
+            Err(Unconfirmed { why: RequestError::CredentialsRefused, .. }) => {
+                self.refuse(to, target.access.clone());
+                None
+            }
+            // The server does not know whose devices should get a copy.
+            Ok(Response::Sent { .. }) => {
+                let needs_sync = self.has_others(service).await;
+                Some(Ok(Response::Sent { needs_sync }))
+            }
+            sent => Some(sent),
+        }
+    }
+
+    /// The server has refused an access key: the owner has another one now.
+    fn refuse(&self, account: AccountId, access: AccessKey) {
+        let mut state = self.state();
+        if state.refused.len() >= MAX_REFUSED {
+            state.refused.clear();
+        }
+        state.refused.insert(account, (access, Instant::now()));
+    }
+
+    /// Whether the server has refused this access key a short time ago. Its owner may just have published it.
+    fn is_refused(&self, account: AccountId, access: &AccessKey) -> bool {
+        let state = self.state();
+        let refused = state.refused.get(&account);
+        refused.is_some_and(|(key, at)| key == access && at.elapsed() < REFUSED_TIME)
+    }
+
+    /// Our certificate. A new one is fetched before it expires.
+    async fn certificate(&self, service: &Service) -> Option<SenderCertificate> {
+        let _turn = self.fetching.lock().await;
+        let known = self.usable();
+        let expires = known.as_ref().map_or(0, |certificate| certificate.expires().0);
+        if expires > now().0.saturating_add(RENEW_BEFORE) || !self.may_ask() {
+            return known;
+        }
+        let fetched = service.certificate().await.ok();
+        match fetched.filter(|certificate| self.check(certificate)) {
+            Some(new) => {
+                let mut state = self.state();
+                state.certificate = Some(new.clone());
+                state.renewed = Some(new.clone());
+                Some(new)
+            }
+            None => {
+                self.state().ask_after = Some(Instant::now() + ASK_PAUSE);
+                known
+            }
+        }
+    }
+
+    /// The certificate that we have, if it is still valid.
+    fn usable(&self) -> Option<SenderCertificate> {
+        let state = self.state();
+        let (root, certificate) = (state.root?, state.certificate.clone()?);
+        self.sealer.check(&certificate, &[root], now()).ok().map(|()| certificate)
+    }
+
+    fn may_ask(&self) -> bool {
+        let state = self.state();
+        state.root.is_some() && state.ask_after.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// Whether a new certificate is ours and of the pinned service.
+    fn check(&self, certificate: &SenderCertificate) -> bool {
+        let mut state = self.state();
+        let Some(root) = state.root else { return false };
+        let checked = self.sealer.check(certificate, &[root], now());
+        state.is_untrusted |= checked == Err(CertificateError::UntrustedServer);
+        checked.is_ok()
+    }
+
+    /// Whether our account has other devices. If the server does not say, perhaps: then it says so when they get a copy.
+    async fn has_others(&self, service: &Service) -> bool {
+        let known = self.state().has_others;
+        if let Some((_, has_others)) = known.filter(|(since, _)| since.elapsed() < DEVICES_TIME) {
+            return has_others;
+        }
+        let Ok(devices) = service.devices().await else { return true };
+        let has_others = devices.len() > 1;
+        self.state().has_others = Some((Instant::now(), has_others));
+        has_others
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds before its end after which a certificate is renewed.
+const RENEW_BEFORE: u64 = 60 * 60 * 1000;
+
+/// When to ask for a certificate again after there was none.
+const ASK_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long the answer of the server about our devices is right.
+const DEVICES_TIME: Duration = Duration::from_secs(60);
+
+/// How long a refused access key is not tried again.
+const REFUSED_TIME: Duration = Duration::from_secs(600);
+
+/// Most refused access keys that are remembered.
+const MAX_REFUSED: usize = 1000;
