@@ -22,6 +22,7 @@ mod mentions;
 mod outbox;
 mod people;
 mod profile;
+mod profiles;
 mod receive;
 mod recent;
 mod refusal;
@@ -56,6 +57,7 @@ pub(crate) async fn run(
         ChatCommand::History(args) => history::run(args, console).await,
         ChatCommand::Link(args) => link::run(args, servers, config, console).await,
         ChatCommand::Outbox(args) => outbox::run(args, config, console).await,
+        ChatCommand::Profile(args) => profiles::run(args, config, console).await,
         ChatCommand::React(args) => changes::react(args, config, console).await,
         ChatCommand::Receive(args) => {
             receive::run(args, config, console).await.map_err(Failure::expect_interrupt)

@@ -32,6 +32,8 @@ mod kills;
 mod npm_client;
 #[path = "chat/outbox.rs"]
 mod outbox;
+#[path = "chat/profiles.rs"]
+mod profiles;
 #[path = "chat/requests.rs"]
 mod requests;
 #[path = "chat/service.rs"]

@@ -55,6 +55,8 @@ pub(crate) enum ChatCommand {
     History(HistoryArgs),
     /// List the people with whom you have exchanged messages, or name one of them
     Contacts(ContactsArgs),
+    /// Show your profile or that of another person, or change yours
+    Profile(ProfileArgs),
     /// List the people that you do not know and who have written to you, and decide about them
     Requests(RequestsArgs),
     /// Show the safety number that you share with a person, and compare it
@@ -252,6 +254,35 @@ pub(crate) struct ContactsArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// Options of `chat profile`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat profile [OPTIONS] [WHO]",
+    after_help = PROFILE_HELP
+)]
+pub(crate) struct ProfileArgs {
+    /// Person whose profile is shown [default: you]
+    #[arg(value_name = "WHO")]
+    pub(crate) who: Option<String>,
+    /// Your name for others; an empty name removes it
+    #[arg(long, value_name = "NAME", conflicts_with = "who")]
+    pub(crate) name: Option<String>,
+    /// A text about you; an empty text removes it
+    #[arg(long, value_name = "TEXT", conflicts_with = "who")]
+    pub(crate) about: Option<String>,
+    /// Your picture, at most 10 MiB
+    #[arg(long, value_name = "FILE", conflicts_with = "who")]
+    pub(crate) picture: Option<PathBuf>,
+    /// Remove your picture
+    #[arg(long, conflicts_with_all = ["who", "picture"])]
+    pub(crate) no_picture: bool,
+    /// Save the picture of this person as a new file
+    #[arg(long, value_name = "FILE", requires = "who")]
+    pub(crate) save_picture: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
 /// Options of `chat safety`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -357,6 +388,10 @@ pub(crate) const DEFAULT_MAX_SIZE: u64 = 200;
 
 /// Heading in the help of the options about the account.
 const ACCOUNT: &str = "Account options";
+
+const PROFILE_HELP: &str = "\
+Your profile is encrypted. Those to whom you write can read it; the server cannot. A name in a
+profile is only a claim: anybody can choose any name.";
 
 const AFTER_HELP: &str = "\
 Messages are encrypted on your computer for the devices of the recipient. The server forwards them
