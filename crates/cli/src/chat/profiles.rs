@@ -157,6 +157,11 @@ fn explain_own(error: &ProfileError, args: &AccountArgs) -> Failure {
         )),
         ProfileError::Request(request) => Failure::new(printable::line(&request.to_string()))
             .hint("the profile is stored here, and is published when the server can be reached"),
+        ProfileError::NotShared
+        | ProfileError::Outdated
+        | ProfileError::Resolve(_)
+        | ProfileError::TooLong(_) => Failure::new(printable::line(&error.to_string())),
+        // Later errors of the SDK have no hint.
         _ => Failure::new(printable::line(&error.to_string())),
     }
 }
@@ -164,6 +169,13 @@ fn explain_own(error: &ProfileError, args: &AccountArgs) -> Failure {
 fn explain_other(error: &ProfileError) -> Failure {
     match error {
         ProfileError::Ended(ended) => explain::ended(ended),
+        ProfileError::NoKey
+        | ProfileError::NotShared
+        | ProfileError::Outdated
+        | ProfileError::Request(_)
+        | ProfileError::Resolve(_)
+        | ProfileError::TooLong(_) => Failure::new(printable::line(&error.to_string())),
+        // Later errors of the SDK have no hint.
         _ => Failure::new(printable::line(&error.to_string())),
     }
 }
