@@ -1,6 +1,6 @@
 //! Our own profile on its way to the server, and those of others on their way to us: one request at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(super) struct Profiles {
     account: AccountId,
     registration_id: u32,
     wanted: VecDeque<(AccountId, ProfileKey)>,
+    /// When the profiles of these accounts were asked for.
+    asked: BTreeMap<AccountId, Instant>,
     running: Option<Running>,
     /// When something may be asked that has failed before.
     due: Instant,
@@ -50,11 +52,20 @@ impl Profiles {
         needs_root: bool,
     ) -> Self {
         let (wanted, due) = (VecDeque::new(), Instant::now());
-        Self { service, account, registration_id, wanted, running: None, due, needs_root }
+        let (asked, running) = (BTreeMap::new(), None);
+        Self { service, account, registration_id, wanted, asked, running, due, needs_root }
     }
 
-    /// Fetches the profile of somebody soon.
+    /// Fetches the profile of somebody soon, unless that was done a short time ago: somebody who sends another key with each
+    /// message must not make us ask for each of them.
     fn want(&mut self, account: AccountId, key: ProfileKey) {
+        if self.asked.get(&account).is_some_and(|asked| asked.elapsed() < MIN_PERIOD) {
+            return;
+        }
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.clear();
+        }
+        self.asked.insert(account, Instant::now());
         self.wanted.retain(|(wanted, _)| *wanted != account);
         if self.wanted.len() < MAX_WANTED {
             self.wanted.push_back((account, key));
@@ -245,6 +256,12 @@ impl Driver {
     }
 }
 
+/// Least time between two requests for the profile of an account.
+const MIN_PERIOD: Duration = Duration::from_secs(600);
+
+/// Most accounts of which we remember when their profiles were asked for.
+const MAX_ASKED: usize = 1000;
+
 /// Most profiles that wait to be fetched.
 const MAX_WANTED: usize = 64;
 
@@ -253,3 +270,31 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// When to ask again if there is no answer.
 const AFTER_ERROR: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Network, Server};
+
+    #[tokio::test(start_paused = true)]
+    async fn one_person_causes_one_request_every_ten_minutes_whatever_keys_it_sends() {
+        let server = Server::new("http://127.0.0.1:1".parse().unwrap());
+        let service = Arc::new(Service::new(&server, &Network::default()).unwrap());
+        let account = |number| AccountId::from_bytes([number; 16]);
+        let mut profiles = Profiles::new(service, account(0), 1, false);
+        for number in 0..100 {
+            profiles.want(account(1), profile_key([number; 32]));
+        }
+        assert_eq!(profiles.wanted.len(), 1);
+        profiles.wanted.clear();
+        profiles.want(account(1), profile_key([7; 32]));
+        assert_eq!(profiles.wanted.len(), 0);
+        tokio::time::advance(MIN_PERIOD).await;
+        profiles.want(account(1), profile_key([7; 32]));
+        assert_eq!(profiles.wanted.len(), 1);
+        for number in 2..200 {
+            profiles.want(account(number), profile_key([7; 32]));
+        }
+        assert_eq!(profiles.wanted.len(), MAX_WANTED);
+    }
+}
