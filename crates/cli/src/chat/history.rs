@@ -98,7 +98,7 @@ async fn set_mode(
     account: &Account,
     keep: Keep,
     args: &AccountArgs,
-    console: &mut Console,
+    console: &Console,
 ) -> Result<()> {
     let mode = mode(keep);
     // Not interrupted: the user must know whether the messages are deleted.
@@ -147,7 +147,7 @@ async fn forget(
     conversation: Conversation,
     people: &People,
     args: &AccountArgs,
-    console: &mut Console,
+    console: &Console,
 ) -> Result<()> {
     let summaries = account.conversations().await;
     let summary = summaries.iter().find(|summary| summary.conversation == conversation);
@@ -166,8 +166,8 @@ async fn forget(
 fn with(conversation: Conversation, people: &People) -> (Value, String) {
     match conversation {
         Conversation::Account(account) => (people.json_of(account), people.label_of(account)),
-        // Later kinds of the SDK.
-        _ => (Value::Null, "a group".to_owned()),
+        // Groups have no names here yet. Also later kinds of the SDK.
+        Conversation::Group(_) | _ => (Value::Null, "a group".to_owned()),
     }
 }
 

@@ -58,6 +58,7 @@ mod tests {
             app: None,
             name: Some(name.to_owned()),
             verified: None,
+            profile: None,
             is_default: false,
             is_in_app: false,
         }

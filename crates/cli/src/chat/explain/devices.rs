@@ -49,6 +49,12 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
         | LinkError::NotListed
         | LinkError::PeerRefused(_)
         | LinkError::Unexpected => Failure::new(plain(error)).hint("start again with a new code"),
+        LinkError::OtherAccount => Failure::new(plain(error))
+            .hint("use the code on another device of your own account: `wormhole chat devices` lists them"),
+        LinkError::Lost(_) | LinkError::NotConnected(_) => Failure::new(plain(error)).hint(format!(
+            "start again with a new code: {}. What was copied stays",
+            command("link history", args)
+        )),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }

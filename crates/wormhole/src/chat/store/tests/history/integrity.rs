@@ -37,12 +37,17 @@ fn a_crash_leaves_a_message_in_the_history_and_for_the_application_or_in_neither
     }
 }
 
-/// Asserts that a statement makes the history unreadable.
-fn refused(sql: &str) {
+/// A closed store with a full segment and another one.
+fn closed() -> Folder {
     let folder = Folder::new();
     let mut store = keeping(&folder);
     fill(&mut store, 4200);
-    drop(store);
+    folder
+}
+
+/// Asserts that a statement makes the history unreadable.
+fn refused(closed: &Folder, sql: &str) {
+    let folder = closed.copy();
     assert!(folder.execute(sql) > 0, "{sql}");
     let mut store = folder.open().unwrap();
     let query = HistoryQuery::search("number7 w7", None);
@@ -62,12 +67,14 @@ fn refused(sql: &str) {
 
 #[test]
 fn rows_of_the_history_that_were_changed_removed_or_swapped_are_noticed() {
-    refused("UPDATE history SET sealed = sealed || x'00' WHERE number = 9");
-    refused("DELETE FROM history WHERE number = 9");
-    refused("DELETE FROM history WHERE number > 4150");
-    refused("DELETE FROM history_words");
-    refused("UPDATE history_words SET sealed = substr(sealed, 1, 5000)");
+    let folder = closed();
+    refused(&folder, "UPDATE history SET sealed = sealed || x'00' WHERE number = 9");
+    refused(&folder, "DELETE FROM history WHERE number = 9");
+    refused(&folder, "DELETE FROM history WHERE number > 4150");
+    refused(&folder, "DELETE FROM history_words");
+    refused(&folder, "UPDATE history_words SET sealed = substr(sealed, 1, 5000)");
     refused(
+        &folder,
         "UPDATE history SET sealed = (SELECT sealed FROM history AS other WHERE other.number = \
          history.number + 1) WHERE number = 9",
     );
@@ -75,11 +82,9 @@ fn rows_of_the_history_that_were_changed_removed_or_swapped_are_noticed() {
 
 #[test]
 fn an_older_version_of_a_message_or_of_its_words_is_noticed() {
+    let closed = closed();
     for table in ["history", "history_words"] {
-        let folder = Folder::new();
-        let mut store = keeping(&folder);
-        fill(&mut store, 4200);
-        drop(store);
+        let folder = closed.copy();
         folder.execute("CREATE TABLE old AS SELECT * FROM history");
         folder.execute("CREATE TABLE old_words AS SELECT * FROM history_words");
         let mut store = folder.open().unwrap();
