@@ -200,7 +200,6 @@ impl Receiver<'_> {
             | Event::Receipt { .. }
             | Event::TimerChanged { .. } => self.change(event, console).await,
             Event::UpToDate => self.up_to_date(console).await,
-            // Otherwise, all of them are mentioned at the end.
             Event::Request { .. } if self.follows => {
                 requests::mention(self.client, self.account, console).await
             }
@@ -226,8 +225,11 @@ impl Receiver<'_> {
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }
-            // It is reported at the end; the others are only for a moment.
-            Event::Progress { .. } | Event::ReadElsewhere(_) | Event::Typing { .. } => Ok(()),
+            // The first two are reported at the end; the others are only for a moment.
+            Event::Progress { .. }
+            | Event::Request { .. }
+            | Event::ReadElsewhere(_)
+            | Event::Typing { .. } => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }
@@ -333,6 +335,7 @@ impl Receiver<'_> {
             | Event::Reaction { .. }
             | Event::ReadElsewhere(_)
             | Event::Receipt { .. }
+            | Event::Request { .. }
             | Event::StoreIsOlder
             | Event::TimerChanged { .. }
             | Event::Typing { .. }

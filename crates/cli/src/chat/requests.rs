@@ -238,6 +238,7 @@ fn explain_decision(error: &DecideError) -> Failure {
     match error {
         DecideError::OwnAccount => explain::own_number(),
         DecideError::Ended(error) => explain::ended(error),
+        DecideError::TooManyBlocked => Failure::new(error.to_string()),
         // Later errors of the SDK.
         _ => Failure::new(error.to_string()),
     }

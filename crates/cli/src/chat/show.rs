@@ -277,6 +277,7 @@ pub(super) fn event(
         | Event::Reaction { .. }
         | Event::ReadElsewhere(_)
         | Event::Receipt { .. }
+        | Event::Request { .. }
         | Event::TimerChanged { .. }
         | Event::Typing { .. }
         | Event::UpToDate => {}

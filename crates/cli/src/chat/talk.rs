@@ -264,6 +264,7 @@ impl Talk<'_> {
             | Event::IdentityChanged { .. }
             | Event::KeysRefused(_)
             | Event::ReadElsewhere(_)
+            | Event::Request { .. }
             | Event::StoreIsOlder
             | Event::UntrustedCertificates => Ok(()),
             // Later events of the SDK.
