@@ -69,6 +69,7 @@ pub(super) fn after_an_upgrade_everything_can_be_stored(fixture: &mut Fixture<'_
     let account = alice.account.key;
     let code = LinkCode { hash: TokenHash([5; 32]), shown: NOW };
     for version in (1..fixture.version()).rev() {
+        fixture.rows(move |rows| rows.put_device_code(account, None));
         fixture.downgrade(version);
         // A code of six digits of an earlier version is not valid any more.
         assert_eq!(fixture.rows(move |rows| rows.device_code(account)), None);
