@@ -345,6 +345,9 @@ pub(crate) struct ConfigArgs {
     /// What protects the keys and messages on this computer from now on
     #[arg(long, value_name = "PROTECTION")]
     pub(crate) protect: Option<ProtectWith>,
+    /// Whether people to whom you have written learn which of their messages you have read; at first on
+    #[arg(long, value_name = "on|off", value_parser = on_or_off, hide_possible_values = true)]
+    pub(crate) read_receipts: Option<bool>,
     /// With --protect passphrase: file whose first line is the new passphrase
     #[arg(long, value_name = "FILE", requires = "protect")]
     pub(crate) new_passphrase_file: Option<PathBuf>,
@@ -367,6 +370,14 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum Switch {
     On,
     Off,
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
 }
 
 /// What protects an account.

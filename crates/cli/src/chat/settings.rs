@@ -25,6 +25,10 @@ pub(super) async fn run(args: ConfigArgs, config: &Config, console: &mut Console
     if let Some(token) = &token {
         set_token(&mut store, token, &args.client.account)?;
     }
+    if let Some(is_on) = args.read_receipts {
+        let changed = store.set_read_receipts(is_on);
+        changed.map_err(|error| explain::store(&error, &args.client.account))?;
+    }
     if let Some(protect) = args.protect {
         let protection = match protect {
             ProtectWith::KeyFile => Protection::KeyFile,
@@ -101,6 +105,7 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let protection = protection.map_or("", profile::protection_name);
     let refusal = Refusal::stored(store).map_err(explain_store)?;
     let outbox = store.outbox().map_err(explain_store)?.len();
+    let read_receipts = store.read_receipts().map_err(explain_store)?;
     let (received, failed) = (store.received_count(), store.failed_count());
     let refused =
         refusal.as_ref().map(|it| json!({"since": it.since, "reason": it.error().to_string()}));
@@ -108,7 +113,7 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let waiting = store.request_count();
     let mut value = json!({
         "event": "chat-account", "requests": requests, "waiting_requests": waiting, "protection": protection, "waiting": received, "to_send": outbox,
-        "not_sent": failed, "refused": refused,
+        "not_sent": failed, "refused": refused, "read_receipts": read_receipts,
         "history": history::mode_name(store.history_mode()),
     });
     add_path(&mut value, &directory);
@@ -134,6 +139,9 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
         messages(outbox, "")
     );
     text += &format!("history     {}\n", history::kept(store.history_mode()));
+    if !read_receipts {
+        text += "receipts    nobody learns what you have read\n";
+    }
     if failed > 0 {
         text += &format!("not sent    {}\n", messages(failed, ""));
     }

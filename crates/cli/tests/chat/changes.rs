@@ -13,7 +13,7 @@ fn events(person: &Person, kind: &str) -> Vec<Value> {
 
 /// Sends a text, and returns its id.
 fn send(person: &Person, arguments: &[&str]) -> String {
-    let output = person.succeed(&[arguments, &["--json"]].concat());
+    let output = person.succeed(&[arguments, &["--json"][..]].concat());
     let sent: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(sent["event"], "chat-sent", "{output}");
     sent["short_id"].as_str().unwrap().to_owned()
@@ -75,6 +75,10 @@ fn a_timer_holds_for_both_and_receipts_are_shown_quietly() {
     let messages = bob.messages();
     assert_eq!(messages[0]["expires_after"], 3600);
     bob.run(&["timer", ALICE, "1y"]).failed(2, "'1y' is not a time for messages");
+
+    assert!(!bob.succeed(&["config"]).contains("receipts"));
+    let off = bob.succeed(&["config", "--read-receipts", "off"]);
+    assert!(off.contains("\nreceipts    nobody learns what you have read\n"), "{off}");
 
     let receipts = events(&alice, "chat-receipt");
     let kinds: Vec<_> = receipts.iter().map(|receipt| receipt["kind"].as_str().unwrap()).collect();

@@ -10,6 +10,7 @@ use crate::chat::account::now;
 use crate::chat::change::own_message;
 use crate::chat::error::{Ended, NotStored, SendError};
 use crate::chat::message::Message;
+use crate::chat::store::{Store, StoreError};
 
 impl Client {
     /// Reacts to a message in the conversation with `to`, or takes the reaction back (`None`). A person has one reaction to each
@@ -130,6 +131,24 @@ impl Client {
     async fn change(&self, to: &Destination, data: DataMessage) -> Result<SentMessage, SendError> {
         let account = self.recipient(to).await?;
         self.put(account, Content::Data(Box::new(data))).await
+    }
+}
+
+impl Store {
+    /// Whether authors learn that their messages were read: [`Client::read_receipts`].
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn read_receipts(&self) -> Result<bool, StoreError> {
+        Ok(are_read_receipts_on(self.setting(READ_RECEIPTS)?.as_deref().map(Vec::as_slice)))
+    }
+
+    /// Sets whether authors learn that their messages were read.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn set_read_receipts(&mut self, is_on: bool) -> Result<(), StoreError> {
+        self.set_setting(READ_RECEIPTS, (!is_on).then_some(&[0][..]))
     }
 }
 
