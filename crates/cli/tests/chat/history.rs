@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::devices::MAILBOX;
-use crate::service::{ALICE, BOB, Service};
+use crate::service::{ALICE, BOB, Person, Service};
 
-#[test]
-fn earlier_messages_are_shown_searched_and_forgotten_without_the_server() {
-    let mut service = Service::new();
+/// Alice and Bob, who have exchanged two messages. Bob calls her Alice.
+fn conversation(service: &Service) -> (Person, Person) {
     let alice = service.registered("alice", ALICE, "com.example.one");
     let bob = service.registered("bob", BOB, "com.example.two");
     alice.succeed(&["send", BOB, "Dinner at the Café on Friday?\x1b[2J\n2026-01-01  forged"]);
@@ -15,6 +14,13 @@ fn earlier_messages_are_shown_searched_and_forgotten_without_the_server() {
     bob.succeed(&["receive"]);
     bob.succeed(&["contacts", ALICE, "--name", "Alice"]);
     bob.succeed(&["send", "Alice", "yes"]);
+    (alice, bob)
+}
+
+#[test]
+fn earlier_messages_are_shown_and_searched_without_the_server() {
+    let mut service = Service::new();
+    let (_alice, bob) = conversation(&service);
     service.stop();
     let shown = bob.succeed(&["history", "Alice"]);
     let lines: Vec<_> = shown.lines().collect();
@@ -38,7 +44,12 @@ fn earlier_messages_are_shown_searched_and_forgotten_without_the_server() {
     let nothing = bob.run(&["history", "--search", "lunch"]);
     assert!(nothing.out().is_empty() && nothing.stderr.contains("No message has these words."));
     bob.run(&["history", "Carol"]).failed(2, "no contact is called 'Carol'");
+}
 
+#[test]
+fn the_history_is_forgotten_as_the_user_wants_it() {
+    let service = Service::new();
+    let (alice, bob) = conversation(&service);
     let forgotten = bob.run(&["history", "Alice", "--forget"]);
     assert!(forgotten.stderr.contains("Deleted 2 messages with Alice"), "{forgotten}");
     assert!(bob.succeed(&["history"]).is_empty());

@@ -71,12 +71,31 @@ impl Client {
         self.choose(account, Choice::Delete).await
     }
 
-    /// Blocks an account. Nothing that it sends arrives any more, even if the server delivers it, and it does not learn that.
+    /// Blocks an account. Nothing that it sends arrives any more, even if the server delivers it, and it does not learn that. If
+    /// it may know our profile key, we get another one.
     ///
     /// # Errors
     /// The client has ended, it is the own account, or too many are blocked.
     pub async fn block(&self, account: AccountId) -> Result<(), DecideError> {
-        self.choose(account, Choice::Block).await
+        let may_have_key = self.is_accepted(account).await?;
+        self.choose(account, Choice::Block).await?;
+        if may_have_key {
+            self.exclude().await;
+        }
+        Ok(())
+    }
+
+    /// Replaces our profile key. If that fails now, the blocked account can still read the profile; what it sends is refused here.
+    async fn exclude(&self) {
+        let _kept = self.rotate_profile_key().await;
+    }
+
+    async fn is_accepted(&self, account: AccountId) -> Result<bool, DecideError> {
+        let accepted = self.store.run(move |store| store.is_accepted(account)).await;
+        match accepted {
+            Some(accepted) => Ok(accepted),
+            None => Err(self.wait_for_end().await.into()),
+        }
     }
 
     /// Blocks an account, and reports its messages that wait for a decision to the operator of the service. The operator learns
@@ -89,7 +108,11 @@ impl Client {
         let Some(evidence) = evidence else { return Err(self.wait_for_end().await.into()) };
         let evidence = evidence.map_err(Ended::Store)?;
         let reported = evidence.len();
+        let may_have_key = self.is_accepted(account).await?;
         self.choose(account, Choice::Report(evidence)).await?;
+        if may_have_key {
+            self.exclude().await;
+        }
         Ok(reported)
     }
 
@@ -98,8 +121,7 @@ impl Client {
     /// # Errors
     /// The client has ended, or it is the own account.
     pub async fn unblock(&self, account: AccountId) -> Result<(), DecideError> {
-        let accepted = self.store.run(move |store| store.is_accepted(account)).await;
-        let Some(accepted) = accepted else { return Err(self.wait_for_end().await.into()) };
+        let accepted = self.is_accepted(account).await?;
         self.choose(account, Choice::Unblock(accepted)).await
     }
 

@@ -104,6 +104,9 @@ impl RequestIndex {
     }
 }
 
+/// The messages of one account that wait for a decision, in the order of their arrival.
+type WaitingMessages = Vec<(ReceivedId, Received)>;
+
 impl Store {
     /// From now on, messages of people that the user does not know wait for a decision. Otherwise they are like others.
     pub(crate) const fn set_asks(&mut self, asks: bool) {
@@ -114,9 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub(crate) fn requests(
-        &self,
-    ) -> Result<Vec<(AccountId, Vec<(ReceivedId, Received)>)>, StoreError> {
+    pub(crate) fn requests(&self) -> Result<Vec<(AccountId, WaitingMessages)>, StoreError> {
         let read = |id: &ReceivedId| {
             let value = self.database.get(&self.keys, Table::Request, &id.0.to_be_bytes());
             let message =
