@@ -96,8 +96,8 @@ pub struct Client {
     outbox: Queue,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
-    /// The newest timestamp of the messages of each device.
-    newest: BTreeMap<Address, Timestamp>,
+    /// The newest timestamps of the messages of each device.
+    newest: BTreeMap<Address, BTreeSet<Timestamp>>,
     /// Messages that could not be decrypted.
     retries: Retries,
     /// Messages that the server has accepted lately.

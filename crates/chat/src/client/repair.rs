@@ -227,25 +227,30 @@ impl Client {
         }
     }
 
-    /// Remembers the newest timestamp of each device. A duplicate that is newer is another message: the sender has lost its
+    /// Remembers the newest timestamps of each device. A duplicate with another one is another message: the sender has lost its
     /// state, and uses old keys again.
     fn note_newest(&mut self, (from, timestamp): MessageName, changes: &mut Changes) {
         let newest = self.newest.entry(from).or_default();
-        if timestamp > *newest {
-            *newest = timestamp;
-            changes.put(StoreKey::Newest(from), timestamp.0.to_be_bytes().to_vec());
+        newest.insert(timestamp);
+        if newest.len() > MAX_NEWEST {
+            newest.pop_first();
         }
+        let value = newest.iter().flat_map(|time| time.0.to_be_bytes()).collect();
+        changes.put(StoreKey::Newest(from), value);
     }
 
-    /// Forgets the newest timestamp of a device.
+    /// Forgets the newest timestamps of a device.
     pub(super) fn forget_newest(&mut self, device: Address, changes: &mut Changes) {
         if self.newest.remove(&device).is_some() {
             changes.delete(StoreKey::Newest(device));
         }
     }
 
+    /// Whether no message with this timestamp can have been read before.
     fn is_newest(&self, (from, timestamp): MessageName) -> bool {
-        self.newest.get(&from).is_some_and(|newest| timestamp > *newest)
+        let Some(newest) = self.newest.get(&from) else { return false };
+        let is_older = newest.first().is_none_or(|oldest| timestamp < *oldest);
+        !is_older && !newest.contains(&timestamp)
     }
 }
 
@@ -280,3 +285,6 @@ const fn is_about_session(error: DecryptError) -> bool {
         | DecryptError::WrongParties => false,
     }
 }
+
+/// Number of timestamps of a device that are remembered.
+const MAX_NEWEST: usize = 32;

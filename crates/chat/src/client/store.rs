@@ -113,7 +113,7 @@ pub enum StoreKey {
         /// Greater for sessions that were archived later.
         number: u64,
     },
-    /// The newest timestamp of the messages of a device.
+    /// The newest timestamps of the messages of a device.
     Newest(Address),
     /// A message that could not be decrypted, and that we have asked for again.
     Retry {
@@ -381,7 +381,10 @@ impl Client {
                 prekeys.signed.insert(id, SignedPreKey { id, pair, signature, created });
             }
             StoreKey::Newest(address) => {
-                self.newest.insert(address, read_time(value)?);
+                let newest = self.newest.entry(address).or_default();
+                while !value.is_empty() {
+                    newest.insert(read_time(value)?);
+                }
             }
             StoreKey::Retry { from, timestamp } => {
                 self.retries.put((from, timestamp), Retry::decode(value)?);
