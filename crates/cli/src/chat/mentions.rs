@@ -61,6 +61,7 @@ mod tests {
             profile: None,
             is_default: false,
             is_in_app: false,
+            profile: None,
         }
     }
 
