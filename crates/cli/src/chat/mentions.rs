@@ -61,7 +61,6 @@ mod tests {
             profile: None,
             is_default: false,
             is_in_app: false,
-            profile: None,
         }
     }
 
