@@ -76,7 +76,7 @@ fn a_timer_holds_for_both_and_receipts_are_shown_quietly() {
     assert_eq!(messages[0]["expires_after"], 3600);
     bob.run(&["timer", ALICE, "1y"]).failed(2, "'1y' is not a time for messages");
 
-    assert!(!bob.succeed(&["config"]).contains("receipts"));
+    assert!(!bob.succeed(&["config"]).contains("\nreceipts "));
     let off = bob.succeed(&["config", "--read-receipts", "off"]);
     assert!(off.contains("\nreceipts    nobody learns what you have read\n"), "{off}");
 

@@ -120,7 +120,9 @@ async fn an_answer_is_sealed_and_the_server_does_not_know_its_sender() {
     // The certificate is in the store, so the next message is sealed at once.
     b.close().await.unwrap();
     say(&a, &bob.destination(), "sealed, too").await;
-    assert_eq!(at_the_server(&world), [(SEALED, String::new())]);
+    // Also the receipt for the answer, if it has come too late.
+    let waiting = at_the_server(&world);
+    assert!(!waiting.is_empty() && waiting.iter().all(|it| *it == (SEALED, String::new())));
     receive(&bob.open().await, "sealed, too").await;
 }
 
