@@ -185,7 +185,15 @@ fn run(client: &mut Client, bob: &Device, sends: &mut Vec<RequestId>, rng: &mut 
                 client.handle(NOW, ClientInput::Response(id, response), rng);
             }
             ClientOutput::Request(id, Request::Send { .. }) => sends.push(id),
-            ClientOutput::Request(_, Request::Publish(_) | Request::SendToDevice { .. })
+            ClientOutput::Request(
+                _,
+                Request::Publish(_)
+                | Request::AppendGroupEntry { .. }
+                | Request::Certificate
+                | Request::GroupEntries { .. }
+                | Request::SendGroup { .. }
+                | Request::SendToDevice { .. },
+            )
             | ClientOutput::Acknowledge(_)
             | ClientOutput::Event(_) => {}
         }

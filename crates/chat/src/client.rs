@@ -36,6 +36,7 @@
 mod account;
 mod devices;
 mod exchange;
+mod groups;
 mod identity;
 mod inbox;
 mod outbox;
@@ -62,10 +63,12 @@ use zeroize::Zeroizing;
 use crate::address::{AccountId, Address};
 use crate::content::{Content, SyncMessage};
 use crate::envelope::Envelope;
+use crate::group::GroupId;
 use crate::key::PublicKey;
 use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 use account::PreKeys;
+use groups::Groups;
 use pending::{PendingRequests, Purpose};
 use queue::Queue;
 use resend::Repairs;
@@ -74,7 +77,8 @@ use sent_log::SentLog;
 use sessions::ArchivedRows;
 use store::Peer;
 
-pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
+pub use exchange::{AccountDevices, Publication, Request, RequestId, Response, SealedMessage};
+pub use groups::{GroupEvent, GroupFailure, Membership};
 pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
 pub use view::KnownIdentity;
@@ -94,6 +98,7 @@ pub struct Client {
     archived_rows: ArchivedRows,
     /// By timestamp, which identifies a message.
     outbox: Queue,
+    groups: Groups,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
     /// The newest timestamps of the messages of each device.
@@ -184,6 +189,8 @@ pub enum ClientEvent {
     /// The server names a device of our account that does not have our identity key. Nothing is sent to it, and what was sent
     /// elsewhere is not copied to our other devices.
     ForeignDevice,
+    /// Something has happened in a group.
+    Group(GroupId, GroupEvent),
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
     /// Our other devices do not learn what was sent from this one, because the message with this timestamp was dropped. It is not
@@ -355,6 +362,7 @@ impl Client {
             ClientInput::Connected => self.repeat_requests(now, rng),
             ClientInput::Timeout => self.report_overdue(now),
         }
+        self.run_groups(now, rng);
     }
 
     /// Returns the next output.
@@ -427,6 +435,13 @@ impl Client {
             (Some(Purpose::Send(timestamp)), response) => {
                 self.handle_send_response(now, timestamp, response);
             }
+            (Some(Purpose::Certificate), response) => self.handle_certificate(response),
+            (Some(Purpose::GroupLog(group)), response) => {
+                self.handle_group_response(now, group, response, rng);
+            }
+            (Some(Purpose::GroupSend(timestamp)), response) => {
+                self.handle_group_send_response(now, timestamp, response);
+            }
             (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
             (Some(Purpose::Ask(name)), response) => self.handle_ask_response(name, &response),
             (Some(Purpose::Resend(name)), response) => {
@@ -446,6 +461,7 @@ impl Client {
         for account in self.sent_log.wanting_accounts() {
             self.advance_resends(now, account, true);
         }
+        self.restart_groups();
     }
 }
 

@@ -83,15 +83,16 @@ pub use attachment::{
 };
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
-    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure, Delivery,
-    Failed, KnownIdentity, OutboxChange, Publication, ReadError, Received, Request, RequestId,
-    Response, RestoreError, SealedMessage, Sealer, SendFailure, StoreKey, Unreadable,
+    AccountDevices, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure,
+    Delivery, Failed, GroupEvent, GroupFailure, KnownIdentity, Membership, OutboxChange,
+    Publication, ReadError, Received, Request, RequestId, Response, RestoreError, SealedMessage,
+    Sealer, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
-    Group, GroupChange, GroupContent, LinkPreview, MessageRef, NotAnEmoji, Quote, QuotedFile,
-    RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync, SentTranscript,
-    SyncMessage, TextPart, Typing, rules, text_parts,
+    Group, GroupChange, GroupContent, GroupTranscript, LinkPreview, MessageRef, NotAnEmoji, Quote,
+    QuotedFile, RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync,
+    SentTranscript, SyncMessage, TextPart, Typing, rules, text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

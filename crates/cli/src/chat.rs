@@ -15,6 +15,7 @@ mod changes;
 mod contacts;
 mod devices;
 mod explain;
+mod groups;
 mod history;
 mod link;
 mod meeting;
@@ -54,6 +55,7 @@ pub(crate) async fn run(
         ChatCommand::Delete(args) => changes::delete(args, config, console).await,
         ChatCommand::Devices(args) => devices::run(args, config, console).await,
         ChatCommand::Edit(args) => changes::edit(args, config, console).await,
+        ChatCommand::Group(args) => groups::run(args, config, console).await,
         ChatCommand::History(args) => history::run(args, console).await,
         ChatCommand::Link(args) => link::run(args, servers, config, console).await,
         ChatCommand::Outbox(args) => outbox::run(args, config, console).await,

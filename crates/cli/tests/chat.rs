@@ -17,6 +17,8 @@ mod commands;
 mod devices;
 #[path = "chat/files.rs"]
 mod files;
+#[path = "chat/groups.rs"]
+mod groups;
 #[path = "chat/history.rs"]
 mod history;
 #[path = "chat/identity.rs"]

@@ -13,7 +13,7 @@
 //! [forgotten](Client::forget_failed). A message that waits can be [cancelled](Client::cancel). If the application is killed between storing a message and `done`, it gets the message
 //! again, with the same [`ReceivedId`].
 //!
-//! Not yet: groups.
+//! Groups: [`Client::create_group`], [`Client::change_group`], [`Client::send_to_group`].
 
 mod account;
 mod attachment;
@@ -41,7 +41,8 @@ pub use {link::fuzz as sdk_chat_copy, service::fuzzing::sdk_chat_response};
 pub use account::{Account, AccountState};
 pub use change::Change;
 pub use client::{
-    Client, Download, DownloadProgress, Events, Messages, Options, RouteHook, SentMessage,
+    Client, Download, DownloadProgress, Events, GroupInfo, Messages, Options, RouteHook,
+    SentMessage,
 };
 pub use devices::{DeviceError, OwnDevice};
 pub use error::{
@@ -68,16 +69,17 @@ pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
 pub use store::{Contact, ReceivedId};
+pub use wormhole_chat::group;
 pub use wormhole_chat::rules::ChangeRefusal;
 pub use wormhole_chat::service::{
     AppName, Destination, NotADestination, NotAPhoneNumber, NotAUsername, NotAnAppName,
     PhoneNumber, Username,
 };
 pub use wormhole_chat::{
-    AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, IntroductionDecodeError,
-    LinkDecodeError, LinkPreview, LinkRefusal, MessageRef, NotAnAccountId, NotAnEmoji, PublicKey,
-    Quote, QuotedFile, RangeKind, ReceiptKind, RestoreError, SendFailure, TextPart, Timestamp,
-    text_parts,
+    AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, GroupEvent, GroupFailure,
+    IntroductionDecodeError, LinkDecodeError, LinkPreview, LinkRefusal, Membership, MessageRef,
+    NotAnAccountId, NotAnEmoji, PublicKey, Quote, QuotedFile, RangeKind, ReceiptKind, RestoreError,
+    SendFailure, TextPart, Timestamp, text_parts,
 };
 
 /// A contact of which we know only the account.

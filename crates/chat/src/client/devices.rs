@@ -110,6 +110,26 @@ impl Client {
         outgoing.to == self.us.account && matches!(content(outgoing), Some(Content::Sync(_)))
     }
 
+    /// Whether a message in the outbox is one that the user has not written: for our other devices, or about a group.
+    pub(super) fn is_background(&self, outgoing: &Outgoing) -> bool {
+        match content(outgoing) {
+            Some(Content::Sync(_)) => outgoing.to == self.us.account,
+            Some(Content::Group(group)) => group.inner.is_none_or(|inner| !inner.is_visible()),
+            Some(
+                Content::Call(_)
+                | Content::Data(_)
+                | Content::DecryptionError(_)
+                | Content::Edit(_)
+                | Content::Null
+                | Content::Receipt(_)
+                | Content::SenderKeyDistribution(_)
+                | Content::Typing(_)
+                | Content::Unknown,
+            )
+            | None => false,
+        }
+    }
+
     /// What our other devices must know about a message that was sent.
     pub(super) fn transcript(&self, timestamp: Timestamp, sent: &Outgoing) -> Option<Content> {
         if sent.to == self.us.account {
@@ -147,7 +167,10 @@ impl Client {
             return Err(ReadError::Unsupported);
         }
         match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
-            SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_) => Ok(None),
+            SyncMessage::Other
+            | SyncMessage::Read(_)
+            | SyncMessage::Requests(_)
+            | SyncMessage::SentToGroup(_) => Ok(None),
             SyncMessage::Sent(sent) => Ok(Some(sent.to)),
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::address::{AccountId, Address, DeviceId};
+use crate::certificate::SenderCertificate;
 use crate::envelope::EnvelopeKind;
+use crate::group::{GroupAccess, GroupId};
 use crate::kem::KemPublicKey;
 use crate::key::{PublicKey, Signature};
 use crate::message::Ciphertext;
@@ -19,6 +21,31 @@ pub struct RequestId(pub(super) u64);
 pub enum Request {
     /// Fetch the keys of all devices of an account; the response is [`Response::Bundles`].
     Bundles(AccountId),
+    /// Add an entry to the log of a group; the response is [`Response::Done`] or [`Response::GroupConflict`]. The server must accept
+    /// the same entry at the same place again.
+    AppendGroupEntry {
+        /// The group.
+        group: GroupId,
+        /// The place of the entry in the log.
+        revision: u64,
+        /// Proves that we are a member.
+        access: GroupAccess,
+        /// The SHA-256 of the access key that is needed from then on. The first entry has it, too.
+        next: Option<[u8; 32]>,
+        /// The entry.
+        entry: Arc<[u8]>,
+    },
+    /// Fetch a certificate for our device; the response is [`Response::Certificate`].
+    Certificate,
+    /// Fetch entries of the log of a group; the response is [`Response::GroupEntries`].
+    GroupEntries {
+        /// The group.
+        group: GroupId,
+        /// Proves that we are a member.
+        access: GroupAccess,
+        /// The first entry to fetch. The log may end before it.
+        from: u64,
+    },
     /// Replace our published keys; the response is [`Response::Done`].
     Publish(Box<Publication>),
     /// Deliver a message to all devices of an account or to none. The server must accept each pair
@@ -47,6 +74,26 @@ pub enum Request {
         /// Its content.
         bytes: Vec<u8>,
     },
+    /// Deliver a sealed message to all its recipients or to none.
+    SendGroup {
+        /// Identifies the message.
+        timestamp: Timestamp,
+        /// An encoded [`MultiRecipientMessage`](crate::MultiRecipientMessage).
+        message: Arc<[u8]>,
+    },
+}
+
+/// The devices of an account for which a sealed message was wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountDevices {
+    /// The account.
+    pub account: AccountId,
+    /// Devices for which the message was missing.
+    pub missing: Vec<DeviceId>,
+    /// Devices that no longer exist.
+    pub extra: Vec<DeviceId>,
+    /// Devices that were registered again.
+    pub stale: Vec<DeviceId>,
 }
 
 /// A message for one device.
@@ -78,8 +125,29 @@ pub struct Publication {
 pub enum Response {
     /// The keys of all devices of an account.
     Bundles(Vec<PreKeyBundle>),
+    /// A certificate for our device.
+    Certificate(Box<SenderCertificate>),
     /// The request succeeded.
     Done,
+    /// The log of the group has another last entry.
+    GroupConflict {
+        /// The revision of the last entry.
+        latest: u64,
+    },
+    /// Entries of the log of a group.
+    GroupEntries {
+        /// Each with its revision, in order.
+        entries: Vec<(u64, Vec<u8>)>,
+        /// The revision of the last entry.
+        latest: u64,
+    },
+    /// Nothing was delivered: the devices of these accounts are others.
+    GroupMismatched(Vec<AccountDevices>),
+    /// The server has the sealed message.
+    GroupSent {
+        /// Accounts that do not exist any more.
+        gone: Vec<AccountId>,
+    },
     /// Nothing was delivered: the list of devices does not match the account.
     Mismatched {
         /// Devices for which a message was missing.

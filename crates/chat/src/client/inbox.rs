@@ -3,6 +3,7 @@
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
+use super::groups::GroupEnvelope;
 use super::repair::Outcome;
 use super::sealed::Incoming;
 use super::store::Changes;
@@ -41,6 +42,7 @@ impl Client {
             Ok(incoming) => self.open(now, envelope, incoming, &mut changes, rng),
             Err(why) => Err(*why),
         };
+        then.append(&mut self.take_group_events());
         let lacks_prekey = opened == Err(ReadError::Decrypt(DecryptError::MissingPreKey));
         let message = incoming.as_ref().ok().map(|incoming| &incoming.message);
         let outcome = match opened {
@@ -93,7 +95,10 @@ impl Client {
             UnsealedMessage::First(first) => {
                 let opened = self.decrypt_first(from, first, changes, rng)?;
                 let content = decode(envelope, &opened.plaintext);
-                if self.is_unknown(from) && !content.as_ref().is_ok_and(Content::is_visible) {
+                let is_shown = |content: &Content| {
+                    content.is_visible() || self.is_about_our_group(from.account, content)
+                };
+                if self.is_unknown(from) && !content.as_ref().is_ok_and(is_shown) {
                     // Nothing is stored for senders who show nothing: anybody can invent them. The prekey stays, so a later
                     // message of the same session can still be read.
                     return content.map(|_| None);
@@ -113,8 +118,10 @@ impl Client {
                 }
                 return Ok(None);
             }
-            UnsealedMessage::SenderKey(_) => {
-                return Err(ReadError::Unsupported);
+            UnsealedMessage::SenderKey(message) => {
+                let timestamp = envelope.timestamp;
+                let message = GroupEnvelope { from, timestamp, message };
+                return self.read_group_message(message, changes);
             }
         };
         if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
@@ -126,9 +133,18 @@ impl Client {
             // The user knows whom they write to.
             self.not_a_stranger(to, changes);
         }
+        let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity).copied();
+        let content = if let Content::Group(group) = content {
+            let (group, timestamp) = (*group, envelope.timestamp);
+            match self.read_group_content(from, identity, timestamp, group, changes) {
+                Some(group) if group.inner.is_some() => Content::Group(Box::new(group)),
+                Some(_) | None => return Ok(None),
+            }
+        } else {
+            content
+        };
         let peer = self.peers.get(&from.account);
-        let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity);
-        let identity_changed = peer.map(|peer| &peer.identity) != identity;
+        let identity_changed = peer.map(|peer| peer.identity) != identity;
         Ok(Some(Received { from, timestamp: envelope.timestamp, content, identity_changed }))
     }
 

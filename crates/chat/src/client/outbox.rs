@@ -208,7 +208,10 @@ impl Client {
         let to = outgoing.to;
         match response {
             Response::Done => self.sent(now, timestamp, false),
-            Response::Sent { needs_sync } => self.sent(now, timestamp, needs_sync),
+            Response::Sent { needs_sync } => {
+                self.note_other_devices(needs_sync);
+                self.sent(now, timestamp, needs_sync);
+            }
             // It names no reason to encrypt again, which could deliver the message twice.
             Response::Mismatched { missing, extra } if missing.is_empty() && extra.is_empty() => {}
             Response::Mismatched { extra, .. } => {
@@ -219,7 +222,13 @@ impl Client {
             Response::IntraApp => self.give_up(timestamp, SendFailure::IntraApp),
             Response::NotFound => self.give_up(timestamp, SendFailure::NoDevice),
             Response::Refused => self.give_up(timestamp, SendFailure::Refused),
-            Response::Bundles(_) | Response::Unavailable => {}
+            Response::Bundles(_)
+            | Response::Certificate(_)
+            | Response::GroupConflict { .. }
+            | Response::GroupEntries { .. }
+            | Response::GroupMismatched(_)
+            | Response::GroupSent { .. }
+            | Response::Unavailable => {}
         }
     }
 
@@ -232,11 +241,13 @@ impl Client {
         }
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
+        self.groups.controls.remove(&timestamp);
+        self.note_distribution(timestamp, &outgoing, &mut changes);
         let identity = self.peers.get(&outgoing.to).map(|peer| peer.identity);
         let logged = identity.and_then(|identity| Logged::new(now, identity, &outgoing));
         self.log_sent(now, (outgoing.to, timestamp), logged, &mut changes);
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
-        let is_sync = self.is_sync(&outgoing);
+        let is_sync = self.is_background(&outgoing);
         changes.outbox.extend((!is_sync).then_some(OutboxChange::Sent(timestamp)));
         let transcript = self.transcript(timestamp, &outgoing).filter(|_| needs_sync);
         let transcript = transcript.map(|content| self.put_sync(now, &content, &mut changes));
@@ -262,7 +273,7 @@ impl Client {
     }
 
     /// Puts a message into the outbox. Returns its timestamp.
-    fn put_new(
+    pub(super) fn put_new(
         &mut self,
         now: Timestamp,
         to: AccountId,
@@ -294,7 +305,15 @@ impl Client {
         }
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
-        if self.is_sync(&outgoing) {
+        self.groups.controls.remove(&timestamp);
+        self.note_failed_distribution(timestamp);
+        if outgoing.to == self.us.account {
+            self.note_other_devices(false);
+        } else if self.is_background(&outgoing) {
+            // The user has not written it.
+            return self.commit(changes, Vec::new());
+        }
+        if self.is_background(&outgoing) {
             // The user has not written it.
             let event = match error {
                 // There is no other device any more.
@@ -353,13 +372,19 @@ impl Client {
             Response::Bundles(bundles) => self.begin(now, account, bundles, rng),
             Response::IntraApp => Err(SendFailure::IntraApp),
             Response::Refused => Err(SendFailure::Refused),
-            Response::Done
+            Response::Certificate(_)
+            | Response::Done
+            | Response::GroupConflict { .. }
+            | Response::GroupEntries { .. }
+            | Response::GroupMismatched(_)
+            | Response::GroupSent { .. }
             | Response::Mismatched { .. }
             | Response::NotFound
             | Response::Sent { .. }
             | Response::Stale(_)
             | Response::Unavailable => Err(SendFailure::NoDevice),
         };
+        self.note_bundles(account, result.is_ok());
         match result {
             Ok(()) => {
                 self.advance_account(now, account);

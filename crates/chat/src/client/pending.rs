@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::exchange::RequestId;
 use super::retries::MessageName;
 use crate::address::{AccountId, Address};
+use crate::group::GroupId;
 use crate::time::Timestamp;
 
 /// The purpose of a request.
@@ -17,6 +18,9 @@ pub(super) enum Purpose {
     Ask(MessageName),
     /// A message is sent again to one device.
     Resend((Address, Timestamp)),
+    Certificate,
+    GroupLog(GroupId),
+    GroupSend(Timestamp),
 }
 
 /// The requests that have no response yet, by their ids and by their purposes.
@@ -42,6 +46,13 @@ impl PendingRequests {
     pub(super) fn has(&self, purpose: Purpose) -> bool {
         let first = (purpose, RequestId(0));
         self.ids.range(first..).next().is_some_and(|(next, _)| *next == purpose)
+    }
+
+    /// Whether the keys of any account are requested.
+    pub(super) fn has_bundles(&self) -> bool {
+        // Their purpose is the first in order.
+        let first = self.ids.first();
+        first.is_some_and(|(purpose, _)| matches!(purpose, Purpose::Bundles(_)))
     }
 
     /// Ignores the responses to all requests with this purpose.

@@ -13,6 +13,7 @@ use crate::retry;
 use crate::sealed_sender::{
     ContentHint, SealedContent, SealedKind, UnsealError, UnsealRules, Unsealed, UnsealedMessage,
 };
+use crate::sender_key::SenderKeyMessage;
 use crate::time::Timestamp;
 
 /// An encrypted message, and who has sent it.
@@ -50,6 +51,9 @@ impl Client {
                 let first = PreKeySignalMessage::decode(bytes()?).map_err(malformed)?;
                 UnsealedMessage::First(Box::new(first))
             }
+            EnvelopeKind::SenderKey => UnsealedMessage::SenderKey(Box::new(
+                SenderKeyMessage::decode(bytes()?).map_err(malformed)?,
+            )),
             EnvelopeKind::UnidentifiedSender => {
                 let Unsealed { sender, message, .. } = self.unseal(now, envelope, bytes()?)?;
                 return Ok(Incoming { from: sender.address, message });
@@ -61,7 +65,6 @@ impl Client {
             EnvelopeKind::KeyExchange
             | EnvelopeKind::Plaintext
             | EnvelopeKind::Receipt
-            | EnvelopeKind::SenderKey
             | EnvelopeKind::Unknown(_) => return Err(ReadError::Unsupported),
         };
         let from = envelope.source_account.zip(envelope.source_device);

@@ -15,11 +15,13 @@ use super::sessions::ArchivedRows;
 use super::{Client, Failed, PreKeys, Received, Unreadable};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::content::Content;
+use crate::group::GroupId;
 use crate::kem::KemKeyPair;
 use crate::key::{KeyPair, PrivateKey, PublicKey, Signature};
 use crate::message::{Ciphertext, CiphertextKind};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
 use crate::record::{Identity, SessionRecord};
+use crate::sender_key::DistributionId;
 use crate::time::Timestamp;
 
 /// The changes of one step. All become durable, or none.
@@ -81,6 +83,21 @@ impl std::fmt::Debug for OutboxChange {
 pub enum StoreKey {
     /// Our account and identity.
     Account,
+    /// What arrived before its sender key; greater numbers arrived later.
+    EarlyGroupMessage(u64),
+    /// A group.
+    Group(GroupId),
+    /// A message to a group that the server has not yet accepted.
+    GroupOutgoing(Timestamp),
+    /// The key with which we write to a group.
+    OwnSenderKey(GroupId),
+    /// The keys with which a device writes to a group.
+    SenderKey {
+        /// The device.
+        from: Address,
+        /// The id of the keys.
+        distribution: DistributionId,
+    },
     /// A session that started without one of our one-time prekeys.
     SessionWithoutOneTimePreKey {
         /// The signed prekey.
@@ -265,7 +282,7 @@ impl Changes {
     }
 }
 
-fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
     // Messages are far shorter than 4 GiB.
     value.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend(bytes);
@@ -290,6 +307,7 @@ impl Client {
         }
         client.restore_archived(&rows)?;
         client.pin_session_keys();
+        client.restore_distributions();
         Ok(client)
     }
 
@@ -304,6 +322,7 @@ impl Client {
             sessions: Default::default(),
             archived_rows: Default::default(),
             outbox: Default::default(),
+            groups: Default::default(),
             last_written: Timestamp(0),
             newest: Default::default(),
             retries: Default::default(),
@@ -356,6 +375,11 @@ impl Client {
                 let account = if value.is_empty() { None } else { Some(value.array()?) };
                 sessions.insert((kem, base_key), account.map(AccountId::from_bytes));
             }
+            StoreKey::EarlyGroupMessage(_)
+            | StoreKey::Group(_)
+            | StoreKey::GroupOutgoing(_)
+            | StoreKey::OwnSenderKey(_)
+            | StoreKey::SenderKey { .. } => self.restore_group_row(key, value)?,
             StoreKey::KemPreKey(id) => {
                 prekeys.kem.insert(id, read_kem(id, value)?);
             }
@@ -472,7 +496,7 @@ pub(super) fn read_time(value: &mut Reader<'_>) -> Result<Timestamp, RestoreErro
     Ok(Timestamp(u64::from_be_bytes(value.array()?)))
 }
 
-fn read_bytes<'a>(value: &mut Reader<'a>) -> Result<&'a [u8], RestoreError> {
+pub(super) fn read_bytes<'a>(value: &mut Reader<'a>) -> Result<&'a [u8], RestoreError> {
     let length = usize::try_from(value.u32_be()?).map_err(|_| RestoreError::Damaged)?;
     Ok(value.take(length)?)
 }

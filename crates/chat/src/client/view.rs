@@ -55,7 +55,7 @@ impl Client {
     /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written. Without
     /// those for our other devices ([`Client::waiting_syncs`]), and without volatile ones.
     pub fn outbox(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
-        let is_listed = |it: &Outgoing| it.lifetime == Lifetime::Durable && !self.is_sync(it);
+        let is_listed = |it: &Outgoing| it.lifetime == Lifetime::Durable && !self.is_background(it);
         let messages = self.outbox.iter().filter(move |(_, outgoing)| is_listed(outgoing));
         messages.map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
     }

@@ -10,6 +10,7 @@ use super::proto::{DataProto, EditProto, account};
 use super::reaction::MessageRef;
 use super::{ContentError, MAX_LIST, bounded};
 use crate::address::AccountId;
+use crate::group::GroupId;
 use crate::time::Timestamp;
 
 /// A message from another device of our own account: the bytes of [`Content::Sync`](super::Content::Sync).
@@ -23,6 +24,21 @@ pub enum SyncMessage {
     Requests(RequestSync),
     /// The account has sent a message from another device.
     Sent(Box<SentTranscript>),
+    /// The account has sent a message to a group from another device.
+    SentToGroup(Box<GroupTranscript>),
+}
+
+/// A message to a group that another device of our account has sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupTranscript {
+    /// The group.
+    pub group: GroupId,
+    /// When the message was sent. Identifies it.
+    pub timestamp: Timestamp,
+    /// The message.
+    pub message: DataMessage,
+    /// The message replaces this one of ours.
+    pub edits: Option<Timestamp>,
 }
 
 /// What the user has decided about those who write to the account.
@@ -122,6 +138,10 @@ impl SyncMessage {
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
         let proto = SyncProto::decode(bytes).map_err(|_| ContentError::Malformed)?;
         if let Some(sent) = proto.sent {
+            if sent.group.is_some() {
+                let sent = sent.decode_for_group()?;
+                return Ok(sent.map_or(Self::Other, |sent| Self::SentToGroup(Box::new(sent))));
+            }
             return Ok(sent.decode()?.map_or(Self::Other, |sent| Self::Sent(Box::new(sent))));
         }
         if proto.blocked.is_some() || proto.decision.is_some() {
@@ -144,6 +164,9 @@ impl SyncMessage {
             Self::Sent(sent) => {
                 SyncProto { sent: Some(SentProto::encode(sent)), ..SyncProto::default() }
             }
+            Self::SentToGroup(sent) => {
+                SyncProto { sent: Some(SentProto::encode_for_group(sent)), ..SyncProto::default() }
+            }
         };
         let bytes = Zeroizing::new(proto.encode_to_vec());
         proto.sent.iter_mut().for_each(SentProto::wipe);
@@ -155,6 +178,7 @@ impl SyncMessage {
         match self {
             Self::Other | Self::Read(_) | Self::Requests(_) => false,
             Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
+            Self::SentToGroup(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
     }
 }
@@ -224,6 +248,8 @@ struct SentProto {
     destination_bytes: Option<Vec<u8>>,
     #[prost(string, optional, tag = "101")]
     app: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "102")]
+    group: Option<Vec<u8>>,
 }
 
 impl SentProto {
@@ -263,6 +289,41 @@ impl SentProto {
             edit,
             destination_bytes: None,
             app: sent.app.clone(),
+            group: None,
+        }
+    }
+
+    /// `None` if it has no message.
+    fn decode_for_group(self) -> Result<Option<GroupTranscript>, ContentError> {
+        let (message, edits) = match (self.message, self.edit) {
+            (Some(message), _) => (Some(message), None),
+            (None, Some(edit)) => {
+                (edit.message, Some(Timestamp(edit.target.ok_or(ContentError::Malformed)?)))
+            }
+            (None, None) => (None, None),
+        };
+        let Some(message) = message else { return Ok(None) };
+        let group = self.group.and_then(|id| id.try_into().ok());
+        Ok(Some(GroupTranscript {
+            group: GroupId::from_bytes(group.ok_or(ContentError::Malformed)?),
+            timestamp: Timestamp(self.timestamp.ok_or(ContentError::Malformed)?),
+            message: DataMessage::from_proto(message)?,
+            edits,
+        }))
+    }
+
+    fn encode_for_group(sent: &GroupTranscript) -> Self {
+        let message = Some(sent.message.to_proto());
+        let (message, edit) = match sent.edits {
+            None => (message, None),
+            Some(target) => (None, Some(EditProto { target: Some(target.0), message })),
+        };
+        Self {
+            timestamp: Some(sent.timestamp.0),
+            message,
+            edit,
+            group: Some(sent.group.as_bytes().to_vec()),
+            ..Self::default()
         }
     }
 

@@ -57,6 +57,11 @@ impl SenderKeyMessage {
         self.distribution
     }
 
+    /// Encodes the message as it was decoded.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        [&self.signed[..], &self.signature.0].concat()
+    }
+
     /// Whether the owner of `key` has signed exactly this message.
     pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verify(&self.signed, &self.signature)
@@ -142,6 +147,13 @@ impl SenderKeyDistributionMessage {
     /// The id of the sender key.
     pub const fn distribution(&self) -> DistributionId {
         self.distribution
+    }
+
+    /// Whether it is a state of the same key, perhaps an earlier or a later one.
+    pub(crate) fn is_same_key(&self, other: &Self) -> bool {
+        self.distribution == other.distribution
+            && self.chain_id == other.chain_id
+            && self.signing_key == other.signing_key
     }
 }
 

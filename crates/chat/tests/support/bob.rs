@@ -98,7 +98,15 @@ impl Bob {
                     }
                 }
                 ClientOutput::Event(ClientEvent::NotRead(..)) => self.errors += 1,
-                ClientOutput::Event(_) | ClientOutput::Acknowledge(_) => {}
+                ClientOutput::Event(_)
+                | ClientOutput::Acknowledge(_)
+                | ClientOutput::Request(
+                    _,
+                    Request::AppendGroupEntry { .. }
+                    | Request::Certificate
+                    | Request::GroupEntries { .. }
+                    | Request::SendGroup { .. },
+                ) => {}
             }
         }
     }

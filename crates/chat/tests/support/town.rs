@@ -504,6 +504,10 @@ impl Server {
                 let part = (to.device, registration_id, kind, bytes);
                 self.submit(from, to.account, timestamp, vec![part], true, counts, accepted)
             }
+            Request::AppendGroupEntry { .. }
+            | Request::Certificate
+            | Request::GroupEntries { .. }
+            | Request::SendGroup { .. } => panic!("there are no groups: {request:?}"),
         }
     }
 

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use wormhole_chat::group::{GroupAccess, GroupId};
 use wormhole_chat::{
-    AccountId, Address, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
-    Content, DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair,
-    KnownIdentity, PreKeyBundle, PublicKey, Publication, Received, Request, RequestId, Response,
+    AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Client, ClientEvent,
+    ClientInput, ClientOutput, CommitId, Content, DataMessage, Delivery, DeviceId, Envelope,
+    EnvelopeKind, Identity, KeyPair, KnownIdentity, MultiRecipientMessage, PreKeyBundle, PublicKey,
+    Publication, Received, Request, RequestId, Response, SenderCertificate, ServerCertificate,
     StoreKey, Timestamp,
 };
 use zeroize::Zeroizing;
@@ -25,6 +27,13 @@ pub(crate) struct Registered {
     passed_over: u32,
 }
 
+/// The log of a group.
+#[derive(Debug)]
+pub(crate) struct GroupLog {
+    access: [u8; 32],
+    entries: Vec<Vec<u8>>,
+}
+
 /// Delivers a message to all devices of an account or to none, and only once.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
@@ -32,6 +41,12 @@ pub(crate) struct Server {
     taken: BTreeSet<(Address, Timestamp)>,
     /// What was sent to single devices: sender, recipient, timestamp and content.
     taken_bytes: BTreeSet<(Address, Address, Timestamp, Vec<u8>)>,
+    groups: BTreeMap<GroupId, GroupLog>,
+    /// The keys of the trust root and of the server.
+    certifiers: Option<(KeyPair, KeyPair)>,
+    /// Number of sealed messages for groups.
+    #[allow(dead_code, reason = "only the tests of groups use it")]
+    pub(crate) group_messages: usize,
     last_delivery: u64,
     /// Whether it attacks: it hands out no post-quantum keys.
     pub(crate) strips_post_quantum_keys: bool,
@@ -64,6 +79,14 @@ impl Server {
             }
             Request::Bundles(account) => self.bundles(account),
             Request::Send { to, .. } if self.full == Some(to) => Response::Unavailable,
+            Request::AppendGroupEntry { group, revision, access, next, entry } => {
+                self.append(group, revision, &access, next, &entry)
+            }
+            Request::GroupEntries { group, access, from } => {
+                self.group_entries(group, &access, from)
+            }
+            Request::SendGroup { timestamp, message } => self.send_group(from, timestamp, &message),
+            Request::Certificate => self.certify(from),
             Request::Send { to, timestamp, messages, .. } => {
                 // A device without keys cannot receive messages, so it does not count yet.
                 let is_known = |address: &Address, device: &Registered| {
@@ -142,6 +165,101 @@ impl Server {
         self.devices.get_mut(&to).unwrap().queue.push_back((delivery, envelope));
     }
 
+    fn append(
+        &mut self,
+        group: GroupId,
+        revision: u64,
+        access: &GroupAccess,
+        next: Option<[u8; 32]>,
+        entry: &[u8],
+    ) -> Response {
+        let index = usize::try_from(revision).unwrap();
+        let Some(log) = self.groups.get_mut(&group) else {
+            if revision > 0 {
+                return Response::NotFound;
+            }
+            let log = GroupLog { access: next.unwrap(), entries: vec![entry.to_vec()] };
+            self.groups.insert(group, log);
+            return Response::Done;
+        };
+        if log.entries.get(index).is_some_and(|known| known == entry) {
+            return Response::Done;
+        }
+        if log.access != access.hash() {
+            return Response::NotFound;
+        }
+        if index != log.entries.len() {
+            let latest = u64::try_from(log.entries.len() - 1).unwrap();
+            return Response::GroupConflict { latest };
+        }
+        log.entries.push(entry.to_vec());
+        log.access = next.unwrap_or(log.access);
+        Response::Done
+    }
+
+    fn group_entries(&self, group: GroupId, access: &GroupAccess, from: u64) -> Response {
+        let log = self.groups.get(&group).filter(|log| log.access == access.hash());
+        let Some(log) = log else { return Response::NotFound };
+        let entries = (0_u64..).zip(log.entries.iter().cloned());
+        // As if each answer had room for three.
+        let entries = entries.filter(|(revision, _)| *revision >= from).take(3).collect();
+        let latest = u64::try_from(log.entries.len() - 1).unwrap();
+        Response::GroupEntries { entries, latest }
+    }
+
+    fn certify(&self, from: Address) -> Response {
+        let Some((root, server)) = &self.certifiers else { return Response::Unavailable };
+        let Some(keys) = self.devices[&from].keys.as_ref() else { return Response::Unavailable };
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let server_certificate = ServerCertificate::issue(1, *server.public(), root, &mut rng);
+        let sender = CertifiedSender { address: from, identity: keys.identity, number: None };
+        let expires = Timestamp(u64::MAX);
+        let certificate =
+            SenderCertificate::issue(sender, expires, server_certificate, server, &mut rng);
+        Response::Certificate(Box::new(certificate))
+    }
+
+    fn send_group(&mut self, from: Address, timestamp: Timestamp, message: &[u8]) -> Response {
+        let message = MultiRecipientMessage::decode(message).unwrap();
+        let mut wrong = Vec::new();
+        let mut queues = Vec::new();
+        for (account, given) in message.recipients() {
+            let known = self.devices.iter().filter(|(address, device)| {
+                address.account == account && device.keys.is_some() && **address != from
+            });
+            let known: BTreeMap<_, _> =
+                known.map(|(address, device)| (address.device, device.registration_id)).collect();
+            let is_given = |id: &DeviceId| given.iter().any(|device| device.device == *id);
+            let missing: Vec<_> = known.keys().copied().filter(|id| !is_given(id)).collect();
+            let given_ids = given.iter().map(|device| device.device);
+            let extra: Vec<_> = given_ids.filter(|id| !known.contains_key(id)).collect();
+            let is_stale = |device: &&wormhole_chat::SealedDevice| {
+                let id = known.get(&device.device);
+                id.is_some_and(|id| *id != u32::from(device.registration_id))
+            };
+            let stale: Vec<_> = given.iter().filter(is_stale).map(|device| device.device).collect();
+            if !missing.is_empty() || !extra.is_empty() || !stale.is_empty() {
+                wrong.push(AccountDevices { account, missing, extra, stale });
+            }
+            queues.extend(known.keys().map(|device| Address { account, device: *device }));
+        }
+        if !wrong.is_empty() {
+            return Response::GroupMismatched(wrong);
+        }
+        if !self.taken.insert((from, timestamp)) {
+            return Response::GroupSent { gone: Vec::new() };
+        }
+        self.group_messages += 1;
+        for address in queues {
+            let mut envelope = Envelope::new(EnvelopeKind::UnidentifiedSender, timestamp);
+            envelope.content = message.for_account(address.account);
+            self.last_delivery += 1;
+            let delivery = Delivery(self.last_delivery);
+            self.devices.get_mut(&address).unwrap().queue.push_back((delivery, envelope));
+        }
+        Response::GroupSent { gone: Vec::new() }
+    }
+
     /// The answer to a message.
     fn accepted(&self, from: Address) -> Response {
         let is_other = |(address, device): (&Address, &Registered)| {
@@ -183,7 +301,7 @@ impl Server {
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) address: Address,
-    client: Client,
+    pub(crate) client: Client,
     /// The durable rows.
     store: BTreeMap<StoreKey, Zeroizing<Vec<u8>>>,
     pub(crate) inbox: Vec<Received>,
@@ -211,8 +329,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1 << 32));
+        let certifiers = Some((KeyPair::random(&mut rng), KeyPair::random(&mut rng)));
         Self {
-            server: Server::default(),
+            server: Server { certifiers, ..Server::default() },
             devices: Vec::new(),
             now: Timestamp(1_600_000_000_000),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -230,7 +350,8 @@ impl World {
         let registration_id = self.rng.next_u32() % 16380 + 1;
         self.server.register(address, registration_id);
         let identity = Identity { pair: identity.clone(), registration_id };
-        let client = Client::new(address, identity, self.now, &mut self.rng);
+        let mut client = Client::new(address, identity, self.now, &mut self.rng);
+        client.set_roots(self.roots());
         let mut device = Device {
             address,
             client,
@@ -250,12 +371,16 @@ impl World {
         self.devices.len() - 1
     }
 
+    fn roots(&self) -> Vec<PublicKey> {
+        self.server.certifiers.iter().map(|(root, _)| *root.public()).collect()
+    }
+
     /// True with a probability of 1 in `times`.
-    fn chance(&mut self, times: u32) -> bool {
+    pub(crate) fn chance(&mut self, times: u32) -> bool {
         self.rng.next_u32().is_multiple_of(times)
     }
 
-    fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.rng.next_u64() % u64::try_from(length).unwrap()).unwrap()
     }
 
@@ -377,9 +502,11 @@ impl World {
 
     /// The device loses everything that is not durable.
     pub(crate) fn crash(&mut self, which: usize) {
+        let roots = self.roots();
         let device = &mut self.devices[which];
         let rows = device.store.iter().map(|(key, value)| (*key, value.clone()));
         device.client = Client::restore(rows).unwrap();
+        device.client.set_roots(roots);
         device.inputs.clear();
         device.tried.clear();
         self.input(which, ClientInput::Connected);
@@ -434,7 +561,12 @@ impl World {
                 }
             }
             let empty = |device: &Registered| device.queue.is_empty();
-            let idle = |device: &Device| device.client.outbox_len() == 0;
+            let idle = |device: &Device| {
+                let is_changing = |id| device.client.is_changing_group(id);
+                device.client.outbox_len() == 0
+                    && device.client.group_outbox().next().is_none()
+                    && !device.client.groups().any(is_changing)
+            };
             if self.devices.iter().all(idle) && self.server.devices.values().all(empty) {
                 return;
             }
@@ -544,5 +676,38 @@ impl Device {
     /// The durable rows.
     pub(crate) fn rows(&self) -> &BTreeMap<StoreKey, Zeroizing<Vec<u8>>> {
         &self.store
+    }
+}
+
+#[allow(dead_code, reason = "only the tests of groups use them")]
+impl World {
+    /// Faults begin again.
+    pub(crate) fn stir(&mut self) {
+        self.calm = false;
+    }
+
+    /// Like [`World::step`], but nobody writes or cancels anything.
+    pub(crate) fn step_group(&mut self) {
+        self.now.0 += 1 + u64::from(self.rng.next_u32() % 1000);
+        let which = self.index(self.devices.len());
+        match self.rng.next_u32() % 10 {
+            0 | 1 => self.hand_out(which),
+            2 if self.chance(4) => self.crash(which),
+            3 if self.chance(4) => self.input(which, ClientInput::Connected),
+            4..=6 => {
+                if let Some(input) = self.devices[which].inputs.pop_front() {
+                    self.input(which, input);
+                }
+            }
+            _ => self.output(which),
+        }
+    }
+}
+
+#[allow(dead_code, reason = "only the tests of groups use it")]
+impl Registered {
+    /// Number of messages that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 }

@@ -8,12 +8,16 @@ use super::TorArgs;
 
 mod changes;
 mod devices;
+mod groups;
 mod history;
 mod people;
 
 pub(crate) use changes::{DeleteArgs, EditArgs, ReactArgs, TimerArgs};
 pub(crate) use devices::{
     AcceptLinkArgs, AddArgs, CopyArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
+};
+pub(crate) use groups::{
+    GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, MemberArgs, PeopleArgs, SendToGroupArgs,
 };
 pub(crate) use history::{HistoryArgs, Keep};
 pub(crate) use people::{DecideArgs, RequestsArgs, RequestsCommand, UsernameArgs};
@@ -43,6 +47,8 @@ pub(crate) enum ChatCommand {
     Receive(ReceiveArgs),
     /// Write with one person: send each line that you type, and show what this person writes
     Talk(TalkArgs),
+    /// Groups of people in different apps
+    Group(GroupArgs),
     /// React to a message with an emoji
     React(ReactArgs),
     /// Replace the text of a message of yours

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use wormhole::chat::group::GroupId;
 use wormhole::chat::{AccountId, Client, Contact, Destination, Me};
 
-use super::explain;
+use super::{explain, groups};
 use crate::console::Console;
 use crate::printable;
 
@@ -18,6 +19,8 @@ pub(super) struct People {
     own_account: AccountId,
     own_number: String,
     contacts: BTreeMap<AccountId, Contact>,
+    /// The titles of groups.
+    groups: BTreeMap<GroupId, String>,
 }
 
 impl People {
@@ -28,7 +31,14 @@ impl People {
     pub(super) async fn new(client: &Client, console: &mut Console) -> Result<Self> {
         let contacts = console.unless_interrupted(client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        Ok(Self::of(client.me(), contacts))
+        let groups = groups::all(client, console).await?;
+        let titles = groups.iter().map(|info| (info.id, groups::title(info)));
+        Ok(Self { groups: titles.collect(), ..Self::of(client.me(), contacts) })
+    }
+
+    /// How a group is called, as it was when this command began.
+    pub(super) fn group(&self, group: GroupId) -> String {
+        self.groups.get(&group).cloned().unwrap_or_else(|| group.to_string())
     }
 
     /// These contacts.
@@ -37,6 +47,7 @@ impl People {
             own_account: me.address.account,
             own_number: me.number.to_string(),
             contacts: contacts.into_iter().map(|contact| (contact.account, contact)).collect(),
+            groups: BTreeMap::new(),
         }
     }
 

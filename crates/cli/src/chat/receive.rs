@@ -24,7 +24,7 @@ use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
 use super::show::{self, FileResult, NotSaved};
-use super::{explain, profile, requests, show_changes, who};
+use super::{explain, groups, profile, requests, show_changes, who};
 use crate::args::chat::{AccountArgs, ReceiveArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -93,7 +93,8 @@ async fn receive(
         left: LeftFiles::default(),
         retry_at: now + RETRY,
     };
-    receiver.run(messages, console).await
+    receiver.run(messages, console).await?;
+    if args.follow { Ok(()) } else { groups::finish(client, console).await }
 }
 
 /// A running command.

@@ -154,6 +154,7 @@ fn described_message(message: &ReceivedMessage) -> Value {
         })),
         RangeKind::Style(_) => None,
     });
+    value["group"] = message.group.map(|group| group.to_string()).into();
     value["short_id"] = message.reference().short_id().into();
     value["reply_to"] = reply.into();
     value["mentions"] = mentions.collect();
@@ -175,7 +176,8 @@ pub(super) fn heading(message: &ReceivedMessage, people: &People) -> String {
         Some(to) => format!("you to {}", people.label(to)),
         None => people.label(&message.from),
     };
-    format!("{}  {who}", units::time(message.timestamp.0 / 1000))
+    let group = message.group.map(|group| format!(" in {}", people.group(group)));
+    format!("{}  {who}{}", units::time(message.timestamp.0 / 1000), group.unwrap_or_default())
 }
 
 /// One line for each file, but not for a thousand of them.

@@ -13,6 +13,7 @@ fn the_keyring_of_the_desktop_protects_the_account() {
     let register = ["register", ALICE, "--server", &service.url, "--keyring"];
     alice.succeed(&register);
     alice.succeed(&["verify", &service.code(ALICE)]);
+    alice.succeed(&["config", "--requests", "off"]);
     assert!(alice.succeed(&["config"]).contains("protection  keyring\n"));
     let bob = service.registered("bob", BOB, "com.example.one");
     bob.succeed(&["send", ALICE, "hello"]);

@@ -33,10 +33,12 @@ fn invented_requests_cause_no_failures() {
     let Some(program) = program() else { return };
     let server = Server::start(&[]);
     let alice: Client = with_keys(&server, "+14155550101", 1);
-    expect_success(&run(&program, &server, &["--exclude-path", "/v1/accounts/me"]));
+    // It cannot make up messages for many recipients.
+    let skipped = ["--exclude-path", "/v1/accounts/me", "--exclude-path", MULTI_RECIPIENT];
+    expect_success(&run(&program, &server, &skipped));
     let login = format!("{}:{}", alice.number, alice.password);
     // With its account, it must not delete this account.
-    let options = ["--auth", &login, "--exclude-path", "/v1/accounts/me"];
+    let options = [&["--auth", &login], &skipped[..]].concat();
     expect_success(&run(&program, &server, &options));
     alice.get("/v1/accounts/whoami").expect(200);
 }
@@ -49,6 +51,9 @@ fn program() -> Option<PathBuf> {
     };
     Some(PathBuf::from(peers).join("schemathesis/bin/schemathesis"))
 }
+
+/// Its bodies are not JSON.
+const MULTI_RECIPIENT: &str = "/v1/messages/multi_recipient";
 
 /// Requests of the last phase, for each operation.
 const EXAMPLES: &str = "30";

@@ -198,7 +198,13 @@ impl Account {
                 | ClientOutput::Event(_)
                 | ClientOutput::Request(
                     _,
-                    Request::Bundles(_) | Request::Send { .. } | Request::SendToDevice { .. },
+                    Request::AppendGroupEntry { .. }
+                    | Request::Certificate
+                    | Request::GroupEntries { .. }
+                    | Request::SendGroup { .. }
+                    | Request::Bundles(_)
+                    | Request::Send { .. }
+                    | Request::SendToDevice { .. },
                 ) => {}
             }
         }

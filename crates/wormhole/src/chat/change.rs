@@ -53,9 +53,13 @@ pub(super) fn is_kept(received: &Received) -> bool {
                 Some(target) => may_be_edited(received.from.account, sent.timestamp, target),
                 None => kind_of_data(&sent.message).is_some(),
             },
-            Ok(SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_)) | Err(_) => {
-                false
-            }
+            Ok(
+                SyncMessage::Other
+                | SyncMessage::Read(_)
+                | SyncMessage::Requests(_)
+                | SyncMessage::SentToGroup(_),
+            )
+            | Err(_) => false,
         },
         Content::Call(_)
         | Content::DecryptionError(_)

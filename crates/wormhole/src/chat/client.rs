@@ -3,6 +3,7 @@
 mod changes;
 mod download;
 mod events;
+mod groups;
 mod identity;
 mod messages;
 mod notes;
@@ -37,6 +38,7 @@ use crate::transfer::OnExists;
 use changes::{READ_RECEIPTS, are_read_receipts_on};
 pub use download::{Download, DownloadProgress};
 pub use events::Events;
+pub use groups::GroupInfo;
 pub use messages::Messages;
 pub use sent::SentMessage;
 

@@ -72,7 +72,7 @@ pub(super) struct Signals {
     pub(super) connection: watch::Sender<Connection>,
     /// Whether the server has our prekeys.
     pub(super) keys: watch::Sender<KeyState>,
-    /// Number of messages that wait for our other devices, and of accounts for which receipts wait.
+    /// Number of messages that wait for our other devices or for groups, and of accounts for which receipts wait.
     pub(super) syncs: watch::Sender<usize>,
     /// Number of decisions about people that the server does not know yet.
     pub(super) decisions: watch::Sender<usize>,
@@ -368,7 +368,8 @@ impl Driver {
         }
         self.update_key_state();
         let receipts = if self.is_connected() { self.receipts.len() } else { 0 };
-        let syncs = self.core.waiting_syncs() + receipts;
+        let groups = self.core.waiting_group_messages();
+        let syncs = self.core.waiting_syncs() + groups + receipts;
         self.signals.syncs.send_if_modified(|waiting| std::mem::replace(waiting, syncs) != syncs);
         self.requests.start();
         self.commits.start(&self.store);
@@ -461,6 +462,7 @@ impl Driver {
                 self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
+            ClientEvent::Group(group, event) => self.emit(Event::Group { group, event }),
             ClientEvent::IdentityChanged(account, key) => {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
     AccountId, Address, AttachmentPointer, BodyRange, Content, CopyFailure, DataMessage, DeviceId,
-    Emoji, LinkPreview, MessageRef, PublicKey, Quote, ReceiptKind, Received, SendFailure,
-    SentTranscript, SyncMessage, Timestamp,
+    Emoji, GroupEvent, LinkPreview, MessageRef, PublicKey, Quote, ReceiptKind, Received,
+    SendFailure, SentTranscript, SyncMessage, Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
@@ -78,6 +79,8 @@ pub struct ReceivedMessage {
     pub from: Contact,
     /// To whom another device of our own account has sent it. `None`: it is for us.
     pub sent_to: Option<Contact>,
+    /// The group to which it was sent.
+    pub group: Option<GroupId>,
     /// The sender's device.
     pub device: DeviceId,
     /// When it was sent, according to the sender. Identifies the message together with the sender.
@@ -123,6 +126,7 @@ impl ReceivedMessage {
         let transcript = transcript(&received);
         let Received { from: address, timestamp, content, identity_changed } = received;
         let timestamp = transcript.as_ref().map_or(timestamp, |sent| sent.timestamp);
+        let (group, content) = of_group(content);
         let data = match content {
             Content::Data(data) => *data,
             Content::Edit(edit) => edit.message,
@@ -142,6 +146,7 @@ impl ReceivedMessage {
             id,
             from,
             sent_to,
+            group,
             device: address.device,
             timestamp,
             text: body,
@@ -178,6 +183,19 @@ pub(super) fn written(content: Content) -> (Option<String>, Vec<Attachment>) {
     (text, pointers.into_iter().map(Attachment).collect())
 }
 
+/// The group of a message, and the message itself. What another device of ours has sent to a group counts as a message there.
+fn of_group(content: Content) -> (Option<GroupId>, Content) {
+    if let Content::Group(group) = content {
+        return (Some(group.group), group.inner.map_or(Content::Null, |inner| *inner));
+    }
+    if let Content::Sync(sync) = &content
+        && let Ok(SyncMessage::SentToGroup(sent)) = SyncMessage::decode(sync)
+    {
+        return (Some(sent.group), Content::Data(Box::new(sent.message)));
+    }
+    (None, content)
+}
+
 /// To whom another device of our account has sent this message. `None`: it is for us.
 pub(super) fn sent_to(received: &Received) -> Option<AccountId> {
     transcript(received).map(|sent| sent.to)
@@ -188,7 +206,13 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
     let Content::Sync(sync) = &received.content else { return None };
     match SyncMessage::decode(sync) {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
-        Ok(SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_)) | Err(_) => None,
+        Ok(
+            SyncMessage::Other
+            | SyncMessage::Read(_)
+            | SyncMessage::Requests(_)
+            | SyncMessage::SentToGroup(_),
+        )
+        | Err(_) => None,
     }
 }
 
@@ -254,6 +278,13 @@ pub enum Event {
     /// The server names a device of our own account that does not have our identity key: somebody attacks, or the number was
     /// registered again elsewhere. Nothing is sent to it, and what was sent is not copied to our other devices.
     ForeignDevice,
+    /// Something has happened in a group.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// What has happened.
+        event: GroupEvent,
+    },
     /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted or refused. All of
     /// them are in [`Client::identity_changes`](super::Client::identity_changes).
     IdentityChanged {

@@ -5,6 +5,7 @@
 mod devices;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
+mod groups;
 mod json;
 mod profiles;
 mod requests;

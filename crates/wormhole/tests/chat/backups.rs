@@ -37,6 +37,9 @@ async fn attack_23_a_restored_store_misses_no_message_and_is_noticed() {
         say(from, &person.destination(), "hello").await;
         take(to).await;
     }
+    a.close().await.unwrap();
+    world.refuse_sealed(&alice).await;
+    let a = alice.open().await;
     b.close().await.unwrap();
     back_up(&bob);
     // What is not in the copy: a message in each direction, so both sides have other keys.

@@ -25,8 +25,12 @@ async fn exchange(from: &Client, to: &Client, received: &mut Messages, text: &st
 /// The next receipt of a kind.
 async fn receipt(messages: &mut Messages) -> (ReceiptKind, Vec<Timestamp>) {
     let event = next_event(messages, |event| matches!(event, Event::Receipt { .. })).await;
-    let Event::Receipt { kind, messages, .. } = event else { panic!("{event:?}") };
-    (kind, messages)
+    let receipt = if let Event::Receipt { kind, messages, .. } = event {
+        Some((kind, messages))
+    } else {
+        None
+    };
+    receipt.unwrap()
 }
 
 /// The next change that is neither a message nor an edit.
@@ -35,14 +39,15 @@ async fn change(messages: &mut Messages) -> (Event, Change) {
         matches!(event, Event::Reaction { .. } | Event::Deleted(_) | Event::TimerChanged { .. })
     };
     let event = next_event(messages, is_change).await;
-    let (Event::Reaction { change, .. }
+    let change = if let Event::Reaction { change, .. }
     | Event::Deleted(change)
-    | Event::TimerChanged { change, .. }) = &event
-    else {
-        panic!("{event:?}")
+    | Event::TimerChanged { change, .. } = &event
+    {
+        Some(Change::clone(change))
+    } else {
+        None
     };
-    let change = Change::clone(change);
-    (event, change)
+    (event, change.unwrap())
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod conversation;
 mod devices;
 mod failures;
 mod files;
+mod groups;
 mod history;
 mod identity;
 mod introduce;

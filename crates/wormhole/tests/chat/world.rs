@@ -101,6 +101,12 @@ impl World {
         self.request(&person.request("DELETE /v1/accounts/me", "")).await;
     }
 
+    /// Makes the server refuse sealed messages to a person whose client is not running: only open ones have receipts of the server.
+    pub(crate) async fn refuse_sealed(&self, person: &Person) {
+        let body = r#"{"unidentifiedAccessKey":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+        self.request(&person.request("PUT /v1/accounts/attributes", body)).await;
+    }
+
     /// Sends something to an account that is not a message, in the name of a person whose client is not running.
     pub(crate) async fn send_garbage(&self, from: &Person, to: &Person, timestamp: u64) {
         let registration = to.registration();

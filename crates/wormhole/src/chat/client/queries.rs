@@ -43,8 +43,8 @@ impl Client {
         self.ask(move |driver, reply| driver.cancel(message, reply)).await
     }
 
-    /// Waits until the other devices of our account have what was sent from here, or rather the server has it for them. Returns at
-    /// once if there are none. While the server cannot be reached, it waits; what is left is sent later.
+    /// Waits until the server has what is for the other devices of our account, and what is for groups or about them. Returns at
+    /// once if there is nothing. While the server cannot be reached, it waits; what is left is sent later.
     ///
     /// # Errors
     /// The client has ended.

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand_core::{OsRng, RngCore};
 use tokio::time::{Instant, sleep_until};
+use wormhole_chat::group::GroupId;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{
     AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response, Timestamp,
@@ -54,6 +55,9 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Lane {
     Account(AccountId),
+    GroupLog(GroupId),
+    /// Messages to all groups: each is one upload.
+    GroupMessages,
     OwnKeys,
 }
 
@@ -80,7 +84,7 @@ impl Finished {
     pub(super) const fn account(&self) -> Option<AccountId> {
         match self.lane {
             Lane::Account(account) => Some(account),
-            Lane::OwnKeys => None,
+            Lane::GroupLog(_) | Lane::GroupMessages | Lane::OwnKeys => None,
         }
     }
 
@@ -138,6 +142,10 @@ impl Requests {
             }
             Request::SendToDevice { to, .. } => Lane::Account(to.account),
             Request::Publish(_) => Lane::OwnKeys,
+            Request::AppendGroupEntry { group, .. } | Request::GroupEntries { group, .. } => {
+                Lane::GroupLog(*group)
+            }
+            Request::Certificate | Request::SendGroup { .. } => Lane::GroupMessages,
         };
         self.queues.entry(lane).or_default().push_back((id, request));
     }
@@ -327,7 +335,13 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
 const fn sent_by(request: &Request) -> Option<Timestamp> {
     match request {
         Request::Send { timestamp, .. } => Some(*timestamp),
-        Request::Bundles(_) | Request::Publish(_) | Request::SendToDevice { .. } => None,
+        Request::AppendGroupEntry { .. }
+        | Request::Bundles(_)
+        | Request::Certificate
+        | Request::GroupEntries { .. }
+        | Request::Publish(_)
+        | Request::SendGroup { .. }
+        | Request::SendToDevice { .. } => None,
     }
 }
 
@@ -365,6 +379,16 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
         }
         Request::Bundles(account) => keys(service, account).await,
         Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
+        Request::AppendGroupEntry { group, revision, access, next, entry } => {
+            service.append_group_entry((group, revision), &access, next, &entry).await
+        }
+        Request::GroupEntries { group, access, from } => {
+            service.group_entries(group, &access, from).await
+        }
+        Request::Certificate => service.group_certificate().await,
+        Request::SendGroup { timestamp, message } => {
+            service.send_to_many(timestamp, &message).await
+        }
     };
     result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
 }

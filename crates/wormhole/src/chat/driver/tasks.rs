@@ -29,6 +29,10 @@ impl Driver {
         &self.core
     }
 
+    pub(in crate::chat) const fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
     pub(in crate::chat) const fn contacts(&self) -> &Contacts {
         &self.contacts
     }

@@ -71,7 +71,7 @@ impl Arrival<'_, '_> {
     /// The sender of a message that has to wait for a decision.
     fn stranger(&self, message: &NewMessage) -> Option<AccountId> {
         let from = message.from?.account;
-        let is_request = self.asks && !items::is_unreadable(&message.value);
+        let is_request = self.asks && !message.is_in_group && !items::is_unreadable(&message.value);
         (is_request && !self.people.accepted.contains(&from)).then_some(from)
     }
 

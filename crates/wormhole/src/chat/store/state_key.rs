@@ -3,7 +3,8 @@
 //! Each is a byte for its kind, and then its fields: integers of 4 or 8 bytes, big-endian, accounts as the bytes of
 //! their UUIDs, public keys without their type.
 
-use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, StoreKey, Timestamp};
+use wormhole_chat::group::GroupId;
+use wormhole_chat::{AccountId, Address, DeviceId, DistributionId, PublicKey, StoreKey, Timestamp};
 use wormhole_kit::Reader;
 
 use super::StoreError;
@@ -18,6 +19,16 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
             bytes.extend(signed.to_be_bytes());
             bytes.extend(base_key.as_u());
             bytes.extend(kem.iter().flatten());
+            bytes
+        }
+        StoreKey::EarlyGroupMessage(number) => with(EARLY_GROUP_MESSAGE, &number.to_be_bytes()),
+        StoreKey::Group(group) => with(GROUP, group.as_bytes()),
+        StoreKey::GroupOutgoing(timestamp) => with(GROUP_OUTGOING, &timestamp.0.to_be_bytes()),
+        StoreKey::OwnSenderKey(group) => with(OWN_SENDER_KEY, group.as_bytes()),
+        StoreKey::SenderKey { from, distribution } => {
+            let mut bytes = with(SENDER_KEY, from.account.as_bytes());
+            bytes.push(from.device.number());
+            bytes.extend(distribution.as_bytes());
             bytes
         }
         StoreKey::KemPreKey(id) => with(KEM_PRE_KEY, &id.to_be_bytes()),
@@ -89,6 +100,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
             to: AccountId::from_bytes(reader.array()?),
             timestamp: Timestamp(u64::from_be_bytes(reader.array()?)),
         },
+        EARLY_GROUP_MESSAGE => StoreKey::EarlyGroupMessage(u64::from_be_bytes(reader.array()?)),
+        GROUP => StoreKey::Group(GroupId::from_bytes(reader.array()?)),
+        GROUP_OUTGOING => StoreKey::GroupOutgoing(Timestamp(u64::from_be_bytes(reader.array()?))),
+        OWN_SENDER_KEY => StoreKey::OwnSenderKey(GroupId::from_bytes(reader.array()?)),
+        SENDER_KEY => StoreKey::SenderKey {
+            from: decode_address(&mut reader)?,
+            distribution: DistributionId::from_bytes(reader.array()?),
+        },
         _ => return Err(StoreError::UnknownFormat),
     };
     if reader.is_empty() { Ok(key) } else { Err(StoreError::Damaged) }
@@ -115,3 +134,9 @@ const ARCHIVED_SESSION: u8 = 11;
 const NEWEST: u8 = 12;
 const RETRY: u8 = 13;
 const SENT_MESSAGE: u8 = 14;
+// 15 to 19 are reserved for other parts.
+const GROUP: u8 = 20;
+const GROUP_OUTGOING: u8 = 21;
+const OWN_SENDER_KEY: u8 = 22;
+const SENDER_KEY: u8 = 23;
+const EARLY_GROUP_MESSAGE: u8 = 24;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wormhole_chat::{
-    AccountId, Address, Changes, Failed, MessageRef, StoreKey, Timestamp, Unreadable,
+    AccountId, Address, Changes, Content, Failed, MessageRef, StoreKey, Timestamp, Unreadable,
 };
 use zeroize::Zeroizing;
 
@@ -52,6 +52,8 @@ pub(in crate::chat) struct NewMessage {
     pub(super) timestamp: Timestamp,
     /// Identifies one that could not be read.
     pub(super) envelope: Option<EnvelopeHash>,
+    /// Whether it belongs to a group, whose members need not know each other.
+    pub(super) is_in_group: bool,
     pub(super) value: Secret,
 }
 
@@ -83,12 +85,14 @@ impl Commit {
         for message in &received {
             let value = items::encode_received(message);
             let (from, timestamp) = (Some(message.from), message.timestamp);
-            self.add_message(NewMessage { from, timestamp, envelope: None, value });
+            let is_in_group = matches!(message.content, Content::Group(_));
+            self.add_message(NewMessage { from, timestamp, envelope: None, is_in_group, value });
         }
         for message in &unreadable {
             let value = items::encode_unreadable(message);
             let Unreadable { from, timestamp, .. } = *message;
-            self.add_message(NewMessage { from, timestamp, envelope, value });
+            let is_in_group = false;
+            self.add_message(NewMessage { from, timestamp, envelope, is_in_group, value });
         }
         self.history.extend(outbox.into_iter().map(HistoryChange::Outbox));
         for message in failed {

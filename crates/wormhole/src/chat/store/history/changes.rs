@@ -49,7 +49,7 @@ pub(in crate::chat) fn change_of(received: &Received) -> Option<HistoryChange> {
 /// The change that another device of our account reports.
 fn change_elsewhere(own: AccountId, sync: SyncMessage) -> Option<HistoryChange> {
     let sent = match sync {
-        SyncMessage::Other | SyncMessage::Requests(_) => return None,
+        SyncMessage::Other | SyncMessage::Requests(_) | SyncMessage::SentToGroup(_) => return None,
         SyncMessage::Read(read) => return Some(HistoryChange::Read(read)),
         SyncMessage::Sent(sent) => sent,
     };
@@ -98,6 +98,11 @@ fn received_row(received: Received, now: Timestamp) -> Option<HistoryRow> {
             (Conversation::Account(sent.to), sent.timestamp, message)
         }
         (None, Content::Data(data)) => (Conversation::Account(from.account), timestamp, *data),
+        (None, Content::Group(group)) => {
+            let inner = group.inner.map(|inner| *inner);
+            let Some(Content::Data(data)) = inner else { return None };
+            (Conversation::Group(*group.group.as_bytes()), timestamp, *data)
+        }
         (None, _) => return None,
     };
     let message = Box::new(Some(message).filter(DataMessage::is_visible)?);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER as HEX;
 use proptest::prelude::*;
 
-use wormhole_chat::{DecryptError, Failed, SendFailure, Unreadable};
+use wormhole_chat::group::GroupId;
+use wormhole_chat::{DecryptError, DistributionId, Failed, SendFailure, Unreadable};
 
 use super::*;
 
@@ -191,6 +192,11 @@ fn every_key_of_the_client_is_encoded_without_loss() {
         StoreKey::Session(address(5)),
         StoreKey::SignedPreKey(3),
         StoreKey::Unpublished,
+        StoreKey::EarlyGroupMessage(6),
+        StoreKey::Group(GroupId::from_bytes([7; 16])),
+        StoreKey::GroupOutgoing(Timestamp(8)),
+        StoreKey::OwnSenderKey(GroupId::from_bytes([9; 16])),
+        StoreKey::SenderKey { from: address(5), distribution: DistributionId::from_bytes([1; 16]) },
         StoreKey::ArchivedSession { address: address(5), number: u64::MAX },
         StoreKey::Newest(address(6)),
         StoreKey::Retry { from: address(6), timestamp: Timestamp(5) },

@@ -1,0 +1,405 @@
+//! The groups of a device: their logs, its messages to them, and the sender keys of their members.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `log` | reads the log of a group, and adds entries to it |
+//! | `effects` | what follows from an entry: messages to members, keys that are deleted |
+//! | `send` | gives the sender key to all members, then sends one message for all |
+//! | `receive` | sender keys and messages of other members |
+//! | `rows` | the durable rows |
+//!
+//! Whatever may have to continue marks its group as `dirty`. At the end of each input, [`Client::run_groups`] continues with
+//! those groups: first with the log, then with the messages.
+
+mod effects;
+mod log;
+mod receive;
+mod rows;
+mod send;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_core::CryptoRngCore;
+
+use super::store::Changes;
+use super::{Client, ClientEvent, ClientOutput, SendFailure};
+use crate::address::{AccountId, Address};
+use crate::certificate::SenderCertificate;
+use crate::content::{Content, GroupContent};
+use crate::group::{
+    Announcement, Basis, ChangeError, Draft, GroupChange, GroupId, GroupLink, GroupSecret,
+    GroupState, GroupView, LinkPassword,
+};
+use crate::profile::AccessKey;
+use crate::sender_key::DistributionId;
+use crate::service::AppName;
+use crate::time::Timestamp;
+use log::Reading;
+use receive::{Early, TheirKey};
+use send::{GroupMessage, OwnKey};
+
+pub(super) use receive::GroupEnvelope;
+
+/// Everything that a client knows about groups.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    groups: BTreeMap<GroupId, Group>,
+    /// The key with which this device writes to each group.
+    own: BTreeMap<GroupId, OwnKey>,
+    /// The keys of other devices.
+    keys: BTreeMap<(Address, DistributionId), TheirKey>,
+    /// The messages that the server has not accepted yet.
+    outbox: BTreeMap<Timestamp, GroupMessage>,
+    /// What arrived before its sender key, or before the entry that makes its sender a member.
+    early: BTreeMap<u64, Early>,
+    /// Messages of the ordinary outbox that carry our sender key: the group and the recipient.
+    distributions: BTreeMap<Timestamp, (GroupId, AccountId)>,
+    /// Accounts without a device, since the last connection.
+    absent: BTreeSet<AccountId>,
+    /// Whether our account has other devices, if we know.
+    other_devices: Option<bool>,
+    certificate: Option<SenderCertificate>,
+    /// Groups that may have to continue.
+    dirty: BTreeSet<GroupId>,
+    /// Messages about groups that were put into the ordinary outbox in this step.
+    unsent: Vec<Timestamp>,
+    /// Messages about groups that this program has put into the outbox.
+    pub(super) controls: BTreeSet<Timestamp>,
+    /// Events that wait for the changes of the current step.
+    events: Vec<ClientOutput>,
+}
+
+/// One group.
+#[derive(Debug)]
+struct Group {
+    known: Known,
+    /// Changes that we want to make, in this order.
+    wanted: VecDeque<(Basis, GroupChange)>,
+    /// The entry for the first of them. The server may have it.
+    draft: Option<Draft>,
+    /// Secrets that may be the next one, and who has sent them.
+    candidates: Vec<(AccountId, GroupSecret)>,
+    /// An administrator has told us that we were removed.
+    is_removed: bool,
+    /// Whether we have decided about the invitation, or asked the user.
+    was_asked: bool,
+    /// The last revision that somebody has named.
+    announced: u64,
+    reading: Reading,
+}
+
+/// What we know about the log of a group.
+#[derive(Debug)]
+enum Known {
+    /// Only the secret. The password of a link with which we want to join.
+    Secret(GroupSecret, Option<Announcement>, Option<LinkPassword>),
+    /// The state after an entry.
+    View(Box<GroupView>),
+}
+
+/// What our account is in a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Membership {
+    /// We were invited, or have a link, and have not read the log yet.
+    Unread,
+    /// We were invited.
+    Invited,
+    /// We are a member.
+    Member,
+    /// We have left, were removed, or have not joined.
+    Outside,
+}
+
+/// Events of groups.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GroupEvent {
+    /// A message with this timestamp is in the outbox and will not be lost.
+    Accepted(Timestamp),
+    /// A change that we wanted is not possible any more.
+    ChangeFailed(GroupChange, GroupFailure),
+    /// Somebody has changed the group. The committed changes include it.
+    Changed(AccountId, GroupChange),
+    /// Somebody has invited us. The user decides.
+    Invited(AccountId),
+    /// A message cannot be sent.
+    NotSent(Timestamp, SendFailure),
+    /// We are not a member any more.
+    Removed,
+    /// The server has accepted a message for all members.
+    Sent(Timestamp),
+}
+
+/// Why a change of a group is not possible.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GroupFailure {
+    /// The change is not permitted, or makes no sense any more.
+    #[error(transparent)]
+    NotPermitted(#[from] ChangeError),
+    /// The server refuses it.
+    #[error("the server does not accept the change of the group")]
+    Refused,
+    /// The group does not exist, or we are not a member any more.
+    #[error("the group does not exist, or this account has no access to it any more")]
+    Unknown,
+}
+
+impl Group {
+    const fn new(known: Known) -> Self {
+        Self {
+            known,
+            wanted: VecDeque::new(),
+            draft: None,
+            candidates: Vec::new(),
+            is_removed: false,
+            was_asked: false,
+            announced: 0,
+            reading: Reading::new(),
+        }
+    }
+
+    fn state(&self) -> Option<&GroupState> {
+        match &self.known {
+            Known::Secret(..) => None,
+            Known::View(view) => Some(view.state()),
+        }
+    }
+
+    fn view(&self) -> Option<&GroupView> {
+        match &self.known {
+            Known::Secret(..) => None,
+            Known::View(view) => Some(view),
+        }
+    }
+
+    /// What somebody needs to read the log.
+    fn with_secret(&self) -> Option<GroupContent> {
+        let view = self.view()?;
+        let mut content = GroupContent::notice(view.group(), view.state().revision);
+        content.secret = Some(view.secret().clone());
+        content.head = Some(view.head());
+        Some(content)
+    }
+
+    fn membership(&self, us: AccountId) -> Membership {
+        match self.state() {
+            _ if self.is_removed => Membership::Outside,
+            None => Membership::Unread,
+            Some(state) if state.members.contains_key(&us) => Membership::Member,
+            Some(state) if state.invited.contains_key(&us) => Membership::Invited,
+            Some(_) => Membership::Outside,
+        }
+    }
+}
+
+impl Client {
+    /// Creates a group with this account as its only member. It exists once the server has it.
+    ///
+    /// # Errors
+    /// The title is invalid.
+    pub fn create_group(
+        &mut self,
+        now: Timestamp,
+        title: &str,
+        profile: (Option<AppName>, Option<AccessKey>),
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<GroupId, GroupFailure> {
+        let id = GroupId::random(rng);
+        let (app, access_key) = profile;
+        let change = GroupChange::Create { title: title.to_owned(), app, access_key };
+        let author = (self.us.account, &self.identity.pair);
+        let created = GroupView::create(id, author, change.clone(), rng);
+        let (view, draft) = created.map_err(|error| match error {
+            crate::group::EntryError::NotPermitted(why) => GroupFailure::NotPermitted(why),
+            crate::group::EntryError::BadSignature
+            | crate::group::EntryError::Forked
+            | crate::group::EntryError::Malformed
+            | crate::group::EntryError::NotAuthentic
+            | crate::group::EntryError::OtherPlace
+            | crate::group::EntryError::Replayed
+            | crate::group::EntryError::TooLong
+            | crate::group::EntryError::UnknownVersion(_)
+            | crate::group::EntryError::WrongState => GroupFailure::Refused,
+        })?;
+        let basis = view.state().basis();
+        let mut group = Group::new(Known::View(Box::new(view)));
+        group.wanted.push_back((basis, change));
+        group.draft = Some(draft);
+        self.groups.groups.insert(id, group);
+        self.store_and_run(now, id, rng);
+        Ok(id)
+    }
+
+    /// Changes a group, as soon as the server and the changes of others permit it. `Accept` and `Decline` answer an invitation.
+    ///
+    /// # Errors
+    /// There is no such group, or it has too many changes that wait.
+    pub fn change_group(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        change: GroupChange,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), GroupFailure> {
+        let group = self.groups.groups.get_mut(&id).ok_or(GroupFailure::Unknown)?;
+        let state = group.state().ok_or(GroupFailure::Unknown)?;
+        let basis = state.basis();
+        if group.wanted.len() >= MAX_WANTED {
+            return Err(GroupFailure::Refused);
+        }
+        group.wanted.push_back((basis, change));
+        self.store_and_run(now, id, rng);
+        Ok(())
+    }
+
+    /// Joins a group with a link.
+    pub fn join_group(
+        &mut self,
+        now: Timestamp,
+        link: &GroupLink,
+        rng: &mut impl CryptoRngCore,
+    ) -> GroupId {
+        let id = link.group;
+        let us = self.us.account;
+        let is_in = self.groups.groups.get(&id).is_some_and(|group| match group.membership(us) {
+            Membership::Member => true,
+            Membership::Invited | Membership::Outside | Membership::Unread => false,
+        });
+        if !is_in {
+            let known = Known::Secret(link.secret.clone(), None, Some(link.password.clone()));
+            self.groups.groups.insert(id, Group::new(known));
+            self.store_and_run(now, id, rng);
+        }
+        id
+    }
+
+    /// Forgets a group of which we are not a member.
+    pub fn forget_group(&mut self, id: GroupId) {
+        let membership = self.group_membership(id);
+        if matches!(membership, Some(Membership::Outside | Membership::Unread)) {
+            let mut changes = Changes::default();
+            self.delete_group_keys(id, &mut changes);
+            self.groups.groups.remove(&id);
+            changes.delete(super::StoreKey::Group(id));
+            self.commit(changes, Vec::new());
+        }
+    }
+
+    /// Sends content to all members of a group. Returns the timestamp that identifies the message.
+    ///
+    /// # Errors
+    /// We are not a member.
+    pub fn send_to_group(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        content: &Content,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Timestamp, GroupFailure> {
+        if self.group_membership(id) != Some(Membership::Member) {
+            return Err(GroupFailure::Unknown);
+        }
+        let timestamp = self.next_timestamp(now);
+        let mut content = content.clone();
+        content.set_timestamp(timestamp);
+        let mut changes = Changes::default();
+        self.put_group_message(timestamp, id, Some(&content), &mut changes);
+        let accepted = ClientEvent::Group(id, GroupEvent::Accepted(timestamp));
+        self.commit(changes, vec![ClientOutput::Event(accepted)]);
+        self.groups.dirty.insert(id);
+        self.run_groups(now, rng);
+        Ok(timestamp)
+    }
+
+    /// Tells our other devices about all groups: one of them may be new.
+    pub fn sync_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+        let us = self.us.account;
+        let is_in = |group: &&Group| group.membership(us) == Membership::Member;
+        let contents = self.groups.groups.values().filter(is_in).filter_map(Group::with_secret);
+        let mut changes = Changes::default();
+        for content in contents.collect::<Vec<_>>() {
+            self.put_group_control(now, us, content, &mut changes);
+        }
+        self.commit(changes, Vec::new());
+        self.run_groups(now, rng);
+    }
+
+    /// The ids of all groups.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.groups.keys().copied()
+    }
+
+    /// The state of a group after the last entry that we have read.
+    pub fn group_state(&self, id: GroupId) -> Option<&GroupState> {
+        self.groups.groups.get(&id)?.state()
+    }
+
+    /// What our account is in a group.
+    pub fn group_membership(&self, id: GroupId) -> Option<Membership> {
+        Some(self.groups.groups.get(&id)?.membership(self.us.account))
+    }
+
+    /// The link with which people join a group; `None` if it is disabled.
+    pub fn group_link(&self, id: GroupId) -> Option<GroupLink> {
+        self.groups.groups.get(&id)?.view()?.link()
+    }
+
+    /// Whether changes of a group that we want to make wait for the server.
+    pub fn is_changing_group(&self, id: GroupId) -> bool {
+        self.groups.groups.get(&id).is_some_and(|group| !group.wanted.is_empty())
+    }
+
+    /// Number of messages of groups that the server may accept soon: those to members, and those about groups.
+    pub fn waiting_group_messages(&self) -> usize {
+        let is_blocked = |to: &AccountId| self.peers.get(to).is_some_and(|it| it.changed.is_some());
+        let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
+        self.groups.outbox.len() + controls.filter(|outgoing| !is_blocked(&outgoing.to)).count()
+    }
+
+    /// The messages to groups that the server has not accepted yet, in the order in which they were written.
+    pub fn group_outbox(&self) -> impl Iterator<Item = (Timestamp, GroupId)> {
+        let messages = self.groups.outbox.iter().filter(|(_, message)| message.is_written());
+        messages.map(|(timestamp, message)| (*timestamp, message.group))
+    }
+
+    /// Continues with all groups that may have to.
+    pub(super) fn run_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+        // Each step may make the same group dirty again, but every step makes progress or waits for a response.
+        loop {
+            for timestamp in std::mem::take(&mut self.groups.unsent) {
+                self.advance(now, timestamp);
+            }
+            let Some(id) = self.groups.dirty.pop_first() else { return };
+            self.advance_group_log(id, rng);
+            self.advance_group_messages(now, id, rng);
+        }
+    }
+
+    /// A new connection is open: nothing waits for a response any more.
+    pub(super) fn restart_groups(&mut self) {
+        self.groups.absent.clear();
+        for (id, group) in &mut self.groups.groups {
+            group.reading.restart();
+            self.groups.dirty.insert(*id);
+        }
+    }
+
+    fn store_and_run(&mut self, now: Timestamp, id: GroupId, rng: &mut impl CryptoRngCore) {
+        let mut changes = Changes::default();
+        self.put_group(id, &mut changes);
+        self.commit(changes, Vec::new());
+        self.groups.dirty.insert(id);
+        self.run_groups(now, rng);
+    }
+
+    fn group_event(&mut self, id: GroupId, event: GroupEvent) {
+        self.groups.events.push(ClientOutput::Event(ClientEvent::Group(id, event)));
+    }
+
+    /// The events of the current step, which wait for its changes.
+    pub(super) fn take_group_events(&mut self) -> Vec<ClientOutput> {
+        std::mem::take(&mut self.groups.events)
+    }
+}
+
+/// Maximum number of changes of a group that wait.
+const MAX_WANTED: usize = 32;

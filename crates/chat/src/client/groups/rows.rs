@@ -1,0 +1,283 @@
+//! The durable rows of groups (docs/chat-protocol.md "Stored rows").
+
+use wormhole_kit::{Reader, Secret};
+use zeroize::Zeroizing;
+
+use super::super::store::{
+    Changes, RestoreError, StoreKey, put_bytes, read_bytes, read_device, read_flag, read_key,
+    read_time,
+};
+use super::receive::{Early, TheirKey};
+use super::send::{GroupMessage, OwnKey};
+use super::{Client, Group, Known};
+use crate::address::{AccountId, Address};
+use crate::group::{
+    Announcement, Basis, Draft, EntryHash, GroupChange, GroupId, GroupSecret, GroupView,
+    LinkPassword,
+};
+use crate::sender_key::{DistributionId, SenderKey, SenderKeyRecord};
+use crate::time::Timestamp;
+
+impl Client {
+    /// Stores a group.
+    pub(super) fn put_group(&self, id: GroupId, changes: &mut Changes) {
+        if let Some(group) = self.groups.groups.get(&id) {
+            // A later state of the same step replaces an earlier one.
+            changes.rows.retain(|(key, _)| *key != StoreKey::Group(id));
+            changes.rows.push((StoreKey::Group(id), Some(group.encode())));
+        }
+    }
+
+    /// Restores one of the rows of groups.
+    pub(in super::super) fn restore_group_row(
+        &mut self,
+        key: StoreKey,
+        value: &mut Reader<'_>,
+    ) -> Result<(), RestoreError> {
+        let groups = &mut self.groups;
+        match key {
+            StoreKey::Group(id) => {
+                groups.groups.insert(id, Group::decode(value)?);
+            }
+            StoreKey::OwnSenderKey(id) => {
+                groups.own.insert(id, read_own(value)?);
+            }
+            StoreKey::SenderKey { from, distribution } => {
+                let group = GroupId::from_bytes(value.array()?);
+                let bytes = value.take(value.rest().len())?;
+                let record = SenderKeyRecord::decode(bytes).map_err(|_| RestoreError::Damaged)?;
+                if record.distribution() != distribution {
+                    return Err(RestoreError::Damaged);
+                }
+                groups.keys.insert((from, distribution), TheirKey { group, record });
+            }
+            StoreKey::GroupOutgoing(timestamp) => {
+                groups.outbox.insert(timestamp, read_message(value)?);
+            }
+            StoreKey::EarlyGroupMessage(number) => {
+                groups.early.insert(number, read_early(value)?);
+            }
+            StoreKey::Account
+            | StoreKey::ArchivedSession { .. }
+            | StoreKey::KemPreKey(_)
+            | StoreKey::LastWritten
+            | StoreKey::Newest(_)
+            | StoreKey::OneTimePreKey(_)
+            | StoreKey::Outgoing(_)
+            | StoreKey::Peer(_)
+            | StoreKey::Retry { .. }
+            | StoreKey::SentMessage { .. }
+            | StoreKey::Session(_)
+            | StoreKey::SessionWithoutOneTimePreKey { .. }
+            | StoreKey::SignedPreKey(_)
+            | StoreKey::Unpublished => {}
+        }
+        Ok(())
+    }
+}
+
+impl Changes {
+    pub(super) fn put_own_key(&mut self, id: GroupId, own: &OwnKey) {
+        let key = own.key.encode();
+        // In one piece, because a vector that grows leaves copies of secrets behind.
+        let mut value = Vec::with_capacity(16 + 4 + key.len() + own.holders.len() * 21);
+        value.extend(own.epoch.to_be_bytes());
+        value.extend(own.created.0.to_be_bytes());
+        put_bytes(&mut value, &key);
+        for (address, registration_id) in &own.holders {
+            put_address(&mut value, *address);
+            value.extend(registration_id.to_be_bytes());
+        }
+        self.put(StoreKey::OwnSenderKey(id), value);
+    }
+
+    pub(super) fn put_their_key(
+        &mut self,
+        from: Address,
+        distribution: DistributionId,
+        key: &TheirKey,
+    ) {
+        let record = key.record.encode();
+        let value = [&key.group.as_bytes()[..], &record].concat();
+        self.put(StoreKey::SenderKey { from, distribution }, value);
+    }
+
+    pub(super) fn put_group_outgoing(&mut self, timestamp: Timestamp, message: &GroupMessage) {
+        let encrypted = message.encrypted.as_deref();
+        let room = 32 + message.content.len() + encrypted.map_or(0, <[u8]>::len);
+        let mut value = Vec::with_capacity(room);
+        value.extend(message.group.as_bytes());
+        value.extend(message.attempts.to_be_bytes());
+        value.push(encrypted.is_some().into());
+        put_bytes(&mut value, &message.content);
+        value.extend(encrypted.unwrap_or_default());
+        self.put(StoreKey::GroupOutgoing(timestamp), value);
+    }
+
+    pub(super) fn put_early(&mut self, number: u64, early: &Early) {
+        let mut value = Vec::with_capacity(80 + early.bytes.len());
+        put_address(&mut value, early.from);
+        value.extend(early.timestamp.0.to_be_bytes());
+        value.push(early.group.is_some().into());
+        value.extend(early.group.iter().flat_map(|group| *group.as_bytes()));
+        value.push(early.identity.is_some().into());
+        value.extend(early.identity.iter().flat_map(|key| *key.as_u()));
+        value.extend(&early.bytes);
+        self.put(StoreKey::EarlyGroupMessage(number), value);
+    }
+}
+
+impl Group {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let view = self.view().map(GroupView::encode);
+        let wanted: Vec<_> =
+            self.wanted.iter().map(|(basis, change)| (*basis, change.encode())).collect();
+        let room = 256
+            + view.as_ref().map_or(0, |view| view.len())
+            + wanted.iter().map(|(_, change)| change.len() + 16).sum::<usize>()
+            + self.draft.as_ref().map_or(0, |draft| draft.entry.len())
+            + self.candidates.len() * 48;
+        // In one piece: see above.
+        let mut value = Zeroizing::new(Vec::with_capacity(room));
+        value.push(FORMAT);
+        match &self.known {
+            Known::Secret(secret, announced, password) => {
+                value.push(0);
+                value.extend(secret.as_secret().expose());
+                value.push(announced.is_some().into());
+                if let Some(announced) = announced {
+                    value.extend(announced.by.as_bytes());
+                    value.extend(announced.revision.to_be_bytes());
+                    value.extend(announced.head.0);
+                }
+                value.push(password.is_some().into());
+                value.extend(password.iter().flat_map(|password| *password.expose()));
+            }
+            Known::View(_) => {
+                value.push(1);
+                put_bytes(&mut value, view.as_ref().map_or(&[][..], |view| view));
+            }
+        }
+        value.push(self.is_removed.into());
+        value.push(self.was_asked.into());
+        value.extend(self.announced.to_be_bytes());
+        // There are at most 33 changes and 64 secrets.
+        value.push(u8::try_from(wanted.len()).unwrap_or(u8::MAX));
+        for (basis, change) in &wanted {
+            value.extend(basis.epoch.to_be_bytes());
+            value.push(basis.has_link.into());
+            put_bytes(&mut value, change);
+        }
+        value.push(u8::try_from(self.candidates.len()).unwrap_or(u8::MAX));
+        for (from, secret) in &self.candidates {
+            value.extend(from.as_bytes());
+            value.extend(secret.as_secret().expose());
+        }
+        if let Some(draft) = &self.draft {
+            value.extend(draft.revision.to_be_bytes());
+            value.push(draft.secret.is_some().into());
+            let secret = draft.secret.as_ref().map(GroupSecret::as_secret);
+            value.extend(secret.iter().flat_map(|secret| *secret.expose()));
+            value.extend(&draft.entry);
+        }
+        value
+    }
+
+    fn decode(value: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        match value.u8()? {
+            FORMAT => {}
+            other => return Err(RestoreError::UnknownFormat(other)),
+        }
+        let known = match value.u8()? {
+            0 => {
+                let secret = read_secret(value)?;
+                let announced = read_flag(value)?.then(|| read_announced(value)).transpose()?;
+                let password = read_flag(value)?.then(|| read_password(value)).transpose()?;
+                Known::Secret(secret, announced, password)
+            }
+            1 => {
+                let view = GroupView::decode(read_bytes(value)?);
+                Known::View(Box::new(view.map_err(|_| RestoreError::Damaged)?))
+            }
+            _ => return Err(RestoreError::Damaged),
+        };
+        let mut group = Self::new(known);
+        group.is_removed = read_flag(value)?;
+        group.was_asked = read_flag(value)?;
+        group.announced = u64::from_be_bytes(value.array()?);
+        for _ in 0..value.u8()? {
+            let basis = Basis { epoch: value.u32_be()?, has_link: read_flag(value)? };
+            let change = GroupChange::decode(read_bytes(value)?);
+            group.wanted.push_back((basis, change.map_err(|_| RestoreError::Damaged)?));
+        }
+        for _ in 0..value.u8()? {
+            let from = AccountId::from_bytes(value.array()?);
+            group.candidates.push((from, read_secret(value)?));
+        }
+        if !value.is_empty() {
+            let revision = u64::from_be_bytes(value.array()?);
+            let secret = read_flag(value)?.then(|| read_secret(value)).transpose()?;
+            let entry = value.take(value.rest().len())?.to_vec();
+            group.draft = Some(Draft { revision, entry, secret });
+        }
+        Ok(group)
+    }
+}
+
+fn put_address(value: &mut Vec<u8>, address: Address) {
+    value.extend(address.account.as_bytes());
+    value.push(address.device.number());
+}
+
+fn read_address(value: &mut Reader<'_>) -> Result<Address, RestoreError> {
+    Ok(Address { account: AccountId::from_bytes(value.array()?), device: read_device(value)? })
+}
+
+fn read_secret(value: &mut Reader<'_>) -> Result<GroupSecret, RestoreError> {
+    Ok(GroupSecret::from_secret(Secret::new(*Zeroizing::new(value.array()?))))
+}
+
+fn read_password(value: &mut Reader<'_>) -> Result<LinkPassword, RestoreError> {
+    Ok(LinkPassword::from_secret(Secret::new(*Zeroizing::new(value.array()?))))
+}
+
+fn read_announced(value: &mut Reader<'_>) -> Result<Announcement, RestoreError> {
+    Ok(Announcement {
+        by: AccountId::from_bytes(value.array()?),
+        revision: u64::from_be_bytes(value.array()?),
+        head: EntryHash(value.array()?),
+    })
+}
+
+fn read_own(value: &mut Reader<'_>) -> Result<OwnKey, RestoreError> {
+    let epoch = value.u32_be()?;
+    let created = read_time(value)?;
+    let key = SenderKey::decode(read_bytes(value)?).map_err(|_| RestoreError::Damaged)?;
+    let mut own = OwnKey { key, epoch, created, holders: Default::default() };
+    while !value.is_empty() {
+        own.holders.insert(read_address(value)?, value.u32_be()?);
+    }
+    Ok(own)
+}
+
+fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
+    let group = GroupId::from_bytes(value.array()?);
+    let attempts = value.u32_be()?;
+    let is_encrypted = read_flag(value)?;
+    let content = Zeroizing::new(read_bytes(value)?.to_vec());
+    let bytes = value.take(value.rest().len())?;
+    let encrypted = is_encrypted.then(|| bytes.into());
+    Ok(GroupMessage { group, content, encrypted, attempts })
+}
+
+fn read_early(value: &mut Reader<'_>) -> Result<Early, RestoreError> {
+    let from = read_address(value)?;
+    let timestamp = read_time(value)?;
+    let group = if read_flag(value)? { Some(GroupId::from_bytes(value.array()?)) } else { None };
+    let identity = if read_flag(value)? { Some(read_key(value)?) } else { None };
+    let bytes = value.take(value.rest().len())?.to_vec();
+    Ok(Early { from, timestamp, group, identity, bytes })
+}
+
+/// The format that we write.
+const FORMAT: u8 = 1;

@@ -1,0 +1,568 @@
+//! Messages to groups: each member device gets our sender key once, in its session; then a message is encrypted once for all.
+//!
+//! | a message of the outbox | next |
+//! |---|---|
+//! | is not encrypted, and the devices of a member are unknown | `Request::Bundles` |
+//! | is not encrypted, and devices do not have our sender key | `Commit` (a message with the key for each such account) |
+//! | is not encrypted, and all have the key | `Commit` (the sender key, the ciphertext), then `Request::SendGroup` |
+//! | is encrypted | sealed for the devices that have the key: `Request::SendGroup` |
+//! | the server reports other devices | `Commit` (a new key, if a device has left), then from the beginning, at most 5 times |
+//! | the server has it | `Commit` (a copy for our other devices); `Sent` |
+//!
+//! A new key is drawn when a member or a device has left, when a new epoch has started, and when the key is old.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
+
+use super::super::exchange::{AccountDevices, Request, Response};
+use super::super::outbox::Outgoing;
+use super::super::pending::Purpose;
+use super::super::store::{Changes, StoreKey};
+use super::super::{ClientEvent, ClientOutput, SendFailure};
+use super::{Client, GroupEvent, Membership};
+use crate::address::{AccountId, Address, DeviceId};
+use crate::content::{Content, GroupContent, GroupTranscript, SyncMessage};
+use crate::group::GroupId;
+use crate::padding::{pad, unpad};
+use crate::sealed_sender::{
+    ContentHint, MultiRecipientMessage, SealedContent, SealedDevice, SealedKind, SealedRecipient,
+};
+use crate::sender_key::{DistributionId, SenderKey};
+use crate::time::{DAY, Timestamp};
+
+/// A message to a group that the server has not accepted yet.
+#[derive(Debug)]
+pub(super) struct GroupMessage {
+    pub(super) group: GroupId,
+    /// The encoded content. Empty: the message only says which change is the last one.
+    pub(super) content: Zeroizing<Vec<u8>>,
+    /// The encrypted message, which may have been sent. It is sent again unchanged until the server requires a change.
+    pub(super) encrypted: Option<Arc<[u8]>>,
+    /// Number of times the server reported different devices.
+    pub(super) attempts: u32,
+}
+
+impl GroupMessage {
+    /// Whether the user has written it.
+    pub(super) fn is_written(&self) -> bool {
+        !self.content.is_empty()
+    }
+}
+
+/// The key with which this device writes to a group.
+#[derive(Debug)]
+pub(super) struct OwnKey {
+    pub(super) key: SenderKey,
+    /// The epoch of the group in which it was drawn.
+    pub(super) epoch: u32,
+    pub(super) created: Timestamp,
+    /// The devices that have it, and their registration ids.
+    pub(super) holders: BTreeMap<Address, u32>,
+}
+
+/// The devices of a member to which we can encrypt.
+struct Recipient {
+    account: AccountId,
+    /// With their registration ids.
+    devices: BTreeMap<DeviceId, u32>,
+}
+
+impl Client {
+    /// Puts a message to a group into the outbox. Without content, it only says which change is the last one.
+    pub(super) fn put_group_message(
+        &mut self,
+        timestamp: Timestamp,
+        group: GroupId,
+        content: Option<&Content>,
+        changes: &mut Changes,
+    ) {
+        let content = content.map(Content::encode).unwrap_or_default();
+        let message = GroupMessage { group, content, encrypted: None, attempts: 0 };
+        changes.put_last_written(timestamp);
+        changes.put_group_outgoing(timestamp, &message);
+        self.groups.outbox.insert(timestamp, message);
+        self.groups.dirty.insert(group);
+    }
+
+    /// Whether a message that is not encrypted yet will tell the members about the last change.
+    pub(super) fn has_waiting_notice(&self, id: GroupId) -> bool {
+        let mut messages = self.groups.outbox.values();
+        messages.any(|message| message.group == id && message.encrypted.is_none())
+    }
+
+    /// Continues with the messages to a group.
+    pub(super) fn advance_group_messages(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        // One after the other: the devices that have the key of an encrypted message are known until the key is replaced.
+        let mut messages = self.groups.outbox.iter().filter(|(_, message)| message.group == id);
+        let first = messages.next().map(|(timestamp, message)| (*timestamp, message));
+        let Some((timestamp, is_encrypted)) =
+            first.map(|(timestamp, message)| (timestamp, message.encrypted.is_some()))
+        else {
+            return;
+        };
+        if self.group_membership(id) != Some(Membership::Member)
+            || self.pending.has(Purpose::GroupSend(timestamp))
+        {
+            return;
+        }
+        if is_encrypted || self.encrypt_group_message(now, timestamp, id, rng) {
+            self.send_group_message(now, timestamp, rng);
+        }
+    }
+
+    /// Encrypts a message, if all members have our sender key. Otherwise begins to give it to them.
+    fn encrypt_group_message(
+        &mut self,
+        now: Timestamp,
+        timestamp: Timestamp,
+        id: GroupId,
+        rng: &mut impl CryptoRngCore,
+    ) -> bool {
+        let Some(recipients) = self.group_recipients(now, id) else { return false };
+        let mut changes = Changes::default();
+        self.renew_own_key(now, id, &recipients, &mut changes, rng);
+        let sent = self.distribute(now, id, &recipients, &mut changes);
+        if !sent.is_empty() || self.is_distributing(id) {
+            self.commit(changes, Vec::new());
+            return false;
+        }
+        let plaintext = self.group_plaintext(timestamp, id);
+        let groups = &mut self.groups;
+        let (Some(own), Some(message)) =
+            (groups.own.get_mut(&id), groups.outbox.get_mut(&timestamp))
+        else {
+            return false;
+        };
+        let Ok(encrypted) = own.key.encrypt(&plaintext, rng) else {
+            self.give_up_group_message(timestamp, SendFailure::TooLong, changes);
+            return false;
+        };
+        message.encrypted = Some(encrypted.into());
+        changes.put_own_key(id, own);
+        changes.put_group_outgoing(timestamp, message);
+        self.commit(changes, Vec::new());
+        true
+    }
+
+    /// The padded content of a message, which names its group.
+    fn group_plaintext(&self, timestamp: Timestamp, id: GroupId) -> Zeroizing<Vec<u8>> {
+        let revision = self.group_state(id).map_or(0, |state| state.revision);
+        let mut content = GroupContent::notice(id, revision);
+        let message = self.groups.outbox.get(&timestamp).filter(|message| message.is_written());
+        let inner = message.and_then(|message| Content::decode_stored(&message.content).ok());
+        content.inner = inner.map(Box::new);
+        pad(&Content::Group(Box::new(content)).encode())
+    }
+
+    /// The devices of all members to which we can write. `None`: the keys of some are requested.
+    fn group_recipients(&mut self, now: Timestamp, id: GroupId) -> Option<Vec<Recipient>> {
+        let state = self.group_state(id)?;
+        let members: Vec<_> =
+            state.members.iter().map(|(account, member)| (*account, member.identity)).collect();
+        let mut recipients = Vec::with_capacity(members.len());
+        let mut missing = Vec::new();
+        for (account, identity) in members {
+            let peer = self.peers.get(&account);
+            // Nothing is sent to somebody whose identity key is not the one that the user and the group know.
+            let is_other =
+                peer.is_some_and(|peer| peer.changed.is_some() || peer.identity != identity);
+            if account == self.us.account || is_other || self.groups.absent.contains(&account) {
+                continue;
+            }
+            let devices = self.devices(account);
+            let usable =
+                |device: &DeviceId| self.can_encrypt(now, Address { account, device: *device });
+            if devices.is_empty() || !devices.iter().all(usable) {
+                missing.push(account);
+                continue;
+            }
+            let devices = devices.into_iter().map(|device| {
+                let record = self.sessions.get(&Address { account, device });
+                let registration_id = record.and_then(|record| record.their_registration_id());
+                (device, registration_id.unwrap_or_default())
+            });
+            recipients.push(Recipient { account, devices: devices.collect() });
+        }
+        let is_complete = missing.is_empty();
+        missing.into_iter().for_each(|account| self.request_bundles(account));
+        is_complete.then_some(recipients)
+    }
+
+    /// Draws a new sender key if somebody must not have the next one, or if it is old.
+    fn renew_own_key(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        recipients: &[Recipient],
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        let Some(state) = self.groups.groups.get(&id).and_then(super::Group::state) else { return };
+        let epoch = state.epoch;
+        let current: BTreeMap<_, _> = recipients
+            .iter()
+            .flat_map(|recipient| {
+                let account = recipient.account;
+                let address = move |device| Address { account, device };
+                recipient.devices.iter().map(move |(device, id)| (address(*device), *id))
+            })
+            .collect();
+        let own = self.groups.own.get(&id);
+        let is_good = own.is_some_and(|own| {
+            let age = now.since(own.created).max(own.created.since(now));
+            let is_held_by_members = own.holders.iter().all(|(address, registration_id)| {
+                let is_member = state.members.contains_key(&address.account);
+                // The devices of somebody to whom we cannot write at the moment may be the same.
+                let is_skipped = !recipients.iter().any(|to| to.account == address.account);
+                is_member && (is_skipped || current.get(address) == Some(registration_id))
+            });
+            own.epoch == epoch
+                && age < MAX_AGE
+                && own.key.messages() < MAX_MESSAGES
+                && is_held_by_members
+        });
+        if is_good {
+            return;
+        }
+        let distribution = own.map(|own| own.key.distribution());
+        let distribution = distribution.unwrap_or_else(|| DistributionId::random(rng));
+        let key = SenderKey::random(distribution, rng);
+        let own = OwnKey { key, epoch, created: now, holders: BTreeMap::new() };
+        changes.put_own_key(id, &own);
+        self.groups.own.insert(id, own);
+        self.cancel_distributions(id, changes);
+    }
+
+    /// Messages with an earlier key are useless.
+    fn cancel_distributions(&mut self, id: GroupId, changes: &mut Changes) {
+        let of_group = self.groups.distributions.iter().filter(|(_, (group, _))| *group == id);
+        let of_group: Vec<_> = of_group.map(|(timestamp, _)| *timestamp).collect();
+        for timestamp in of_group {
+            // One that may have been sent already must be sent to the end, or its session has a gap.
+            let is_sent = self.is_encrypted(timestamp);
+            self.groups.distributions.remove(&timestamp);
+            if !is_sent && self.outbox.remove(&timestamp).is_some() {
+                changes.delete_outgoing(timestamp);
+            }
+        }
+    }
+
+    /// Gives our sender key to the members who have devices without it. Returns the messages that carry it.
+    fn distribute(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        recipients: &[Recipient],
+        changes: &mut Changes,
+    ) -> Vec<Timestamp> {
+        let Some(own) = self.groups.own.get(&id) else { return Vec::new() };
+        let revision = self.group_state(id).map_or(0, |state| state.revision);
+        let mut content = GroupContent::notice(id, revision);
+        let key = own.key.distribution_message().encode().to_vec();
+        content.inner = Some(Box::new(Content::SenderKeyDistribution(key)));
+        let waiting: BTreeSet<_> = self.distributed(id).collect();
+        let lacks = |recipient: &&Recipient| {
+            let account = recipient.account;
+            let has =
+                |device: &DeviceId| own.holders.contains_key(&Address { account, device: *device });
+            !waiting.contains(&account) && !recipient.devices.keys().all(has)
+        };
+        let lacking: Vec<_> = recipients.iter().filter(lacks).map(|to| to.account).collect();
+        let put = |account: AccountId| {
+            let timestamp = self.put_group_control(now, account, content.clone(), changes);
+            self.groups.distributions.insert(timestamp, (id, account));
+            timestamp
+        };
+        lacking.into_iter().map(put).collect()
+    }
+
+    /// The accounts to which our sender key is on its way.
+    fn distributed(&self, id: GroupId) -> impl Iterator<Item = AccountId> {
+        let all = self.groups.distributions.values();
+        all.filter(move |(group, _)| *group == id).map(|(_, account)| *account)
+    }
+
+    /// Whether a member to whom we can write does not have our sender key yet.
+    fn is_distributing(&self, id: GroupId) -> bool {
+        let is_blocked = |account: &AccountId| {
+            self.peers.get(account).is_some_and(|peer| peer.changed.is_some())
+        };
+        self.distributed(id).any(|account| !is_blocked(&account))
+    }
+
+    /// Seals an encrypted message for the devices that have its key, and sends it.
+    fn send_group_message(
+        &mut self,
+        now: Timestamp,
+        timestamp: Timestamp,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        let Some(message) = self.groups.outbox.get(&timestamp) else { return };
+        let (id, Some(encrypted)) = (message.group, message.encrypted.clone()) else { return };
+        let recipients = self.holders(id);
+        if recipients.is_empty() {
+            return self.group_message_sent(now, timestamp);
+        }
+        let certificate = self.groups.certificate.clone();
+        let valid = certificate.filter(|it| it.expires().0 > now.0.saturating_add(MARGIN));
+        let Some(certificate) = valid else { return self.request_certificate() };
+        let content = SealedContent {
+            certificate,
+            kind: SealedKind::SenderKey,
+            message: encrypted.to_vec(),
+            hint: ContentHint::Resendable,
+            group: Some(id.as_bytes().to_vec()),
+        };
+        let sealed = MultiRecipientMessage::seal(&content, &self.identity.pair, &recipients, rng);
+        let Ok(sealed) = sealed else {
+            let changes = Changes::default();
+            return self.give_up_group_message(timestamp, SendFailure::NotAuthentic, changes);
+        };
+        let request = Request::SendGroup { timestamp, message: sealed.encode().into() };
+        let request = self.request(Purpose::GroupSend(timestamp), request);
+        self.after_commits(vec![request]);
+    }
+
+    /// The devices that have our sender key, by member.
+    fn holders(&self, id: GroupId) -> Vec<SealedRecipient> {
+        let Some((own, state)) = self.groups.own.get(&id).zip(self.group_state(id)) else {
+            return Vec::new();
+        };
+        let mut devices: BTreeMap<AccountId, Vec<SealedDevice>> = BTreeMap::new();
+        for (address, registration_id) in &own.holders {
+            let registration_id = u16::try_from(*registration_id).unwrap_or_default();
+            let device = SealedDevice { device: address.device, registration_id };
+            devices.entry(address.account).or_default().push(device);
+        }
+        let members = devices.into_iter().filter_map(|(account, devices)| {
+            let identity = state.members.get(&account)?.identity;
+            let peer = self.peers.get(&account)?;
+            let is_trusted = peer.identity == identity && peer.changed.is_none();
+            is_trusted.then_some(SealedRecipient { account, identity, devices })
+        });
+        members.collect()
+    }
+
+    fn request_certificate(&mut self) {
+        if !self.pending.has(Purpose::Certificate) {
+            let request = self.request(Purpose::Certificate, Request::Certificate);
+            self.outputs.push_back(request);
+        }
+    }
+
+    /// Handles the response to a request for our certificate.
+    pub(in super::super) fn handle_certificate(&mut self, response: Response) {
+        if let Response::Certificate(certificate) = response {
+            self.groups.certificate = Some(*certificate);
+            self.dirty_outbox();
+        }
+    }
+
+    /// Continues with all messages.
+    fn dirty_outbox(&mut self) {
+        let groups = self.groups.outbox.values().map(|message| message.group);
+        self.groups.dirty.extend(groups);
+    }
+
+    /// Handles the response to a message.
+    pub(in super::super) fn handle_group_send_response(
+        &mut self,
+        now: Timestamp,
+        timestamp: Timestamp,
+        response: Response,
+    ) {
+        match response {
+            Response::Done | Response::Sent { .. } => self.group_message_sent(now, timestamp),
+            Response::GroupSent { gone } => {
+                self.groups.absent.extend(gone);
+                self.group_message_sent(now, timestamp);
+            }
+            Response::GroupMismatched(accounts) if accounts.is_empty() => {}
+            Response::GroupMismatched(accounts) => self.repair_group(timestamp, accounts),
+            Response::Refused | Response::NotFound | Response::IntraApp => {
+                self.give_up_group_message(timestamp, SendFailure::Refused, Changes::default());
+            }
+            Response::Bundles(_)
+            | Response::Certificate(_)
+            | Response::GroupConflict { .. }
+            | Response::GroupEntries { .. }
+            | Response::Mismatched { .. }
+            | Response::Stale(_)
+            | Response::Unavailable => {}
+        }
+    }
+
+    /// The server has delivered nothing: members have other devices than those with our key.
+    fn repair_group(&mut self, timestamp: Timestamp, accounts: Vec<AccountDevices>) {
+        let mut changes = Changes::default();
+        let groups = &mut self.groups;
+        let Some(message) = groups.outbox.get_mut(&timestamp) else { return };
+        let id = message.group;
+        message.encrypted = None;
+        message.attempts += 1;
+        if message.attempts > MAX_ATTEMPTS {
+            return self.give_up_group_message(
+                timestamp,
+                SendFailure::DevicesKeepChanging,
+                changes,
+            );
+        }
+        changes.put_group_outgoing(timestamp, message);
+        // A device that has left can read what is encrypted with this key.
+        let has_left = accounts.iter().any(|it| !it.extra.is_empty() || !it.stale.is_empty());
+        if has_left && groups.own.remove(&id).is_some() {
+            changes.delete(StoreKey::OwnSenderKey(id));
+            self.cancel_distributions(id, &mut changes);
+        }
+        for AccountDevices { account, extra, stale, .. } in &accounts {
+            // The server may name a device any number of times.
+            for device in extra.iter().chain(stale).collect::<BTreeSet<_>>() {
+                let address = Address { account: *account, device: *device };
+                if let Some(record) = self.sessions.get_mut(&address) {
+                    record.archive();
+                    changes.put_session(address, record, &mut self.archived_rows);
+                }
+            }
+        }
+        self.commit(changes, Vec::new());
+        accounts.into_iter().for_each(|it| self.request_bundles(it.account));
+    }
+
+    /// The server has a message: our other devices must learn that.
+    fn group_message_sent(&mut self, now: Timestamp, timestamp: Timestamp) {
+        let Some(message) = self.groups.outbox.remove(&timestamp) else { return };
+        let mut changes = Changes::default();
+        changes.delete(StoreKey::GroupOutgoing(timestamp));
+        self.groups.dirty.insert(message.group);
+        let content = Content::decode_stored(&message.content).ok();
+        let written = if let Some(Content::Data(data)) = content {
+            Some((*data, None))
+        } else if let Some(Content::Edit(edit)) = content {
+            Some((edit.message, Some(edit.target)))
+        } else {
+            None
+        };
+        let copy = match written {
+            Some((written, edits)) if self.groups.other_devices != Some(false) => {
+                let group = message.group;
+                let transcript = GroupTranscript { group, timestamp, message: written, edits };
+                let sync = SyncMessage::SentToGroup(Box::new(transcript)).encode();
+                Some(self.put_sync(now, &Content::Sync(sync.to_vec()), &mut changes))
+            }
+            Some(_) | None => None,
+        };
+        let sent = ClientEvent::Group(message.group, GroupEvent::Sent(timestamp));
+        let event = message.is_written().then_some(ClientOutput::Event(sent));
+        self.commit(changes, event.into_iter().collect());
+        if let Some(copy) = copy {
+            self.advance(now, copy);
+        }
+    }
+
+    fn give_up_group_message(
+        &mut self,
+        timestamp: Timestamp,
+        why: SendFailure,
+        mut changes: Changes,
+    ) {
+        self.drop_group_message(timestamp, why, &mut changes);
+        let events = self.take_group_events();
+        self.commit(changes, events);
+    }
+
+    /// Removes a message from the outbox, because it cannot be sent.
+    pub(super) fn drop_group_message(
+        &mut self,
+        timestamp: Timestamp,
+        why: SendFailure,
+        changes: &mut Changes,
+    ) {
+        let Some(message) = self.groups.outbox.remove(&timestamp) else { return };
+        self.pending.forget(Purpose::GroupSend(timestamp));
+        changes.delete(StoreKey::GroupOutgoing(timestamp));
+        if message.is_written() {
+            self.group_event(message.group, GroupEvent::NotSent(timestamp, why));
+        }
+    }
+
+    /// A message of a session was sent. If it carries our sender key, its recipients have that now.
+    pub(in super::super) fn note_distribution(
+        &mut self,
+        timestamp: Timestamp,
+        sent: &Outgoing,
+        changes: &mut Changes,
+    ) {
+        let Some((id, account)) = self.groups.distributions.remove(&timestamp) else { return };
+        self.groups.dirty.insert(id);
+        let Some(own) = self.groups.own.get_mut(&id) else { return };
+        for message in sent.sealed.iter().flat_map(|sealed| sealed.iter()) {
+            let address = Address { account, device: message.device };
+            own.holders.insert(address, message.registration_id);
+        }
+        changes.put_own_key(id, own);
+    }
+
+    /// A message of a session cannot be sent. Whoever does not get our sender key does not get messages to the group.
+    pub(in super::super) fn note_failed_distribution(&mut self, timestamp: Timestamp) {
+        if let Some((id, account)) = self.groups.distributions.remove(&timestamp) {
+            self.groups.absent.insert(account);
+            self.groups.dirty.insert(id);
+        }
+    }
+
+    /// The keys of an account have arrived, or it has none.
+    pub(in super::super) fn note_bundles(&mut self, account: AccountId, has_devices: bool) {
+        if !has_devices {
+            self.groups.absent.insert(account);
+        }
+        if !self.pending.has_bundles() {
+            self.dirty_outbox();
+        }
+    }
+
+    /// Whether our account has other devices, as the server says.
+    pub(in super::super) fn note_other_devices(&mut self, has_others: bool) {
+        self.groups.other_devices = Some(has_others);
+    }
+
+    /// After a restart: finds the messages that carry our sender keys.
+    pub(in super::super) fn restore_distributions(&mut self) {
+        let found: Vec<_> = self
+            .outbox
+            .iter()
+            .filter_map(|(timestamp, outgoing)| {
+                let content = Content::decode_stored(unpad(&outgoing.plaintext)?).ok()?;
+                let Content::Group(content) = content else { return None };
+                let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() else {
+                    return None;
+                };
+                // Those with an earlier key do not count.
+                let own = self.groups.own.get(&content.group)?;
+                let key = crate::sender_key::SenderKeyDistributionMessage::decode(key).ok()?;
+                let is_current = own.key.distribution_message().is_same_key(&key);
+                is_current.then_some((*timestamp, (content.group, outgoing.to)))
+            })
+            .collect();
+        self.groups.distributions.extend(found);
+    }
+}
+
+/// How many times a message is encrypted again because the server reported different devices.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Milliseconds after which a sender key is replaced.
+const MAX_AGE: u64 = 14 * DAY;
+
+/// Number of messages after which a sender key is replaced.
+const MAX_MESSAGES: u32 = 10_000;
+
+/// Milliseconds for which a certificate must still be valid.
+const MARGIN: u64 = DAY / 24;
