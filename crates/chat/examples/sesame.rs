@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::disallowed_macros,
-    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unreachable,

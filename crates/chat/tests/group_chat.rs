@@ -10,7 +10,6 @@
 )]
 
 #[path = "support/world.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod world;
 
 use std::collections::BTreeMap;

@@ -326,7 +326,7 @@ fn attack_23_an_older_store_is_noticed_when_the_server_knows_more() {
     let mut world = met();
     let backup = world.devices[ALICE].rows().clone();
     let timestamp = say(&mut world, ALICE, BOB, "one");
-    world.restore(ALICE, backup.clone());
+    world.restore(ALICE, backup);
     let mut receipt = Envelope::new(EnvelopeKind::Receipt, timestamp);
     receipt.source_account = Some(world.devices[BOB].address.account);
     let receive = |world: &mut World, receipt: &Envelope| {

@@ -42,6 +42,7 @@ mod who;
 ///
 /// # Errors
 /// The command failed.
+#[expect(clippy::cognitive_complexity, reason = "one line for each command")]
 pub(crate) async fn run(
     command: ChatCommand,
     servers: &Servers,

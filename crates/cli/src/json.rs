@@ -136,6 +136,11 @@ fn lost(lost: &MetadataLoss) -> Value {
     value
 }
 
+/// Adds a value to an event.
+pub(crate) fn set(event: &mut Value, key: &str, value: impl Into<Value>) {
+    event[key] = value.into();
+}
+
 /// Adds a path under `path`. JSON is Unicode: if the path is not, `path_bytes` has its bytes as hexadecimal digits,
 /// and `path` is only for display.
 pub(crate) fn add_path(event: &mut Value, path: &std::path::Path) {

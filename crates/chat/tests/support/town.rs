@@ -305,7 +305,7 @@ impl Town {
         let address = self.devices[which].address;
         let offset = if self.is_calm || self.chance(2) { 0 } else { self.below(8) };
         let queue = &self.server.devices[&address].queue;
-        let next = queue.get(offset).or(queue.front()).cloned();
+        let next = queue.get(offset).or_else(|| queue.front()).cloned();
         if let Some((delivery, envelope)) = next {
             let input = ClientInput::Envelope(delivery, Box::new(envelope));
             self.devices[which].inputs.push_back(input);
@@ -511,6 +511,7 @@ impl Server {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
     fn submit(
         &mut self,
         from: Installation,
@@ -523,7 +524,7 @@ impl Server {
     ) -> Response {
         let content: Vec<u8> = parts.iter().flat_map(|part| part.3.iter().copied()).collect();
         let key = (from, to, timestamp, content);
-        let needs_sync = self.current(from.0.account, from.0).len() > 0;
+        let needs_sync = !self.current(from.0.account, from.0).is_empty();
         if self.taken.contains(&key) {
             return Response::Sent { needs_sync };
         }

@@ -89,21 +89,17 @@ impl Server {
             Request::Certificate => self.certify(from),
             Request::Send { to, timestamp, messages, .. } => {
                 // A device without keys cannot receive messages, so it does not count yet.
-                let is_known = |address: &Address, device: &Registered| {
-                    address.account == to && device.keys.is_some()
-                };
-                let known = self
-                    .devices
-                    .iter()
-                    .filter(|(address, device)| is_known(address, device) && **address != from);
+                let known = self.devices.iter().filter(|(address, device)| {
+                    address.account == to && device.keys.is_some() && **address != from
+                });
                 let known: BTreeMap<_, _> = known
                     .map(|(address, device)| (address.device, device.registration_id))
                     .collect();
                 let given: BTreeSet<_> = messages.iter().map(|message| message.device).collect();
-                let missing: Vec<_> =
-                    known.keys().copied().filter(|device| !given.contains(device)).collect();
-                let extra: Vec<_> =
-                    given.iter().copied().filter(|device| !known.contains_key(device)).collect();
+                let is_missing = |device: &DeviceId| !given.contains(device);
+                let missing: Vec<_> = known.keys().copied().filter(is_missing).collect();
+                let is_extra = |device: &DeviceId| !known.contains_key(device);
+                let extra: Vec<_> = given.iter().copied().filter(is_extra).collect();
                 if !missing.is_empty() || !extra.is_empty() {
                     return Response::Mismatched { missing, extra };
                 }
@@ -138,12 +134,24 @@ impl Server {
                 if registration_id.is_some_and(|expected| expected != device.registration_id) {
                     return Response::Stale(vec![to.device]);
                 }
-                if self.taken_bytes.insert((from, to, timestamp, bytes.clone())) {
-                    self.deliver(from, to, kind, timestamp, bytes);
-                }
-                self.accepted(from)
+                self.deliver_once(from, to, kind, timestamp, bytes)
             }
         }
+    }
+
+    /// Puts a message into the queue of a device, unless it was there before.
+    fn deliver_once(
+        &mut self,
+        from: Address,
+        to: Address,
+        kind: EnvelopeKind,
+        timestamp: Timestamp,
+        bytes: Vec<u8>,
+    ) -> Response {
+        if self.taken_bytes.insert((from, to, timestamp, bytes.clone())) {
+            self.deliver(from, to, kind, timestamp, bytes);
+        }
+        self.accepted(from)
     }
 
     /// Puts a message into the queue of a device.

@@ -149,7 +149,7 @@ impl Groups<'_> {
         console.print(&format!("{link}\n"))
     }
 
-    async fn list(&mut self, console: &mut Console) -> Result<()> {
+    async fn list(&self, console: &mut Console) -> Result<()> {
         let groups = all(self.client, console).await?;
         for info in &groups {
             let state = state_of(info);
@@ -191,7 +191,7 @@ impl Groups<'_> {
         Ok(())
     }
 
-    async fn show(&mut self, text: &str, console: &mut Console) -> Result<()> {
+    async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
         let info = self.find(text, console).await?;
         let people = People::new(self.client, console).await?;
         console.report(&described(&info))?;

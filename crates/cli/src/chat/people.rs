@@ -218,6 +218,7 @@ mod tests {
             own_account: AccountId::from_bytes([9; 16]),
             own_number: ALICE.to_owned(),
             contacts: contacts.map(|contact| (contact.account, contact)).into(),
+            groups: BTreeMap::new(),
         }
     }
 

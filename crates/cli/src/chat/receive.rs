@@ -226,8 +226,9 @@ impl Receiver<'_> {
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }
-            // The first two are reported at the end; the others are only for a moment.
-            Event::Progress { .. }
+            // Some are reported at the end; the others are only for a moment.
+            Event::Group { .. }
+            | Event::Progress { .. }
             | Event::Request { .. }
             | Event::ReadElsewhere(_)
             | Event::Typing { .. } => Ok(()),
@@ -328,6 +329,7 @@ impl Receiver<'_> {
             | Event::Disconnected(_)
             | Event::Edited { .. }
             | Event::ForeignDevice
+            | Event::Group { .. }
             | Event::KeysRefused(_)
             | Event::Message(_)
             | Event::Missed(_)

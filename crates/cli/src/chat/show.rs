@@ -12,7 +12,7 @@ use super::recent::{self, Recent};
 use super::{explain, mentions};
 use crate::args::chat::AccountArgs;
 use crate::console::Console;
-use crate::json::add_path;
+use crate::json::{add_path, set};
 use crate::{printable, units};
 
 /// What has become of a file of a message.
@@ -145,7 +145,7 @@ fn described_message(message: &ReceivedMessage) -> Value {
     };
     let reply = message.quote.as_ref().map(|quote| {
         let mut reply = recent::json(quote.target);
-        reply["text"] = quote.text.clone().into();
+        set(&mut reply, "text", quote.text.clone());
         reply
     });
     let mentions = message.ranges.iter().filter_map(|range| match range.kind {
@@ -154,11 +154,11 @@ fn described_message(message: &ReceivedMessage) -> Value {
         })),
         RangeKind::Style(_) => None,
     });
-    value["group"] = message.group.map(|group| group.to_string()).into();
-    value["short_id"] = message.reference().short_id().into();
-    value["reply_to"] = reply.into();
-    value["mentions"] = mentions.collect();
-    value["expires_after"] = message.expire_timer.into();
+    set(&mut value, "group", message.group.map(|group| group.to_string()));
+    set(&mut value, "short_id", message.reference().short_id());
+    set(&mut value, "reply_to", reply);
+    set(&mut value, "mentions", mentions.collect::<Vec<_>>());
+    set(&mut value, "expires_after", message.expire_timer);
     value
 }
 
@@ -272,6 +272,7 @@ pub(super) fn event(
         | Event::Deleted(_)
         | Event::Disconnected(_)
         | Event::Edited { .. }
+        | Event::Group { .. }
         | Event::KeysRefused(_)
         | Event::Message(_)
         | Event::Missed(_)

@@ -6,6 +6,7 @@ use wormhole::chat::{AccountId, Change, Event, MessageRef, ReceiptKind, Received
 use super::people::{self, People};
 use super::recent::{self, Recent};
 use super::{changes, show};
+use crate::json::set;
 use crate::units;
 
 /// What is shown of a change.
@@ -35,7 +36,8 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             let what = recent.described(*target, people.own());
             recent.replace(*target, if message.expire_timer.is_some() { "" } else { &new });
             let (mut value, _) = show::described(message, people, recent);
-            (value["event"], value["target"]) = ("chat-edited".into(), recent::json(*target));
+            set(&mut value, "event", "chat-edited");
+            set(&mut value, "target", recent::json(*target));
             let heading = show::heading(message, people);
             let text = format!("{heading} edited {what}: {}\n", show::safe(&new));
             let with = message.sent_to.as_ref().unwrap_or(&message.from).account;
@@ -49,14 +51,14 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
                 None => format!("{heading} took back the reaction to {what}\n"),
             };
             let mut shown = shown(change, "chat-reaction", text);
-            shown.value["emoji"] = emoji.as_ref().map(ToString::to_string).into();
+            set(&mut shown.value, "emoji", emoji.as_ref().map(ToString::to_string));
             Some(shown)
         }
         Event::TimerChanged { change, seconds } => {
             let timer = changes::described(*seconds);
             let text = format!("{} set the timer. {timer}\n", heading(change, people));
             let mut shown = shown(change, "chat-timer-changed", text);
-            shown.value["seconds"] = (*seconds).into();
+            set(&mut shown.value, "seconds", *seconds);
             Some(shown)
         }
         Event::Receipt { from, kind, messages } => {
@@ -69,16 +71,11 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             let text = receipt(*kind, &people.label_of(*from), &sent, recent);
             Some(Shown { id: None, with: *from, value, text })
         }
-        Event::Typing { from, started } => {
-            let who = people.json_of(*from);
-            let value = json!({"event": "chat-typing", "from": who, "started": started});
-            let is_typing = format!("    {} is typing...\n", people.label_of(*from));
-            let text = if *started && recent.shows_ids { is_typing } else { String::new() };
-            Some(Shown { id: None, with: *from, value, text })
-        }
+        Event::Typing { from, started } => Some(typing(*from, *started, people, recent)),
         Event::Connected
         | Event::Disconnected(_)
         | Event::ForeignDevice
+        | Event::Group { .. }
         | Event::IdentityChanged { .. }
         | Event::KeysRefused(_)
         | Event::Message(_)
@@ -87,10 +84,22 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
         | Event::NotRead { .. }
         | Event::Progress { .. }
         | Event::ReadElsewhere(_)
+        | Event::Request { .. }
+        | Event::StoreIsOlder
+        | Event::UntrustedCertificates
         | Event::UpToDate => None,
         // Later events of the SDK.
         _ => None,
     }
+}
+
+/// Somebody types, or has stopped.
+fn typing(from: AccountId, started: bool, people: &People, recent: &Recent) -> Shown {
+    let who = people.json_of(from);
+    let value = json!({"event": "chat-typing", "from": who, "started": started});
+    let is_typing = format!("    {} is typing...\n", people.label_of(from));
+    let text = if started && recent.shows_ids { is_typing } else { String::new() };
+    Shown { id: None, with: from, value, text }
 }
 
 /// When a change was made, and by whom.

@@ -261,6 +261,7 @@ impl Talk<'_> {
             }
             // `chat receive` explains it.
             Event::ForeignDevice
+            | Event::Group { .. }
             | Event::IdentityChanged { .. }
             | Event::KeysRefused(_)
             | Event::ReadElsewhere(_)

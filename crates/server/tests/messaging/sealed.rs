@@ -113,7 +113,7 @@ fn without_credentials_only_sealed_messages_are_sent_and_with_credentials_none()
     let stranger = stranger(&server, &access_key(2));
     stranger.put(&path, &message("open", 1).to_string()).expect(422);
     alice.put(&path, &sealed(1)).expect(422);
-    let mut both = alice.clone();
+    let mut both = alice;
     both.headers.extend(stranger.headers.clone());
     both.put(&path, &sealed(1)).expect(400);
     // Nothing else is possible with an access key.

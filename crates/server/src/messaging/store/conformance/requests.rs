@@ -25,13 +25,13 @@ pub(super) fn device_with_requests(number: u32) -> DeviceColumns {
 
 /// Alice, and Bob, whose device knows message requests.
 fn people(fixture: &mut Fixture<'_>) -> [Person; 2] {
-    let [alice, mut bob] = fixture.two_people();
-    set_device(fixture, &mut bob, device_with_requests(1));
+    let [alice, bob] = fixture.two_people();
+    set_device(fixture, &bob, device_with_requests(1));
     [alice, bob]
 }
 
 /// Changes the first device of a person.
-fn set_device(fixture: &mut Fixture<'_>, person: &mut Person, device: DeviceColumns) {
+fn set_device(fixture: &mut Fixture<'_>, person: &Person, device: DeviceColumns) {
     let key = person.device();
     fixture.rows(move |rows| rows.update_device(key, &device));
 }
@@ -142,8 +142,8 @@ pub(super) fn a_blocked_sender_gets_the_same_answers(fixture: &mut Fixture<'_>) 
 }
 
 pub(super) fn whoever_writes_to_somebody_gets_answers(fixture: &mut Fixture<'_>) {
-    let [mut alice, bob] = people(fixture);
-    set_device(fixture, &mut alice, device_with_requests(1));
+    let [alice, bob] = people(fixture);
+    set_device(fixture, &alice, device_with_requests(1));
     let answers = pair(&alice, &bob);
     for unwritten in [
         Submission { is_ephemeral: true, ..alice.write(&bob, 1) },
@@ -173,7 +173,7 @@ pub(super) fn an_account_with_an_old_device_gets_everything_but_blocked_senders(
     let [alice, mut bob] = fixture.two_people();
     assert_eq!(sent(fixture, &alice, &bob, 1..=8).len(), 8);
     assert_eq!(consent(fixture, pair(&bob, &alice)), None, "nothing is remembered");
-    set_device(fixture, &mut bob, device_with_requests(1));
+    set_device(fixture, &bob, device_with_requests(1));
     let old = fixture.device(&mut bob, new_device(2));
     assert_eq!(sent(fixture, &alice, &bob, 11..=18).len(), 16);
     assert_eq!(consent(fixture, pair(&bob, &alice)), None);
@@ -235,8 +235,8 @@ pub(super) fn a_sender_reaches_a_limited_number_of_strangers(fixture: &mut Fixtu
         Ok(())
     });
     let app = bob.app.clone();
-    let mut carol = fixture.person(&app, "+14155550103");
-    set_device(fixture, &mut carol, device_with_requests(1));
+    let carol = fixture.person(&app, "+14155550103");
+    set_device(fixture, &carol, device_with_requests(1));
     // Both in one turn: the first is the last one that Alice reaches.
     let answers = fixture.send_all(vec![alice.write(&bob, 1), alice.write(&carol, 1)]);
     assert!(answers.iter().all(|it| matches!(it, Sent::Stored { .. })), "{answers:?}");
@@ -288,8 +288,8 @@ fn report_of(envelope: &Envelope) -> (Reported, [u8; 32]) {
 }
 
 pub(super) fn a_report_needs_the_token_of_the_message(fixture: &mut Fixture<'_>) {
-    let [mut alice, bob] = people(fixture);
-    set_device(fixture, &mut alice, device_with_requests(1));
+    let [alice, bob] = people(fixture);
+    set_device(fixture, &alice, device_with_requests(1));
     sent(fixture, &alice, &bob, [1]);
     let (message, token) = report_of(&fixture.queue(bob.device())[0].1);
     fixture.reopen();
@@ -339,7 +339,7 @@ pub(super) fn reports_are_removed_by_the_operator_or_after_some_time(fixture: &m
     }
     let [first, second, third] = reports;
     assert_eq!(fixture.rows(|rows| rows.reports(10)), [second.clone(), third.clone(), first]);
-    assert_eq!(fixture.rows(|rows| rows.reports(1)), [second.clone()]);
+    assert_eq!(fixture.rows(|rows| rows.reports(1)), std::slice::from_ref(&second));
     let long = Duration::from_secs(1_000_000);
     fixture.prune(Expiry { messages: long, sent: long, codes: long });
     assert_eq!(fixture.rows(|rows| rows.reports(10)), [second.clone(), third]);
@@ -377,8 +377,8 @@ pub(super) fn an_account_decides_about_others_that_exist_and_blocks_so_many(
 
 /// Two accounts with devices that know message requests.
 pub(super) fn two_people_with_requests(fixture: &mut Fixture<'_>) -> [Person; 2] {
-    let [mut alice, bob] = people(fixture);
-    set_device(fixture, &mut alice, device_with_requests(1));
+    let [alice, bob] = people(fixture);
+    set_device(fixture, &alice, device_with_requests(1));
     fixture.put_keys(alice.device(), some_keys());
     [alice, bob]
 }

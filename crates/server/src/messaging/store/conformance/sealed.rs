@@ -284,10 +284,11 @@ pub(super) fn a_repeated_message_to_many_is_stored_once(fixture: &mut Fixture<'_
 /// Fills the queue of a device as far as one sender can.
 fn fill(fixture: &mut Fixture<'_>, person: &Person) {
     for timestamp in 0.. {
-        match fixture.send_sealed(to_one(person, stranger(3), timestamp)) {
-            SealedSent::Stored { .. } => assert!(timestamp < MAX_QUEUED_MESSAGES),
-            other => return assert_eq!(other, SealedSent::QueueFull),
+        let sent = fixture.send_sealed(to_one(person, stranger(3), timestamp));
+        if !matches!(sent, SealedSent::Stored { .. }) {
+            return assert_eq!(sent, SealedSent::QueueFull);
         }
+        assert!(timestamp < MAX_QUEUED_MESSAGES);
     }
 }
 
@@ -334,7 +335,7 @@ pub(super) fn a_sealed_message_follows_the_policy_of_the_senders_app(fixture: &m
 
 pub(super) fn one_turn_stores_a_message_to_a_thousand_members(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
-    let app = bob.app.clone();
+    let app = bob.app;
     // In one transaction, so that the case is fast.
     let members: Vec<Person> = fixture.rows(move |rows| {
         (0..1000)
