@@ -85,6 +85,8 @@ struct Group {
     was_asked: bool,
     /// The last revision that somebody has named.
     announced: u64,
+    /// Who has invited us, according to the session. Only until the program ends.
+    announcer: Option<AccountId>,
     reading: Reading,
 }
 
@@ -153,6 +155,7 @@ impl Group {
             is_removed: false,
             was_asked: false,
             announced: 0,
+            announcer: None,
             reading: Reading::new(),
         }
     }

@@ -12,7 +12,7 @@ use wormhole::chat::{
 };
 
 use super::people::People;
-use super::{explain, profile, who};
+use super::{explain, profile, requests, who};
 use crate::args::chat::{
     AccountArgs, ClientArgs, GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, MemberArgs,
     PeopleArgs, SendToGroupArgs,
@@ -28,7 +28,10 @@ use crate::printable;
 /// The account cannot be opened, there is no such group or person, or the change is not permitted.
 pub(super) async fn run(args: GroupArgs, config: &Config, console: &mut Console) -> Result<()> {
     let client = profile::client(options(&args.command), config, console).await?;
-    let done = execute(args.command, &client, console).await;
+    let done = match catch_up(&client, console).await {
+        Ok(()) => execute(args.command, &client, console).await,
+        Err(error) => Err(error),
+    };
     profile::finish(client, done).await
 }
 
@@ -42,6 +45,14 @@ const fn options(command: &GroupCommand) -> &ClientArgs {
         GroupCommand::Promote(args) | GroupCommand::Remove(args) => &args.client,
         GroupCommand::Send(args) => &args.client,
     }
+}
+
+/// Learns what others have changed meanwhile: a message goes to the members that this device knows.
+async fn catch_up(client: &Client, console: &mut Console) -> Result<()> {
+    if requests::wait_for_messages(client, console).await? {
+        finish(client, console).await?;
+    }
+    Ok(())
 }
 
 async fn execute(command: GroupCommand, client: &Client, console: &mut Console) -> Result<()> {
@@ -75,7 +86,7 @@ impl Groups<'_> {
         let created = console.unless_interrupted(self.client.create_group(&args.group)).await?;
         let created = created.map_err(|error| explain::ended(&error))?;
         let group = created.map_err(|why| Failure::usage(why.to_string()))?;
-        self.settle(group, console).await?;
+        self.settle(group, "create", console).await?;
         if !args.who.is_empty() {
             self.invite(group, args, console).await?;
         }
@@ -100,21 +111,20 @@ impl Groups<'_> {
     }
 
     async fn join(&mut self, text: &str, console: &mut Console) -> Result<()> {
-        let group = if let Ok(link) = text.parse::<GroupLink>() {
+        let (group, change) = if let Ok(link) = text.parse::<GroupLink>() {
             let joined = console.unless_interrupted(self.client.join_group(link)).await?;
-            joined.map_err(|error| explain::ended(&error))?
+            (joined.map_err(|error| explain::ended(&error))?, "join")
         } else {
             let group = self.find(text, console).await?.id;
             let app = self.client.me().app.clone();
             let accept = GroupChange::Accept { app, access_key: None };
             self.request(group, accept, console).await?;
-            group
+            (group, "accept")
         };
-        self.settle(group, console).await?;
+        self.settle(group, change, console).await?;
         let info = self.info(group, console).await?;
         if info.is_none_or(|info| info.membership != Membership::Member) {
-            let why = "you are not a member: the invitation or the link is not valid any more, or the server was not reached";
-            return Err(Failure::new(why).into());
+            return Err(not_a_member().into());
         }
         console.report(&json!({"event": "chat-group-joined", "group": group.to_string()}))?;
         console.print(&format!("{group}\n"))
@@ -215,7 +225,7 @@ impl Groups<'_> {
     ) -> Result<()> {
         let what = change.name();
         self.request(group, change, console).await?;
-        self.settle(group, console).await?;
+        self.settle(group, what, console).await?;
         console.report(&json!({
             "event": "chat-group-changed", "group": group.to_string(), "change": what,
         }))?;
@@ -234,17 +244,47 @@ impl Groups<'_> {
         Ok(changed.map_err(|why| Failure::new(why.to_string()))?)
     }
 
-    /// Waits until no change of ours waits for the server.
-    async fn settle(&mut self, group: GroupId, console: &mut Console) -> Result<()> {
-        loop {
-            let info = self.info(group, console).await?;
-            if info.is_none_or(|info| !info.is_changing && info.membership != Membership::Unread) {
-                return Ok(());
-            }
-            if let GroupEvent::ChangeFailed(_, why) = self.event(group, console).await? {
-                return Err(Failure::new(why.to_string()).into());
+    /// Waits until the server has our change with this name, or it has failed.
+    async fn settle(
+        &mut self,
+        group: GroupId,
+        change: &'static str,
+        console: &mut Console,
+    ) -> Result<()> {
+        let us = self.client.me().address.account;
+        for _ in 0..PATIENCE.as_secs() {
+            let event = timeout(STEP, self.events.next());
+            match console.unless_interrupted(event).await? {
+                Ok(Ok(Event::Group { group: of, event })) if of == group => match event {
+                    GroupEvent::Changed(author, made) if author == us && made.name() == change => {
+                        return Ok(());
+                    }
+                    GroupEvent::ChangeFailed(wanted, why) if wanted.name() == change => {
+                        return Err(Failure::new(why.to_string()).into());
+                    }
+                    GroupEvent::Removed => return Err(not_a_member().into()),
+                    GroupEvent::Accepted(_)
+                    | GroupEvent::ChangeFailed(..)
+                    | GroupEvent::Changed(..)
+                    | GroupEvent::Invited(_)
+                    | GroupEvent::NotSent(..)
+                    | GroupEvent::Sent(_) => {}
+                },
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(explain::ended(&error).into()),
+                // Somebody else may have made the same change.
+                Err(_) => {
+                    let info = self.info(group, console).await?;
+                    let waits =
+                        |it: &GroupInfo| it.is_changing || it.membership == Membership::Unread;
+                    if !info.as_ref().is_some_and(waits) {
+                        return Ok(());
+                    }
+                }
             }
         }
+        let why = "the server was not reached: the next command tries again";
+        Err(Failure::new(why).into())
     }
 
     async fn wait_until_sent(
@@ -332,6 +372,12 @@ impl Groups<'_> {
     }
 }
 
+fn not_a_member() -> Failure {
+    Failure::new(
+        "you are not a member: you were removed, or the invitation or the link is not valid any more",
+    )
+}
+
 /// All groups of an account.
 ///
 /// # Errors
@@ -394,6 +440,9 @@ fn described(info: &GroupInfo) -> Value {
         "member": info.membership == Membership::Member,
     })
 }
+
+/// How long to wait before looking whether a change still waits.
+const STEP: Duration = Duration::from_secs(1);
 
 /// How long the server may take for one step.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -54,7 +54,9 @@ enum Choice {
 }
 
 async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Result<()> {
-    wait_for_messages(client, console).await?;
+    if !wait_for_messages(client, console).await? {
+        console.screen.show("The server cannot be reached: there may be more message requests.");
+    }
     let people = People::new(client, console).await?;
     let requests = console.unless_interrupted(client.requests()).await?;
     let requests = requests.map_err(|error| explain::ended(&error))?;
@@ -70,8 +72,12 @@ async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Res
     Ok(())
 }
 
-/// Waits until the messages have arrived that had waited at the server. Without a connection, it shows what is here.
-async fn wait_for_messages(client: &Client, console: &mut Console) -> Result<()> {
+/// Waits until the messages have arrived that had waited at the server. Returns whether they have: without a connection, or
+/// after some seconds, it gives up.
+///
+/// # Errors
+/// A signal came.
+pub(super) async fn wait_for_messages(client: &Client, console: &mut Console) -> Result<bool> {
     let mut events = client.events();
     let arrived = async {
         while !matches!(client.connection(), Connection::UpToDate | Connection::Disconnected(_)) {
@@ -82,10 +88,7 @@ async fn wait_for_messages(client: &Client, console: &mut Console) -> Result<()>
         }
     };
     let arrived = console.unless_interrupted(timeout(PATIENCE, arrived)).await?;
-    if arrived.is_err() || client.connection() != Connection::UpToDate {
-        console.screen.show("The server cannot be reached: there may be more message requests.");
-    }
-    Ok(())
+    Ok(arrived.is_ok() && client.connection() == Connection::UpToDate)
 }
 
 async fn print(

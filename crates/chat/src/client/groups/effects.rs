@@ -20,15 +20,32 @@ impl Group {
         if self.secrets().contains(secret) {
             return false;
         }
+        let state = self.state();
+        let is_admin =
+            |sender: &AccountId| *sender == us || state.is_some_and(|it| it.is_admin(*sender));
         let is_member = |sender: &AccountId| {
-            *sender == us || self.state().is_some_and(|state| state.members.contains_key(sender))
+            *sender == us || state.is_some_and(|state| state.members.contains_key(sender))
         };
+        let sent = &self.candidates;
+        let quota = if is_admin(&from) { MAX_OF_ADMIN } else { MAX_OF_OTHER };
+        let own = sent.iter().filter(|(sender, _)| *sender == from).count();
         // Somebody whom we do not know yet may be a new administrator.
-        let strangers = self.candidates.iter().filter(|(sender, _)| !is_member(sender)).count();
-        let oldest = self.candidates.iter().position(|(sender, _)| !is_member(sender));
-        let is_full = self.candidates.len() >= MAX_CANDIDATES;
-        if !is_member(&from) && strangers >= MAX_UNKNOWN || is_full {
-            self.candidates.remove(oldest.unwrap_or_default());
+        let strangers = sent.iter().filter(|(sender, _)| !is_member(sender)).count();
+        // Nobody displaces the secrets of an administrator.
+        let displaced = if own >= quota {
+            sent.iter().position(|(sender, _)| *sender == from)
+        } else if !is_member(&from) && strangers >= MAX_UNKNOWN {
+            sent.iter().position(|(sender, _)| !is_member(sender))
+        } else if sent.len() >= MAX_CANDIDATES {
+            match sent.iter().position(|(sender, _)| !is_admin(sender)) {
+                None => return false,
+                other => other,
+            }
+        } else {
+            None
+        };
+        if let Some(displaced) = displaced {
+            self.candidates.remove(displaced);
         }
         self.candidates.push((from, secret.clone()));
         true
@@ -74,7 +91,11 @@ impl Client {
             let password = Some(LinkPassword::random(rng));
             let basis = state.basis();
             if let Some(group) = self.groups.groups.get_mut(&id) {
-                group.wanted.push_back((basis, GroupChange::NewEpoch { password }));
+                // One is enough for all who have left.
+                let waits = |(_, change): &(_, _)| matches!(change, GroupChange::NewEpoch { .. });
+                if !group.wanted.iter().any(waits) {
+                    group.wanted.push_back((basis, GroupChange::NewEpoch { password }));
+                }
             }
         }
     }
@@ -162,8 +183,10 @@ impl Client {
         let Some(state) = group.state() else { return };
         let (basis, by) = (state.basis(), state.invited.get(&us).map(|invited| invited.by));
         let Some(by) = by.filter(|_| !group.was_asked) else { return };
+        // The entry can name anybody: only the session shows who has really sent the invitation.
+        let is_by_admin = group.announcer == Some(by) && state.is_admin(by);
         group.was_asked = true;
-        if self.kept.contains(&by) {
+        if is_by_admin && self.kept.contains(&by) {
             let accept = GroupChange::Accept { app: None, access_key: None };
             group.wanted.push_back((basis, accept));
         } else {
@@ -219,7 +242,7 @@ impl Client {
         }
         let announced = Announcement { by: from, revision: content.revision, head };
         let known = Known::Secret(secret.clone(), Some(announced), None);
-        groups.insert(content.group, Group::new(known));
+        groups.insert(content.group, Group { announcer: Some(from), ..Group::new(known) });
         true
     }
 
@@ -260,6 +283,12 @@ impl Client {
 /// Maximum number of secrets of a group that were sent and are not used yet: epochs that somebody may miss while away.
 const MAX_CANDIDATES: usize = 64;
 
+/// Secrets of one administrator, and of our own account.
+const MAX_OF_ADMIN: usize = 16;
+
+/// Secrets of anybody else.
+const MAX_OF_OTHER: usize = 4;
+
 /// Maximum number of those that come from people who are no members, as far as we know.
 const MAX_UNKNOWN: usize = 4;
 
@@ -268,3 +297,24 @@ const MAX_UNREAD: usize = 200;
 
 /// Maximum number of groups.
 const MAX_GROUPS: usize = 2000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wormhole_kit::Secret;
+
+    #[test]
+    fn attack_18_invented_secrets_do_not_displace_the_one_of_somebody_trusted() {
+        let [us, other] = [1, 2].map(|number| AccountId::from_bytes([number; 16]));
+        let secret = |number: u8| GroupSecret::from_secret(Secret::new([number; 32]));
+        let mut group = Group::new(Known::Secret(secret(0), None, None));
+        assert!(group.add_candidate(us, &secret(1), us));
+        for number in 2..=255 {
+            assert!(group.add_candidate(other, &secret(number), us));
+        }
+        assert!(!group.add_candidate(other, &secret(1), us), "known already");
+        assert!(group.candidates.contains(&(us, secret(1))));
+        assert_eq!(group.candidates.len(), 1 + MAX_OF_OTHER);
+        assert!(group.candidates.contains(&(other, secret(255))), "the newest is kept");
+    }
+}

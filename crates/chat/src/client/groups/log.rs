@@ -13,7 +13,7 @@ use rand_core::CryptoRngCore;
 
 use super::super::exchange::{Request, Response};
 use super::super::pending::Purpose;
-use super::super::store::Changes;
+use super::super::store::{Changes, StoreKey};
 use super::{Client, Group, GroupEvent, GroupFailure, Known, Membership};
 use crate::group::{
     Author, EntryHash, GroupAccess, GroupChange, GroupId, GroupSecret, GroupView, Rebased,
@@ -185,6 +185,13 @@ impl Client {
         let us = self.us.account;
         let had_left = !group.is_removed && group.membership(us) == Membership::Outside;
         group.is_removed |= group.view().is_none();
+        if matches!(group.known, Known::Secret(_, Some(_), _)) && group.wanted.is_empty() {
+            // There is no such group: anybody can announce one.
+            self.groups.groups.remove(&id);
+            let mut changes = Changes::default();
+            changes.delete(StoreKey::Group(id));
+            return self.commit(changes, Vec::new());
+        }
         let mut wanted = Vec::new();
         // Otherwise the message with the next secret has not arrived yet.
         if group.is_removed {
@@ -310,6 +317,8 @@ impl Client {
             // A link: the last entry is the first that we read.
             group.reading.from = Some(latest);
         } else if last.is_none_or(|last| last >= latest) {
+            // Whoever has announced more did not tell the truth.
+            group.announced = group.announced.min(latest);
             self.read_all(id, &mut changes);
         }
         self.put_group(id, &mut changes);

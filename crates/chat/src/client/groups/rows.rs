@@ -201,7 +201,11 @@ impl Group {
             }
             _ => return Err(RestoreError::Damaged),
         };
-        let mut group = Self::new(known);
+        let announcer = match &known {
+            Known::Secret(_, announced, _) => announced.as_ref().map(|announced| announced.by),
+            Known::View(_) => None,
+        };
+        let mut group = Self { announcer, ..Self::new(known) };
         group.is_removed = read_flag(value)?;
         group.was_asked = read_flag(value)?;
         group.announced = u64::from_be_bytes(value.array()?);
