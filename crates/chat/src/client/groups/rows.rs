@@ -130,8 +130,9 @@ impl Changes {
 impl Group {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let view = self.view().map(GroupView::encode);
-        let wanted: Vec<_> =
-            self.wanted.iter().map(|(basis, change)| (*basis, change.encode())).collect();
+        // The number of them has one byte.
+        let wanted = self.wanted.iter().take(u8::MAX.into());
+        let wanted: Vec<_> = wanted.map(|(basis, change)| (*basis, change.encode())).collect();
         let room = 256
             + view.as_ref().map_or(0, |view| view.len())
             + wanted.iter().map(|(_, change)| change.len() + 16).sum::<usize>()
