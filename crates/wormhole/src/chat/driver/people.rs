@@ -66,8 +66,8 @@ impl Driver {
                 self.commits.add_written_to(account);
                 self.input(ClientInput::Keep(account));
             }
-            // With encrypted profiles, a block must also replace the profile key: with the present one, the blocked person can
-            // still send sealed messages, which are only refused here.
+            // `Client::block` also replaces the profile key: with the old one, the blocked person could still send sealed messages,
+            // which are only refused here.
             RequestDecision::Block | RequestDecision::Delete => {
                 self.commits.people().deleted.insert(account);
             }

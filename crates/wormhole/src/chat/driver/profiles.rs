@@ -72,7 +72,7 @@ impl Profiles {
         }
     }
 
-    /// Leaves the publication to somebody else for now.
+    /// Publishes nothing for some time: a handle of the client is doing it.
     pub(super) fn pause(&mut self) {
         self.due = Instant::now() + PAUSE;
     }
