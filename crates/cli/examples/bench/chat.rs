@@ -1,6 +1,7 @@
 //! Messaging: the cost of encryption, and the service under load, compared with libsignal-client, vodozemac and ejabberd.
 
 mod ejabberd;
+mod encryption;
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +23,7 @@ use ejabberd::Offline;
 /// # Errors
 /// A program failed.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    measure_encryption(bench, report)?;
+    encryption::measure(bench, report)?;
     measure_history(bench, report)?;
     if !is_real_root() {
         eprintln!(
@@ -33,43 +34,9 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let postgres = Postgres::start(Durability::Full, Some(Path::new(DISK)));
     let postgres = postgres.map_err(|missing| anyhow!("{missing:?}: run scripts/peers"))?;
     measure_messages(bench, report, &postgres)?;
+    measure_groups(bench, report)?;
     measure_requests(bench, report)?;
     measure_idle(bench, report)
-}
-
-/// The operations of a session, in each implementation.
-fn measure_encryption(bench: &Bench, report: &mut Report) -> Result<()> {
-    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(SCRIPTS).join(name);
-    let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
-    for run in 0..bench.arguments.runs() {
-        eprintln!("encryption, run {}", run + 1);
-        let mut libsignal = Command::new("node");
-        libsignal.arg(script("libsignal_speed.mjs"));
-        libsignal.arg(bench.arguments.peers.join("libsignal-0.72.1/node_modules"));
-        let mut vodozemac = Command::new(bench.arguments.peers.join("venv-chat/bin/python"));
-        vodozemac.arg(script("vodozemac_speed.py"));
-        let ours = Command::new(bench.binary("examples/speed"));
-        for (command, rounds) in [ours, libsignal, vodozemac].into_iter().zip(&mut rounds) {
-            rounds.push(run_program(command)?);
-        }
-    }
-    let head = [
-        "operation, µs",
-        "this program",
-        "libsignal-client 0.72.1, from node",
-        "vodozemac 0.10, from Python",
-    ];
-    let mut table = Table::new("Messages of 256 bytes: encryption, one core", &head);
-    for (key, name) in OPERATIONS {
-        let mut cells = vec![name.to_owned()];
-        cells.extend(rounds.iter().map(|rounds| match median_of(rounds, key) {
-            value if value.is_nan() => "-".to_owned(),
-            value => format!("{value:.1}"),
-        }));
-        table.row(cells);
-    }
-    report.add(table);
-    Ok(())
 }
 
 /// The history of a client, and linking a device to which it is copied.
@@ -163,6 +130,29 @@ fn measure_messages(bench: &Bench, report: &mut Report, postgres: &Postgres) -> 
     Ok(())
 }
 
+/// A message to a group whose members are all connected. The times begin with its encryption.
+fn measure_groups(bench: &Bench, report: &mut Report) -> Result<()> {
+    let members = bench.arguments.scaled(1000);
+    let mut rounds = Vec::new();
+    for run in 0..bench.arguments.runs() {
+        eprintln!("a group of {members} members, run {}", run + 1);
+        rounds.push(load_service(bench, None, &["group", &format!("--members={members}")])?);
+    }
+    let title = "Messaging service: a message of 256 bytes to a group of 1,000 connected members";
+    let mut table = Table::new(title, &["what", "measured"]);
+    for (key, name, unit) in [
+        ("encrypted_ms", "encrypted and sealed for all members", "ms"),
+        ("accepted_ms", "stored for all members", "ms"),
+        ("delivered_p50_ms", "half of the members have it", "ms"),
+        ("complete_ms", "the last member has it", "ms"),
+        ("server_cpu_us_per_member", "CPU of the server for each member", "µs"),
+    ] {
+        table.row(vec![name.to_owned(), format!("{:.1} {unit}", median_of(&rounds, key))]);
+    }
+    report.add(table);
+    Ok(())
+}
+
 /// Keys and attachments, for which ejabberd has no counterpart in the same form.
 fn measure_requests(bench: &Bench, report: &mut Report) -> Result<()> {
     let (mut bundles, mut attachments) = (Vec::new(), Vec::new());
@@ -215,20 +205,6 @@ fn load_service(bench: &Bench, database: Option<String>, arguments: &[&str]) -> 
     fs::remove_dir_all(&folder)?;
     figures(&output?)
 }
-
-/// The keys in the figures of each implementation, and their names.
-const OPERATIONS: [(&str, &str); 7] = [
-    ("encrypt", "encrypt"),
-    ("decrypt", "decrypt"),
-    ("dh_step", "encrypt and decrypt, with a Diffie-Hellman step"),
-    ("x3dh_begin", "X3DH: check keys, begin a session, encrypt"),
-    ("x3dh_receive", "X3DH: decrypt a first message"),
-    ("pqxdh_begin", "PQXDH: check keys, begin a session, encrypt"),
-    ("pqxdh_receive", "PQXDH: decrypt a first message"),
-];
-
-/// The folder of the scripts that measure other implementations.
-const SCRIPTS: &str = "examples/bench/chat";
 
 /// A folder on a disk that the users `postgres` and `ejabberd` can reach.
 const DISK: &str = "/var/tmp";

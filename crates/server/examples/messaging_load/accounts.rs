@@ -13,12 +13,13 @@ use crate::http::Http;
 use crate::server::Server;
 
 /// A registered device.
-#[derive(Clone, Debug)]
 pub(crate) struct Account {
     /// The account id.
     pub(crate) id: String,
     /// The header lines that authenticate the device.
     pub(crate) headers: String,
+    /// The identity key whose public part is published.
+    pub(crate) identity: KeyPair,
 }
 
 /// Registers accounts, each with the address of another client.
@@ -59,20 +60,20 @@ async fn register_one(
     let answer = http.ask("PUT", &path, &basic(&phone), attributes.as_bytes()).await?;
     let id = answer.get("uuid").and_then(Value::as_str).ok_or("no account id")?.to_owned();
     let headers = basic(&format!("{id}.1"));
+    let mut rng = ChaCha20Rng::seed_from_u64(number as u64);
+    let identity = KeyPair::random(&mut rng);
     if publishes_keys {
-        http.ask("PUT", "/v2/keys", &headers, keys(number).to_string().as_bytes()).await?;
+        let keys = keys(&identity, &mut rng).to_string();
+        http.ask("PUT", "/v2/keys", &headers, keys.as_bytes()).await?;
     }
-    Ok(Account { id, headers })
+    Ok(Account { id, headers, identity })
 }
 
 /// The keys that our own client publishes.
-fn keys(seed: usize) -> Value {
-    let mut rng = ChaCha20Rng::seed_from_u64(seed as u64);
-    let identity = KeyPair::random(&mut rng);
-    let signed = SignedPreKey::random(1, &identity, Timestamp(0), &mut rng);
-    let kem = KemPreKey::random(1, true, &identity, Timestamp(0), &mut rng);
-    let one_time =
-        (1..=ONE_TIME_KEYS).map(|id| OneTimePreKey { id, pair: KeyPair::random(&mut rng) });
+fn keys(identity: &KeyPair, rng: &mut ChaCha20Rng) -> Value {
+    let signed = SignedPreKey::random(1, identity, Timestamp(0), rng);
+    let kem = KemPreKey::random(1, true, identity, Timestamp(0), rng);
+    let one_time = (1..=ONE_TIME_KEYS).map(|id| OneTimePreKey { id, pair: KeyPair::random(rng) });
     let one_time = one_time.map(
         |key| json!({ "keyId": key.id, "publicKey": BASE64.encode(&key.pair.public().encode()) }),
     );

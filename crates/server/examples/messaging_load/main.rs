@@ -5,6 +5,7 @@
 //! messaging_load bundles     …
 //! messaging_load idle        … --sockets 15000
 //! messaging_load attachments … --mib 64
+//! messaging_load group       … --members 1000
 //! ```
 //!
 //! It starts the server itself, in an empty folder, because it has to read the verification codes that the server prints. Each
@@ -14,6 +15,7 @@
 
 mod accounts;
 mod attachments;
+mod group;
 mod http;
 mod idle;
 mod requests;
@@ -100,6 +102,15 @@ enum Mode {
         #[arg(long, default_value_t = 2)]
         parallel: usize,
     },
+    /// Messages to a group whose members are all connected
+    Group {
+        /// Members without the author, each with one device
+        #[arg(long, default_value_t = 1000)]
+        members: usize,
+        /// Messages, one after the other
+        #[arg(long, default_value_t = 20)]
+        messages: usize,
+    },
 }
 
 fn main() -> Result<(), Failure> {
@@ -118,6 +129,7 @@ fn main() -> Result<(), Failure> {
             Mode::Attachments { mib, count, parallel } => {
                 attachments::run(&server, mib, count, parallel).await
             }
+            Mode::Group { members, messages } => group::run(&server, members, messages).await,
         }
     })?;
     println!("{figures}");
