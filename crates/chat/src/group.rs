@@ -22,7 +22,7 @@ use rand_core::CryptoRngCore;
 pub use change::{Author, Basis, ChangeError, GroupChange, Rebased};
 pub use entry::{EntryError, EntryHash, GroupEntry, MAX_ENTRY};
 pub use link::{GroupLink, NotAGroupLink};
-pub use secret::{GroupAccess, GroupSecret};
+pub use secret::{AccessHashes, AdminKey, EpochKeys, GroupAccess, GroupSecret, ReadingKey};
 pub use state::{GroupState, Invitation, LinkPassword, MAX_MEMBERS, Member, Role};
 pub use view::{Announcement, Applied, Draft, GroupView};
 

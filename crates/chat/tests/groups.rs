@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::group::{
-    Author, Basis, Draft, GroupAccess, GroupChange, GroupEntry, GroupId, GroupSecret, GroupView,
+    AccessHashes, Author, Basis, Draft, EpochKeys, GroupChange, GroupEntry, GroupId, GroupView,
     LinkPassword, Rebased, Role,
 };
 use wormhole_chat::{AccountId, KeyPair};
@@ -33,14 +33,15 @@ struct Person {
     view: GroupView,
     /// The state for which a change was made, and the change.
     wanted: Option<(Basis, GroupChange)>,
-    /// Secrets that others have sent.
-    secrets: Vec<GroupSecret>,
+    /// Keys that others have sent.
+    keys: Vec<EpochKeys>,
 }
 
 struct World {
     id: GroupId,
     log: Vec<Vec<u8>>,
-    access: GroupAccess,
+    /// What the server requires.
+    access: AccessHashes,
     people: Vec<Person>,
     rng: ChaCha8Rng,
     accepted: usize,
@@ -65,13 +66,13 @@ impl World {
         let account = AccountId::from_bytes([1; 16]);
         let create = GroupChange::Create { title: "Hike".into(), app: None, access_key: None };
         let (view, draft) = GroupView::create(id, (account, &keys[0]), create, &mut rng).unwrap();
-        let access = view.secret().access(id);
+        let access = draft.replaces.unwrap();
         let people = accounts.zip(keys).map(|(account, pair)| Person {
             account,
             pair,
             view: view.clone(),
             wanted: None,
-            secrets: Vec::new(),
+            keys: Vec::new(),
         });
         let (people, log) = (people.collect(), vec![draft.entry]);
         let mut world = Self { id, log, access, people, rng, accepted: 0 };
@@ -132,9 +133,14 @@ impl World {
             Rebased::Again(change) => change,
             Rebased::Done | Rebased::Impossible(_) => return person.wanted = None,
         };
+        if !person.view.has_keys_for(&change) {
+            return;
+        }
         let author = (person.account, &person.pair);
         let draft = person.view.draft(latest, author, &change, &mut self.rng).unwrap();
-        let has_access = person.view.secret().access(self.id) == self.access;
+        let shown = person.view.access_for(&draft, None).unwrap().hash();
+        let is_admin = shown == self.access.admin;
+        let has_access = is_admin || draft.replaces.is_none() && shown == self.access.member;
         // Whoever has not read everything makes an entry that nobody accepts; the server cannot know.
         if has_access && draft.revision == latest + 1 {
             self.accept(who, draft);
@@ -144,24 +150,24 @@ impl World {
     fn accept(&mut self, who: usize, draft: Draft) {
         let (revision, previous) = (draft.revision, self.people[who].view.state().revision);
         let is_up_to_date = self.newest() == previous;
-        let Draft { entry, secret, .. } = draft;
+        let Draft { entry, keys, replaces, .. } = draft;
         if !is_up_to_date {
             // A real client reads before it sends; this one lost the race.
             return self.read(who);
         }
         let mut view = self.people[who].view.clone();
-        view.read(revision, &entry, secret.as_slice()).unwrap();
+        view.read(revision, &entry, keys.as_slice()).unwrap();
         self.log.push(entry);
         self.accepted += 1;
         self.people[who].wanted = None;
-        if let Some(secret) = secret {
-            self.access = secret.access(self.id);
-            for person in &mut self.people {
-                let state = view.state();
-                let is_in = state.members.contains_key(&person.account);
-                if is_in || state.invited.contains_key(&person.account) {
-                    person.secrets.push(secret.clone());
-                }
+        self.access = replaces.unwrap_or(self.access);
+        for person in &mut self.people {
+            let state = view.state();
+            let is_in = state.members.contains_key(&person.account);
+            if is_in || state.invited.contains_key(&person.account) {
+                let is_admin = state.is_admin(person.account);
+                let admin = view.admin_key().filter(|_| is_admin).cloned();
+                person.keys.push(EpochKeys { secret: view.secret().unwrap().clone(), admin });
             }
         }
         self.people[who].view = view;
@@ -176,9 +182,12 @@ impl World {
         let person = &mut self.people[who];
         for (revision, entry) in (0_u64..).zip(&self.log) {
             let before = person.view.clone();
-            if person.view.read(revision, entry, &person.secrets).is_err() {
+            if person.view.read(revision, entry, &person.keys).is_err() {
                 assert_eq!(person.view, before);
             }
+        }
+        for keys in &person.keys {
+            person.view.learn(keys);
         }
     }
 }
@@ -200,6 +209,8 @@ proptest! {
             if state.members.contains_key(&person.account) {
                 prop_assert_eq!(person.view.state(), state);
                 prop_assert_eq!(person.view.secret(), last.unwrap().view.secret());
+                let is_admin = state.is_admin(person.account);
+                prop_assert!(person.view.admin_key().is_some() || !is_admin);
             }
         }
         let is_admin = |account: &AccountId| state.is_admin(*account);
@@ -227,13 +238,13 @@ proptest! {
             prop_assert_eq!(&after, &view);
         }
         // A member who has the secret modifies what is inside.
-        let entry = GroupEntry::open(&good.entry, world.id, good.revision, view.secret()).unwrap();
+        let entry = GroupEntry::open(&good.entry, world.id, good.revision, view.key()).unwrap();
         let mut content = entry.encode().to_vec();
         let index = place.index(content.len());
         content[index] ^= bits;
         if let Ok(mut entry) = GroupEntry::decode(&content) {
             entry.author.identity = *world.people[2].pair.public();
-            let sealed = entry.seal(view.secret(), &world.people[2].pair, &mut world.rng);
+            let sealed = entry.seal(view.key(), &world.people[2].pair, &mut world.rng);
             let mut after = view.clone();
             prop_assert!(after.read(good.revision, &sealed.unwrap(), &[]).is_err());
             prop_assert_eq!(&after, &view);

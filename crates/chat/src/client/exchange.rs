@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::envelope::EnvelopeKind;
-use crate::group::{GroupAccess, GroupId};
+use crate::group::{AccessHashes, GroupAccess, GroupId};
 use crate::kem::KemPublicKey;
 use crate::key::{PublicKey, Signature};
 use crate::message::Ciphertext;
@@ -28,10 +28,10 @@ pub enum Request {
         group: GroupId,
         /// The place of the entry in the log.
         revision: u64,
-        /// Proves that we are a member.
+        /// Proves that we may append it. The server ignores it if the entry is the first.
         access: GroupAccess,
-        /// The SHA-256 of the access key that is needed from then on. The first entry has it, too.
-        next: Option<[u8; 32]>,
+        /// What the server must require from then on, if that changes. The first entry has it, too.
+        next: Option<AccessHashes>,
         /// The entry.
         entry: Arc<[u8]>,
     },
@@ -41,7 +41,7 @@ pub enum Request {
     GroupEntries {
         /// The group.
         group: GroupId,
-        /// Proves that we are a member.
+        /// Proves that we may read it.
         access: GroupAccess,
         /// The first entry to fetch. The log may end before it.
         from: u64,

@@ -27,8 +27,8 @@ use crate::address::{AccountId, Address};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent};
 use crate::group::{
-    Announcement, Basis, ChangeError, Draft, GroupChange, GroupId, GroupLink, GroupSecret,
-    GroupState, GroupView, LinkPassword,
+    Announcement, Basis, ChangeError, Draft, EpochKeys, GroupChange, GroupId, GroupLink,
+    GroupState, GroupView,
 };
 use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
@@ -77,15 +77,15 @@ struct Group {
     wanted: VecDeque<(Basis, GroupChange)>,
     /// The entry for the first of them. The server may have it.
     draft: Option<Draft>,
-    /// Secrets that may be the next one, and who has sent them.
-    candidates: Vec<(AccountId, GroupSecret)>,
+    /// Keys that may be the next ones, and who has sent them.
+    candidates: Vec<(AccountId, EpochKeys)>,
     /// An administrator has told us that we were removed.
     is_removed: bool,
     /// Whether we have decided about the invitation, or asked the user.
     was_asked: bool,
     /// The last revision that somebody has named.
     announced: u64,
-    /// Who has invited us, according to the session. Only until the program ends.
+    /// Who has invited us, according to the session.
     announcer: Option<AccountId>,
     reading: Reading,
 }
@@ -93,8 +93,10 @@ struct Group {
 /// What we know about the log of a group.
 #[derive(Debug)]
 enum Known {
-    /// Only the secret. The password of a link with which we want to join.
-    Secret(GroupSecret, Option<Announcement>, Option<LinkPassword>),
+    /// What somebody has sent who invites us, or another device of ours.
+    Announced(EpochKeys, Announcement),
+    /// A link with which we want to join.
+    Link(Box<GroupLink>),
     /// The state after an entry.
     View(Box<GroupView>),
 }
@@ -137,6 +139,9 @@ pub enum GroupFailure {
     /// The change is not permitted, or makes no sense any more.
     #[error(transparent)]
     NotPermitted(#[from] ChangeError),
+    /// Too many changes wait for the server.
+    #[error("{MAX_WANTED} changes of this group wait for the server already: try again later")]
+    TooManyChanges,
     /// The server refuses it.
     #[error("the server does not accept the change of the group")]
     Refused,
@@ -162,25 +167,54 @@ impl Group {
 
     fn state(&self) -> Option<&GroupState> {
         match &self.known {
-            Known::Secret(..) => None,
+            Known::Announced(..) | Known::Link(_) => None,
             Known::View(view) => Some(view.state()),
         }
     }
 
     fn view(&self) -> Option<&GroupView> {
         match &self.known {
-            Known::Secret(..) => None,
+            Known::Announced(..) | Known::Link(_) => None,
             Known::View(view) => Some(view),
         }
     }
 
-    /// What somebody needs to read the log.
-    fn with_secret(&self) -> Option<GroupContent> {
+    /// What somebody needs to read the log, and to change it. `None`: we do not have it ourselves yet.
+    fn with_keys(&self, for_admin: bool) -> Option<GroupContent> {
         let view = self.view()?;
         let mut content = GroupContent::notice(view.group(), view.state().revision);
-        content.secret = Some(view.secret().clone());
+        content.secret = Some(view.secret()?.clone());
+        content.admin = view.admin_key().filter(|_| for_admin).cloned();
         content.head = Some(view.head());
         Some(content)
+    }
+
+    /// Wants a change as soon as possible. The limit is for changes of the user: what follows from those of others is added once
+    /// for each kind.
+    ///
+    /// # Errors
+    /// Too many changes wait.
+    fn want(&mut self, basis: Basis, change: GroupChange) -> Result<(), GroupFailure> {
+        if self.wanted.len() >= MAX_WANTED {
+            return Err(GroupFailure::TooManyChanges);
+        }
+        self.wanted.push_back((basis, change));
+        Ok(())
+    }
+
+    /// Takes the removals that we want: they remain wanted whatever others say.
+    fn take_removals(&mut self) -> VecDeque<(Basis, GroupChange)> {
+        let is_removal = |change: &GroupChange| matches!(change, GroupChange::Remove { .. });
+        let wanted = std::mem::take(&mut self.wanted);
+        let (removals, others) = wanted.into_iter().partition(|(_, change)| is_removal(change));
+        self.wanted = others;
+        removals
+    }
+
+    /// Whether we want to remove a member, and the server has not accepted that yet. Until then, nothing is encrypted for it.
+    fn is_removing(&self, account: AccountId) -> bool {
+        let is_removal = |change: &GroupChange| matches!(change, GroupChange::Remove { account: it, .. } if *it == account);
+        self.wanted.iter().any(|(_, change)| is_removal(change))
     }
 
     fn membership(&self, us: AccountId) -> Membership {
@@ -246,10 +280,7 @@ impl Client {
         let group = self.groups.groups.get_mut(&id).ok_or(GroupFailure::Unknown)?;
         let state = group.state().ok_or(GroupFailure::Unknown)?;
         let basis = state.basis();
-        if group.wanted.len() >= MAX_WANTED {
-            return Err(GroupFailure::Refused);
-        }
-        group.wanted.push_back((basis, change));
+        group.want(basis, change)?;
         self.store_and_run(now, id, rng);
         Ok(())
     }
@@ -268,7 +299,7 @@ impl Client {
             Membership::Invited | Membership::Outside | Membership::Unread => false,
         });
         if !is_in {
-            let known = Known::Secret(link.secret.clone(), None, Some(link.password.clone()));
+            let known = Known::Link(Box::new(link.clone()));
             self.groups.groups.insert(id, Group::new(known));
             self.store_and_run(now, id, rng);
         }
@@ -317,7 +348,11 @@ impl Client {
     pub fn sync_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         let us = self.us.account;
         let is_in = |group: &&Group| group.membership(us) == Membership::Member;
-        let contents = self.groups.groups.values().filter(is_in).filter_map(Group::with_secret);
+        let with_keys = |group: &Group| {
+            let is_admin = group.state().is_some_and(|state| state.is_admin(us));
+            group.with_keys(is_admin)
+        };
+        let contents = self.groups.groups.values().filter(is_in).filter_map(with_keys);
         let mut changes = Changes::default();
         for content in contents.collect::<Vec<_>>() {
             self.put_group_control(now, us, content, &mut changes);
@@ -348,7 +383,8 @@ impl Client {
 
     /// Whether changes of a group that we want to make wait for the server.
     pub fn is_changing_group(&self, id: GroupId) -> bool {
-        self.groups.groups.get(&id).is_some_and(|group| !group.wanted.is_empty())
+        let groups = &self.groups.groups;
+        groups.get(&id).is_some_and(|group| !group.is_removed && !group.wanted.is_empty())
     }
 
     /// Number of messages of groups that the server may accept soon: those to members, and those about groups.
@@ -404,5 +440,5 @@ impl Client {
     }
 }
 
-/// Maximum number of changes of a group that wait.
+/// Maximum number of changes of a group that wait, apart from those that follow from changes of others.
 const MAX_WANTED: usize = 32;

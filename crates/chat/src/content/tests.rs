@@ -6,7 +6,7 @@ use super::*;
 use wormhole_kit::Secret;
 
 use crate::attachment::AttachmentKey;
-use crate::group::{EntryHash, GroupId, GroupSecret};
+use crate::group::{AdminKey, EntryHash, GroupId, GroupSecret};
 
 fn text(body: &str) -> DataMessage {
     DataMessage {
@@ -213,6 +213,7 @@ fn a_message_of_a_group_names_it_and_has_the_fields_of_any_other() {
     roundtrip(&Content::Group(Box::new(group.clone())));
     assert!(!Content::Group(Box::new(group.clone())).is_visible());
     group.secret = Some(GroupSecret::from_secret(Secret::new([0x41; 32])));
+    group.admin = Some(AdminKey::from_secret(Secret::new([0x42; 32])));
     group.head = Some(EntryHash([9; 32]));
     group.removed = true;
     for inner in [Content::Data(Box::new(text("hi"))), Content::SenderKeyDistribution(vec![1])] {

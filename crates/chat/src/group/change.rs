@@ -54,7 +54,7 @@ pub enum GroupChange {
     },
     /// The author leaves the group.
     Leave {
-        /// Who becomes administrator instead.
+        /// Who becomes administrator instead. Only an administrator may name somebody.
         successor: Option<AccountId>,
     },
     /// Only a new secret, because somebody who has the old one has left.
@@ -126,11 +126,13 @@ impl GroupChange {
         Ok(proto.try_into()?)
     }
 
-    /// Whether the change starts a new epoch, and so needs a new secret.
+    /// Whether the change starts a new epoch, and so needs new keys.
     pub const fn starts_epoch(&self, before: &GroupState) -> bool {
         match self {
             Self::NewEpoch { .. } | Self::Remove { .. } => true,
             Self::SetLink(_) => before.link.is_some(),
+            // Whoever is no administrator any more knows the key of administrators.
+            Self::SetRole { role, .. } => matches!(role, Role::Member),
             Self::Accept { .. }
             | Self::Create { .. }
             | Self::Decline
@@ -140,9 +142,13 @@ impl GroupChange {
             | Self::Leave { .. }
             | Self::ReplaceIdentity { .. }
             | Self::SetAccessKey(_)
-            | Self::SetRole { .. }
             | Self::SetTimer(_) => false,
         }
+    }
+
+    /// Whether the server must require other keys after the change. Only the key of administrators permits that.
+    pub const fn replaces_keys(&self, before: &GroupState) -> bool {
+        self.starts_epoch(before) || matches!(self, Self::SetLink(_))
     }
 
     /// Whether only an administrator may make the change.
@@ -243,7 +249,8 @@ pub enum Rebased {
 }
 
 impl GroupState {
-    /// The state after a change, as the entry with this revision. Nothing else is permitted.
+    /// The state after a change, as the entry with this revision. Nothing else is permitted, except that `admin_access` must be another
+    /// one if the change starts an epoch.
     ///
     /// # Errors
     /// The author may not make the change, or it makes no sense.
@@ -271,11 +278,15 @@ impl GroupState {
     ///
     /// # Errors
     /// The title is invalid; or the change does not create a group.
-    pub fn create(author: Author, change: &GroupChange) -> Result<Self, ChangeError> {
+    pub fn create(
+        author: Author,
+        change: &GroupChange,
+        admin_access: [u8; 32],
+    ) -> Result<Self, ChangeError> {
         let GroupChange::Create { title, app, access_key } = change else {
             return Err(ChangeError::NotMember);
         };
-        let mut state = Self::empty(title.clone());
+        let mut state = Self::empty(title.clone(), admin_access);
         state.add(author, Role::Admin, app.as_ref(), access_key.as_ref());
         state.check()?;
         Ok(state)
@@ -293,7 +304,9 @@ impl GroupState {
         if member.identity != author.identity {
             return Err(ChangeError::OtherIdentity);
         }
-        if change.needs_admin() && member.role != Role::Admin {
+        // Otherwise a member could make anybody administrator by leaving.
+        let names_admin = matches!(change, GroupChange::Leave { successor: Some(_) });
+        if (change.needs_admin() || names_admin) && member.role != Role::Admin {
             return Err(ChangeError::NotAdmin);
         }
         Ok(())

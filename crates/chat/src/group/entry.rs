@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::proto::{EntryProto, Malformed, SignedProto, StateProto, account, key};
 use super::secret::OVERHEAD;
-use super::{Author, ChangeError, GroupChange, GroupId, GroupSecret, GroupState};
+use super::{Author, ChangeError, GroupChange, GroupId, GroupState, ReadingKey};
 use crate::key::{KeyPair, Signature};
 
 /// The SHA-256 of an entry as the server has it.
@@ -45,7 +45,7 @@ impl GroupEntry {
     /// The entry is too long for the server.
     pub fn seal(
         &self,
-        secret: &GroupSecret,
+        key: &ReadingKey,
         pair: &KeyPair,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Vec<u8>, EntryError> {
@@ -57,7 +57,7 @@ impl GroupEntry {
         if plaintext.len() + OVERHEAD > MAX_ENTRY - 1 {
             return Err(EntryError::TooLong);
         }
-        let sealed = secret.seal(self.group, self.revision, &plaintext, rng);
+        let sealed = key.seal(self.group, self.revision, &plaintext, rng);
         Ok([&[VERSION][..], &sealed].concat())
     }
 
@@ -70,7 +70,7 @@ impl GroupEntry {
         bytes: &[u8],
         group: GroupId,
         revision: u64,
-        secret: &GroupSecret,
+        key: &ReadingKey,
     ) -> Result<Self, EntryError> {
         if bytes.len() > MAX_ENTRY {
             return Err(EntryError::TooLong);
@@ -79,7 +79,7 @@ impl GroupEntry {
         if *version != VERSION {
             return Err(EntryError::UnknownVersion(*version));
         }
-        let plaintext = secret.open(group, revision, sealed).ok_or(EntryError::NotAuthentic)?;
+        let plaintext = key.open(group, revision, sealed).ok_or(EntryError::NotAuthentic)?;
         let proto = SignedProto::decode(&**plaintext).map_err(|_| EntryError::Malformed)?;
         let content = Zeroizing::new(proto.content.ok_or(EntryError::Malformed)?);
         let signature = proto.signature.ok_or(EntryError::Malformed)?;

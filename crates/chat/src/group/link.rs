@@ -5,27 +5,44 @@ use std::str::FromStr;
 
 use wormhole_kit::Secret;
 
-use super::{GroupId, GroupSecret, LinkPassword, from_hex};
+use super::{Announcement, EntryHash, GroupId, LinkPassword, ReadingKey, from_hex};
 
 /// A link to a group. Whoever has it can read the state of the group, and join while the link is enabled. `Debug` prints no secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupLink {
     /// The group.
     pub group: GroupId,
-    /// The secret of the epoch in which the link was made. Removing somebody replaces it, so the link is not valid any more.
-    pub secret: GroupSecret,
+    /// The key of the epoch in which the link was made. Removing somebody replaces it, so the link is not valid any more.
+    pub key: ReadingKey,
     /// The password of the link.
     pub password: LinkPassword,
+    /// The last entry that whoever made the link knew. Reading begins with it, so nobody can show a forged group.
+    pub revision: u64,
+    /// The hash of that entry.
+    pub head: EntryHash,
+}
+
+impl GroupLink {
+    /// Where reading begins.
+    pub const fn announcement(&self) -> Announcement {
+        Announcement { by: None, revision: self.revision, head: self.head }
+    }
 }
 
 /// Prints the link, which is secret.
 impl fmt::Display for GroupLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{START}id={}&secret=", self.group)?;
-        self.secret.as_secret().expose().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, "{START}id={}&key=", self.group)?;
+        put_hex(f, self.key.as_secret().expose())?;
+        write!(f, "&at={}&head=", self.revision)?;
+        put_hex(f, &self.head.0)?;
         f.write_str("&password=")?;
-        self.password.expose().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        put_hex(f, self.password.expose())
     }
+}
+
+fn put_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 impl FromStr for GroupLink {
@@ -43,15 +60,21 @@ impl FromStr for GroupLink {
             pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
         };
         let group = value("id").and_then(from_hex).map(GroupId);
-        let secret = value("secret").and_then(from_hex);
+        let key = value("key").and_then(from_hex);
         let password = value("password").and_then(from_hex);
-        let (Some(group), Some(secret), Some(password)) = (group, secret, password) else {
+        let is_plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let revision = value("at").filter(is_plain).and_then(|text| text.parse().ok());
+        let start = revision.zip(value("head").and_then(from_hex));
+        let (Some(group), Some(key), Some(password)) = (group, key, password) else {
             return Err(NotAGroupLink);
         };
+        let (revision, head) = start.ok_or(NotAGroupLink)?;
         Ok(Self {
             group,
-            secret: GroupSecret::from_secret(Secret::new(secret)),
+            key: ReadingKey::from_secret(Secret::new(key)),
             password: LinkPassword::from_secret(Secret::new(password)),
+            revision,
+            head: EntryHash(head),
         })
     }
 }

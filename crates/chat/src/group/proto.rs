@@ -60,6 +60,8 @@ pub(super) struct StateProto {
     revision: Option<u64>,
     #[prost(uint32, optional, tag = "8")]
     epoch: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    admin_access: Option<Vec<u8>>,
 }
 
 /// A member, an invited person, or one whom a change names.
@@ -119,6 +121,7 @@ impl From<&GroupState> for StateProto {
             expire_timer: Some(state.expire_timer).filter(|timer| *timer != 0),
             revision: Some(state.revision),
             epoch: Some(state.epoch),
+            admin_access: Some(state.admin_access.to_vec()),
         }
     }
 }
@@ -135,6 +138,7 @@ impl TryFrom<StateProto> for GroupState {
         let members = members.collect::<Result<BTreeMap<_, _>, _>>()?;
         let invited = proto.invited.into_iter().map(PersonProto::invitation);
         let invited = invited.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let admin_access = proto.admin_access.ok_or(Malformed)?;
         let state = Self {
             title: proto.title.ok_or(Malformed)?,
             description: proto.description.filter(|text| !text.is_empty()),
@@ -144,6 +148,7 @@ impl TryFrom<StateProto> for GroupState {
             expire_timer: proto.expire_timer.unwrap_or_default(),
             revision: proto.revision.ok_or(Malformed)?,
             epoch: proto.epoch.ok_or(Malformed)?,
+            admin_access: admin_access.try_into().map_err(|_| Malformed)?,
         };
         // Nobody is listed twice.
         let is_unique = state.members.len() == listed && state.invited.len() == asked;

@@ -1,4 +1,4 @@
-//! The secret of a group, and the keys that are derived from it.
+//! The secret of a group, the keys that are derived from it, and the key of administrators.
 
 use std::fmt;
 
@@ -10,19 +10,17 @@ use subtle::ConstantTimeEq;
 use wormhole_kit::{Reader, Secret};
 use zeroize::Zeroizing;
 
-use super::GroupId;
+use super::{GroupId, LinkPassword};
 use crate::kdf::{halves, hkdf};
 
-/// The secret of a group during one epoch: whoever has it can read the state of the group. Each removal starts a new epoch.
+/// What members share during one epoch: all other keys of members follow from it. A new epoch begins with each removal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupSecret(Secret<32>);
 
 impl GroupSecret {
     /// Draws a secret.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
-        let mut bytes = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *bytes);
-        Self(Secret::new(*bytes))
+        Self(random(rng))
     }
 
     /// Creates a secret from its 32 bytes.
@@ -35,9 +33,36 @@ impl GroupSecret {
         &self.0
     }
 
-    /// The key with which members get access to the log of the group at the server.
+    /// The key with which members read the log of the group, and append to it.
     pub fn access(&self, group: GroupId) -> GroupAccess {
         GroupAccess(Secret::new(*hkdf(group.as_bytes(), self.0.expose(), ACCESS_INFO)))
+    }
+
+    /// The key that encrypts entries. Whoever has only this is no member.
+    pub fn reading_key(&self) -> ReadingKey {
+        ReadingKey(Secret::new(*hkdf(&[], self.0.expose(), READING_INFO)))
+    }
+}
+
+/// Encrypts the entries of one epoch. Members derive it from the secret; whoever has a link has only this key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReadingKey(Secret<32>);
+
+impl ReadingKey {
+    /// Creates a key from its 32 bytes.
+    pub const fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
+    /// The key with which whoever has the link reads the log, and appends one entry.
+    pub fn link_access(&self, group: GroupId, password: &LinkPassword) -> GroupAccess {
+        let secret = Zeroizing::new([&self.0.expose()[..], password.expose()].concat());
+        GroupAccess(Secret::new(*hkdf(group.as_bytes(), &secret, LINK_INFO)))
     }
 
     /// Encrypts the content of an entry with a key of its own: salt (32), commitment (32), ciphertext. The commitment
@@ -83,7 +108,60 @@ impl GroupSecret {
     }
 }
 
-/// Proves to the server that somebody is a member. It cannot decrypt anything.
+/// Allows administrators to replace the keys that the server requires. Only they know it, and each epoch has another one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AdminKey(Secret<32>);
+
+impl AdminKey {
+    /// Draws a key.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        Self(random(rng))
+    }
+
+    /// Creates a key from its 32 bytes.
+    pub const fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
+    /// What the server must see.
+    pub fn access(&self) -> GroupAccess {
+        GroupAccess(self.0.clone())
+    }
+}
+
+/// The keys of a new epoch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EpochKeys {
+    /// The secret of all members.
+    pub secret: GroupSecret,
+    /// The key of administrators; `None` if its owner is none.
+    pub admin: Option<AdminKey>,
+}
+
+impl EpochKeys {
+    /// Draws the keys of a new epoch.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        Self { secret: GroupSecret::random(rng), admin: Some(AdminKey::random(rng)) }
+    }
+}
+
+/// What the server requires from everybody who reads or changes the log: SHA-256 of each key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AccessHashes {
+    /// Of the key of members.
+    pub member: [u8; 32],
+    /// Of the key of administrators.
+    pub admin: [u8; 32],
+    /// Of the key of those who have the link, if it is enabled.
+    pub link: Option<[u8; 32]>,
+}
+
+/// Proves to the server that somebody may read the log, append to it, or replace keys. It cannot decrypt anything.
 #[derive(Clone, Eq, PartialEq)]
 pub struct GroupAccess(Secret<32>);
 
@@ -110,6 +188,12 @@ fn associated(group: GroupId, revision: u64) -> Vec<u8> {
     [&group.as_bytes()[..], &revision.to_be_bytes()].concat()
 }
 
+fn random(rng: &mut impl CryptoRngCore) -> Secret<32> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    rng.fill_bytes(&mut *bytes);
+    Secret::new(*bytes)
+}
+
 fn cipher(key: &Secret<32>) -> Aes256Gcm {
     Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(key.expose()))
 }
@@ -120,5 +204,9 @@ pub(super) const OVERHEAD: usize = SALT + 32 + 16;
 const SALT: usize = 32;
 
 const ACCESS_INFO: &[u8] = b"wormhole group access";
+
+const READING_INFO: &[u8] = b"wormhole group reading";
+
+const LINK_INFO: &[u8] = b"wormhole group link";
 
 const ENTRY_INFO: &[u8] = b"wormhole group entry";

@@ -34,6 +34,8 @@ pub struct GroupState {
     pub revision: u64,
     /// Number of secrets before this one.
     pub epoch: u32,
+    /// SHA-256 of the key with which administrators replace keys at the server. Each epoch has another one.
+    pub admin_access: [u8; 32],
 }
 
 /// A member of a group.
@@ -92,7 +94,7 @@ impl LinkPassword {
 
 impl GroupState {
     /// The state of a new group without members.
-    pub(super) const fn empty(title: String) -> Self {
+    pub(super) const fn empty(title: String, admin_access: [u8; 32]) -> Self {
         Self {
             title,
             description: None,
@@ -102,6 +104,7 @@ impl GroupState {
             expire_timer: 0,
             revision: 0,
             epoch: 0,
+            admin_access,
         }
     }
 

@@ -64,6 +64,11 @@ impl World {
         self.people[number].account
     }
 
+    fn author(&self, number: usize) -> Author {
+        let Person { account, pair, .. } = &self.people[number];
+        Author { account: *account, identity: *pair.public() }
+    }
+
     fn state(&self, number: usize) -> &GroupState {
         self.people[number].view.as_ref().unwrap().state()
     }
@@ -79,12 +84,13 @@ impl World {
     fn welcome(&mut self, number: usize) {
         let known = self.people[0].view.as_ref().unwrap();
         let revision = known.state().revision;
-        let by = self.people[0].account;
-        let announced = Announcement { by, revision, head: known.head() };
+        let announced = Announcement { by: Some(self.author(0)), revision, head: known.head() };
         let entry = &self.log[usize::try_from(revision).unwrap()];
-        let secret = known.secret().clone();
-        let view = GroupView::begin(self.id, secret, Some(&announced), revision, entry);
-        self.people[number].view = Some(view.unwrap());
+        let keys = EpochKeys { secret: known.secret().unwrap().clone(), admin: None };
+        let key = keys.secret.reading_key();
+        let mut view = GroupView::begin(self.id, key, &announced, revision, entry).unwrap();
+        assert!(view.learn(&keys));
+        self.people[number].view = Some(view);
     }
 
     /// Adds an entry, which everybody reads who can.
@@ -92,28 +98,28 @@ impl World {
         let draft = self.draft(number, change)?;
         self.log.push(draft.entry);
         for number in 0..self.people.len() {
-            self.catch_up(number, draft.secret.as_slice());
+            self.catch_up(number, draft.keys.as_slice());
         }
         Ok(())
     }
 
     /// Reads what is new in the log.
-    fn catch_up(&mut self, number: usize, secrets: &[GroupSecret]) {
+    fn catch_up(&mut self, number: usize, keys: &[EpochKeys]) {
         let Some(view) = &mut self.people[number].view else { return };
         for (revision, entry) in (0_u64..).zip(&self.log) {
             if revision > view.state().revision {
-                let _invalid = view.read(revision, entry, secrets);
+                let _invalid = view.read(revision, entry, keys);
             }
         }
     }
 }
 
 /// Checks that an entry is refused everywhere, and that nothing has changed.
-fn refuse(world: &World, entry: &[u8], revision: u64, secrets: &[GroupSecret], error: EntryError) {
+fn refuse(world: &World, entry: &[u8], revision: u64, keys: &[EpochKeys], error: EntryError) {
     for person in &world.people {
         let Some(view) = &person.view else { continue };
         let mut after = view.clone();
-        assert_eq!(after.read(revision, entry, secrets), Err(error));
+        assert_eq!(after.read(revision, entry, keys), Err(error));
         assert_eq!(after, *view);
     }
 }
@@ -148,6 +154,7 @@ fn only_administrators_change_a_group() {
         GroupChange::SetLink(Some(LinkPassword::from_secret(Secret::new([1; 16])))),
         GroupChange::SetRole { account: world.account(1), role: Role::Admin },
         GroupChange::SetTimer(60),
+        GroupChange::Leave { successor: Some(other) },
     ];
     for change in changes {
         let refused = world.make(1, &change);
@@ -170,9 +177,9 @@ fn attack_18_a_forged_group_change_is_refused_by_everybody() {
     let previous = Some(view.head());
     let change = change_title("Mine");
     let entry = GroupEntry { group: world.id, revision, previous, author, change, state };
-    let secret = view.secret();
+    let key = view.key();
     let mut sealed =
-        |entry: &GroupEntry, pair: &KeyPair| entry.seal(secret, pair, &mut world.rng).unwrap();
+        |entry: &GroupEntry, pair: &KeyPair| entry.seal(key, pair, &mut world.rng).unwrap();
     let [admin, member] = [&world.people[0].pair, &world.people[1].pair];
     let not_admin = sealed(&entry, member);
     // In the name of the administrator, but signed by the member.
@@ -259,16 +266,22 @@ fn attack_18_a_removed_member_reads_nothing_later_and_cannot_come_back_by_the_ol
     let before = world.people[1].view.clone().unwrap();
     let change = GroupChange::Remove { account: removed, password: Some(next) };
     let draft = world.draft(0, &change).unwrap();
-    let secret = draft.secret.clone().unwrap();
+    let keys = draft.keys.clone().unwrap();
+    let required = draft.replaces.unwrap();
+    let known = world.people[1].view.as_ref().unwrap();
     let access = |secret: &GroupSecret| secret.access(world.id).hash();
-    assert_ne!(access(&secret), access(before.secret()));
+    assert_eq!(access(&keys.secret), required.member);
+    assert_ne!(required.member, access(known.secret().unwrap()));
+    let with_link = link.key.link_access(world.id, &link.password).hash();
+    assert!(required.link.is_some_and(|link| link != with_link));
     let mut view = before;
     assert_eq!(view.read(draft.revision, &draft.entry, &[]), Err(EntryError::NotAuthentic));
-    let with_link = GroupView::begin(world.id, link.secret, None, draft.revision, &draft.entry);
+    let start = link.announcement();
+    let with_link = GroupView::begin(world.id, link.key, &start, draft.revision, &draft.entry);
     assert_eq!(with_link, Err(EntryError::NotAuthentic));
     world.log.push(draft.entry);
     for number in [0, 2] {
-        world.catch_up(number, std::slice::from_ref(&secret));
+        world.catch_up(number, std::slice::from_ref(&keys));
         assert_eq!(world.state(number).epoch, 1);
         assert!(!world.state(number).members.contains_key(&removed));
     }
@@ -287,7 +300,8 @@ fn somebody_with_the_link_joins_until_it_is_disabled() {
     let link = world.people[0].view.as_ref().unwrap().link().unwrap();
     let revision = world.state(0).revision;
     let entry = world.log.last().unwrap();
-    let view = GroupView::begin(world.id, link.secret.clone(), None, revision, entry).unwrap();
+    let start = link.announcement();
+    let view = GroupView::begin(world.id, link.key.clone(), &start, revision, entry).unwrap();
     world.people[joiner].view = Some(view);
     let join = |password| GroupChange::Join { password, app: None, access_key: None };
     let guessed = LinkPassword::random(&mut world.rng);
@@ -319,21 +333,27 @@ fn an_announced_entry_is_pinned() {
     let mut world = World::new(0);
     world.make(0, &change_title("A")).unwrap();
     let view = world.people[0].view.clone().unwrap();
-    let by = world.account(0);
+    let by = Some(world.author(0));
     let wrong = Announcement { by, revision: 1, head: EntryHash([0; 32]) };
     let begin = |announced: &Announcement, revision: usize| {
-        let secret = view.secret().clone();
         let place = u64::try_from(revision).unwrap();
-        GroupView::begin(world.id, secret, Some(announced), place, &world.log[revision])
+        let entry = &world.log[revision];
+        let begun = GroupView::begin(world.id, view.key().clone(), announced, place, entry);
+        begun.map(|begun| begun.state().clone())
     };
     assert_eq!(begin(&wrong, 1), Err(EntryError::Forked));
     let right = Announcement { by, revision: 1, head: view.head() };
-    assert_eq!(begin(&right, 1), Ok(view.clone()));
+    assert_eq!(begin(&right, 1), Ok(view.state().clone()));
     assert_eq!(begin(&right, 0), Err(EntryError::Replayed));
-    // The announced entry was deleted since: the inviter must be an administrator.
-    let later = Announcement { by: AccountId::from_bytes([9; 16]), revision: 0, head: view.head() };
-    assert_eq!(begin(&later, 1), Err(EntryError::Forked));
-    assert_eq!(begin(&Announcement { by, ..later }, 1), Ok(view.clone()));
+    // The announced entry was deleted since: the inviter must be an administrator, and the author of the next one.
+    let mut other = world.author(0);
+    other.identity = *world.people[1].pair.public();
+    for by in [None, Some(world.author(1)), Some(other)] {
+        let later = Announcement { by, revision: 0, head: view.head() };
+        assert_eq!(begin(&later, 1), Err(EntryError::Forked));
+    }
+    let later = Announcement { by, revision: 0, head: view.head() };
+    assert_eq!(begin(&later, 1), Ok(view.state().clone()));
 }
 
 #[test]
@@ -408,9 +428,9 @@ fn an_entry_of_the_largest_group_fits() {
     let change = change_title(&"a".repeat(128));
     let (revision, previous) = (0, Some(view.head()));
     let entry = GroupEntry { group: world.id, revision, previous, author, change, state };
-    let sealed = entry.seal(view.secret(), &world.people[0].pair, &mut world.rng).unwrap();
+    let sealed = entry.seal(view.key(), &world.people[0].pair, &mut world.rng).unwrap();
     assert!(sealed.len() <= MAX_ENTRY, "{}", sealed.len());
-    assert_eq!(GroupEntry::open(&sealed, world.id, 0, view.secret()), Ok(entry));
+    assert_eq!(GroupEntry::open(&sealed, world.id, 0, view.key()), Ok(entry));
 }
 
 #[test]
@@ -455,6 +475,9 @@ fn a_stored_view_reads_as_it_was_and_prints_no_secret() {
     let view = world.people[0].view.clone().unwrap();
     assert_eq!(GroupView::decode(&view.encode()), Ok(view.clone()));
     assert_eq!(GroupView::decode(&view.encode()[..40]), Err(EntryError::Malformed));
+    let other = world.people[1].view.clone().unwrap();
+    assert_eq!(other.admin_key(), None);
+    assert_eq!(GroupView::decode(&other.encode()), Ok(other));
     assert_eq!(GroupView::decode(&[2]), Err(EntryError::UnknownVersion(2)));
     let printed = format!("{view:?} {:?}", change_title("Private"));
     assert!(!printed.contains("Private"), "{printed}");
@@ -464,8 +487,10 @@ fn a_stored_view_reads_as_it_was_and_prints_no_secret() {
 fn only_a_complete_link_is_read() {
     let link = GroupLink {
         group: GroupId::from_bytes([1; 16]),
-        secret: GroupSecret::from_secret(Secret::new([2; 32])),
+        key: ReadingKey::from_secret(Secret::new([2; 32])),
         password: LinkPassword::from_secret(Secret::new([3; 16])),
+        revision: 5,
+        head: EntryHash([4; 32]),
     };
     let text = link.to_string();
     assert_eq!(format!("{text}&more=1").parse(), Ok(link.clone()));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use wormhole_chat::group::{GroupAccess, GroupId};
+use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{
     AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Client, ClientEvent,
     ClientInput, ClientOutput, CommitId, Content, DataMessage, Delivery, DeviceId, Envelope,
@@ -30,8 +30,10 @@ pub(crate) struct Registered {
 /// The log of a group.
 #[derive(Debug)]
 pub(crate) struct GroupLog {
-    access: [u8; 32],
-    entries: Vec<Vec<u8>>,
+    pub(crate) keys: AccessHashes,
+    pub(crate) entries: Vec<Vec<u8>>,
+    /// Who has appended with which link.
+    joined: BTreeSet<(AccountId, [u8; 32])>,
 }
 
 /// Delivers a message to all devices of an account or to none, and only once.
@@ -41,7 +43,7 @@ pub(crate) struct Server {
     taken: BTreeSet<(Address, Timestamp)>,
     /// What was sent to single devices: sender, recipient, timestamp and content.
     taken_bytes: BTreeSet<(Address, Address, Timestamp, Vec<u8>)>,
-    groups: BTreeMap<GroupId, GroupLog>,
+    pub(crate) groups: BTreeMap<GroupId, GroupLog>,
     /// The keys of the trust root and of the server.
     certifiers: Option<(KeyPair, KeyPair)>,
     /// Number of sealed messages for groups.
@@ -80,7 +82,7 @@ impl Server {
             Request::Bundles(account) => self.bundles(account),
             Request::Send { to, .. } if self.full == Some(to) => Response::Unavailable,
             Request::AppendGroupEntry { group, revision, access, next, entry } => {
-                self.append(group, revision, &access, next, &entry)
+                self.append(from.account, (group, revision), &access, next, &entry)
             }
             Request::GroupEntries { group, access, from } => {
                 self.group_entries(group, &access, from)
@@ -173,12 +175,13 @@ impl Server {
         self.devices.get_mut(&to).unwrap().queue.push_back((delivery, envelope));
     }
 
-    fn append(
+    /// Appends an entry, with the rules of the real service.
+    pub(crate) fn append(
         &mut self,
-        group: GroupId,
-        revision: u64,
+        from: AccountId,
+        (group, revision): (GroupId, u64),
         access: &GroupAccess,
-        next: Option<[u8; 32]>,
+        next: Option<AccessHashes>,
         entry: &[u8],
     ) -> Response {
         let index = usize::try_from(revision).unwrap();
@@ -186,28 +189,39 @@ impl Server {
             if revision > 0 {
                 return Response::NotFound;
             }
-            let log = GroupLog { access: next.unwrap(), entries: vec![entry.to_vec()] };
-            self.groups.insert(group, log);
+            let (entries, joined) = (vec![entry.to_vec()], BTreeSet::new());
+            self.groups.insert(group, GroupLog { keys: next.unwrap(), entries, joined });
             return Response::Done;
         };
         if log.entries.get(index).is_some_and(|known| known == entry) {
             return Response::Done;
         }
-        if log.access != access.hash() {
+        let shown = access.hash();
+        let is_link = log.keys.link == Some(shown);
+        if shown != log.keys.member && shown != log.keys.admin && !is_link {
             return Response::NotFound;
         }
         if index != log.entries.len() {
             let latest = u64::try_from(log.entries.len() - 1).unwrap();
             return Response::GroupConflict { latest };
         }
+        if next.is_some() && shown != log.keys.admin || is_link && !log.joined.insert((from, shown))
+        {
+            return Response::Refused;
+        }
         log.entries.push(entry.to_vec());
-        log.access = next.unwrap_or(log.access);
+        log.keys = next.unwrap_or(log.keys);
         Response::Done
     }
 
     fn group_entries(&self, group: GroupId, access: &GroupAccess, from: u64) -> Response {
-        let log = self.groups.get(&group).filter(|log| log.access == access.hash());
-        let Some(log) = log else { return Response::NotFound };
+        let is_right = |log: &&GroupLog| {
+            let AccessHashes { member, admin, link } = log.keys;
+            [Some(member), Some(admin), link].contains(&Some(access.hash()))
+        };
+        let Some(log) = self.groups.get(&group).filter(is_right) else {
+            return Response::NotFound;
+        };
         let entries = (0_u64..).zip(log.entries.iter().cloned());
         // As if each answer had room for three.
         let entries = entries.filter(|(revision, _)| *revision >= from).take(3).collect();
@@ -555,19 +569,24 @@ impl World {
         }
     }
 
+    /// Each device connects once, sends what it can, and reads what has arrived.
+    pub(crate) fn exchange(&mut self) {
+        for which in 0..self.devices.len() {
+            self.input(which, ClientInput::Connected);
+            self.run(which);
+            let waiting = self.server.devices[&self.devices[which].address].queue.len();
+            for _ in 0..waiting {
+                self.hand_out(which);
+                self.run(which);
+            }
+        }
+    }
+
     /// Delivers everything that is pending.
     pub(crate) fn settle(&mut self) {
         self.calm = true;
         for round in 0..200 {
-            for which in 0..self.devices.len() {
-                self.input(which, ClientInput::Connected);
-                self.run(which);
-                let waiting = self.server.devices[&self.devices[which].address].queue.len();
-                for _ in 0..waiting {
-                    self.hand_out(which);
-                    self.run(which);
-                }
-            }
+            self.exchange();
             let empty = |device: &Registered| device.queue.is_empty();
             let idle = |device: &Device| {
                 let is_changing = |id| device.client.is_changing_group(id);

@@ -18,7 +18,7 @@ pub fn entry(bytes: &[u8]) {
     }
     let Ok(entry) = GroupEntry::decode(bytes) else { return };
     assert_eq!(GroupEntry::decode(&entry.encode()).as_ref(), Ok(&entry));
-    let Ok(sealed) = entry.seal(view.secret(), &member.pair, &mut rng()) else { return };
+    let Ok(sealed) = entry.seal(view.key(), &member.pair, &mut rng()) else { return };
     assert!(sealed.len() <= MAX_ENTRY);
     // It is read only if the member is its author.
     if view.read(entry.revision, &sealed, &[]).is_err() {

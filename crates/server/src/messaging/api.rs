@@ -44,7 +44,7 @@ pub(super) use auth::{Authenticated, Credentials, Current, Principal};
 pub(super) use caller::ACCESS_KEY;
 pub(super) use certificates::Issuer;
 pub(super) use error::ApiError;
-pub(super) use groups::{ACCESS as GROUP_ACCESS, NEXT_ACCESS as NEXT_GROUP_ACCESS};
+pub(super) use groups::GROUP_KEYS;
 pub(super) use messages::Fetching;
 pub(super) use provisioning::MAX_PROVISIONING_MESSAGE;
 

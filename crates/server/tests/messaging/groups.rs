@@ -17,11 +17,26 @@ fn hash(key: [u8; 32]) -> String {
     BASE64.encode(&Sha256::digest(key))
 }
 
-/// The same client, which shows this access key, and says this next one.
+/// The key of administrators, where members have this key.
+fn admin(key: [u8; 32]) -> [u8; 32] {
+    key.map(|byte| byte + 0x10)
+}
+
+/// The key of the link, where members have this key.
+fn link(key: [u8; 32]) -> [u8; 32] {
+    key.map(|byte| byte + 0x20)
+}
+
+/// The same client, which shows this key, and says that members have this next one.
 pub(crate) fn member(client: &Client, key: Option<[u8; 32]>, next: Option<[u8; 32]>) -> Client {
     let mut client = client.clone();
     client.headers.extend(key.map(|key| ("Group-Access".into(), BASE64.encode(&key))));
-    client.headers.extend(next.map(|next| ("Group-Next-Access".into(), hash(next))));
+    let next_keys = |next| {
+        let names = ["Group-Next-Access", "Group-Next-Admin", "Group-Next-Link"];
+        let hashes = [next, admin(next), link(next)].map(hash);
+        names.map(String::from).into_iter().zip(hashes)
+    };
+    client.headers.extend(next.into_iter().flat_map(next_keys));
     client
 }
 
@@ -99,9 +114,18 @@ fn an_entry_needs_credentials_a_length_and_a_first_access_key() {
     let new = format!("/v1/groups/{}/entries/0", GROUP.replace('f', "e"));
     assert_eq!(alice.put(&new, "entry").expect(422)["error"], "invalid");
     assert_eq!(append(&alice, 1, "").expect(422)["error"], "invalid");
-    let mut malformed = alice.clone();
-    malformed.headers.push(("Group-Next-Access".into(), "AAAA".into()));
-    append(&malformed, 1, "entry").expect(422);
+    let hashed = hash(NEXT_KEY);
+    for incomplete in [
+        &[("Group-Next-Access", "AAAA"), ("Group-Next-Admin", &hashed)][..],
+        &[("Group-Next-Access", &hashed)],
+        &[("Group-Next-Admin", &hashed)],
+        &[("Group-Next-Link", &hashed)],
+    ] {
+        let mut malformed = alice.clone();
+        let headers = incomplete.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        malformed.headers.extend(headers);
+        append(&malformed, 1, "entry").expect(422);
+    }
     let long = "x".repeat(256 << 10);
     assert_eq!(append(&alice, 1, &format!("{long}x")).expect(400)["error"], "too_large");
     append(&alice, 1, &long).expect(200);
@@ -117,11 +141,32 @@ fn an_entry_needs_credentials_a_length_and_a_first_access_key() {
 }
 
 #[test]
-fn an_entry_changes_the_access_key_and_a_repeated_one_changes_nothing() {
+fn attack_18_only_the_key_of_administrators_replaces_keys_and_a_link_joins_once() {
+    let server = Server::start(&[]);
+    let [alice, bob] = with_group(&server);
+    for key in [KEY, link(KEY)] {
+        let thief = member(&bob, Some(key), Some(NEXT_KEY));
+        assert_eq!(append(&thief, 1, "mine").expect(403)["error"], "not_admin");
+        assert_eq!(read(&thief, "").expect(200)["revision"], 0);
+    }
+    let joiner = member(&bob, Some(link(KEY)), None);
+    append(&joiner, 1, "join").expect(200);
+    append(&joiner, 1, "join").expect(200);
+    assert_eq!(append(&joiner, 2, "flood").expect(403)["error"], "already_joined");
+    append(&member(&alice, Some(admin(KEY)), Some(NEXT_KEY)), 2, "remove Bob").expect(200);
+    for key in [KEY, link(KEY)] {
+        read(&member(&bob, Some(key), None), "").expect(404);
+        append(&member(&bob, Some(key), None), 3, "back").expect(404);
+    }
+    read(&member(&bob, Some(link(NEXT_KEY)), None), "").expect(200);
+}
+
+#[test]
+fn an_entry_replaces_the_keys_and_a_repeated_one_changes_nothing() {
     let server = Server::start(&[]);
     let [alice, bob] = with_group(&server);
     append(&member(&alice, None, Some(KEY)), 0, "first").expect(200);
-    let rotation = member(&alice, Some(KEY), Some(NEXT_KEY));
+    let rotation = member(&alice, Some(admin(KEY)), Some(NEXT_KEY));
     for _ in 0..2 {
         append(&rotation, 1, "second").expect(200);
     }

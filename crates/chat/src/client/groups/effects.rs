@@ -10,14 +10,23 @@ use super::{Client, Group, GroupEvent, Known, Membership};
 use crate::address::AccountId;
 use crate::content::{Content, GroupContent};
 use crate::group::{
-    Announcement, Applied, GroupChange, GroupId, GroupSecret, GroupState, LinkPassword,
+    Announcement, Applied, Author, EpochKeys, GroupChange, GroupId, GroupState, LinkPassword, Role,
 };
+use crate::key::PublicKey;
 use crate::time::Timestamp;
 
 impl Group {
-    /// Remembers a secret that may be the next one. Whether it is news.
-    fn add_candidate(&mut self, from: AccountId, secret: &GroupSecret, us: AccountId) -> bool {
-        if self.secrets().contains(secret) {
+    /// Takes keys that somebody has sent. They may be those of the next epoch. Whether they are news.
+    fn add_candidate(&mut self, from: AccountId, keys: &EpochKeys, us: AccountId) -> bool {
+        match &mut self.known {
+            // Of the current epoch.
+            Known::View(view) if keys.secret.reading_key() == *view.key() => {
+                return view.learn(keys);
+            }
+            Known::Announced(known, _) if known == keys => return false,
+            Known::Announced(..) | Known::Link(_) | Known::View(_) => {}
+        }
+        if self.candidates.iter().any(|(_, known)| known == keys) {
             return false;
         }
         let state = self.state();
@@ -47,8 +56,19 @@ impl Group {
         if let Some(displaced) = displaced {
             self.candidates.remove(displaced);
         }
-        self.candidates.push((from, secret.clone()));
+        self.candidates.push((from, keys.clone()));
         true
+    }
+}
+
+impl Group {
+    /// A new epoch has begun, or we begin to read: takes the keys of this epoch from those that were sent.
+    pub(super) fn settle_candidates(&mut self) {
+        let Known::View(view) = &mut self.known else { return };
+        self.candidates.retain(|(_, keys)| {
+            view.learn(keys);
+            keys.secret.reading_key() != *view.key()
+        });
     }
 }
 
@@ -69,8 +89,7 @@ impl Client {
         let Some(state) = group.state().cloned() else { return };
         let (author, change) = (applied.author.account, applied.change.clone());
         if state.epoch != before.epoch {
-            let current = group.view().map(|view| view.secret().clone());
-            group.candidates.retain(|(_, secret)| Some(secret) != current.as_ref());
+            group.settle_candidates();
         }
         if is_ours {
             self.after_own_change(now, id, &change, Some(before), changes);
@@ -81,13 +100,17 @@ impl Client {
             self.delete_keys_of(id, *account, changes);
         }
         let was_in = before.members.contains_key(&us);
-        let has_left = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline);
+        // Whoever does this to itself still knows keys that it must not have.
+        let has_left = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline)
+            || matches!(&change, GroupChange::SetRole { account, role: Role::Member } if *account == author);
+        if matches!(change, GroupChange::Join { .. }) && !is_ours && state.is_admin(us) {
+            self.welcome(now, id, author, changes);
+        }
         self.group_event(id, GroupEvent::Changed(author, change));
         if was_in && !state.members.contains_key(&us) {
             self.delete_group_keys(id, changes);
             self.group_event(id, GroupEvent::Removed);
         } else if has_left && author != us && state.is_admin(us) {
-            // Whoever has left still knows the secret.
             let password = Some(LinkPassword::random(rng));
             let basis = state.basis();
             if let Some(group) = self.groups.groups.get_mut(&id) {
@@ -110,30 +133,33 @@ impl Client {
         changes: &mut Changes,
     ) {
         let Some(group) = self.groups.groups.get(&id) else { return };
-        let (Some(view), us) = (group.view(), self.us.account) else { return };
-        let state = view.state();
-        let Some(with_secret) = group.with_secret() else { return };
+        let (Some(state), us) = (group.state(), self.us.account) else { return };
         let notice = GroupContent::notice(id, state.revision);
         let starts_epoch = before.is_some_and(|before| before.epoch != state.epoch);
+        let with_keys = |to: AccountId| Some((to, group.with_keys(state.is_admin(to))?));
         let everybody = || state.members.keys().chain(state.invited.keys()).copied();
         let mut messages: Vec<(AccountId, GroupContent)> = Vec::new();
-        let others = |account: &AccountId| *account != us;
         if starts_epoch {
-            messages.extend(everybody().filter(others).map(|to| (to, with_secret.clone())));
+            messages.extend(everybody().filter(|to| *to != us).filter_map(with_keys));
         }
         let mut tells_members = !starts_epoch && state.members.len() > 1;
         match change {
             GroupChange::Invite(people) => {
-                messages.extend(people.keys().map(|to| (*to, with_secret.clone())));
+                messages.extend(people.keys().copied().filter_map(with_keys));
             }
             GroupChange::Remove { account, .. } => {
                 let removed = GroupContent { removed: true, ..notice };
                 messages.push((*account, removed));
             }
             GroupChange::Leave { .. } | GroupChange::Decline => {
-                // We cannot write to the group any more. The administrators start a new epoch, about which all learn.
+                // We cannot write to the group any more. The administrators start a new epoch, about which all learn. One of them
+                // may have become administrator just now.
                 tells_members = false;
-                messages.extend(state.admins().map(|to| (to, notice.clone())));
+                let content = |to| with_keys(to).unwrap_or_else(|| (to, notice.clone()));
+                messages.extend(state.admins().map(content));
+            }
+            GroupChange::SetRole { account, role: Role::Admin } => {
+                messages.extend(with_keys(*account));
             }
             GroupChange::Accept { .. }
             | GroupChange::Create { .. }
@@ -143,11 +169,11 @@ impl Client {
             | GroupChange::ReplaceIdentity { .. }
             | GroupChange::SetAccessKey(_)
             | GroupChange::SetLink(_)
-            | GroupChange::SetRole { .. }
+            | GroupChange::SetRole { role: Role::Member, .. }
             | GroupChange::SetTimer(_) => {}
         }
         if self.groups.other_devices != Some(false) {
-            messages.push((us, with_secret));
+            messages.extend(with_keys(us));
         }
         for (to, content) in messages {
             self.put_group_control(now, to, content, changes);
@@ -155,6 +181,14 @@ impl Client {
         if tells_members && !self.has_waiting_notice(id) {
             let timestamp = self.next_timestamp(now);
             self.put_group_message(timestamp, id, None, changes);
+        }
+    }
+
+    /// Somebody has joined with a link, which does not have the secret: we send it.
+    fn welcome(&mut self, now: Timestamp, id: GroupId, to: AccountId, changes: &mut Changes) {
+        let content = self.groups.groups.get(&id).and_then(|group| group.with_keys(false));
+        if let Some(content) = content {
+            self.put_group_control(now, to, content, changes);
         }
     }
 
@@ -188,7 +222,8 @@ impl Client {
         group.was_asked = true;
         if is_by_admin && self.kept.contains(&by) {
             let accept = GroupChange::Accept { app: None, access_key: None };
-            group.wanted.push_back((basis, accept));
+            // Nothing else waits.
+            let _has_room = group.want(basis, accept);
         } else {
             self.group_event(id, GroupEvent::Invited(by));
         }
@@ -198,13 +233,14 @@ impl Client {
     pub(super) fn hear_of_group(
         &mut self,
         from: AccountId,
+        identity: Option<PublicKey>,
         content: &GroupContent,
         changes: &mut Changes,
     ) {
         let (id, us) = (content.group, self.us.account);
         let membership = self.group_membership(id);
         if matches!(membership, None | Some(Membership::Outside)) {
-            if self.meet_group(from, content) {
+            if self.meet_group(from, identity, content) {
                 self.put_group(id, changes);
                 self.groups.dirty.insert(id);
             }
@@ -212,8 +248,8 @@ impl Client {
         }
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let mut is_news = false;
-        if let Some(secret) = &content.secret {
-            is_news |= group.add_candidate(from, secret, us);
+        if let Some(keys) = content.keys() {
+            is_news |= group.add_candidate(from, &keys, us);
         }
         if content.removed && group.state().is_some_and(|state| state.is_admin(from)) {
             is_news |= !group.is_removed;
@@ -232,18 +268,45 @@ impl Client {
     }
 
     /// We hear of a group for the first time, or after we were removed. Whether it is an invitation.
-    fn meet_group(&mut self, from: AccountId, content: &GroupContent) -> bool {
-        let (Some(secret), Some(head)) = (&content.secret, content.head) else { return false };
-        let groups = &mut self.groups.groups;
-        let unread = groups.values().filter(|group| group.view().is_none()).count();
-        let is_new = !groups.contains_key(&content.group);
-        if unread >= MAX_UNREAD || is_new && groups.len() >= MAX_GROUPS {
+    fn meet_group(
+        &mut self,
+        from: AccountId,
+        identity: Option<PublicKey>,
+        content: &GroupContent,
+    ) -> bool {
+        let (Some(keys), Some(head)) = (content.keys(), content.head) else { return false };
+        if !self.may_announce(from, content.group) {
             return false;
         }
-        let announced = Announcement { by: from, revision: content.revision, head };
-        let known = Known::Secret(secret.clone(), Some(announced), None);
-        groups.insert(content.group, Group { announcer: Some(from), ..Group::new(known) });
+        let by = identity.map(|identity| Author { account: from, identity });
+        let announced = Announcement { by, revision: content.revision, head };
+        let known = Known::Announced(keys, announced);
+        let group = Group { announcer: Some(from), ..Group::new(known) };
+        let before = self.groups.groups.insert(content.group, group);
+        let after = self.groups.groups.get_mut(&content.group);
+        if let Some((mut before, after)) = before.zip(after) {
+            after.wanted = before.take_removals();
+        }
         true
+    }
+
+    /// Whether an account may announce one more group. Groups of which we are a member do not count; strangers have a limit of their
+    /// own, so that they cannot keep out those of contacts.
+    fn may_announce(&self, from: AccountId, id: GroupId) -> bool {
+        let us = self.us.account;
+        let groups = &self.groups.groups;
+        let is_known = |who: &AccountId| *who == us || self.kept.contains(who);
+        let is_open = |group: &&Group| group.membership(us) != Membership::Member;
+        let others = groups.iter().filter(|(other, _)| **other != id).map(|(_, group)| group);
+        let announcers = others.filter(is_open).filter_map(|group| group.announcer);
+        let (mut own, mut similar) = (0, 0);
+        for announcer in announcers {
+            own += usize::from(announcer == from);
+            similar += usize::from(is_known(&announcer) == is_known(&from));
+        }
+        let limits = if is_known(&from) { OF_CONTACTS } else { OF_STRANGERS };
+        let has_room = groups.contains_key(&id) || groups.len() < MAX_GROUPS;
+        has_room && similar < limits.all && (own < limits.one || from == us)
     }
 
     /// Deletes the keys with which a member has written.
@@ -292,8 +355,17 @@ const MAX_OF_OTHER: usize = 4;
 /// Maximum number of those that come from people who are no members, as far as we know.
 const MAX_UNKNOWN: usize = 4;
 
-/// Maximum number of groups whose log was not read yet: anybody can invite.
-const MAX_UNREAD: usize = 200;
+/// How many groups of which we are no member others may announce.
+struct Announceable {
+    /// One account.
+    one: usize,
+    /// All such accounts together.
+    all: usize,
+}
+
+const OF_CONTACTS: Announceable = Announceable { one: 50, all: 1000 };
+
+const OF_STRANGERS: Announceable = Announceable { one: 10, all: 100 };
 
 /// Maximum number of groups.
 const MAX_GROUPS: usize = 2000;
@@ -301,20 +373,26 @@ const MAX_GROUPS: usize = 2000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::{EntryHash, GroupSecret};
     use wormhole_kit::Secret;
 
     #[test]
     fn attack_18_invented_secrets_do_not_displace_the_one_of_somebody_trusted() {
         let [us, other] = [1, 2].map(|number| AccountId::from_bytes([number; 16]));
-        let secret = |number: u8| GroupSecret::from_secret(Secret::new([number; 32]));
-        let mut group = Group::new(Known::Secret(secret(0), None, None));
-        assert!(group.add_candidate(us, &secret(1), us));
+        let keys = |number: u8| EpochKeys {
+            secret: GroupSecret::from_secret(Secret::new([number; 32])),
+            admin: None,
+        };
+        let head = EntryHash([0; 32]);
+        let announced = Announcement { by: None, revision: 0, head };
+        let mut group = Group::new(Known::Announced(keys(0), announced));
+        assert!(group.add_candidate(us, &keys(1), us));
         for number in 2..=255 {
-            assert!(group.add_candidate(other, &secret(number), us));
+            assert!(group.add_candidate(other, &keys(number), us));
         }
-        assert!(!group.add_candidate(other, &secret(1), us), "known already");
-        assert!(group.candidates.contains(&(us, secret(1))));
+        assert!(!group.add_candidate(other, &keys(1), us), "known already");
+        assert!(group.candidates.contains(&(us, keys(1))));
         assert_eq!(group.candidates.len(), 1 + MAX_OF_OTHER);
-        assert!(group.candidates.contains(&(other, secret(255))), "the newest is kept");
+        assert!(group.candidates.contains(&(other, keys(255))), "the newest is kept");
     }
 }

@@ -7,7 +7,8 @@
 //! | was read, and a change is wanted | `Commit` (the entry, and the new secret), then `Request::AppendGroupEntry` |
 //! | the server has our entry | the same as if we had read it |
 //! | another entry was faster | it is read, and the change is made again, if it still makes sense |
-//! | the server knows no such access key | the next secret that we have, then nothing until somebody sends one |
+//! | the server knows no such access key | the next one that we have, then nothing until somebody sends keys |
+//! | a change needs keys that we do not have | nothing until somebody sends them |
 
 use rand_core::CryptoRngCore;
 
@@ -16,7 +17,7 @@ use super::super::pending::Purpose;
 use super::super::store::{Changes, StoreKey};
 use super::{Client, Group, GroupEvent, GroupFailure, Known, Membership};
 use crate::group::{
-    Author, EntryHash, GroupAccess, GroupChange, GroupId, GroupSecret, GroupView, Rebased,
+    Author, EntryHash, EpochKeys, GroupAccess, GroupChange, GroupId, GroupView, Rebased,
 };
 use crate::time::Timestamp;
 
@@ -25,47 +26,73 @@ use crate::time::Timestamp;
 pub(super) struct Reading {
     /// Whether the log must be read.
     needed: bool,
-    /// Which of the secrets is tried.
-    secret: usize,
+    /// Which of the keys is tried.
+    access: usize,
     /// The next entry, if entries were read that do not count.
     from: Option<u64>,
     /// The last entry of the log, valid or not.
     latest: u64,
     /// Whether the pending request adds an entry.
     appends: bool,
-    /// Whether the server knows none of our secrets.
+    /// Whether the server knows none of our keys.
     is_locked_out: bool,
+    /// How often the server has not accepted our entry because of its key, although we have read the whole log.
+    rejected: u8,
 }
 
 impl Reading {
     pub(super) const fn new() -> Self {
         Self {
             needed: true,
-            secret: 0,
+            access: 0,
             from: None,
             latest: 0,
             appends: false,
             is_locked_out: false,
+            rejected: 0,
         }
     }
 
-    /// Reads again, with every secret.
+    /// Reads again, with every key.
     pub(super) fn restart(&mut self) {
         *self = Self::new();
+    }
+
+    /// Our entry was not accepted: the server may require other keys by now. If it does not, an administrator has not told the truth
+    /// about them, and nothing helps but other keys.
+    fn reject(&mut self) {
+        let rejected = self.rejected.saturating_add(1);
+        *self = Self { rejected, ..Self::new() };
     }
 }
 
 impl Group {
-    /// The secrets that may open the next entry, and which the server may require: the current one first.
-    pub(super) fn secrets(&self) -> Vec<GroupSecret> {
-        let current = match &self.known {
-            Known::Secret(secret, ..) => secret,
-            Known::View(view) => view.secret(),
-        };
-        let drafted = self.draft.iter().filter_map(|draft| draft.secret.as_ref());
+    /// The keys that may open the next entry, if it starts an epoch.
+    fn candidates(&self) -> Vec<EpochKeys> {
+        let drafted = self.draft.iter().filter_map(|draft| draft.keys.as_ref());
         // The server requires the newest.
-        let sent = self.candidates.iter().rev().map(|(_, secret)| secret);
-        std::iter::once(current).chain(drafted).chain(sent).cloned().collect()
+        let sent = self.candidates.iter().rev().map(|(_, keys)| keys);
+        drafted.chain(sent).cloned().collect()
+    }
+
+    /// What the server may require before we read the log: for the current keys first.
+    fn accesses(&self, id: GroupId) -> Vec<GroupAccess> {
+        let current = match &self.known {
+            Known::Announced(keys, _) => Some(keys.secret.access(id)),
+            Known::Link(link) => Some(link.key.link_access(id, &link.password)),
+            Known::View(view) => view.reading_access(),
+        };
+        let candidates = self.candidates();
+        current.into_iter().chain(candidates.iter().map(|keys| keys.secret.access(id))).collect()
+    }
+
+    /// What the server must see before it accepts the draft. `None`: the keys have not arrived yet.
+    fn append_access(&self) -> Option<GroupAccess> {
+        let password = match self.wanted.front() {
+            Some((_, GroupChange::Join { password, .. })) => Some(password),
+            Some(_) | None => None,
+        };
+        self.view()?.access_for(self.draft.as_ref()?, password)
     }
 
     /// Whether the server may not have the first entry yet.
@@ -76,9 +103,8 @@ impl Group {
     /// The first entry that we have not read.
     fn next_revision(&self) -> u64 {
         let known = match &self.known {
-            // A link says nothing about the log: the answer to this names its last entry.
-            Known::Secret(_, None, _) => LAST,
-            Known::Secret(_, Some(announced), _) => announced.revision,
+            Known::Announced(_, announced) => announced.revision,
+            Known::Link(link) => link.revision,
             Known::View(view) => view.state().revision.saturating_add(1),
         };
         self.reading.from.unwrap_or(known)
@@ -93,16 +119,16 @@ impl Client {
         }
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         if group.reading.needed && !group.is_being_created() {
-            let Some(secret) = group.secrets().into_iter().nth(group.reading.secret) else {
+            let Some(access) = group.accesses(id).into_iter().nth(group.reading.access) else {
                 return self.locked_out(id);
             };
-            let (access, from) = (secret.access(id), group.next_revision());
+            let from = group.next_revision();
             group.reading.appends = false;
             let request = Request::GroupEntries { group: id, access, from };
             let request = self.request(Purpose::GroupLog(id), request);
             return self.after_commits(vec![request]);
         }
-        if !group.reading.is_locked_out {
+        if !group.reading.is_locked_out && group.reading.rejected < MAX_REJECTED {
             self.append(id, rng);
         }
     }
@@ -115,17 +141,16 @@ impl Client {
         }
         self.put_group(id, &mut changes);
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
-        let Some((draft, view)) = group.draft.clone().zip(group.view()) else {
+        let Some((draft, access)) = group.draft.clone().zip(group.append_access()) else {
             // The changes that were dropped.
             let events = self.take_group_events();
-            self.commit(changes, events);
-            return self.after_dropping(id);
+            return self.commit(changes, events);
         };
         let request = Request::AppendGroupEntry {
             group: id,
             revision: draft.revision,
-            access: view.secret().access(id),
-            next: next_access(id, view, &draft),
+            access,
+            next: draft.replaces,
             entry: draft.entry.into(),
         };
         group.reading.appends = true;
@@ -135,14 +160,7 @@ impl Client {
         self.commit(changes, then);
     }
 
-    fn after_dropping(&mut self, id: GroupId) {
-        let has_more = self.groups.groups.get(&id).is_some_and(|group| !group.wanted.is_empty());
-        if has_more {
-            self.groups.dirty.insert(id);
-        }
-    }
-
-    /// Prepares the entry for the first change that is still possible. Whether anything has to be stored.
+    /// Prepares the entry for the first change that is still possible, unless keys for it are missing. Whether anything has to be done.
     fn make_draft(&mut self, id: GroupId, rng: &mut impl CryptoRngCore) -> bool {
         let author = (self.us.account, &self.identity.pair);
         let us = Author { account: author.0, identity: *author.1.public() };
@@ -154,8 +172,12 @@ impl Client {
         let mut has_changed = false;
         let Known::View(view) = &group.known else { return false };
         while let Some((basis, change)) = group.wanted.front() {
+            let rebased = view.state().rebase(*basis, us, change);
+            if matches!(&rebased, Rebased::Again(change) if !view.has_keys_for(change)) {
+                break;
+            }
             has_changed = true;
-            let failure = match view.state().rebase(*basis, us, change) {
+            let failure = match rebased {
                 Rebased::Again(change) => {
                     match view.draft(group.reading.latest, author, &change, rng) {
                         Ok(draft) => {
@@ -177,7 +199,14 @@ impl Client {
         has_changed
     }
 
-    /// The server knows none of our secrets: we were removed, or the message with the next secret has not arrived yet.
+    /// Nothing is true of what was announced.
+    fn drop_announced(&mut self, id: GroupId, changes: &mut Changes) {
+        self.groups.groups.remove(&id);
+        changes.rows.retain(|(key, _)| *key != StoreKey::Group(id));
+        changes.delete(StoreKey::Group(id));
+    }
+
+    /// The server knows none of our keys: we were removed, or the message with the next secret has not arrived yet.
     fn locked_out(&mut self, id: GroupId) {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         group.reading.needed = false;
@@ -185,22 +214,23 @@ impl Client {
         let us = self.us.account;
         let had_left = !group.is_removed && group.membership(us) == Membership::Outside;
         group.is_removed |= group.view().is_none();
-        if matches!(group.known, Known::Secret(_, Some(_), _)) && group.wanted.is_empty() {
+        if matches!(group.known, Known::Announced(..)) {
             // There is no such group: anybody can announce one.
-            self.groups.groups.remove(&id);
             let mut changes = Changes::default();
-            changes.delete(StoreKey::Group(id));
+            self.drop_announced(id, &mut changes);
             return self.commit(changes, Vec::new());
         }
         let mut wanted = Vec::new();
         // Otherwise the message with the next secret has not arrived yet.
         if group.is_removed {
-            wanted.extend(group.wanted.drain(..).map(|(_, change)| change));
+            // Somebody whom we want to remove could say so, to make us forget that.
+            let removals = group.take_removals();
+            wanted.extend(std::mem::replace(&mut group.wanted, removals));
             group.draft = None;
         }
         let mut changes = Changes::default();
         self.put_group(id, &mut changes);
-        for change in wanted {
+        for (_, change) in wanted {
             let failed = GroupEvent::ChangeFailed(change, GroupFailure::Unknown);
             self.group_event(id, failed);
         }
@@ -238,8 +268,8 @@ impl Client {
             }
             // Our entry may have replaced the access key already, or somebody else's has.
             Response::NotFound if appends && group.is_being_created() => self.refuse_change(id),
-            Response::NotFound if appends => group.reading.restart(),
-            Response::NotFound => group.reading.secret += 1,
+            Response::NotFound if appends => group.reading.reject(),
+            Response::NotFound => group.reading.access += 1,
             Response::Refused if appends => self.refuse_change(id),
             Response::Refused => self.locked_out(id),
             Response::Bundles(_)
@@ -313,10 +343,7 @@ impl Client {
         reading.latest = reading.latest.max(latest);
         let last = entries.last().map(|(revision, _)| *revision);
         reading.from = last.map(|last| last.saturating_add(1));
-        if last.is_none() && group.next_revision() == LAST {
-            // A link: the last entry is the first that we read.
-            group.reading.from = Some(latest);
-        } else if last.is_none_or(|last| last >= latest) {
+        if last.is_none_or(|last| last >= latest) {
             // Whoever has announced more did not tell the truth.
             group.announced = group.announced.min(latest);
             self.read_all(id, &mut changes);
@@ -336,27 +363,33 @@ impl Client {
     ) {
         let (revision, bytes) = entry;
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
-        let secrets = group.secrets();
+        let candidates = group.candidates();
         match &mut group.known {
-            Known::Secret(secret, announced, _) => {
-                let begun =
-                    GroupView::begin(id, secret.clone(), announced.as_ref(), revision, bytes);
+            Known::Announced(keys, announced) => {
+                let keys = keys.clone();
+                let key = keys.secret.reading_key();
                 // An entry that is not valid does not count.
-                let Ok(view) = begun else { return };
-                let password = match &mut group.known {
-                    Known::Secret(_, _, password) => password.take(),
-                    Known::View(_) => None,
+                let Ok(mut view) = GroupView::begin(id, key, announced, revision, bytes) else {
+                    return;
                 };
+                view.learn(&keys);
+                group.known = Known::View(Box::new(view));
+                group.settle_candidates();
+            }
+            Known::Link(link) => {
+                let (key, start) = (link.key.clone(), link.announcement());
+                let Ok(view) = GroupView::begin(id, key, &start, revision, bytes) else { return };
+                let password = link.password.clone();
                 let basis = view.state().basis();
                 group.known = Known::View(Box::new(view));
-                if let Some(password) = password {
-                    let join = GroupChange::Join { password, app: None, access_key: None };
-                    group.wanted.push_back((basis, join));
-                }
+                group.settle_candidates();
+                let join = GroupChange::Join { password, app: None, access_key: None };
+                // Nothing else waits.
+                let _has_room = group.want(basis, join);
             }
             Known::View(view) => {
                 let before = view.state().clone();
-                let Ok(applied) = view.read(revision, bytes, &secrets) else { return };
+                let Ok(applied) = view.read(revision, bytes, &candidates) else { return };
                 let is_ours = group
                     .draft
                     .as_ref()
@@ -375,7 +408,7 @@ impl Client {
     fn read_all(&mut self, id: GroupId, changes: &mut Changes) {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let reading = &mut group.reading;
-        (reading.needed, reading.from, reading.secret) = (false, None, 0);
+        (reading.needed, reading.from, reading.access) = (false, None, 0);
         reading.is_locked_out = false;
         let latest = reading.latest;
         // Another entry has the place of ours.
@@ -383,8 +416,11 @@ impl Client {
             group.draft = None;
         }
         group.is_removed = group.view().is_none();
+        if matches!(group.known, Known::Announced(..)) {
+            return self.drop_announced(id, changes);
+        }
         if group.is_removed {
-            // Nothing in the log is what was announced.
+            // The server does not have the entry of the link any more, or never had it.
             self.group_event(id, GroupEvent::Removed);
             return;
         }
@@ -393,11 +429,5 @@ impl Client {
     }
 }
 
-/// What the server needs to replace the access key of a group.
-fn next_access(id: GroupId, view: &GroupView, draft: &crate::group::Draft) -> Option<[u8; 32]> {
-    let first = (draft.revision == 0).then(|| view.secret());
-    draft.secret.as_ref().or(first).map(|secret| secret.access(id)).as_ref().map(GroupAccess::hash)
-}
-
-/// A revision that no log reaches.
-const LAST: u64 = 0xffff_ffff;
+/// How often an entry is sent although the server has not accepted its key.
+const MAX_REJECTED: u8 = 3;

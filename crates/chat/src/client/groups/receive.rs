@@ -72,7 +72,7 @@ impl Client {
         content: GroupContent,
         changes: &mut Changes,
     ) -> Option<GroupContent> {
-        self.hear_of_group(from.account, &content, changes);
+        self.hear_of_group(from.account, identity, &content, changes);
         if let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() {
             let (group, revision) = (content.group, content.revision);
             if !self.accept_key(from, identity, group, key, changes) {
@@ -187,11 +187,12 @@ impl Client {
         };
         let is_allowed = content.group == group
             && content.secret.is_none()
+            && content.admin.is_none()
             && is_for_members(content.inner.as_deref());
         if !is_allowed || !self.is_member(group, from.account, None) {
             return Err(ReadError::Unsupported.into());
         }
-        self.hear_of_group(from.account, &content, changes);
+        self.hear_of_group(from.account, None, &content, changes);
         let content = Content::Group(content);
         if content.timestamp().is_some_and(|inner| inner != timestamp) {
             return Err(ReadError::TimestampMismatch.into());

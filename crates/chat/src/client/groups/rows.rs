@@ -12,8 +12,8 @@ use super::send::{GroupMessage, OwnKey};
 use super::{Client, Group, Known};
 use crate::address::{AccountId, Address};
 use crate::group::{
-    Announcement, Basis, Draft, EntryHash, GroupChange, GroupId, GroupSecret, GroupView,
-    LinkPassword,
+    AccessHashes, AdminKey, Announcement, Author, Basis, Draft, EntryHash, EpochKeys, GroupChange,
+    GroupId, GroupLink, GroupSecret, GroupView, LinkPassword, ReadingKey,
 };
 use crate::sender_key::{DistributionId, SenderKey, SenderKeyRecord};
 use crate::time::Timestamp;
@@ -130,29 +130,35 @@ impl Changes {
 impl Group {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let view = self.view().map(GroupView::encode);
-        // The number of them has one byte.
-        let wanted = self.wanted.iter().take(u8::MAX.into());
+        let wanted = self.wanted.iter();
         let wanted: Vec<_> = wanted.map(|(basis, change)| (*basis, change.encode())).collect();
         let room = 256
             + view.as_ref().map_or(0, |view| view.len())
             + wanted.iter().map(|(_, change)| change.len() + 16).sum::<usize>()
             + self.draft.as_ref().map_or(0, |draft| draft.entry.len())
-            + self.candidates.len() * 48;
+            + self.candidates.len() * 96;
         // In one piece: see above.
         let mut value = Zeroizing::new(Vec::with_capacity(room));
         value.push(FORMAT);
         match &self.known {
-            Known::Secret(secret, announced, password) => {
+            Known::Announced(keys, announced) => {
                 value.push(0);
-                value.extend(secret.as_secret().expose());
-                value.push(announced.is_some().into());
-                if let Some(announced) = announced {
-                    value.extend(announced.by.as_bytes());
-                    value.extend(announced.revision.to_be_bytes());
-                    value.extend(announced.head.0);
+                put_keys(&mut value, keys);
+                value.push(announced.by.is_some().into());
+                if let Some(by) = announced.by {
+                    value.extend(by.account.as_bytes());
+                    value.extend(by.identity.as_u());
                 }
-                value.push(password.is_some().into());
-                value.extend(password.iter().flat_map(|password| *password.expose()));
+                value.extend(announced.revision.to_be_bytes());
+                value.extend(announced.head.0);
+            }
+            Known::Link(link) => {
+                value.push(2);
+                value.extend(link.group.as_bytes());
+                value.extend(link.key.as_secret().expose());
+                value.extend(link.password.expose());
+                value.extend(link.revision.to_be_bytes());
+                value.extend(link.head.0);
             }
             Known::View(_) => {
                 value.push(1);
@@ -162,23 +168,32 @@ impl Group {
         value.push(self.is_removed.into());
         value.push(self.was_asked.into());
         value.extend(self.announced.to_be_bytes());
-        // There are at most 33 changes and 64 secrets.
-        value.push(u8::try_from(wanted.len()).unwrap_or(u8::MAX));
+        value.push(self.announcer.is_some().into());
+        value.extend(self.announcer.iter().flat_map(|account| *account.as_bytes()));
+        // There are few changes (`Group::want`), and at most 64 candidates.
+        value.extend(u16::try_from(wanted.len()).unwrap_or(u16::MAX).to_be_bytes());
         for (basis, change) in &wanted {
             value.extend(basis.epoch.to_be_bytes());
             value.push(basis.has_link.into());
             put_bytes(&mut value, change);
         }
         value.push(u8::try_from(self.candidates.len()).unwrap_or(u8::MAX));
-        for (from, secret) in &self.candidates {
+        for (from, keys) in &self.candidates {
             value.extend(from.as_bytes());
-            value.extend(secret.as_secret().expose());
+            put_keys(&mut value, keys);
         }
         if let Some(draft) = &self.draft {
             value.extend(draft.revision.to_be_bytes());
-            value.push(draft.secret.is_some().into());
-            let secret = draft.secret.as_ref().map(GroupSecret::as_secret);
-            value.extend(secret.iter().flat_map(|secret| *secret.expose()));
+            value.push(draft.keys.is_some().into());
+            if let Some(keys) = &draft.keys {
+                put_keys(&mut value, keys);
+            }
+            value.push(draft.replaces.is_some().into());
+            if let Some(AccessHashes { member, admin, link }) = &draft.replaces {
+                value.extend([*member, *admin].as_flattened());
+                value.push(link.is_some().into());
+                value.extend(link.iter().flatten());
+            }
             value.extend(&draft.entry);
         }
         value
@@ -191,39 +206,38 @@ impl Group {
         }
         let known = match value.u8()? {
             0 => {
-                let secret = read_secret(value)?;
-                let announced = read_flag(value)?.then(|| read_announced(value)).transpose()?;
-                let password = read_flag(value)?.then(|| read_password(value)).transpose()?;
-                Known::Secret(secret, announced, password)
+                let keys = read_keys(value)?;
+                Known::Announced(keys, read_announced(value)?)
             }
             1 => {
                 let view = GroupView::decode(read_bytes(value)?);
                 Known::View(Box::new(view.map_err(|_| RestoreError::Damaged)?))
             }
+            2 => Known::Link(Box::new(read_link(value)?)),
             _ => return Err(RestoreError::Damaged),
         };
-        let announcer = match &known {
-            Known::Secret(_, announced, _) => announced.as_ref().map(|announced| announced.by),
-            Known::View(_) => None,
-        };
-        let mut group = Self { announcer, ..Self::new(known) };
+        let mut group = Self::new(known);
         group.is_removed = read_flag(value)?;
         group.was_asked = read_flag(value)?;
         group.announced = u64::from_be_bytes(value.array()?);
-        for _ in 0..value.u8()? {
+        if read_flag(value)? {
+            group.announcer = Some(AccountId::from_bytes(value.array()?));
+        }
+        for _ in 0..u16::from_be_bytes(value.array()?) {
             let basis = Basis { epoch: value.u32_be()?, has_link: read_flag(value)? };
             let change = GroupChange::decode(read_bytes(value)?);
             group.wanted.push_back((basis, change.map_err(|_| RestoreError::Damaged)?));
         }
         for _ in 0..value.u8()? {
             let from = AccountId::from_bytes(value.array()?);
-            group.candidates.push((from, read_secret(value)?));
+            group.candidates.push((from, read_keys(value)?));
         }
         if !value.is_empty() {
             let revision = u64::from_be_bytes(value.array()?);
-            let secret = read_flag(value)?.then(|| read_secret(value)).transpose()?;
+            let keys = read_flag(value)?.then(|| read_keys(value)).transpose()?;
+            let replaces = read_flag(value)?.then(|| read_hashes(value)).transpose()?;
             let entry = value.take(value.rest().len())?.to_vec();
-            group.draft = Some(Draft { revision, entry, secret });
+            group.draft = Some(Draft { revision, entry, keys, replaces });
         }
         Ok(group)
     }
@@ -238,17 +252,47 @@ fn read_address(value: &mut Reader<'_>) -> Result<Address, RestoreError> {
     Ok(Address { account: AccountId::from_bytes(value.array()?), device: read_device(value)? })
 }
 
-fn read_secret(value: &mut Reader<'_>) -> Result<GroupSecret, RestoreError> {
-    Ok(GroupSecret::from_secret(Secret::new(*Zeroizing::new(value.array()?))))
+fn put_keys(value: &mut Vec<u8>, keys: &EpochKeys) {
+    value.extend(keys.secret.as_secret().expose());
+    value.push(keys.admin.is_some().into());
+    value.extend(keys.admin.iter().flat_map(|admin| *admin.as_secret().expose()));
 }
 
-fn read_password(value: &mut Reader<'_>) -> Result<LinkPassword, RestoreError> {
-    Ok(LinkPassword::from_secret(Secret::new(*Zeroizing::new(value.array()?))))
+fn read_keys(value: &mut Reader<'_>) -> Result<EpochKeys, RestoreError> {
+    let secret = GroupSecret::from_secret(read_secret(value)?);
+    let admin = read_flag(value)?.then(|| read_secret(value)).transpose()?;
+    Ok(EpochKeys { secret, admin: admin.map(AdminKey::from_secret) })
+}
+
+fn read_hashes(value: &mut Reader<'_>) -> Result<AccessHashes, RestoreError> {
+    let (member, admin) = (value.array()?, value.array()?);
+    let link = if read_flag(value)? { Some(value.array()?) } else { None };
+    Ok(AccessHashes { member, admin, link })
+}
+
+fn read_link(value: &mut Reader<'_>) -> Result<GroupLink, RestoreError> {
+    Ok(GroupLink {
+        group: GroupId::from_bytes(value.array()?),
+        key: ReadingKey::from_secret(read_secret(value)?),
+        password: LinkPassword::from_secret(read_secret(value)?),
+        revision: u64::from_be_bytes(value.array()?),
+        head: EntryHash(value.array()?),
+    })
+}
+
+fn read_secret<const N: usize>(value: &mut Reader<'_>) -> Result<Secret<N>, RestoreError> {
+    Ok(Secret::new(*Zeroizing::new(value.array()?)))
 }
 
 fn read_announced(value: &mut Reader<'_>) -> Result<Announcement, RestoreError> {
+    let by = if read_flag(value)? {
+        let account = AccountId::from_bytes(value.array()?);
+        Some(Author { account, identity: read_key(value)? })
+    } else {
+        None
+    };
     Ok(Announcement {
-        by: AccountId::from_bytes(value.array()?),
+        by,
         revision: u64::from_be_bytes(value.array()?),
         head: EntryHash(value.array()?),
     })

@@ -164,9 +164,16 @@ impl Client {
 
     /// The devices of all members to which we can write. `None`: the keys of some are requested.
     fn group_recipients(&mut self, now: Timestamp, id: GroupId) -> Option<Vec<Recipient>> {
-        let state = self.group_state(id)?;
-        let members: Vec<_> =
-            state.members.iter().map(|(account, member)| (*account, member.identity)).collect();
+        let group = self.groups.groups.get(&id)?;
+        // Whoever is to be removed gets nothing, even if the server has not accepted that yet.
+        let stays = |(account, _): &(&AccountId, _)| !group.is_removing(**account);
+        let members: Vec<_> = group
+            .state()?
+            .members
+            .iter()
+            .filter(stays)
+            .map(|(account, member)| (*account, member.identity))
+            .collect();
         let mut recipients = Vec::with_capacity(members.len());
         let mut missing = Vec::new();
         for (account, identity) in members {
@@ -205,7 +212,8 @@ impl Client {
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) {
-        let Some(state) = self.groups.groups.get(&id).and_then(super::Group::state) else { return };
+        let Some(group) = self.groups.groups.get(&id) else { return };
+        let Some(state) = group.state() else { return };
         let epoch = state.epoch;
         let current: BTreeMap<_, _> = recipients
             .iter()
@@ -219,7 +227,8 @@ impl Client {
         let is_good = own.is_some_and(|own| {
             let age = now.since(own.created).max(own.created.since(now));
             let is_held_by_members = own.holders.iter().all(|(address, registration_id)| {
-                let is_member = state.members.contains_key(&address.account);
+                let account = address.account;
+                let is_member = state.members.contains_key(&account) && !group.is_removing(account);
                 // The devices of somebody to whom we cannot write at the moment may be the same.
                 let is_skipped = !recipients.iter().any(|to| to.account == address.account);
                 is_member && (is_skipped || current.get(address) == Some(registration_id))
@@ -333,16 +342,18 @@ impl Client {
 
     /// The devices that have our sender key, by member.
     fn holders(&self, id: GroupId) -> Vec<SealedRecipient> {
-        let Some((own, state)) = self.groups.own.get(&id).zip(self.group_state(id)) else {
+        let Some((own, group)) = self.groups.own.get(&id).zip(self.groups.groups.get(&id)) else {
             return Vec::new();
         };
+        let Some(state) = group.state() else { return Vec::new() };
         let mut devices: BTreeMap<AccountId, Vec<SealedDevice>> = BTreeMap::new();
         for (address, registration_id) in &own.holders {
             let registration_id = u16::try_from(*registration_id).unwrap_or_default();
             let device = SealedDevice { device: address.device, registration_id };
             devices.entry(address.account).or_default().push(device);
         }
-        let members = devices.into_iter().filter_map(|(account, devices)| {
+        let stays = devices.into_iter().filter(|(account, _)| !group.is_removing(*account));
+        let members = stays.filter_map(|(account, devices)| {
             let identity = state.members.get(&account)?.identity;
             let peer = self.peers.get(&account)?;
             let is_trusted = peer.identity == identity && peer.changed.is_none();

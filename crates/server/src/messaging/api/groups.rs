@@ -1,6 +1,6 @@
 //! The logs of groups. (docs/chat-service.md "Groups")
 //!
-//! The service orders entries that it cannot read. Whoever has the access key of a group may read and append.
+//! The service orders entries that it cannot read. A group has a key for members, one for administrators, and one for its link.
 
 use std::sync::Arc;
 
@@ -21,7 +21,9 @@ use crate::messaging::context::Service;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::store::rules::groups::{self, Append, AppendRefusal, MAX_ENTRY};
-use crate::messaging::store::{Account, Device, GroupId, ReadRows, Rows, TokenHash, WorkError};
+use crate::messaging::store::{
+    Account, Device, GroupId, GroupKeys, ReadRows, Rows, TokenHash, WorkError,
+};
 use wormhole_http::Response;
 
 /// The paths of this module.
@@ -61,26 +63,30 @@ pub(super) struct EntriesFrom {
     from: u32,
 }
 
-/// Appends an entry to the log of a group. Its revision is the next one; revision 0 creates the group, and then
-/// `Group-Next-Access` is needed instead of `Group-Access`. A repeated request has no effect and the same answer.
+/// Appends an entry to the log of a group. Its revision is the next one; revision 0 creates the group, and then the keys of the group
+/// are needed instead of `Group-Access`. The key of administrators may replace all keys of the group: then the request has
+/// `Group-Next-Access` and `Group-Next-Admin`, and `Group-Next-Link` if the link is enabled. The key of the link permits one entry
+/// for each account. A repeated request has no effect and the same answer.
 #[utoipa::path(
     put, path = "/v1/groups/{id}/entries/{revision}", tag = "groups", security(("device" = [])),
     params(
         ("id" = String, Path, description = "the id of the group: 16 random bytes as 32 hexadecimal digits"),
         ("revision" = u32, Path, description = "the newest revision plus 1, or 0"),
-        ("Group-Access" = Option<String>, Header, description = "the access key of the group: 32 bytes in base64"),
-        ("Group-Next-Access" = Option<String>, Header, description = "SHA-256 of the access key that is needed after this entry, in base64"),
+        ("Group-Access" = Option<String>, Header, description = "a key of the group: 32 bytes in base64"),
+        ("Group-Next-Access" = Option<String>, Header, description = "SHA-256 of the key of members after this entry, in base64"),
+        ("Group-Next-Admin" = Option<String>, Header, description = "SHA-256 of the key of administrators after this entry"),
+        ("Group-Next-Link" = Option<String>, Header, description = "SHA-256 of the key of the link after this entry"),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "1 to 262144 bytes"),
     responses(
         (status = 200, description = "the entry is stored", body = Nothing),
         (status = 400, description = "the entry is too long"),
         (status = 401, description = "wrong credentials"),
-        (status = 403, description = "the account has created as many groups as it may"),
+        (status = 403, description = "the key does not permit this, or the account has created as many groups as it may"),
         (status = 404, description = "no such group, or wrong access key"),
         (status = 409, description = "the revision is not the next one", body = NewestRevision),
         (status = 413, description = "too many entries"),
-        (status = 422, description = "the entry is empty, or `Group-Next-Access` is malformed or missing"),
+        (status = 422, description = "the entry is empty, or the next keys are malformed or incomplete"),
     )
 )]
 pub(super) async fn append(
@@ -122,7 +128,7 @@ pub(super) async fn append(
     params(
         ("id" = String, Path, description = "the id of the group: 32 hexadecimal digits"),
         ("from" = Option<u32>, Query, description = "the first revision that is wanted"),
-        ("Group-Access" = String, Header, description = "the access key of the group: 32 bytes in base64"),
+        ("Group-Access" = String, Header, description = "a key of the group: 32 bytes in base64"),
     ),
     responses(
         (status = 200, description = "the entries", body = Entries),
@@ -177,24 +183,32 @@ fn parse(
     let is_plain = is_number && (revision == "0" || !revision.starts_with('0'));
     let revision = Some(revision).filter(|_| is_plain).and_then(|text| text.parse().ok());
     let (group, revision) = GroupId::parse(id).zip(revision).ok_or_else(ApiError::no_group)?;
-    let next = match headers.get(NEXT_ACCESS) {
-        None => None,
-        Some(value) => {
-            let hash = value.to_str().ok().and_then(base64::decode_array);
-            let malformed = || ApiError::invalid("Group-Next-Access must have 32 bytes in base64");
-            Some(TokenHash(hash.ok_or_else(malformed)?))
-        }
-    };
+    let next = next_keys(headers)?;
     // A new group has no key yet.
-    let (access, next_access) = match (revision, next) {
+    let access = match (revision, next) {
         (0, None) => return Err(ApiError::invalid("Group-Next-Access is missing")),
-        (0, Some(first)) => (first, None),
-        (_, next) => (access(headers).ok_or_else(ApiError::no_group)?, next),
+        (0, Some(first)) => first.member,
+        _ => access(headers).ok_or_else(ApiError::no_group)?,
     };
-    Ok(Append { group, revision, access, next_access, entry })
+    Ok(Append { group, revision, access, next, entry })
 }
 
-/// The hash of the access key that the client shows.
+/// The keys after the entry, if it replaces them.
+fn next_keys(headers: &HeaderMap) -> Result<Option<GroupKeys>, ApiError> {
+    let hash = |name: HeaderName| {
+        let value = headers.get(&name);
+        let malformed = || ApiError::invalid(format!("{name} must have 32 bytes in base64"));
+        let hash = value.map(|value| value.to_str().ok().and_then(base64::decode_array));
+        hash.map(|hash| hash.map(TokenHash).ok_or_else(malformed)).transpose()
+    };
+    match (hash(NEXT_ACCESS)?, hash(NEXT_ADMIN)?, hash(NEXT_LINK)?) {
+        (None, None, None) => Ok(None),
+        (Some(member), Some(admin), link) => Ok(Some(GroupKeys { member, admin, link })),
+        _ => Err(ApiError::invalid("Group-Next-Access and Group-Next-Admin replace all keys")),
+    }
+}
+
+/// The hash of the key that the client shows.
 fn access(headers: &HeaderMap) -> Option<TokenHash> {
     let key: [u8; 32] = base64::decode_array(headers.get(ACCESS)?.to_str().ok()?)?;
     Some(TokenHash::of(&[], &key))
@@ -209,25 +223,43 @@ impl ApiError {
 
 impl From<AppendRefusal> for ApiError {
     fn from(refusal: AppendRefusal) -> Self {
+        let forbidden = |code, message| Self::new(StatusCode::FORBIDDEN, code, message);
         match refusal {
+            AppendRefusal::AlreadyJoined => {
+                forbidden("already_joined", "the link permits one entry of each account")
+            }
+            AppendRefusal::LinkUsed => {
+                forbidden("link_used", "the link was used too often: ask for a new one")
+            }
+            AppendRefusal::NotAdmin => {
+                forbidden("not_admin", "only the key of administrators permits to replace keys")
+            }
             AppendRefusal::Conflict(_) => {
                 Self::new(StatusCode::CONFLICT, "conflict", "another entry was appended before")
             }
             AppendRefusal::NotFound => Self::no_group(),
             AppendRefusal::TooManyGroups => {
-                let message = "the account has created as many groups as it may";
-                Self::new(StatusCode::FORBIDDEN, "too_many_groups", message)
+                forbidden("too_many_groups", "the account has created as many groups as it may")
             }
         }
     }
 }
 
-/// Contains the access key of a group.
-pub(in crate::messaging) const ACCESS: HeaderName = HeaderName::from_static("group-access");
+/// The headers of a request that have keys of a group.
+pub(in crate::messaging) const GROUP_KEYS: [HeaderName; 4] =
+    [ACCESS, NEXT_ACCESS, NEXT_ADMIN, NEXT_LINK];
 
-/// Contains SHA-256 of the next access key of a group.
-pub(in crate::messaging) const NEXT_ACCESS: HeaderName =
-    HeaderName::from_static("group-next-access");
+/// Contains a key of a group.
+const ACCESS: HeaderName = HeaderName::from_static("group-access");
+
+/// Contains SHA-256 of the next key of members.
+const NEXT_ACCESS: HeaderName = HeaderName::from_static("group-next-access");
+
+/// Contains SHA-256 of the next key of administrators.
+const NEXT_ADMIN: HeaderName = HeaderName::from_static("group-next-admin");
+
+/// Contains SHA-256 of the next key of the link.
+const NEXT_LINK: HeaderName = HeaderName::from_static("group-next-link");
 
 /// Memory for an answer, in bytes.
 const PAGE_MEMORY: usize = 1 << 20;

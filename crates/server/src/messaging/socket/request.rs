@@ -10,9 +10,7 @@ use hyper::{Method, StatusCode, Uri};
 use wormhole_chat::{MAX_FRAME, WebSocketRequest, WebSocketResponse};
 
 use super::Opener;
-use crate::messaging::api::{
-    ACCESS_KEY, ApiError, GROUP_ACCESS, JSON, NEXT_GROUP_ACCESS, without_trailing_slash,
-};
+use crate::messaging::api::{ACCESS_KEY, ApiError, GROUP_KEYS, JSON, without_trailing_slash};
 use crate::messaging::context::Api;
 use crate::messaging::request_memory::RequestMemory;
 
@@ -64,7 +62,7 @@ fn convert(request: WebSocketRequest) -> Option<Request> {
     let mut converted = Request::new(Body::from(request.body.unwrap_or_default()));
     *converted.uri_mut() = uri;
     *converted.method_mut() = method;
-    for name in [CONTENT_TYPE, ACCESS_KEY, GROUP_ACCESS, NEXT_GROUP_ACCESS] {
+    for name in [CONTENT_TYPE, ACCESS_KEY].into_iter().chain(GROUP_KEYS) {
         let is_same = |given: &str| given.eq_ignore_ascii_case(name.as_str());
         if let Some((_, value)) = request.headers.iter().find(|(given, _)| is_same(given)) {
             let value = HeaderValue::from_str(value).ok()?;

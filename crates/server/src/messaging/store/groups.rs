@@ -1,4 +1,4 @@
-//! The rows of the logs of groups: who may read and append, and entries that the service cannot read.
+//! The rows of the logs of groups: who may read, append and replace keys, and entries that the service cannot read.
 
 use std::fmt;
 
@@ -24,6 +24,13 @@ pub(in crate::messaging) trait ReadGroupRows {
         from: u32,
         max_bytes: usize,
     ) -> Result<Vec<(u32, Vec<u8>)>, StoreError>;
+
+    /// The authors of the entries that are still stored and were appended with the key of this hash.
+    fn group_authors(
+        &mut self,
+        id: GroupId,
+        access: TokenHash,
+    ) -> Result<Vec<AccountKey>, StoreError>;
 
     /// How many groups an account has created.
     fn count_groups(&mut self, creator: AccountKey) -> Result<u64, StoreError>;
@@ -60,13 +67,24 @@ impl fmt::Debug for GroupId {
     }
 }
 
+/// SHA-256 of each key of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct GroupKeys {
+    /// Members show it: they read and append.
+    pub(in crate::messaging) member: TokenHash,
+    /// Administrators show it: they replace all keys.
+    pub(in crate::messaging) admin: TokenHash,
+    /// Whoever has the link shows it, if it is enabled: they read, and each account appends one entry.
+    pub(in crate::messaging) link: Option<TokenHash>,
+}
+
 /// The row of a group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Group {
     /// The account that has created it, which may not exist any more.
     pub(in crate::messaging) creator: AccountKey,
-    /// SHA-256 of the key that members show.
-    pub(in crate::messaging) access: TokenHash,
+    /// What people must show.
+    pub(in crate::messaging) keys: GroupKeys,
     /// The revision of the newest entry.
     pub(in crate::messaging) latest: u32,
 }
@@ -76,10 +94,10 @@ pub(in crate::messaging) struct Group {
 pub(in crate::messaging) struct GroupEntry {
     pub(in crate::messaging) revision: u32,
     pub(in crate::messaging) author: AccountKey,
-    /// SHA-256 of the key that the author has shown; in the first entry, of the key that members must show from then on.
+    /// SHA-256 of the key that the author has shown; in the first entry, of the key of members.
     pub(in crate::messaging) access: TokenHash,
-    /// SHA-256 of the key that members must show after this entry, if it is another one.
-    pub(in crate::messaging) next_access: Option<TokenHash>,
+    /// The keys after this entry, if it has replaced them.
+    pub(in crate::messaging) next: Option<GroupKeys>,
     pub(in crate::messaging) entry: Vec<u8>,
 }
 

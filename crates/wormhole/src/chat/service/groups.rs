@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::Deserialize;
-use wormhole_chat::group::{GroupAccess, GroupId};
+use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, SenderCertificate, Timestamp};
 
 use super::{MAX_ANSWER, Service, check, header, json, read};
@@ -65,7 +65,7 @@ impl Service {
         &self,
         (group, revision): (GroupId, u64),
         access: &GroupAccess,
-        next: Option<[u8; 32]>,
+        next: Option<AccessHashes>,
         entry: &[u8],
     ) -> Result<Response, RequestError> {
         let path = format!("/v1/groups/{group}/entries/{revision}");
@@ -74,7 +74,11 @@ impl Service {
         let headers = request.headers_mut();
         headers.insert(ACCESS, header(&BASE64.encode(access.expose()))?);
         if let Some(next) = next {
-            headers.insert(NEXT_ACCESS, header(&BASE64.encode(&next))?);
+            headers.insert(NEXT_ACCESS, header(&BASE64.encode(&next.member))?);
+            headers.insert(NEXT_ADMIN, header(&BASE64.encode(&next.admin))?);
+            if let Some(link) = next.link {
+                headers.insert(NEXT_LINK, header(&BASE64.encode(&link))?);
+            }
         }
         let response = self.http.request(request, MAX_ANSWER).await?;
         if response.status == 409 {
@@ -170,8 +174,14 @@ impl AccountJson {
     }
 }
 
-/// The access key of a group.
+/// A key of a group.
 const ACCESS: HeaderName = HeaderName::from_static("group-access");
 
-/// The hash of the next access key.
+/// The hash of the next key of members.
 const NEXT_ACCESS: HeaderName = HeaderName::from_static("group-next-access");
+
+/// The hash of the next key of administrators.
+const NEXT_ADMIN: HeaderName = HeaderName::from_static("group-next-admin");
+
+/// The hash of the next key of the link.
+const NEXT_LINK: HeaderName = HeaderName::from_static("group-next-link");

@@ -2,20 +2,28 @@
 
 use super::fixture::{Fixture, Person};
 use crate::messaging::store::rules::groups::{
-    Append, AppendRefusal, GroupPage, MAX_ENTRIES, MAX_GROUPS, MAX_LOG_BYTES, read,
+    Append, AppendRefusal, GroupPage, MAX_ENTRIES, MAX_GROUPS, MAX_LINK_ENTRIES, MAX_LOG_BYTES,
+    read,
 };
-use crate::messaging::store::{AccountKey, Group, GroupEntry, GroupId, TokenHash, WorkError};
+use crate::messaging::store::{
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, IntraApp, TokenHash, WorkError,
+};
 
 const GROUP: GroupId = GroupId([1; 16]);
 const OTHER: GroupId = GroupId([0xff; 16]);
 const KEY: TokenHash = TokenHash([2; 32]);
 const NEXT_KEY: TokenHash = TokenHash([3; 32]);
+const ADMIN: TokenHash = TokenHash([4; 32]);
+const NEXT_ADMIN: TokenHash = TokenHash([5; 32]);
+const LINK: TokenHash = TokenHash([6; 32]);
+const KEYS: GroupKeys = GroupKeys { member: KEY, admin: ADMIN, link: Some(LINK) };
+const NEXT_KEYS: GroupKeys = GroupKeys { member: NEXT_KEY, admin: NEXT_ADMIN, link: None };
 
 /// An entry that shows its revision.
 fn entry(revision: u32) -> GroupEntry {
     let author = AccountKey(7);
     let entry = format!("entry {revision}\0").into_bytes();
-    GroupEntry { revision, author, access: KEY, next_access: None, entry }
+    GroupEntry { revision, author, access: KEY, next: None, entry }
 }
 
 fn insert(fixture: &mut Fixture<'_>, group: GroupId, entry: GroupEntry) {
@@ -44,7 +52,8 @@ fn append(
 /// A request with an entry that shows its revision.
 fn request(revision: u32) -> Append {
     let entry = entry(revision).entry;
-    Append { group: GROUP, revision, access: KEY, next_access: None, entry }
+    let next = (revision == 0).then_some(KEYS);
+    Append { group: GROUP, revision, access: KEY, next, entry }
 }
 
 fn page(fixture: &mut Fixture<'_>, access: TokenHash, from: u32) -> Option<GroupPage> {
@@ -53,15 +62,16 @@ fn page(fixture: &mut Fixture<'_>, access: TokenHash, from: u32) -> Option<Group
 
 pub(super) fn the_log_of_a_group_is_read_as_it_was_written(fixture: &mut Fixture<'_>) {
     assert_eq!(fixture.rows(|rows| rows.group(GROUP)), None);
-    let group = |latest| Group { creator: AccountKey(7), access: KEY, latest };
+    let group = |latest| Group { creator: AccountKey(7), keys: KEYS, latest };
     fixture.rows(move |rows| rows.put_group(OTHER, &group(u32::MAX)));
-    for group in [group(0), Group { access: NEXT_KEY, ..group(1) }] {
+    for group in [group(0), Group { keys: NEXT_KEYS, ..group(1) }] {
         let written = group.clone();
         fixture.rows(move |rows| rows.put_group(GROUP, &written));
         assert_eq!(fixture.rows(|rows| rows.group(GROUP)), Some(group));
     }
-    let second = GroupEntry { next_access: Some(NEXT_KEY), ..entry(u32::MAX) };
-    for written in [entry(0), second] {
+    let second = GroupEntry { next: Some(NEXT_KEYS), ..entry(2) };
+    let third = GroupEntry { next: Some(KEYS), access: LINK, ..entry(u32::MAX) };
+    for written in [entry(0), second, third] {
         insert(fixture, GROUP, written.clone());
         fixture.reopen();
         let revision = written.revision;
@@ -70,6 +80,11 @@ pub(super) fn the_log_of_a_group_is_read_as_it_was_written(fixture: &mut Fixture
     }
     assert_eq!(fixture.rows(|rows| rows.group_entry(GROUP, 1)), None);
     assert_eq!(fixture.rows(|rows| rows.group_entry(OTHER, 0)), None);
+    for (access, expected) in [(KEY, 2), (LINK, 1), (ADMIN, 0)] {
+        let authors = fixture.rows(move |rows| rows.group_authors(GROUP, access));
+        assert_eq!(authors, vec![AccountKey(7); expected]);
+    }
+    assert_eq!(fixture.rows(|rows| rows.group_authors(OTHER, KEY)), []);
     assert_eq!(fixture.rows(|rows| rows.count_groups(AccountKey(7))), 2);
     assert_eq!(fixture.rows(|rows| rows.count_groups(AccountKey(8))), 0);
 }
@@ -160,7 +175,7 @@ pub(super) fn an_entry_needs_the_next_revision_and_the_access_key(fixture: &mut 
 
 pub(super) fn a_repeated_entry_is_stored_once(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
-    let rotation = Append { next_access: Some(NEXT_KEY), ..request(1) };
+    let rotation = rotation();
     for repeated in [request(0), rotation.clone()] {
         for _ in 0..2 {
             assert_eq!(append(fixture, &alice, &repeated), Ok(()));
@@ -171,22 +186,76 @@ pub(super) fn a_repeated_entry_is_stored_once(fixture: &mut Fixture<'_>) {
     assert_eq!(append(fixture, &bob, &rotation), Err(AppendRefusal::NotFound));
     let current = |append: Append| Append { access: NEXT_KEY, ..append };
     assert_eq!(append(fixture, &bob, &current(rotation.clone())), Err(AppendRefusal::Conflict(1)));
-    let other = Append { next_access: None, ..current(rotation) };
+    let other = Append { next: None, ..current(rotation) };
     assert_eq!(append(fixture, &alice, &other), Err(AppendRefusal::Conflict(1)));
     assert_eq!(page(fixture, NEXT_KEY, 0).unwrap().latest, 1);
 }
 
-pub(super) fn an_entry_replaces_the_access_key(fixture: &mut Fixture<'_>) {
+/// An administrator replaces all keys.
+fn rotation() -> Append {
+    Append { access: ADMIN, next: Some(NEXT_KEYS), ..request(1) }
+}
+
+pub(super) fn an_entry_of_an_administrator_replaces_the_keys(fixture: &mut Fixture<'_>) {
     let [alice, bob] = fixture.two_people();
     assert_eq!(append(fixture, &alice, &request(0)), Ok(()));
-    let rotation = Append { next_access: Some(NEXT_KEY), ..request(1) };
-    assert_eq!(append(fixture, &alice, &rotation), Ok(()));
-    assert_eq!(page(fixture, KEY, 0), None);
-    assert_eq!(append(fixture, &bob, &request(2)), Err(AppendRefusal::NotFound));
+    assert_eq!(append(fixture, &alice, &rotation()), Ok(()));
+    for old in [KEY, ADMIN, LINK] {
+        assert_eq!(page(fixture, old, 0), None);
+        let refused = append(fixture, &bob, &Append { access: old, ..request(2) });
+        assert_eq!(refused, Err(AppendRefusal::NotFound));
+    }
     let next = Append { access: NEXT_KEY, ..request(2) };
     assert_eq!(append(fixture, &bob, &next), Ok(()));
-    let entries = page(fixture, NEXT_KEY, 0).unwrap().entries;
+    let entries = page(fixture, NEXT_ADMIN, 0).unwrap().entries;
     assert_eq!(entries, [0, 1, 2].map(|revision| (revision, entry(revision).entry)));
+    assert_eq!(page(fixture, NEXT_KEY, 0).map(|page| page.entries), Some(entries));
+}
+
+pub(super) fn attack_18_neither_a_member_nor_a_link_replaces_keys(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    assert_eq!(append(fixture, &alice, &request(0)), Ok(()));
+    for access in [KEY, LINK] {
+        for next in [NEXT_KEYS, KEYS] {
+            let stolen = Append { access, next: Some(next), ..request(1) };
+            assert_eq!(append(fixture, &bob, &stolen), Err(AppendRefusal::NotAdmin));
+        }
+    }
+    assert_eq!(append(fixture, &alice, &rotation()), Ok(()), "it can still be removed");
+}
+
+pub(super) fn attack_18_a_link_permits_one_entry_of_each_account(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    assert_eq!(append(fixture, &alice, &request(0)), Ok(()));
+    let with_link = |revision| Append { access: LINK, ..request(revision) };
+    assert_eq!(page(fixture, LINK, 0).unwrap().latest, 0);
+    assert_eq!(append(fixture, &bob, &with_link(1)), Ok(()));
+    assert_eq!(append(fixture, &bob, &with_link(1)), Ok(()), "the same again");
+    assert_eq!(append(fixture, &bob, &with_link(2)), Err(AppendRefusal::AlreadyJoined));
+    assert_eq!(append(fixture, &alice, &with_link(2)), Ok(()));
+    assert_eq!(append(fixture, &bob, &request(3)), Ok(()), "a member");
+    // However many accounts somebody has, entries of members stay.
+    let all = u32::try_from(MAX_LINK_ENTRIES).unwrap();
+    for revision in 4..all + 2 {
+        let entry =
+            GroupEntry { author: AccountKey(1000 + i64::from(revision)), ..entry(revision) };
+        insert(fixture, GROUP, GroupEntry { access: LINK, ..entry });
+    }
+    fixture.rows(move |rows| {
+        rows.put_group(GROUP, &Group { creator: AccountKey(7), keys: KEYS, latest: all + 1 })
+    });
+    let app = fixture.app("com.c", IntraApp::Delivered);
+    let carol = fixture.person(&app, "+14155550103");
+    assert_eq!(append(fixture, &carol, &with_link(all + 2)), Err(AppendRefusal::LinkUsed));
+    assert_eq!(append(fixture, &carol, &request(all + 2)), Ok(()));
+    // A new link, after which the old one opens nothing.
+    let link = Some(TokenHash([7; 32]));
+    let next = Some(GroupKeys { link, ..KEYS });
+    let renewed = Append { access: ADMIN, next, ..request(all + 3) };
+    assert_eq!(append(fixture, &alice, &renewed), Ok(()));
+    assert_eq!(append(fixture, &carol, &with_link(all + 4)), Err(AppendRefusal::NotFound));
+    let with_link = Append { access: TokenHash([7; 32]), ..request(all + 4) };
+    assert_eq!(append(fixture, &carol, &with_link), Ok(()));
 }
 
 pub(super) fn an_account_creates_a_limited_number_of_groups(fixture: &mut Fixture<'_>) {
@@ -196,7 +265,7 @@ pub(super) fn an_account_creates_a_limited_number_of_groups(fixture: &mut Fixtur
         for number in 0..MAX_GROUPS {
             let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
             let id = GroupId([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
-            rows.put_group(id, &Group { creator: key, access: KEY, latest: 0 })?;
+            rows.put_group(id, &Group { creator: key, keys: KEYS, latest: 0 })?;
         }
         Ok(())
     });

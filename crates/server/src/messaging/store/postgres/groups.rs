@@ -5,14 +5,16 @@ use tokio_postgres::types::ToSql;
 use super::columns::{Columns, Read};
 use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::{
-    AccountKey, Group, GroupEntry, GroupId, GroupRows, ReadGroupRows, TokenHash,
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, ReadGroupRows, TokenHash,
 };
 
 impl ReadGroupRows for PostgresTables<'_> {
     fn group(&mut self, id: GroupId) -> Stored<Option<Group>> {
         let read = |columns: &mut Columns<'_>| {
-            let (creator, access) = (AccountKey(columns.value()?), token(columns)?);
-            Ok(Group { creator, access, latest: columns.number()? })
+            let (creator, member) = (AccountKey(columns.value()?), token(columns)?);
+            let (admin, link) = (token(columns)?, optional_token(columns)?);
+            let keys = GroupKeys { member, admin, link };
+            Ok(Group { creator, keys, latest: columns.number()? })
         };
         Ok(self.read(|it| &it.group, &[&id.0.as_slice()], read)?.pop())
     }
@@ -20,13 +22,11 @@ impl ReadGroupRows for PostgresTables<'_> {
     fn group_entry(&mut self, id: GroupId, revision: u32) -> Stored<Option<GroupEntry>> {
         let row: [&(dyn ToSql + Sync); 2] = [&id.0.as_slice(), &i64::from(revision)];
         let read = |columns: &mut Columns<'_>| {
-            Ok(GroupEntry {
-                revision,
-                author: AccountKey(columns.value()?),
-                access: token(columns)?,
-                next_access: columns.optional_array()?.map(TokenHash),
-                entry: columns.value()?,
-            })
+            let (author, access) = (AccountKey(columns.value()?), token(columns)?);
+            let (member, admin) = (optional_token(columns)?, optional_token(columns)?);
+            let link = optional_token(columns)?;
+            let next = member.zip(admin).map(|(member, admin)| GroupKeys { member, admin, link });
+            Ok(GroupEntry { revision, author, access, next, entry: columns.value()? })
         };
         Ok(self.read(|it| &it.group_entry, &row, read)?.pop())
     }
@@ -42,6 +42,11 @@ impl ReadGroupRows for PostgresTables<'_> {
         self.read(|it| &it.group_entries, &row, |it| Ok((it.number()?, it.value()?)))
     }
 
+    fn group_authors(&mut self, id: GroupId, access: TokenHash) -> Stored<Vec<AccountKey>> {
+        let row: [&(dyn ToSql + Sync); 2] = [&id.0.as_slice(), &access.0.as_slice()];
+        self.read(|it| &it.group_authors, &row, |it| it.value().map(AccountKey))
+    }
+
     fn count_groups(&mut self, creator: AccountKey) -> Stored<u64> {
         let counted = self.read(|it| &it.count_groups, &[&creator.0], |it| it.number())?;
         Ok(counted.first().copied().unwrap_or_default())
@@ -50,20 +55,32 @@ impl ReadGroupRows for PostgresTables<'_> {
 
 impl GroupRows for PostgresTables<'_> {
     fn put_group(&mut self, id: GroupId, group: &Group) -> Stored<()> {
-        let access = group.access.0.as_slice();
-        let row: [&(dyn ToSql + Sync); 4] =
-            [&id.0.as_slice(), &group.creator.0, &access, &i64::from(group.latest)];
+        let GroupKeys { member, admin, link } = &group.keys;
+        let link = link.as_ref().map(|link| link.0.as_slice());
+        let row: [&(dyn ToSql + Sync); 6] = [
+            &id.0.as_slice(),
+            &group.creator.0,
+            &member.0.as_slice(),
+            &admin.0.as_slice(),
+            &link,
+            &i64::from(group.latest),
+        ];
         self.query(|it| &it.put_group, &row).map(drop)
     }
 
     fn insert_group_entry(&mut self, id: GroupId, entry: &GroupEntry) -> Stored<()> {
-        let next = entry.next_access.as_ref().map(|next| next.0.as_slice());
-        let row: [&(dyn ToSql + Sync); 6] = [
+        let next = entry.next.as_ref();
+        let member = next.map(|next| next.member.0.as_slice());
+        let admin = next.map(|next| next.admin.0.as_slice());
+        let link = next.and_then(|next| next.link.as_ref()).map(|link| link.0.as_slice());
+        let row: [&(dyn ToSql + Sync); 8] = [
             &id.0.as_slice(),
             &i64::from(entry.revision),
             &entry.author.0,
             &entry.access.0.as_slice(),
-            &next,
+            &member,
+            &admin,
+            &link,
             &entry.entry,
         ];
         self.query(|it| &it.insert_group_entry, &row).map(drop)
@@ -74,6 +91,10 @@ impl GroupRows for PostgresTables<'_> {
         let row: [&(dyn ToSql + Sync); 3] = [&id.0.as_slice(), &i64::from(oldest), &max_bytes];
         self.query(|it| &it.trim_group, &row).map(drop)
     }
+}
+
+fn optional_token(columns: &mut Columns<'_>) -> Read<Option<TokenHash>> {
+    Ok(columns.optional_array()?.map(TokenHash))
 }
 
 fn token(columns: &mut Columns<'_>) -> Read<TokenHash> {

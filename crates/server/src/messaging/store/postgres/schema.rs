@@ -166,7 +166,9 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
     CREATE TABLE messaging_groups (
         id BYTEA PRIMARY KEY, -- 16 bytes
         creator BIGINT NOT NULL, -- key of an account
-        access BYTEA NOT NULL, -- SHA-256 of the key that members show
+        access BYTEA NOT NULL, -- SHA-256 of the key of members
+        admin_access BYTEA NOT NULL, -- of the key of administrators
+        link_access BYTEA, -- of the key of the link, if it is enabled
         latest BIGINT NOT NULL -- revision of the newest entry
     );
     CREATE INDEX messaging_groups_creator ON messaging_groups (creator);
@@ -175,7 +177,9 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
         revision BIGINT NOT NULL,
         author BIGINT NOT NULL, -- key of an account
         access BYTEA NOT NULL, -- that the author has shown
-        next_access BYTEA, -- if the entry has replaced it
+        next_access BYTEA, -- the keys after the entry, if it has replaced them
+        next_admin_access BYTEA,
+        next_link_access BYTEA,
         entry BYTEA NOT NULL,
         PRIMARY KEY (group_id, revision)
     );

@@ -68,11 +68,19 @@ statements! {
     delete_provisioning: "DELETE FROM messaging_provisioning WHERE address IN (
         SELECT address FROM messaging_provisioning WHERE address = $1 FOR UPDATE SKIP LOCKED)",
 
-    group: "SELECT creator, access, latest FROM messaging_groups WHERE id = $1",
-    put_group: "INSERT INTO messaging_groups (id, creator, access, latest) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (id) DO UPDATE SET access = excluded.access, latest = excluded.latest",
+    group: "SELECT creator, access, admin_access, link_access, latest FROM messaging_groups
+        WHERE id = $1",
+    put_group: "INSERT INTO messaging_groups
+            (id, creator, access, admin_access, link_access, latest)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (id) DO UPDATE SET access = excluded.access,
+            admin_access = excluded.admin_access, link_access = excluded.link_access,
+            latest = excluded.latest",
+    group_authors: "SELECT author FROM messaging_group_entries WHERE group_id = $1 AND access = $2
+        ORDER BY revision",
     count_groups: "SELECT count(*) FROM messaging_groups WHERE creator = $1",
-    group_entry: "SELECT author, access, next_access, entry FROM messaging_group_entries
+    group_entry: "SELECT author, access, next_access, next_admin_access, next_link_access, entry
+        FROM messaging_group_entries
         WHERE group_id = $1 AND revision = $2",
     group_entries: "SELECT revision, entry FROM (
             SELECT revision, entry, row_number() OVER before AS nth,
@@ -81,8 +89,9 @@ statements! {
             WINDOW before AS (ORDER BY revision ROWS UNBOUNDED PRECEDING)
         ) AS counted WHERE nth = 1 OR total <= $3::bigint ORDER BY revision",
     insert_group_entry: "INSERT INTO messaging_group_entries
-            (group_id, revision, author, access, next_access, entry)
-        VALUES ($1, $2, $3, $4, $5, $6)",
+            (group_id, revision, author, access, next_access, next_admin_access,
+            next_link_access, entry)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     trim_group: "DELETE FROM messaging_group_entries e USING (
             SELECT revision, row_number() OVER after AS nth,
                 sum(octet_length(entry)) OVER after AS total

@@ -1,8 +1,15 @@
-//! The log of a group: it orders entries that the service cannot read. Whoever knows the group's access key may read it and
-//! append to it. (docs/chat-service.md "Groups")
+//! The log of a group: it orders entries that the service cannot read. Which key somebody shows decides what they may do.
+//! (docs/chat-service.md "Groups")
+//!
+//! | key | reads | appends | replaces the keys |
+//! |---|---|---|---|
+//! | of members | yes | yes | no |
+//! | of administrators | yes | yes | yes |
+//! | of the link | yes | one entry of each account | no |
 
 use crate::messaging::store::{
-    Account, Group, GroupEntry, GroupId, ReadRows, Rows, StoreError, TokenHash, WorkError,
+    Account, Group, GroupEntry, GroupId, GroupKeys, ReadRows, Rows, StoreError, TokenHash,
+    WorkError,
 };
 
 /// A request to append an entry.
@@ -11,18 +18,24 @@ pub(in crate::messaging) struct Append {
     pub(in crate::messaging) group: GroupId,
     /// 0 creates the group.
     pub(in crate::messaging) revision: u32,
-    /// SHA-256 of the group's access key; of a new group, the one that members must show from then on.
+    /// SHA-256 of the key that the author shows; of a new group, of the key of members.
     pub(in crate::messaging) access: TokenHash,
-    /// SHA-256 of the access key after this entry, if it is another one.
-    pub(in crate::messaging) next_access: Option<TokenHash>,
+    /// The keys after this entry, if it replaces them. A new group has some.
+    pub(in crate::messaging) next: Option<GroupKeys>,
     pub(in crate::messaging) entry: Vec<u8>,
 }
 
 /// Why an entry is not appended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum AppendRefusal {
+    /// The account has appended an entry with the key of the link already.
+    AlreadyJoined,
     /// Another entry was appended before; this is the newest revision.
     Conflict(u32),
+    /// The key of the link was used too often: administrators must make another link.
+    LinkUsed,
+    /// Only the key of administrators permits to replace keys.
+    NotAdmin,
     /// There is no such group, or the access key is wrong.
     NotFound,
     /// The account has created as many groups as it may.
@@ -52,16 +65,40 @@ impl Append {
         if self.was_appended(rows, author)? {
             return Ok(());
         }
-        if !group.access.matches(&self.access) {
+        let Some(right) = Right::of(&self.access, &group.keys) else {
             return Err(WorkError::Refused(AppendRefusal::NotFound));
-        }
+        };
         if group.latest.checked_add(1) != Some(self.revision) {
             return Err(WorkError::Refused(AppendRefusal::Conflict(group.latest)));
         }
-        let access = self.next_access.unwrap_or(group.access);
-        self.write(rows, author, &Group { access, latest: self.revision, ..group })?;
+        self.check_right(rows, author, right)?;
+        let keys = self.next.unwrap_or(group.keys);
+        self.write(rows, author, &Group { keys, latest: self.revision, ..group })?;
         let oldest = (self.revision + 1).saturating_sub(MAX_ENTRIES);
         Ok(rows.trim_group(self.group, oldest, MAX_LOG_BYTES)?)
+    }
+
+    /// Whether somebody with this right may append the entry.
+    fn check_right(
+        &self,
+        rows: &mut dyn Rows,
+        author: &Account,
+        right: Right,
+    ) -> Result<(), WorkError<AppendRefusal>> {
+        if right != Right::Admin && self.next.is_some() {
+            return Err(WorkError::Refused(AppendRefusal::NotAdmin));
+        }
+        if right != Right::Link {
+            return Ok(());
+        }
+        let authors = rows.group_authors(self.group, self.access)?;
+        if authors.contains(&author.key) {
+            return Err(WorkError::Refused(AppendRefusal::AlreadyJoined));
+        }
+        if authors.len() >= MAX_LINK_ENTRIES {
+            return Err(WorkError::Refused(AppendRefusal::LinkUsed));
+        }
+        Ok(())
     }
 
     fn create(
@@ -69,13 +106,13 @@ impl Append {
         rows: &mut dyn Rows,
         author: &Account,
     ) -> Result<(), WorkError<AppendRefusal>> {
-        if self.revision != 0 {
+        let Some(keys) = self.next.filter(|_| self.revision == 0) else {
             return Err(WorkError::Refused(AppendRefusal::NotFound));
-        }
+        };
         if rows.count_groups(author.key)? >= MAX_GROUPS {
             return Err(WorkError::Refused(AppendRefusal::TooManyGroups));
         }
-        let group = Group { creator: author.key, access: self.access, latest: 0 };
+        let group = Group { creator: author.key, keys, latest: 0 };
         Ok(self.write(rows, author, &group)?)
     }
 
@@ -102,23 +139,42 @@ impl Append {
             revision: self.revision,
             author: author.key,
             access: self.access,
-            next_access: self.next_access,
+            next: self.next,
             entry: self.entry.clone(),
         }
     }
 }
 
-/// Reads the entries of a group from this revision on. `None` if there is no such group, or if the access key is wrong.
+/// What a key permits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Right {
+    Admin,
+    Link,
+    Member,
+}
+
+impl Right {
+    /// What the key with this hash permits in a group.
+    fn of(shown: &TokenHash, keys: &GroupKeys) -> Option<Self> {
+        if keys.admin.matches(shown) {
+            Some(Self::Admin)
+        } else if keys.member.matches(shown) {
+            Some(Self::Member)
+        } else {
+            keys.link.filter(|link| link.matches(shown)).map(|_| Self::Link)
+        }
+    }
+}
+
+/// Reads the entries of a group from this revision on. `None` if there is no such group, or if the key is wrong.
 pub(in crate::messaging) fn read(
     rows: &mut dyn ReadRows,
     group: GroupId,
     access: &TokenHash,
     from: u32,
 ) -> Result<Option<GroupPage>, StoreError> {
-    let Some(Group { latest, .. }) = rows.group(group)?.filter(|it| it.access.matches(access))
-    else {
-        return Ok(None);
-    };
+    let found = rows.group(group)?.filter(|it| Right::of(access, &it.keys).is_some());
+    let Some(Group { latest, .. }) = found else { return Ok(None) };
     let entries = rows.group_entries(group, from, MAX_PAGE_BYTES)?;
     Ok(Some(GroupPage { entries, latest }))
 }
@@ -134,6 +190,10 @@ pub(in crate::messaging) const MAX_LOG_BYTES: u64 = 8 << 20;
 
 /// Most groups that an account creates.
 pub(in crate::messaging) const MAX_GROUPS: u64 = 1000;
+
+/// Most of the stored entries of a group that were appended with the key of one link, so that whoever has it cannot displace those of
+/// members.
+pub(in crate::messaging) const MAX_LINK_ENTRIES: usize = 200;
 
 /// Most bytes of entries in one answer. As JSON, it must fit into a frame of a WebSocket.
 const MAX_PAGE_BYTES: usize = 512 << 10;

@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::rows::SqliteTables;
 use crate::messaging::store::{
-    AccountKey, Group, GroupEntry, GroupId, GroupRows, ReadGroupRows, StoreError, TokenHash,
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, ReadGroupRows, StoreError,
+    TokenHash,
 };
 
 type Stored<T> = std::result::Result<T, StoreError>;
@@ -27,6 +28,14 @@ impl ReadGroupRows for SqliteTables<'_> {
         Ok(entries(self.database, id, from, max_bytes)?)
     }
 
+    fn group_authors(&mut self, id: GroupId, access: TokenHash) -> Stored<Vec<AccountKey>> {
+        let sql = "SELECT author FROM group_entries WHERE group_id = ? AND access = ?
+            ORDER BY revision";
+        let mut statement = self.database.prepare_cached(sql)?;
+        let authors = statement.query_map(params![id.0, access.0], |row| row.get(0))?;
+        Ok(authors.map(|author| author.map(AccountKey)).collect::<Result<_>>()?)
+    }
+
     fn count_groups(&mut self, creator: AccountKey) -> Stored<u64> {
         let sql = "SELECT count(*) FROM group_logs WHERE creator = ?";
         Ok(self.database.prepare_cached(sql)?.query_row([creator.0], |row| row.get(0))?)
@@ -35,8 +44,11 @@ impl ReadGroupRows for SqliteTables<'_> {
 
 impl GroupRows for SqliteTables<'_> {
     fn put_group(&mut self, id: GroupId, group: &Group) -> Stored<()> {
-        let sql = "REPLACE INTO group_logs (id, creator, access, latest) VALUES (?, ?, ?, ?)";
-        let row = params![id.0, group.creator.0, group.access.0, group.latest];
+        let sql = "REPLACE INTO group_logs (id, creator, access, admin_access, link_access, latest)
+            VALUES (?, ?, ?, ?, ?, ?)";
+        let GroupKeys { member, admin, link } = group.keys;
+        let link = link.map(|link| link.0);
+        let row = params![id.0, group.creator.0, member.0, admin.0, link, group.latest];
         Ok(self.database.prepare_cached(sql)?.execute(row).map(drop)?)
     }
 
@@ -50,25 +62,32 @@ impl GroupRows for SqliteTables<'_> {
 }
 
 fn group(database: &Connection, id: GroupId) -> Result<Option<Group>> {
-    let sql = "SELECT creator, access, latest FROM group_logs WHERE id = ?";
+    let sql = "SELECT creator, access, admin_access, link_access, latest FROM group_logs
+        WHERE id = ?";
     let read = |row: &Row<'_>| {
-        let (creator, access) = (AccountKey(row.get(0)?), TokenHash(row.get(1)?));
-        Ok(Group { creator, access, latest: row.get(2)? })
+        let link: Option<[u8; 32]> = row.get(3)?;
+        let (member, admin) = (TokenHash(row.get(1)?), TokenHash(row.get(2)?));
+        let keys = GroupKeys { member, admin, link: link.map(TokenHash) };
+        Ok(Group { creator: AccountKey(row.get(0)?), keys, latest: row.get(4)? })
     };
     database.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
 fn entry(database: &Connection, id: GroupId, revision: u32) -> Result<Option<GroupEntry>> {
-    let sql = "SELECT author, access, next_access, entry FROM group_entries
-        WHERE group_id = ? AND revision = ?";
+    let sql = "SELECT author, access, next_access, next_admin_access, next_link_access, entry
+        FROM group_entries WHERE group_id = ? AND revision = ?";
     let read = |row: &Row<'_>| {
-        let next: Option<[u8; 32]> = row.get(2)?;
+        let hash = |column| -> Result<Option<TokenHash>> {
+            let bytes: Option<[u8; 32]> = row.get(column)?;
+            Ok(bytes.map(TokenHash))
+        };
+        let (both, link) = (hash(2)?.zip(hash(3)?), hash(4)?);
         Ok(GroupEntry {
             revision,
             author: AccountKey(row.get(0)?),
             access: TokenHash(row.get(1)?),
-            next_access: next.map(TokenHash),
-            entry: row.get(3)?,
+            next: both.map(|(member, admin)| GroupKeys { member, admin, link }),
+            entry: row.get(5)?,
         })
     };
     database.prepare_cached(sql)?.query_row(params![id.0, revision], read).optional()
@@ -97,11 +116,13 @@ fn entries(
 }
 
 fn insert_entry(database: &Connection, id: GroupId, entry: &GroupEntry) -> Result<()> {
-    let sql = "INSERT INTO group_entries (group_id, revision, author, access, next_access, entry)
-        VALUES (?, ?, ?, ?, ?, ?)";
-    let GroupEntry { revision, author, access, next_access, entry } = entry;
-    let next = next_access.map(|next| next.0);
-    let row = params![id.0, revision, author.0, access.0, next, entry];
+    let sql = "INSERT INTO group_entries (group_id, revision, author, access, next_access,
+        next_admin_access, next_link_access, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let GroupEntry { revision, author, access, next, entry } = entry;
+    let member = next.map(|next| next.member.0);
+    let admin = next.map(|next| next.admin.0);
+    let link = next.and_then(|next| next.link).map(|link| link.0);
+    let row = params![id.0, revision, author.0, access.0, member, admin, link, entry];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 

@@ -167,7 +167,9 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
     CREATE TABLE group_logs (
         id BLOB PRIMARY KEY, -- 16 bytes
         creator INTEGER NOT NULL, -- key of an account
-        access BLOB NOT NULL, -- SHA-256 of the key that members show
+        access BLOB NOT NULL, -- SHA-256 of the key of members
+        admin_access BLOB NOT NULL, -- of the key of administrators
+        link_access BLOB, -- of the key of the link, if it is enabled
         latest INTEGER NOT NULL -- revision of the newest entry
     ) WITHOUT ROWID;
     CREATE INDEX group_logs_creator ON group_logs (creator);
@@ -176,7 +178,9 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
         revision INTEGER NOT NULL,
         author INTEGER NOT NULL, -- key of an account
         access BLOB NOT NULL, -- that the author has shown
-        next_access BLOB, -- if the entry has replaced it
+        next_access BLOB, -- the keys after the entry, if it has replaced them
+        next_admin_access BLOB,
+        next_link_access BLOB,
         entry BLOB NOT NULL,
         PRIMARY KEY (group_id, revision)
     );
