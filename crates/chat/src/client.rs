@@ -237,7 +237,7 @@ pub struct Unreadable {
 pub struct Failed {
     /// Identifies the message.
     pub timestamp: Timestamp,
-    /// The recipient.
+    /// The recipient. Our own account if the content names a group.
     pub to: AccountId,
     /// Its encoded content.
     pub content: Zeroizing<Vec<u8>>,

@@ -33,6 +33,7 @@ mod server;
 mod service;
 pub mod store;
 mod usernames;
+mod written;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -51,7 +52,7 @@ pub use error::{
 };
 pub use history::{
     Conversation, ConversationSummary, EarlierMessage, EarlierText, HistoryId, HistoryLimits,
-    HistoryMessage, HistoryMode, HistoryReaction, HistoryState, Search,
+    HistoryMessage, HistoryMode, HistoryReaction, HistoryRecipient, HistoryState, Search,
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
@@ -60,8 +61,8 @@ pub use link::{
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
-    KeyState, Me, Message, MessageRequest, OutboxMessage, Progress, ReceivedMessage, RefusedNumber,
-    Route, SafetyNumber, WaitingMessage,
+    KeyState, Me, Message, MessageRequest, OutboxMessage, Progress, ReceivedMessage, Recipient,
+    RefusedNumber, Route, SafetyNumber, WaitingMessage,
 };
 pub use profile::{ContactProfile, OwnProfile, ProfileChange, ProfileError};
 pub use room::Meeting;

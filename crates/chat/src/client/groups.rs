@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `log` | reads the log of a group, and adds entries to it |
+//! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
 //! | `send` | gives the sender key to all members, then sends one message for all |
 //! | `receive` | sender keys and messages of other members |
@@ -13,6 +14,7 @@
 
 mod effects;
 mod log;
+mod outbox;
 mod receive;
 mod rows;
 mod send;
@@ -21,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRngCore;
 
-use super::store::Changes;
+use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, SendFailure};
 use crate::address::{AccountId, Address};
 use crate::certificate::SenderCertificate;
@@ -337,6 +339,8 @@ impl Client {
         content.set_timestamp(timestamp);
         let mut changes = Changes::default();
         self.put_group_message(timestamp, id, Some(&content), &mut changes);
+        let content = Box::new(content);
+        changes.outbox.push(OutboxChange::AddedToGroup { timestamp, group: id, content });
         let accepted = ClientEvent::Group(id, GroupEvent::Accepted(timestamp));
         self.commit(changes, vec![ClientOutput::Event(accepted)]);
         self.groups.dirty.insert(id);

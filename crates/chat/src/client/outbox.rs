@@ -109,7 +109,7 @@ impl Client {
     pub(super) fn cancel(&mut self, timestamp: Timestamp) {
         let (mut changes, is_encrypted) = (Changes::default(), self.is_encrypted(timestamp));
         if !self.drop_outgoing(timestamp, &mut changes) {
-            return;
+            return self.cancel_group_message(timestamp);
         }
         changes.outbox.push(OutboxChange::Cancelled { timestamp, is_encrypted });
         self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
@@ -121,11 +121,16 @@ impl Client {
             return false;
         }
         self.pending.forget(Purpose::Send(timestamp));
-        let is_other = |output: &ClientOutput| !sends(output, timestamp);
-        self.outputs.retain(is_other);
-        self.held.iter_mut().for_each(|(_, held)| held.retain(is_other));
+        self.drop_requests(timestamp);
         changes.delete_outgoing(timestamp);
         true
+    }
+
+    /// Drops requests for a message that nobody has seen yet.
+    pub(super) fn drop_requests(&mut self, message: Timestamp) {
+        let is_other = |output: &ClientOutput| !sends(output, message);
+        self.outputs.retain(is_other);
+        self.held.iter_mut().for_each(|(_, held)| held.retain(is_other));
     }
 
     /// Continues with a message: sends its ciphertexts, encrypts it, or requests keys.
@@ -424,7 +429,11 @@ impl Client {
 
 /// Whether an output delivers the message with this timestamp.
 fn sends(output: &ClientOutput, message: Timestamp) -> bool {
-    matches!(output, ClientOutput::Request(_, Request::Send { timestamp, .. }) if *timestamp == message)
+    matches!(
+        output,
+        ClientOutput::Request(_, Request::Send { timestamp, .. } | Request::SendGroup { timestamp, .. })
+            if *timestamp == message
+    )
 }
 
 /// How many times a message is encrypted again because the server reported different devices.

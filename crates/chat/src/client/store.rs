@@ -53,6 +53,15 @@ pub enum OutboxChange {
         /// What it says, with the timestamp.
         content: Box<Content>,
     },
+    /// A message to a group is in the outbox.
+    AddedToGroup {
+        /// Identifies it.
+        timestamp: Timestamp,
+        /// The group.
+        group: GroupId,
+        /// What it says, with the timestamp.
+        content: Box<Content>,
+    },
     /// A message was removed, as the user wanted.
     Cancelled {
         /// Identifies it.
@@ -69,6 +78,10 @@ impl std::fmt::Debug for OutboxChange {
         match self {
             Self::Added { timestamp, to, content: _ } => {
                 f.debug_struct("Added").field("timestamp", timestamp).field("to", to).finish()
+            }
+            Self::AddedToGroup { timestamp, group, content: _ } => {
+                let mut shown = f.debug_struct("AddedToGroup");
+                shown.field("timestamp", timestamp).field("group", group).finish()
             }
             Self::Cancelled { timestamp, .. } => {
                 f.debug_tuple("Cancelled").field(timestamp).finish()

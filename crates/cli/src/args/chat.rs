@@ -45,7 +45,7 @@ pub(crate) enum ChatCommand {
     Send(SendArgs),
     /// Show the messages that have arrived
     Receive(ReceiveArgs),
-    /// Write with one person: send each line that you type, and show what this person writes
+    /// Write with a person or a group: send each line that you type, and show what is written there
     Talk(TalkArgs),
     /// Groups of people in different apps
     Group(GroupArgs),
@@ -53,9 +53,9 @@ pub(crate) enum ChatCommand {
     React(ReactArgs),
     /// Replace the text of a message of yours
     Edit(EditArgs),
-    /// Delete a message of yours for both people
+    /// Delete a message of yours for everybody
     Delete(DeleteArgs),
-    /// Show or set after how long the messages with a person disappear
+    /// Show or set after how long the messages with a person or in a group disappear
     Timer(TimerArgs),
     /// Show earlier messages, search in them, or say which ones are kept
     History(HistoryArgs),
@@ -177,7 +177,7 @@ pub(crate) struct VerifyArgs {
     after_help = SEND_HELP
 )]
 pub(crate) struct SendArgs {
-    /// Recipient
+    /// Recipient: a person or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// Text of the message, or - for standard input; not needed with --file
@@ -230,7 +230,7 @@ pub(crate) struct ReceiveArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat talk [OPTIONS] <WHO>", after_help = TALK_HELP)]
 pub(crate) struct TalkArgs {
-    /// The other person
+    /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// Show the ids of messages; at a terminal, they are always shown
@@ -437,10 +437,20 @@ a username such as @bob, or a name that you have given with `wormhole chat conta
     };
 }
 
+macro_rules! where_help {
+    () => {
+        concat!(
+            who_help!(),
+            "
+It can also be a group: its title, or the id that `wormhole chat group list` shows."
+        )
+    };
+}
+
 const WHO_HELP: &str = who_help!();
 
 const SEND_HELP: &str = concat!(
-    who_help!(),
+    where_help!(),
     "
 The message is on the disk before it is sent. If the server cannot be reached, the command tries
 again until Ctrl-C; the message then stays in the outbox, and the next `wormhole chat send` or
@@ -449,10 +459,10 @@ A name that you have given, after @, mentions the person: \"hello @Bob\"."
 );
 
 const TALK_HELP: &str = concat!(
-    who_help!(),
+    where_help!(),
     "
-Ctrl-D ends the conversation when all lines are sent. Messages of other people, and files, stay for
-`wormhole chat receive`."
+Ctrl-D ends the conversation when all lines are sent. Messages of other conversations, and files,
+stay for `wormhole chat receive`."
 );
 
 const SAFETY_HELP: &str = concat!(

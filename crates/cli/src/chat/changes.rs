@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Contact, Destination, Emoji, Message, SentMessage};
+use wormhole::chat::{Client, Conversation, Emoji, Message, SentMessage};
 
-use super::people::People;
+use super::people::{self, People};
 use super::recent::Recent;
 use super::send::{self, Recipient};
 use super::{explain, mentions, profile, who};
@@ -69,12 +69,14 @@ async fn show_timer(
     args: &ClientArgs,
     console: &mut Console,
 ) -> Result<()> {
-    let contact = who::contact(who, client, &args.account, console).await?;
+    let with = who::target(who, client, &args.account, console).await?.conversation();
     let people = People::new(client, console).await?;
-    let seconds = console.unless_interrupted(client.timer(contact.account)).await?;
+    let seconds = console.unless_interrupted(client.timer(with)).await?;
     let seconds = seconds.map_err(|error| explain::ended(&error))?;
-    let who = people.json_of(contact.account);
-    console.report(&json!({"event": "chat-timer", "who": who, "seconds": seconds}))?;
+    console.report(&json!({
+        "event": "chat-timer", "who": people.json_in(with), "group": people::group_json(with),
+        "seconds": seconds,
+    }))?;
     console.print(&format!("{}\n", described(seconds)))
 }
 
@@ -97,15 +99,17 @@ async fn apply(
     to: Recipient<'_>,
     console: &mut Console,
 ) -> Result<()> {
-    let contact = who::contact(to.who, client, to.account, console).await?;
+    let with = who::target(to.who, client, to.account, console).await?.conversation();
     let events = client.messages();
     let mut recent = Recent::load(client, console).await?;
     let done =
         if let Change::Timer(seconds) = &change { described(*seconds) } else { "Sent.".into() };
-    let mut sent = queue(client, &contact, change, to, &mut recent, console).await?;
+    let mut sent = queue(client, with, change, to, &mut recent, console).await?;
     recent.save(client, console).await?;
-    let (account, timestamp) = (sent.to().to_string(), sent.timestamp().0);
-    let value = |event| json!({"event": event, "to": account, "timestamp": timestamp});
+    let (to_account, group) = (people::account_json(with), people::group_json(with));
+    let timestamp = sent.timestamp().0;
+    let value =
+        |event| json!({"event": event, "to": to_account, "group": group, "timestamp": timestamp});
     console.report(&value("chat-queued"))?;
     send::wait(client, &mut sent, events, to, console).await?;
     console.report(&value("chat-sent"))?;
@@ -116,30 +120,29 @@ async fn apply(
 /// Puts the change into the outbox.
 async fn queue(
     client: &Client,
-    contact: &Contact,
+    with: Conversation,
     change: Change,
     to: Recipient<'_>,
     recent: &mut Recent,
     console: &mut Console,
 ) -> Result<SentMessage> {
-    let (own, with) = (client.me().address.account, contact.account);
-    let destination = Destination::Account(with);
+    let own = client.me().address.account;
     let queued = match change {
         Change::Timer(seconds) => {
-            console.unless_interrupted(client.set_timer(&destination, seconds)).await?
+            console.unless_interrupted(client.set_timer(with, seconds)).await?
         }
         Change::React { id, emoji } => {
             let emoji = emoji.map(|emoji| emoji.trim().parse::<Emoji>()).transpose();
             let emoji = emoji.map_err(|error| Failure::usage(error.to_string()))?;
             let target = recent.find(with, &id, None)?.message;
-            console.unless_interrupted(client.react(&destination, target, emoji)).await?
+            console.unless_interrupted(client.react(with, target, emoji)).await?
         }
         Change::Edit { id, text } => {
             let people = People::new(client, console).await?;
             let target = recent.find(with, &id, Some(own))?.message;
             let mut message = Message::text(&text);
             message.mentions = mentions::find(&text, people.others());
-            let editing = client.edit(&destination, target.timestamp, message);
+            let editing = client.edit(with, target.timestamp, message);
             let edited = console.unless_interrupted(editing).await?;
             if edited.is_ok() {
                 recent.replace(target, &text);
@@ -148,7 +151,7 @@ async fn queue(
         }
         Change::Delete { id } => {
             let target = recent.find(with, &id, Some(own))?.message;
-            let deleting = client.delete(&destination, target.timestamp);
+            let deleting = client.delete(with, target.timestamp);
             let deleted = console.unless_interrupted(deleting).await?;
             if deleted.is_ok() {
                 recent.replace(target, "");

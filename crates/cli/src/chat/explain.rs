@@ -236,6 +236,7 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         SendError::FileTooLarge(path) => too_large(path),
         SendError::Ended(_)
         | SendError::Empty
+        | SendError::Group(_)
         | SendError::NoSuchRecipient(_)
         | SendError::NotAllowed(_)
         | SendError::OutboxFull

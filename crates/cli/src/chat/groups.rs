@@ -372,7 +372,8 @@ impl Groups<'_> {
     }
 }
 
-fn not_a_member() -> Failure {
+/// A message to somebody who is in the group no longer.
+pub(super) fn not_a_member() -> Failure {
     Failure::new(
         "you are not a member: you were removed, or the invitation or the link is not valid any more",
     )

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use wormhole::chat::{
-    Account, AccountId, AccountState, Conversation, Destination, HistoryLimits, HistoryMessage,
-    HistoryMode, HistoryState, Network, OpenError, Search,
+    Account, AccountId, AccountState, Conversation, Destination, GroupInfo, HistoryLimits,
+    HistoryMessage, HistoryMode, HistoryState, Network, OpenError, Search,
 };
 
 use super::people::{self, People};
@@ -26,8 +26,13 @@ pub(super) async fn run(args: HistoryArgs, console: &mut Console) -> Result<()> 
         return set_mode(&account, keep, account_args, console).await;
     }
     let people = people(&account, account_args, console).await?;
-    let who = args.who.as_deref().map(|who| find(who, &people, account_args)).transpose()?;
-    let conversation = who.map(Conversation::Account);
+    let groups = console.unless_interrupted(account.groups()).await?;
+    let groups = groups.map_err(|error| explain::open(&error, account_args))?;
+    let people = people.with_groups(&groups);
+    let conversation = match args.who.as_deref() {
+        Some(who) => Some(conversation(who, groups, &people, account_args)?),
+        None => None,
+    };
     match conversation {
         Some(conversation) if args.forget => {
             forget(&account, conversation, &people, account_args, console).await
@@ -80,6 +85,19 @@ async fn found(
         messages.push(message);
     }
     Ok(messages)
+}
+
+/// The conversation that `who` means, without asking the server.
+fn conversation(
+    who: &str,
+    groups: Vec<GroupInfo>,
+    people: &People,
+    args: &AccountArgs,
+) -> Result<Conversation, Failure> {
+    match who::group(who, groups, people, args)? {
+        Some(group) => Ok(Conversation::Group(group.id)),
+        None => find(who, people, args).map(Conversation::Account),
+    }
 }
 
 /// Why nothing is shown.
@@ -155,31 +173,26 @@ async fn forget(
     // Not interrupted: the user must know whether the messages are deleted.
     let forgotten = account.forget_conversation(conversation).await;
     forgotten.map_err(|error| explain::store(&error, args))?;
-    let (who, label) = with(conversation, people);
-    console.report(&json!({"event": "chat-history-forgotten", "who": who, "messages": count}))?;
+    let label = people.label_in(conversation);
+    console.report(&json!({
+        "event": "chat-history-forgotten", "who": people.json_in(conversation),
+        "group": people::group_json(conversation), "messages": count,
+    }))?;
     let messages = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
     console.screen.show(&format!("Deleted {messages} with {label} from this computer."));
     Ok(())
 }
 
-/// With whom, for programs and for people.
-fn with(conversation: Conversation, people: &People) -> (Value, String) {
-    match conversation {
-        Conversation::Account(account) => (people.json_of(account), people.label_of(account)),
-        // Groups have no names here yet. Also later kinds of the SDK.
-        Conversation::Group(_) | _ => (Value::Null, "a group".to_owned()),
-    }
-}
-
 /// A message, for programs and for people.
 fn described(message: &HistoryMessage, people: &People) -> (Value, String) {
-    let (who, label) = with(message.conversation, people);
+    let (with, label) = (message.conversation, people.label_in(message.conversation));
     let author = if message.is_ours { None } else { Some(people.json_of(message.author)) };
     let (files, file_lines) = show::files(&message.files);
     let earlier = message.edits.iter();
     let reactions = message.reactions.iter();
     let value = json!({
-        "event": "chat-history-message", "id": message.id.0, "with": who, "from": author,
+        "event": "chat-history-message", "id": message.id.0, "with": people.json_in(with),
+        "group": people::group_json(with), "from": author,
         "timestamp": message.timestamp.0, "text": message.text, "files": files,
         "state": state(message.state), "deleted": message.is_deleted,
         "expires": message.expires.map(|expires| expires.0),
@@ -188,9 +201,19 @@ fn described(message: &HistoryMessage, people: &People) -> (Value, String) {
         "reactions": reactions.map(|it| json!({
             "from": people.json_of(it.author), "emoji": it.emoji.as_str(),
         })).collect::<Vec<_>>(),
+        "recipients": message.recipients.iter().map(|it| json!({
+            "account": it.account.to_string(), "state": state(it.state),
+        })).collect::<Vec<_>>(),
         "identity_changed": message.identity_changed,
     });
-    let who = if message.is_ours { format!("you to {label}") } else { label };
+    let who = match (with, message.is_ours) {
+        (Conversation::Group(_), true) => format!("you in {label}"),
+        (Conversation::Group(_), false) => {
+            format!("{} in {label}", people.label_of(message.author))
+        }
+        (_, true) => format!("you to {label}"),
+        (_, false) => label,
+    };
     let time = units::time(message.timestamp.0 / 1000);
     let text = show::safe(message.text.as_deref().unwrap_or_default());
     let text = if text.is_empty() { text } else { format!(" {text}") };
@@ -210,10 +233,23 @@ fn remarks(message: &HistoryMessage) -> String {
         // Later states of the SDK.
         _ => None,
     };
-    let mut remarks: Vec<_> = state.into_iter().collect();
-    remarks.extend(message.is_deleted.then_some("deleted by the author"));
-    remarks.extend((!message.edits.is_empty()).then_some("edited"));
+    let mut remarks: Vec<_> = state.into_iter().map(str::to_owned).collect();
+    remarks.extend(message.is_deleted.then(|| "deleted by the author".to_owned()));
+    remarks.extend((!message.edits.is_empty()).then(|| "edited".to_owned()));
+    remarks.extend(readers(message));
     if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) }
+}
+
+/// How many members of a group have got or read a message of ours.
+fn readers(message: &HistoryMessage) -> Option<String> {
+    let all = message.recipients.len();
+    let count = |least| message.recipients.iter().filter(|it| it.state >= least).count();
+    let (read, delivered) = (count(HistoryState::Read), count(HistoryState::Delivered));
+    match (read, delivered) {
+        (0, 0) => None,
+        (0, delivered) => Some(format!("delivered to {delivered} of {all}")),
+        (read, _) => Some(format!("read by {read} of {all}")),
+    }
 }
 
 /// Who has reacted, and how.

@@ -10,11 +10,11 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
-    Account, AccountId, Client, Connection, FailedMessage, Messages, Network, NotSent,
-    OutboxMessage, Progress, RequestError, Timestamp, WaitingMessage,
+    Account, AccountId, Client, Connection, Conversation, FailedMessage, Messages, Network,
+    NotSent, OutboxMessage, Progress, RequestError, Timestamp, WaitingMessage,
 };
 
-use super::people::People;
+use super::people::{self, People};
 use super::{explain, profile, show};
 use crate::args::chat::{AccountArgs, ClientArgs, OutboxArgs};
 use crate::config::Config;
@@ -75,7 +75,7 @@ async fn list(
 fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> String {
     match &message.progress {
         Progress::NotSent(NotSent::IdentityChanged(_)) => {
-            let safety = format!("safety {} --verify", quote(&people.argument_of(message.to)));
+            let safety = format!("safety {} --verify", quote(&people.argument_in(message.to)));
             let verify = explain::command(&safety, args);
             format!("it waits because the safety number has changed. Compare it: {verify}")
         }
@@ -98,10 +98,10 @@ fn print_waiting(
 ) -> Result<()> {
     let WaitingMessage { timestamp, to, text, files, .. } = message;
     console.report(&json!({
-        "event": "chat-waiting", "to": people.json_of(*to), "timestamp": timestamp.0, "reason": why,
+        "event": "chat-waiting", "to": people.json_in(*to), "group": people::group_json(*to), "timestamp": timestamp.0, "reason": why,
         "text": text,
     }))?;
-    let (time, to) = (units::time(timestamp.0 / 1000), people.label_of(*to));
+    let (time, to) = (units::time(timestamp.0 / 1000), people.label_in(*to));
     let content = show::content(text.as_deref(), files);
     console.print(&format!("{}  {time}  to {to}: {why}\n{content}", timestamp.0))
 }
@@ -129,10 +129,10 @@ fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> 
     let why = message.why.map_or_else(|| DAMAGED.to_owned(), |why| why.to_string());
     let why = printable::line(&why);
     console.report(&json!({
-        "event": "chat-not-sent", "to": people.json_of(message.to), "timestamp": message.timestamp.0,
-        "reason": why, "text": message.text,
+        "event": "chat-not-sent", "to": people.json_in(message.to), "group": people::group_json(message.to),
+        "timestamp": message.timestamp.0, "reason": why, "text": message.text,
     }))?;
-    let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_of(message.to));
+    let (time, to) = (units::time(message.timestamp.0 / 1000), people.label_in(message.to));
     let content = show::content(message.text.as_deref(), &message.files);
     console.print(&format!(
         "{time}  to {to}: this message was not sent, and never will be: {why}\n{content}"
@@ -163,7 +163,7 @@ pub(super) async fn say_failed(
 #[derive(Debug)]
 pub(super) struct Waiting<'a> {
     client: &'a Client,
-    messages: BTreeMap<Timestamp, AccountId>,
+    messages: BTreeMap<Timestamp, Conversation>,
     events: Messages,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Waiting<'a> {
 
     /// Only those to one person.
     pub(super) fn for_person(mut self, person: AccountId) -> Self {
-        self.messages.retain(|_, to| *to == person);
+        self.messages.retain(|_, to| *to == Conversation::Account(person));
         self
     }
 

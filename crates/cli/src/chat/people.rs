@@ -2,25 +2,33 @@
 //!
 //! `who.rs` finds the person that a command names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use wormhole::chat::group::GroupId;
-use wormhole::chat::{AccountId, Client, Contact, Destination, Me};
+use wormhole::chat::{AccountId, Client, Contact, Conversation, Destination, GroupInfo, Me};
 
 use super::{explain, groups};
 use crate::console::Console;
 use crate::printable;
 
-/// The contacts of an account.
+/// The contacts and groups of an account.
 #[derive(Debug)]
 pub(super) struct People {
     own_account: AccountId,
     own_number: String,
     contacts: BTreeMap<AccountId, Contact>,
-    /// The titles of groups.
-    groups: BTreeMap<GroupId, String>,
+    groups: BTreeMap<GroupId, Group>,
+    /// The group of which only messages are shown, so that they need not name it.
+    here: Option<GroupId>,
+}
+
+/// What is shown of a group.
+#[derive(Debug)]
+struct Group {
+    title: String,
+    members: BTreeSet<AccountId>,
 }
 
 impl People {
@@ -32,13 +40,70 @@ impl People {
         let contacts = console.unless_interrupted(client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
         let groups = groups::all(client, console).await?;
-        let titles = groups.iter().map(|info| (info.id, groups::title(info)));
-        Ok(Self { groups: titles.collect(), ..Self::of(client.me(), contacts) })
+        Ok(Self::of(client.me(), contacts).with_groups(&groups))
+    }
+
+    /// The same with these groups.
+    pub(super) fn with_groups(mut self, groups: &[GroupInfo]) -> Self {
+        let described = |info: &GroupInfo| {
+            let members = info.state.iter().flat_map(|state| state.members.keys().copied());
+            (info.id, Group { title: groups::title(info), members: members.collect() })
+        };
+        self.groups = groups.iter().map(described).collect();
+        self
+    }
+
+    /// The same, to show only messages of this conversation.
+    pub(super) const fn in_conversation(mut self, conversation: Conversation) -> Self {
+        if let Conversation::Group(group) = conversation {
+            self.here = Some(group);
+        }
+        self
+    }
+
+    /// Says in which group something was written, if there are others.
+    pub(super) fn in_group(&self, group: Option<GroupId>) -> String {
+        let other = group.filter(|group| self.here != Some(*group));
+        other.map(|group| format!(" in {}", self.group(group))).unwrap_or_default()
     }
 
     /// How a group is called, as it was when this command began.
     pub(super) fn group(&self, group: GroupId) -> String {
-        self.groups.get(&group).cloned().unwrap_or_else(|| group.to_string())
+        self.groups.get(&group).map_or_else(|| group.to_string(), |group| group.title.clone())
+    }
+
+    /// The members of a group without the user, as it was when this command began.
+    pub(super) fn other_members(&self, group: GroupId) -> impl Iterator<Item = AccountId> {
+        let members = self.groups.get(&group).into_iter().flat_map(|group| &group.members);
+        members.copied().filter(|account| *account != self.own_account)
+    }
+
+    /// With whom a conversation is: a person, or the members of a group.
+    pub(super) fn label_in(&self, conversation: Conversation) -> String {
+        match conversation {
+            Conversation::Account(account) => self.label_of(account),
+            Conversation::Group(group) => self.group(group),
+            // Later kinds of the SDK.
+            _ => conversation.to_string(),
+        }
+    }
+
+    /// What a command accepts as `WHO` for a conversation.
+    pub(super) fn argument_in(&self, conversation: Conversation) -> String {
+        match conversation {
+            Conversation::Account(account) => self.argument_of(account),
+            // Also later kinds of the SDK.
+            Conversation::Group(_) | _ => conversation.to_string(),
+        }
+    }
+
+    /// The other person of a conversation as JSON; `null` for a group.
+    pub(super) fn json_in(&self, conversation: Conversation) -> Value {
+        match conversation {
+            Conversation::Account(account) => self.json_of(account),
+            // Also later kinds of the SDK.
+            Conversation::Group(_) | _ => Value::Null,
+        }
     }
 
     /// These contacts.
@@ -48,6 +113,7 @@ impl People {
             own_number: me.number.to_string(),
             contacts: contacts.into_iter().map(|contact| (contact.account, contact)).collect(),
             groups: BTreeMap::new(),
+            here: None,
         }
     }
 
@@ -190,8 +256,26 @@ pub(super) fn json(contact: &Contact) -> Value {
     })
 }
 
+/// The id of the group of a conversation, for programs.
+pub(super) fn group_json(conversation: Conversation) -> Value {
+    match conversation {
+        Conversation::Group(group) => group.to_string().into(),
+        // Also later kinds of the SDK.
+        Conversation::Account(_) | _ => Value::Null,
+    }
+}
+
+/// The id of the account of a conversation, for programs.
+pub(super) fn account_json(conversation: Conversation) -> Value {
+    match conversation {
+        Conversation::Account(account) => account.to_string().into(),
+        // Also later kinds of the SDK.
+        Conversation::Group(_) | _ => Value::Null,
+    }
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use wormhole::chat::PublicKey;
 
     use super::*;
@@ -212,6 +296,17 @@ mod tests {
         }
     }
 
+    /// The contacts of an account that is in a group.
+    pub(in crate::chat) fn with_group(
+        own: AccountId,
+        id: GroupId,
+        members: &[AccountId],
+    ) -> People {
+        let group = Group { title: "Walks".to_owned(), members: members.iter().copied().collect() };
+        let groups = BTreeMap::from([(id, group)]);
+        People { own_account: own, groups, ..people([]) }
+    }
+
     /// The contacts of Alice.
     fn people<const N: usize>(contacts: [Contact; N]) -> People {
         People {
@@ -219,6 +314,7 @@ mod tests {
             own_number: ALICE.to_owned(),
             contacts: contacts.map(|contact| (contact.account, contact)).into(),
             groups: BTreeMap::new(),
+            here: None,
         }
     }
 

@@ -380,7 +380,7 @@ impl Receiver<'_> {
         self.people.insert(with.clone());
         let (text, disappears) =
             (show::text(message, &self.people), message.expire_timer.is_some());
-        self.recent.add(with.account, message.reference(), &text, disappears);
+        self.recent.add(message.conversation(), message.reference(), &text, disappears);
         if message.sent_to.is_none() {
             self.read.push(message.reference());
         }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{AccountId, Client, MessageRef, Quote, Timestamp};
+use wormhole::chat::{AccountId, Client, Conversation, MessageRef, Quote, Timestamp};
 use zeroize::Zeroizing;
 
+use super::people::People;
 use super::{explain, show};
 use crate::console::Console;
 use crate::failure::Failure;
@@ -24,8 +25,8 @@ pub(super) struct Recent {
 /// A message that was shown or sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct RecentMessage {
-    /// With whom.
-    pub(super) conversation: AccountId,
+    /// Where it was written.
+    pub(super) conversation: Conversation,
     pub(super) message: MessageRef,
     /// The beginning of its text; empty if it disappears, or has none.
     pub(super) text: String,
@@ -69,7 +70,7 @@ impl Recent {
     /// A message was shown or sent. Its text is not kept if it disappears.
     pub(super) fn add(
         &mut self,
-        conversation: AccountId,
+        conversation: Conversation,
         message: MessageRef,
         text: &str,
         disappears: bool,
@@ -99,7 +100,7 @@ impl Recent {
     /// There is none, or several.
     pub(super) fn find(
         &self,
-        conversation: AccountId,
+        conversation: Conversation,
         typed: &str,
         author: Option<AccountId>,
     ) -> Result<&RecentMessage> {
@@ -143,19 +144,25 @@ impl Recent {
         if self.shows_ids { format!(" [{}]", id(message)) } else { String::new() }
     }
 
-    /// Those of these messages of ours that were sent to an account.
+    /// Those of these messages of ours that an account has got: alone, or as a member of a group.
     pub(super) fn sent_to(
         &self,
         account: AccountId,
-        own: AccountId,
+        people: &People,
         timestamps: &[Timestamp],
-    ) -> Vec<MessageRef> {
-        let is_sent = |known: &&RecentMessage| {
-            let message = known.message;
-            let is_own = known.conversation == account && message.author == own;
-            is_own && timestamps.contains(&message.timestamp)
+    ) -> Vec<(Conversation, MessageRef)> {
+        let has_got = |conversation| match conversation {
+            Conversation::Account(to) => to == account,
+            Conversation::Group(group) => people.other_members(group).any(|it| it == account),
+            // Later kinds of the SDK.
+            _ => false,
         };
-        self.messages.iter().filter(is_sent).map(|known| known.message).collect()
+        let is_sent = |known: &&RecentMessage| {
+            let is_own = known.message.author == people.own();
+            is_own && timestamps.contains(&known.message.timestamp) && has_got(known.conversation)
+        };
+        let sent = self.messages.iter().filter(is_sent);
+        sent.map(|known| (known.conversation, known.message)).collect()
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {
@@ -174,11 +181,16 @@ impl Recent {
 fn decode(stored: &[u8]) -> Option<VecDeque<RecentMessage>> {
     let stored: Vec<(String, String, u64, String)> = serde_json::from_slice(stored).ok()?;
     let messages = stored.into_iter().map(|(conversation, author, timestamp, text)| {
-        let (conversation, author) = (conversation.parse().ok()?, author.parse().ok()?);
+        let (conversation, author) = (conversation_of(&conversation)?, author.parse().ok()?);
         let message = MessageRef { author, timestamp: Timestamp(timestamp) };
         Some(RecentMessage { conversation, message, text })
     });
     messages.collect()
+}
+
+fn conversation_of(id: &str) -> Option<Conversation> {
+    let group = || id.parse().ok().map(Conversation::Group);
+    id.parse().ok().map(Conversation::Account).or_else(group)
 }
 
 /// What a person types to name a message.
@@ -225,9 +237,14 @@ const SHOWN: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use wormhole::chat::group::GroupId;
+
     use super::*;
+    use crate::chat::people;
 
     const BOB: AccountId = AccountId::from_bytes([2; 16]);
+    const WALKS: GroupId = GroupId::from_bytes([7; 16]);
+    const WITH_BOB: Conversation = Conversation::Account(BOB);
 
     fn message(author: u8, time: u64) -> MessageRef {
         MessageRef { author: AccountId::from_bytes([author; 16]), timestamp: Timestamp(time) }
@@ -237,22 +254,30 @@ mod tests {
     fn a_message_is_found_by_its_id_after_it_was_stored() {
         let mut recent = Recent::default();
         for time in 1..=150 {
-            recent.add(BOB, message(1, time), &format!("number {time}\nmore"), time == 140);
+            recent.add(WITH_BOB, message(1, time), &format!("number {time}\nmore"), time == 140);
         }
         let messages = decode(&recent.encode()).unwrap();
         assert_eq!((messages.len(), &messages), (100, &recent.messages));
         let (own, last) = (AccountId::from_bytes([1; 16]), message(1, 150));
-        let found = recent.find(BOB, &last.short_id(), Some(own)).unwrap();
+        let found = recent.find(WITH_BOB, &last.short_id(), Some(own)).unwrap();
         assert_eq!(found.message, last);
         assert_eq!(recent.described(last, own), "your message \"number 150…\"");
         assert_eq!(recent.described(last, BOB), "the message \"number 150…\"");
         let secret = message(1, 140);
         assert_eq!(recent.described(secret, own), format!("your message {}", id(secret)));
-        let forgotten = recent.find(BOB, &message(1, 1).short_id(), None);
-        assert!(forgotten.is_err() && recent.find(BOB, &last.short_id(), Some(BOB)).is_err());
+        let forgotten = recent.find(WITH_BOB, &message(1, 1).short_id(), None);
+        assert!(forgotten.is_err() && recent.find(WITH_BOB, &last.short_id(), Some(BOB)).is_err());
         recent.replace(last, "");
         assert_eq!(recent.described(last, own), format!("your message {}", id(last)));
-        assert_eq!(recent.sent_to(BOB, own, &[Timestamp(150), Timestamp(7)]), [last]);
-        assert!(recent.sent_to(own, own, &[Timestamp(150)]).is_empty());
+        recent.add(Conversation::Group(WALKS), message(1, 151), "at three?", false);
+        let mut recent = Recent { messages: decode(&recent.encode()).unwrap(), ..recent };
+        let people = people::tests::with_group(own, WALKS, &[own, BOB]);
+        let times = [151, 150, 7].map(Timestamp);
+        let sent = recent.sent_to(BOB, &people, &times);
+        let in_group = (Conversation::Group(WALKS), message(1, 151));
+        assert_eq!(sent, [(WITH_BOB, last), in_group]);
+        // Somebody who is no member has not got it, whatever the receipt says.
+        assert_eq!(recent.sent_to(AccountId::from_bytes([9; 16]), &people, &times), []);
+        recent.is_changed = false;
     }
 }

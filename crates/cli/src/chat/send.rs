@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::sleep;
 use wormhole::chat::{
-    AccountId, Client, Destination, Ended, Event, Message, MessageRef, Messages, NotSent,
+    Client, Conversation, Destination, Ended, Event, Message, MessageRef, Messages, NotSent,
     RequestError, SendError, SendFailure, SentMessage,
 };
 
 use super::outbox::{self, Waiting};
-use super::people::People;
+use super::people::{self, People};
 use super::recent::Recent;
 use super::{explain, mentions, profile, who};
 use crate::args::chat::{AccountArgs, SendArgs};
@@ -45,22 +45,22 @@ async fn send(
     message: Message,
     console: &mut Console,
 ) -> Result<()> {
-    let contact = who::contact(&args.who, client, &args.client.account, console).await?;
+    let with = who::target(&args.who, client, &args.client.account, console).await?.conversation();
     let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
-    let to = Destination::Account(contact.account);
     let mut recent = Recent::load(client, console).await?;
-    let message = completed(message, contact.account, args, client, &recent, console).await?;
-    let mut sent = queued(client, &to, &message, args, console).await?;
+    let message = completed(message, with, args, client, &recent, console).await?;
+    let mut sent = queued(client, with, &message, args, console).await?;
     let reference = MessageRef { author: client.me().address.account, timestamp: sent.timestamp() };
-    let timer = console.unless_interrupted(client.timer(contact.account)).await?;
+    let timer = console.unless_interrupted(client.timer(with)).await?;
     let disappears = timer.map_err(|error| explain::ended(&error))?.is_some();
-    recent.add(contact.account, reference, &message.text, disappears);
+    recent.add(with, reference, &message.text, disappears);
     recent.save(client, console).await?;
     let description = |event: &str| {
-        let (to, timestamp) = (sent.to().to_string(), sent.timestamp().0);
-        let id = reference.short_id();
-        json!({"event": event, "to": to, "timestamp": timestamp, "short_id": id})
+        json!({
+            "event": event, "to": people::account_json(with), "group": people::group_json(with),
+            "timestamp": sent.timestamp().0, "short_id": reference.short_id(),
+        })
     };
     let (queued, arrived) = (description("chat-queued"), description("chat-sent"));
     console.report(&queued)?;
@@ -75,7 +75,7 @@ async fn send(
 /// The message with the one that it replies to, and with mentions.
 async fn completed(
     mut message: Message,
-    with: AccountId,
+    with: Conversation,
     args: &SendArgs,
     client: &Client,
     recent: &Recent,
@@ -94,7 +94,7 @@ async fn completed(
 /// Puts the message into the outbox. Its files are uploaded before that, again and again if the server cannot be reached.
 async fn queued(
     client: &Client,
-    to: &Destination,
+    to: Conversation,
     message: &Message,
     args: &SendArgs,
     console: &mut Console,
@@ -153,7 +153,7 @@ fn trying_again(why: &RequestError, console: &Console) {
     console.screen.show(&format!("Not sent yet: {why}. Trying again..."));
 }
 
-/// The person that a command names.
+/// The person or the group that a command names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recipient<'a> {
     /// As the user has typed it.

@@ -174,10 +174,11 @@ pub(super) fn earlier(message: &ReceivedMessage, people: &People, console: &Cons
 pub(super) fn heading(message: &ReceivedMessage, people: &People) -> String {
     let who = match &message.sent_to {
         Some(to) => format!("you to {}", people.label(to)),
+        None if message.from.account == people.own() => "you".to_owned(),
         None => people.label(&message.from),
     };
-    let group = message.group.map(|group| format!(" in {}", people.group(group)));
-    format!("{}  {who}{}", units::time(message.timestamp.0 / 1000), group.unwrap_or_default())
+    let time = units::time(message.timestamp.0 / 1000);
+    format!("{time}  {who}{}", people.in_group(message.group))
 }
 
 /// One line for each file, but not for a thousand of them.

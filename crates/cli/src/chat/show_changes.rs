@@ -1,7 +1,7 @@
 //! Shows reactions, edits, deletions, timers and receipts, as text or as JSON.
 
 use serde_json::{Value, json};
-use wormhole::chat::{AccountId, Change, Event, MessageRef, ReceiptKind, ReceivedId};
+use wormhole::chat::{AccountId, Change, Conversation, Event, MessageRef, ReceiptKind, ReceivedId};
 
 use super::people::{self, People};
 use super::recent::{self, Recent};
@@ -14,8 +14,8 @@ use crate::units;
 pub(super) struct Shown {
     /// What the client must be told when it was shown. `None`: it is not stored.
     pub(super) id: Option<ReceivedId>,
-    /// The conversation.
-    pub(super) with: AccountId,
+    /// The conversation. Receipts can be about several.
+    pub(super) with: Conversation,
     pub(super) value: Value,
     /// The lines for people; may be empty.
     pub(super) text: String,
@@ -40,7 +40,7 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             set(&mut value, "target", recent::json(*target));
             let heading = show::heading(message, people);
             let text = format!("{heading} edited {what}: {}\n", show::safe(&new));
-            let with = message.sent_to.as_ref().unwrap_or(&message.from).account;
+            let with = message.conversation();
             Some(Shown { id: Some(message.id), with, value, text })
         }
         Event::Reaction { change, emoji } => {
@@ -62,14 +62,16 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             Some(shown)
         }
         Event::Receipt { from, kind, messages } => {
-            let sent = recent.sent_to(*from, people.own(), messages);
+            let sent = recent.sent_to(*from, people, messages);
             let times: Vec<_> = messages.iter().map(|time| time.0).collect();
             let value = json!({
                 "event": "chat-receipt", "from": people.json_of(*from), "kind": name(*kind),
                 "timestamps": times,
             });
-            let text = receipt(*kind, &people.label_of(*from), &sent, recent);
-            Some(Shown { id: None, with: *from, value, text })
+            let ids: Vec<_> = sent.iter().map(|(_, message)| *message).collect();
+            let text = receipt(*kind, &people.label_of(*from), &ids, recent);
+            let with = sent.last().map_or(Conversation::Account(*from), |(with, _)| *with);
+            Some(Shown { id: None, with, value, text })
         }
         Event::Typing { from, started } => Some(typing(*from, *started, people, recent)),
         Event::Connected
@@ -99,25 +101,28 @@ fn typing(from: AccountId, started: bool, people: &People, recent: &Recent) -> S
     let value = json!({"event": "chat-typing", "from": who, "started": started});
     let is_typing = format!("    {} is typing...\n", people.label_of(from));
     let text = if started && recent.shows_ids { is_typing } else { String::new() };
-    Shown { id: None, with: from, value, text }
+    Shown { id: None, with: Conversation::Account(from), value, text }
 }
 
 /// When a change was made, and by whom.
 fn heading(change: &Change, people: &People) -> String {
     let who = match &change.sent_to {
         Some(to) => format!("you to {}:", people.label(to)),
+        None if change.from.account == people.own() => "you".to_owned(),
         None => people.label(&change.from),
     };
-    format!("{}  {who}", units::time(change.timestamp.0 / 1000))
+    let time = units::time(change.timestamp.0 / 1000);
+    format!("{time}  {who}{}", people.in_group(change.group))
 }
 
 fn shown(change: &Change, event: &str, text: String) -> Shown {
     let value = json!({
         "event": event, "id": change.id.0, "from": people::json(&change.from),
         "to": change.sent_to.as_ref().map(people::json), "timestamp": change.timestamp.0,
+        "group": change.group.map(|group| group.to_string()),
         "target": recent::json(change.target), "identity_changed": change.identity_changed,
     });
-    let with = change.sent_to.as_ref().unwrap_or(&change.from).account;
+    let with = change.conversation();
     Shown { id: Some(change.id), with, value, text }
 }
 

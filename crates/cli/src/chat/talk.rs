@@ -1,6 +1,14 @@
-//! `chat talk`: sends the lines that are typed to one person, and shows what this person writes.
+//! `chat talk`: sends the lines that are typed to one person or group, and shows what is written there.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `events` | shows messages, changes of them, and receipts |
+//! | `outgoing` | what becomes of the lines |
 //!
 //! Messages of other people stay in the store for `chat receive`, and so do files.
+
+mod events;
+mod outgoing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -12,21 +20,19 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Destination, Ended, Event, Message, MessageRef, Messages, NotSent, Progress,
-    ReceivedMessage, RequestError, SendError, SendFailure, Timestamp,
+    AccountId, Client, Conversation, Ended, Event, Membership, Message, MessageRef, Messages,
+    NotSent, Progress, SendError, Timestamp,
 };
 
 use super::outbox;
 use super::people::{self, People};
-use super::receive::note::{self, FileState};
 use super::recent::{self, Recent};
-use super::{explain, mentions, profile, show, show_changes, who};
+use super::{explain, groups, mentions, profile, show, who};
 use crate::args::chat::{AccountArgs, TalkArgs};
 use crate::config::Config;
 use crate::console::{Console, interrupted_by};
 use crate::conversation::{End, Input, InputEnd, Style};
 use crate::failure::Failure;
-use crate::printable;
 use crate::signals::Signal;
 
 /// Sends lines and shows messages, until the input ends.
@@ -41,14 +47,23 @@ pub(super) async fn run(args: TalkArgs, config: &Config, console: &mut Console) 
 
 async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result<()> {
     let account = &args.client.account;
-    let with = who::contact(&args.who, client, account, console).await?;
+    let with = who::target(&args.who, client, account, console).await?;
+    if matches!(&with, who::Target::Group(info) if info.membership != Membership::Member) {
+        return Err(groups::not_a_member().into());
+    }
+    let with = with.conversation();
     let messages = client.messages();
-    let people = People::new(client, console).await?;
+    let people = People::new(client, console).await?.in_conversation(with);
     let mut recent = Recent::load(client, console).await?;
     recent.shows_ids |= args.ids;
-    let label = people.label(&with);
+    let label = people.label_in(with);
+    let whom = match with {
+        Conversation::Group(_) => format!("to the group {label}"),
+        // Also later kinds of the SDK.
+        Conversation::Account(_) | _ => format!("with {label}"),
+    };
     console.screen.show(&format!(
-        "You are writing with {label}. Type a line to send it; Ctrl-D ends the conversation."
+        "You are writing {whom}. Type a line to send it; Ctrl-D ends the conversation."
     ));
     let style = Style { event: String::clone, own: show::own, too_many: TOO_MANY_LINES };
     let (editor, to_show) = mpsc::channel(1);
@@ -57,7 +72,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
     let mut talk = Talk {
         client,
         args: account,
-        with: with.account,
+        with,
         messages,
         people,
         recent,
@@ -65,6 +80,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         read: Vec::new(),
         editor,
         on_the_way: BTreeMap::new(),
+        readers: BTreeMap::new(),
         others: BTreeSet::new(),
         has_files: false,
         is_lost: false,
@@ -86,7 +102,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
 struct Talk<'a> {
     client: &'a Client,
     args: &'a AccountArgs,
-    with: AccountId,
+    with: Conversation,
     messages: Messages,
     people: People,
     recent: Recent,
@@ -97,7 +113,9 @@ struct Talk<'a> {
     editor: Option<mpsc::Sender<String>>,
     /// Lines that the server does not have yet.
     on_the_way: BTreeMap<Timestamp, String>,
-    /// Messages of other people that wait for `chat receive`.
+    /// Which members of the group have read the last lines.
+    readers: BTreeMap<Timestamp, BTreeSet<AccountId>>,
+    /// Messages of other conversations that wait for `chat receive`.
     others: BTreeSet<u64>,
     /// Whether files wait for `chat receive`.
     has_files: bool,
@@ -148,19 +166,23 @@ impl Talk<'_> {
         if line.trim().is_empty() {
             return Ok(());
         }
-        let to = Destination::Account(self.with);
         let mut message = Message::text(line.clone());
         message.mentions = mentions::find(&line, self.people.others());
-        let sending = self.client.send(&to, message);
+        let sending = self.client.send(self.with, message);
         match console.unless_interrupted(sending).await? {
             Ok(sent) => {
-                let (to, timestamp) = (sent.to().to_string(), sent.timestamp());
+                let timestamp = sent.timestamp();
                 let reference = MessageRef { author: self.people.own(), timestamp };
                 self.remember(reference, &line, console).await?;
                 self.on_the_way.insert(timestamp, line);
+                self.readers.insert(timestamp, BTreeSet::new());
+                while self.readers.len() > MAX_READ_LINES {
+                    self.readers.pop_first();
+                }
                 let id = reference.short_id();
                 console.report(&json!({
-                    "event": "chat-queued", "to": to, "timestamp": timestamp.0, "short_id": id,
+                    "event": "chat-queued", "to": people::account_json(self.with),
+                    "group": people::group_json(self.with), "timestamp": timestamp.0, "short_id": id,
                 }))?;
                 let progress = sent.progress();
                 if matches!(progress, Progress::NotSent(NotSent::IdentityChanged(_))) {
@@ -188,240 +210,6 @@ impl Talk<'_> {
             return Ok(());
         }
         self.notice(&format!("    [{}]", recent::id(message)), &Value::Null, console).await
-    }
-
-    /// Shows a change of a message in the conversation, or a receipt. Those of others stay for `chat receive`.
-    async fn change(&mut self, event: &Event, console: &mut Console) -> Result<()> {
-        let Some(shown) = show_changes::described(event, &self.people, &mut self.recent) else {
-            return Ok(());
-        };
-        match shown.id {
-            Some(id) if shown.with != self.with => self.leave(id.0),
-            None if shown.with != self.with => Ok(()),
-            None if shown.text.is_empty() => console.report(&shown.value),
-            None => self.notice(shown.text.trim_end(), &shown.value, console).await,
-            Some(id) => {
-                self.show(shown.text, &shown.value, console).await?;
-                self.recent.save(self.client, console).await?;
-                let done = console.unless_interrupted(self.client.done(id)).await?;
-                done.map_err(|error| explain::ended(&error).into())
-            }
-        }
-    }
-
-    /// Says that messages were read, once all that had waited are shown.
-    async fn mark_read(&mut self, console: &mut Console) -> Result<()> {
-        if !self.is_up_to_date || self.read.is_empty() {
-            return Ok(());
-        }
-        self.recent.save(self.client, console).await?;
-        let read = std::mem::take(&mut self.read);
-        let marked = console.unless_interrupted(self.client.mark_read(read)).await?;
-        marked.map_err(|error| explain::ended(&error).into())
-    }
-
-    async fn event(&mut self, event: Event, console: &mut Console) -> Result<()> {
-        match event {
-            Event::Deleted(_)
-            | Event::Edited { .. }
-            | Event::Reaction { .. }
-            | Event::Receipt { .. }
-            | Event::TimerChanged { .. }
-            | Event::Typing { .. } => self.change(&event, console).await,
-            Event::Message(message) if self.is_of_conversation(&message) => {
-                self.received(&message, console).await
-            }
-            Event::Message(message) => self.leave(message.id.0),
-            Event::NotRead { id, from, .. } => {
-                if from.is_none_or(|from| from.account != self.with) {
-                    return self.leave(id.0);
-                }
-                let (value, text) = show::unreadable(&event, &self.people);
-                self.show(text, &value, console).await?;
-                let done = console.unless_interrupted(self.client.done(id)).await?;
-                done.map_err(|error| explain::ended(&error).into())
-            }
-            Event::Progress { message, progress, .. } => {
-                self.progress(message, progress, console).await
-            }
-            Event::IdentityChanged { account, .. } if account == self.with => {
-                self.blocked(console).await
-            }
-            Event::NotCopied(why) => {
-                let (value, text) = show::not_copied(why, self.args);
-                self.notice(&text, &value, console).await
-            }
-            Event::Connected => self.connected(console).await,
-            Event::Disconnected(why) => self.disconnected(&why, console).await,
-            Event::Missed(_) => self.missed(console).await,
-            Event::UpToDate => {
-                self.is_up_to_date = true;
-                self.mark_read(console).await?;
-                console.report(&json!({"event": "chat-up-to-date"}))
-            }
-            // `chat receive` explains it.
-            Event::ForeignDevice
-            | Event::Group { .. }
-            | Event::IdentityChanged { .. }
-            | Event::KeysRefused(_)
-            | Event::ReadElsewhere(_)
-            | Event::Request { .. }
-            | Event::StoreIsOlder
-            | Event::UntrustedCertificates => Ok(()),
-            // Later events of the SDK.
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the other person has sent a message, or the user to that person from another device.
-    fn is_of_conversation(&self, message: &ReceivedMessage) -> bool {
-        let other = message.sent_to.as_ref().unwrap_or(&message.from);
-        other.account == self.with
-    }
-
-    /// Lines wait until the user accepts a changed identity key.
-    async fn blocked(&mut self, console: &Console) -> Result<()> {
-        if std::mem::replace(&mut self.is_blocked, true) {
-            return Ok(());
-        }
-        let (who, label) = (self.people.json_of(self.with), self.people.label_of(self.with));
-        let argument = self.people.argument_of(self.with);
-        let text = explain::changed_recipient(&label, &argument, self.args);
-        self.notice(&text, &json!({"event": "chat-identity-changed", "who": who}), console).await
-    }
-
-    /// Leaves a message of somebody else to `chat receive`.
-    fn leave(&mut self, id: u64) -> Result<()> {
-        self.others.insert(id);
-        Ok(())
-    }
-
-    /// Shows a message. Its files stay for `chat receive`, which does not show the message again.
-    async fn received(&mut self, message: &ReceivedMessage, console: &mut Console) -> Result<()> {
-        if !message.files.is_empty() {
-            self.has_files = true;
-            let noted = console.unless_interrupted(self.client.note(message.id)).await?;
-            if noted.map_err(|error| explain::ended(&error))?.is_some() {
-                return Ok(());
-            }
-        }
-        self.people.insert(message.from.clone());
-        let (own_text, disappears) =
-            (show::text(message, &self.people), message.expire_timer.is_some());
-        self.recent.add(self.with, message.reference(), &own_text, disappears);
-        if message.sent_to.is_none() {
-            self.read.push(message.reference());
-        }
-        let (value, text) = show::described(message, &self.people, &self.recent);
-        self.show(text, &value, console).await?;
-        self.mark_read(console).await?;
-        if message.identity_changed {
-            let label = self.people.label(&message.from);
-            let argument = people::argument(&message.from);
-            let text = explain::changed_sender(&label, &argument, self.args);
-            self.notice(&text, &Value::Null, console).await?;
-        }
-        if message.files.is_empty() {
-            let done = console.unless_interrupted(self.client.done(message.id)).await?;
-            return done.map_err(|error| explain::ended(&error).into());
-        }
-        let states = note::encode(&vec![FileState::Waiting; message.files.len()]);
-        let noted = console.unless_interrupted(self.client.set_note(message.id, states)).await?;
-        noted.map_err(|error| explain::not_stored(&error).into())
-    }
-
-    /// One of the messages in the outbox has made progress.
-    async fn progress(
-        &mut self,
-        message: Timestamp,
-        progress: Progress,
-        console: &mut Console,
-    ) -> Result<()> {
-        match progress {
-            Progress::OnServer => {
-                let to = self.with.to_string();
-                match self.on_the_way.remove(&message) {
-                    Some(_) => console
-                        .report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0})),
-                    None => Ok(()),
-                }
-            }
-            Progress::NotSent(NotSent::Failed(why)) => self.failed(message, why, console).await,
-            // The connection says why messages wait, and so does the changed identity.
-            Progress::NotSent(_) | Progress::Waiting => Ok(()),
-            // Later states of the SDK.
-            _ => Ok(()),
-        }
-    }
-
-    /// A line can never be sent.
-    async fn failed(
-        &mut self,
-        message: Timestamp,
-        why: SendFailure,
-        console: &mut Console,
-    ) -> Result<()> {
-        let Some(line) = self.on_the_way.remove(&message) else { return Ok(()) };
-        self.not_sent(Some(message.0), &line, &why.to_string(), console).await?;
-        let forgotten = console.unless_interrupted(self.client.forget_failed(message)).await?;
-        forgotten.map_err(|error| explain::ended(&error).into())
-    }
-
-    async fn not_sent(
-        &mut self,
-        timestamp: Option<u64>,
-        line: &str,
-        why: &str,
-        console: &Console,
-    ) -> Result<()> {
-        self.is_all_sent = false;
-        let (to, why) = (self.people.json_of(self.with), printable::line(why));
-        let value = json!({
-            "event": "chat-not-sent", "to": to, "timestamp": timestamp, "reason": why, "text": line,
-        });
-        let text = format!("This line was not sent: {why}\n    {}", show::safe(line));
-        self.notice(&text, &value, console).await
-    }
-
-    /// Events were left out. What they said can be queried.
-    async fn missed(&mut self, console: &mut Console) -> Result<()> {
-        let failed = console.unless_interrupted(self.client.failed()).await?;
-        for failed in failed.map_err(|error| explain::ended(&error))? {
-            if let Some(why) = failed.why {
-                self.failed(failed.timestamp, why, console).await?;
-            }
-        }
-        let outbox = console.unless_interrupted(self.client.outbox()).await?;
-        let outbox = outbox.map_err(|error| explain::ended(&error))?;
-        let left: BTreeSet<_> = outbox.iter().map(|message| message.timestamp).collect();
-        let sent: Vec<_> =
-            self.on_the_way.keys().copied().filter(|message| !left.contains(message)).collect();
-        for message in sent {
-            self.progress(message, Progress::OnServer, console).await?;
-        }
-        Ok(())
-    }
-
-    /// The connection is there, perhaps again.
-    async fn connected(&mut self, console: &Console) -> Result<()> {
-        if !std::mem::take(&mut self.is_lost) {
-            return Ok(());
-        }
-        self.notice("Connected again.", &json!({"event": "chat-connected"}), console).await
-    }
-
-    async fn disconnected(&mut self, why: &RequestError, console: &Console) -> Result<()> {
-        if !why.may_retry() {
-            return Err(explain::request(why, self.args).into());
-        }
-        if std::mem::replace(&mut self.is_lost, true) {
-            return Ok(());
-        }
-        let why = printable::line(&why.to_string());
-        let value = json!({"event": "chat-disconnected", "reason": why});
-        let text =
-            format!("Not connected: {why}. Trying again; lines that you type are sent later.");
-        self.notice(&text, &value, console).await
     }
 
     /// Shows something that belongs to the conversation. It ends with a line break.
@@ -468,8 +256,8 @@ impl Talk<'_> {
         }
         let others = match self.others.len() {
             0 => None,
-            1 => Some("A message of somebody else waits".to_owned()),
-            count => Some(format!("{count} messages of other people wait")),
+            1 => Some("A message of another conversation waits".to_owned()),
+            count => Some(format!("{count} messages of other conversations wait")),
         };
         if let Some(others) = others {
             console.screen.show(&format!("{others}: {receive}"));
@@ -496,6 +284,9 @@ async fn ended(end: &mut Option<oneshot::Receiver<End>>) -> InputEnd {
         None => pending().await,
     }
 }
+
+/// Most lines whose readers are counted.
+const MAX_READ_LINES: usize = 1000;
 
 /// Shown for a line that is not taken.
 const TOO_MANY_LINES: &str = "This line was not sent: too many lines wait to be sent.";

@@ -1,11 +1,13 @@
-//! The person that a command names.
+//! The person or the group that a command names.
 
 use std::borrow::Cow;
 
 use anyhow::Result;
-use wormhole::chat::{Client, Contact, Destination};
+use wormhole::chat::group::GroupId;
+use wormhole::chat::{Client, Contact, Conversation, Destination, GroupInfo, Membership};
 
-use super::explain;
+use super::people::{self, People};
+use super::{explain, groups};
 use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -88,6 +90,94 @@ pub(super) async fn contact(
         return Err(explain::own_number().into());
     }
     Ok(contact)
+}
+
+/// A person or a group.
+#[derive(Debug)]
+pub(super) enum Target {
+    Group(Box<GroupInfo>),
+    Person(Box<Contact>),
+}
+
+impl Target {
+    /// The conversation with the person, or of the group.
+    pub(super) fn conversation(&self) -> Conversation {
+        match self {
+            Self::Group(info) => Conversation::Group(info.id),
+            Self::Person(contact) => Conversation::Account(contact.account),
+        }
+    }
+}
+
+/// The contact or the group that `who` means: a number, an id, the name of a contact, or the title of a group. Asks the server about
+/// a number that is not known yet.
+///
+/// # Errors
+/// There is no such person or group, or there are several, it is the user's own account, or the server cannot be asked.
+pub(super) async fn target(
+    who: &str,
+    client: &Client,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<Target> {
+    if without_separators(who).parse::<Destination>().is_err() {
+        let groups = groups::all(client, console).await?;
+        let contacts = console.unless_interrupted(client.contacts()).await?;
+        let contacts = contacts.map_err(|error| explain::ended(&error))?;
+        let people = People::of(client.me(), contacts).with_groups(&groups);
+        if let Some(group) = group(who, groups, &people, args)? {
+            return Ok(Target::Group(Box::new(group)));
+        }
+    }
+    Ok(Target::Person(Box::new(contact(who, client, args, console).await?)))
+}
+
+/// The group that `who` means, by its id or its title. Groups that the user has left count only if there is no other. `None`: it may be
+/// a person.
+///
+/// # Errors
+/// There are several, or a person has this name, too.
+pub(super) fn group(
+    who: &str,
+    groups: Vec<GroupInfo>,
+    people: &People,
+    args: &AccountArgs,
+) -> Result<Option<GroupInfo>, Failure> {
+    let id = who.parse::<GroupId>().ok();
+    if let Some(group) = groups.iter().find(|info| id == Some(info.id)) {
+        return Ok(Some(group.clone()));
+    }
+    let is_named = |info: &GroupInfo| info.state.as_ref().is_some_and(|state| state.title == who);
+    let named: Vec<_> = groups.into_iter().filter(is_named).collect();
+    let is_in = |info: &&GroupInfo| info.membership == Membership::Member;
+    let meant: Vec<_> = match named.iter().filter(is_in).count() {
+        0 => named,
+        _ => named.into_iter().filter(|info| is_in(&info)).collect(),
+    };
+    let persons = people.others().filter(|contact| contact.name.as_deref() == Some(who));
+    let persons: Vec<_> = persons.map(people::argument).collect();
+    match (meant.as_slice(), persons.as_slice()) {
+        ([], _) => Ok(None),
+        ([group], []) => Ok(Some(group.clone())),
+        (groups, persons) => Err(ambiguous(who, groups, persons, args)),
+    }
+}
+
+/// Several groups and persons have a name. Names all of them.
+fn ambiguous(who: &str, groups: &[GroupInfo], persons: &[String], args: &AccountArgs) -> Failure {
+    let shown = printable::line(who);
+    let groups = groups.iter().map(|info| {
+        let members = info.state.as_ref().map_or(0, |state| state.members.len());
+        let members =
+            if members == 1 { "1 member".to_owned() } else { format!("{members} members") };
+        format!("the group {} ({members})", info.id)
+    });
+    let persons =
+        persons.iter().map(|argument| format!("the person {}", printable::line(argument)));
+    let candidates = groups.chain(persons).collect::<Vec<_>>().join(", ");
+    let list = explain::command("group list", args);
+    Failure::usage(format!("'{shown}' can mean {candidates}"))
+        .hint(format!("use the id or the number instead of the name; {list} lists your groups"))
 }
 
 #[cfg(test)]

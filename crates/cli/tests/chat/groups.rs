@@ -1,6 +1,8 @@
 //! Groups of people in two apps.
 
-use crate::service::{ALICE, BOB, Service, texts};
+use serde_json::Value;
+
+use crate::service::{ALICE, BOB, Person, Service, texts};
 
 const CAROL: &str = "+14155550103";
 
@@ -51,4 +53,111 @@ fn somebody_joins_with_a_link_until_it_is_disabled() {
     alice.succeed(&["receive"]);
     let members = alice.succeed(&["group", "show", "Walks"]);
     assert_eq!(members, "you (administrator)\n");
+}
+
+/// The events of a kind in the JSON output of a command.
+fn events(person: &Person, command: &[&str], kind: &str) -> Vec<Value> {
+    let output = person.succeed(&[command, &["--json"]].concat());
+    let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|event| event["event"] == kind).collect()
+}
+
+/// A group of Alice and Bob, who know each other.
+fn walks(service: &Service) -> (Person, Person, String) {
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.two");
+    bob.succeed(&["send", ALICE, "hello"]);
+    assert_eq!(texts(&alice.messages()), ["hello"]);
+    let id = alice.succeed(&["group", "create", "Walks", BOB]).trim().to_owned();
+    bob.succeed(&["receive"]);
+    alice.succeed(&["receive"]);
+    (alice, bob, id)
+}
+
+#[test]
+fn a_group_can_do_what_a_conversation_of_two_can() {
+    let service = Service::new();
+    let (alice, bob, id) = walks(&service);
+    std::fs::write(bob.path("map.txt"), "content").unwrap();
+    let sent = events(&bob, &["send", "Walks", "at three?", "--file", "map.txt"], "chat-sent");
+    assert_eq!((sent[0]["group"].as_str(), &sent[0]["to"]), (Some(id.as_str()), &Value::Null));
+    let message = sent[0]["short_id"].as_str().unwrap();
+    let shown = alice.succeed(&["receive", "--ids"]);
+    let expected = format!("{BOB}@com.example.two in Walks [{}]: at three?", &message[..4]);
+    assert!(shown.contains(&expected), "{shown}");
+    assert_eq!(std::fs::read(alice.path("map.txt")).unwrap(), b"content");
+    alice.succeed(&["react", "Walks", message, "👍"]);
+    alice.run(&["edit", "Walks", message, "x"]).failed(2, "none of your last messages has the id");
+    alice.succeed(&["send", &id, "yes", "--reply", message]);
+    let shown = bob.succeed(&["receive"]);
+    let alices = format!("{ALICE}@com.example.one in Walks");
+    assert!(
+        shown.contains(&format!("{alices} reacted 👍 to your message \"at three?\"")),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(&format!("{alices}: yes\n    in reply to you: \"at three?\"")),
+        "{shown}"
+    );
+    bob.succeed(&["edit", "Walks", message, "at four?"]);
+    bob.succeed(&["timer", "Walks", "1h"]);
+    let shown = alice.succeed(&["receive"]);
+    assert!(shown.contains("edited the message \"at three?\": at four?"), "{shown}");
+    assert!(shown.contains("in Walks set the timer. Messages disappear 1 hour"), "{shown}");
+    assert!(alice.succeed(&["timer", "Walks"]).contains("1 hour"));
+
+    // Both have the same history, and the author knows who has read it.
+    let history = bob.succeed(&["history", "Walks"]);
+    assert!(history.contains("you in Walks: at four? (edited, read by 1 of 1)"), "{history}");
+    assert!(history.contains(&format!("    👍 {ALICE}@com.example.one\n")), "{history}");
+    let history = events(&alice, &["history", &id, "--search", "four"], "chat-history-message");
+    assert_eq!((history.len(), history[0]["group"].as_str()), (1, Some(id.as_str())));
+    bob.succeed(&["delete", "Walks", message]);
+    alice.succeed(&["receive"]);
+    let history = alice.succeed(&["history", "Walks"]);
+    assert!(history.contains("in Walks: (deleted by the author)"), "{history}");
+    assert!(!history.contains("at four?"), "{history}");
+}
+
+#[test]
+fn a_name_of_several_groups_is_refused_with_the_candidates() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    bob.succeed(&["send", ALICE, "hello"]);
+    alice.messages();
+    let groups = ["Walks", "Walks"].map(|title| alice.succeed(&["group", "create", title]));
+    let [first, second] = [&groups[0], &groups[1]].map(|id| id.trim());
+    for command in [&["send", "Walks", "x"][..], &["talk", "Walks"], &["history", "Walks"]] {
+        let refused = alice.run(command);
+        refused.failed(2, "'Walks' can mean the group ");
+        assert!(refused.stderr.contains(first) && refused.stderr.contains(second), "{refused}");
+    }
+    alice.succeed(&["send", first, "to the first"]);
+    alice.succeed(&["contacts", BOB, "--name", "Talks"]);
+    alice.succeed(&["group", "create", "Talks"]);
+    alice.run(&["send", "Talks", "x"]).failed(2, "the person ");
+}
+
+#[test]
+fn the_members_of_a_group_talk_to_each_other() {
+    let service = Service::new();
+    let (alice, bob, _) = walks(&service);
+    bob.succeed(&["send", ALICE, "for you alone"]);
+    let mut alice_talks = alice.start(&["talk", "Walks", "--ids"]);
+    let mut bob_talks = bob.start(&["talk", "Walks"]);
+    for round in 0..2 {
+        alice_talks.type_in(format!("question {round}\n"));
+        bob_talks.wait_for(&format!("{ALICE}@com.example.one: question {round}"));
+        bob_talks.type_in(format!("answer {round}\n"));
+        alice_talks.wait_for(&format!("]: answer {round}"));
+    }
+    bob_talks.end_input();
+    assert_eq!(bob_talks.end().exit, 0);
+    alice_talks.end_input();
+    let ended = alice_talks.end();
+    assert!(ended.exit == 0 && !ended.out().contains("alone"), "{ended}");
+    assert!(ended.stderr.contains("You are writing to the group Walks"), "{ended}");
+    assert!(ended.stderr.contains("A message of another conversation waits"), "{ended}");
+    assert_eq!(texts(&alice.messages()), ["for you alone"]);
 }

@@ -44,7 +44,8 @@ fn messages_of_others_and_files_stay_for_receive() {
     talk.end_input();
     let ended = talk.end();
     assert!(ended.exit == 0 && !ended.out().contains("Carol"), "{ended}");
-    for notice in ["`wormhole chat receive` saves them", "A message of somebody else waits"] {
+    for notice in ["`wormhole chat receive` saves them", "A message of another conversation waits"]
+    {
         assert!(ended.stderr.contains(notice), "{ended}");
     }
     assert_eq!(texts(&alice.messages()), ["it is Carol"]);

@@ -2,13 +2,15 @@
 //!
 //! An author and a timestamp identify the message, which may not have arrived yet.
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{
-    AccountId, Content, DataMessage, DeviceId, Emoji, MessageRef, Received, SentTranscript,
-    SyncMessage, Timestamp, rules,
+    AccountId, DataMessage, DeviceId, Emoji, MessageRef, Received, Timestamp, rules,
 };
 
-use super::message::{Event, ReceivedMessage, sent_to, transcript};
+use super::Conversation;
+use super::message::{Event, ReceivedMessage};
 use super::store::{Contact, ReceivedId};
+use super::written::Written;
 
 /// A change of an earlier message, or of a conversation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,8 +20,10 @@ pub struct Change {
     pub id: ReceivedId,
     /// Who has made it.
     pub from: Contact,
-    /// To whom another device of our own account has sent it. `None`: it is for us.
+    /// To whom another device of our own account has sent it. `None`: it is for us, or in a group.
     pub sent_to: Option<Contact>,
+    /// The group in which it was made.
+    pub group: Option<GroupId>,
     /// The device of the sender.
     pub device: DeviceId,
     /// When it was made, according to the sender.
@@ -28,6 +32,14 @@ pub struct Change {
     pub target: MessageRef,
     /// Whether the sender's identity key differs from the accepted one.
     pub identity_changed: bool,
+}
+
+impl Change {
+    /// Where it was made.
+    pub fn conversation(&self) -> Conversation {
+        let other = self.sent_to.as_ref().unwrap_or(&self.from).account;
+        self.group.map_or(Conversation::Account(other), Conversation::Group)
+    }
 }
 
 /// What a content changes.
@@ -43,33 +55,10 @@ pub(super) fn is_kept(received: &Received) -> bool {
     if received.content.is_visible() {
         return true;
     }
-    match &received.content {
-        Content::Data(data) => kind_of_data(data).is_some(),
-        Content::Edit(edit) => {
-            may_be_edited(received.from.account, received.timestamp, edit.target)
-        }
-        Content::Sync(sync) => match SyncMessage::decode(sync) {
-            Ok(SyncMessage::Sent(sent)) => match sent.edits {
-                Some(target) => may_be_edited(received.from.account, sent.timestamp, target),
-                None => kind_of_data(&sent.message).is_some(),
-            },
-            Ok(
-                SyncMessage::Other
-                | SyncMessage::Read(_)
-                | SyncMessage::Requests(_)
-                | SyncMessage::SentToGroup(_),
-            )
-            | Err(_) => false,
-        },
-        Content::Call(_)
-        | Content::DecryptionError(_)
-        | Content::Group(_)
-        | Content::Null
-        | Content::Receipt(_)
-        | Content::SenderKeyDistribution(_)
-        | Content::Typing(_)
-        | Content::Unknown => false,
-    }
+    Written::of(received).is_some_and(|written| match written.edits {
+        Some(target) => may_be_edited(received.from.account, written.timestamp, target),
+        None => kind_of_data(&written.message).is_some(),
+    })
 }
 
 /// Whether an edit comes in time. Whether there were too many is known only with the message.
@@ -103,19 +92,25 @@ pub(super) fn event<E>(
     received: Received,
     contact: impl Fn(AccountId) -> Result<Contact, E>,
 ) -> Result<Event, E> {
-    let (from, to) = (contact(received.from.account)?, sent_to(&received));
-    let to = to.map(contact).transpose()?;
-    let sent = transcript(&received);
-    let Some(kind) = kind(&received.content, sent.as_ref()) else {
-        return Ok(Event::Message(Box::new(ReceivedMessage::new(id, received, from, to))));
+    let from = contact(received.from.account)?;
+    let written = Written::of(&received);
+    let to = match written.as_ref().map(|it| (it.is_ours, it.conversation)) {
+        Some((true, Conversation::Account(account))) => Some(contact(account)?),
+        Some((_, Conversation::Account(_) | Conversation::Group(_))) | None => None,
     };
-    let timestamp = sent.as_ref().map_or(received.timestamp, |sent| sent.timestamp);
+    let kind = written.as_ref().and_then(kind);
+    let Some((written, kind)) = written.as_ref().zip(kind) else {
+        let message = ReceivedMessage::new(id, &received, written, from, to);
+        return Ok(Event::Message(Box::new(message)));
+    };
+    let (timestamp, group) = (written.timestamp, written.group());
     let author = received.from.account;
     let own = |timestamp| MessageRef { author, timestamp };
     let target = match &kind {
         Kind::Reaction(target, _) => *target,
         Kind::Edit(target) => {
-            let message = Box::new(ReceivedMessage::new(id, received.clone(), from, to));
+            let written = Some(written.clone());
+            let message = Box::new(ReceivedMessage::new(id, &received, written, from, to));
             return Ok(Event::Edited { target: own(*target), message });
         }
         Kind::Delete(target) => own(*target),
@@ -125,6 +120,7 @@ pub(super) fn event<E>(
         id,
         from,
         sent_to: to,
+        group,
         device: received.from.device,
         timestamp,
         target,
@@ -139,23 +135,7 @@ pub(super) fn event<E>(
     })
 }
 
-/// What a content, or the message that another device of ours has sent, changes. `None`: it is a message.
-fn kind<'a>(content: &'a Content, sent: Option<&'a SentTranscript>) -> Option<Kind<'a>> {
-    match (content, sent) {
-        (_, Some(sent)) => sent.edits.map(Kind::Edit).or_else(|| kind_of_data(&sent.message)),
-        (Content::Data(data), None) => kind_of_data(data),
-        (Content::Edit(edit), None) => Some(Kind::Edit(edit.target)),
-        (
-            Content::Call(_)
-            | Content::DecryptionError(_)
-            | Content::Group(_)
-            | Content::Null
-            | Content::Receipt(_)
-            | Content::SenderKeyDistribution(_)
-            | Content::Sync(_)
-            | Content::Typing(_)
-            | Content::Unknown,
-            None,
-        ) => None,
-    }
+/// What somebody has changed. `None`: it is a message.
+fn kind(written: &Written) -> Option<Kind<'_>> {
+    written.edits.map(Kind::Edit).or_else(|| kind_of_data(&written.message))
 }

@@ -26,14 +26,16 @@ use wormhole_chat::{
 };
 
 use super::account::{Account, ClientStore, service_of};
-use super::driver::{Counts, Driver, OwnRows, People, Settings, Signals, Start, TIMERS, Timers};
+use super::driver::{
+    Counts, Driver, GROUP_TIMERS, OwnRows, People, Settings, Signals, Start, TIMERS, Timers,
+};
 use super::error::{Ended, NotOpened, OpenError, SendError};
-use super::message::{Attachment, Me, Message, Route};
+use super::message::{Attachment, Me, Message, Recipient, Route};
 use super::profile::OwnProfile;
 use super::server::Network;
 use super::service::Service;
 use super::store::{Commit, Contact, ReceivedId, Registration, StoreError};
-use super::{RequestError, attachment};
+use super::{Conversation, RequestError, attachment};
 use crate::transfer::OnExists;
 use changes::{READ_RECEIPTS, are_read_receipts_on};
 pub use download::{Download, DownloadProgress};
@@ -191,13 +193,17 @@ impl Client {
     ///
     /// # Errors
     /// The message is not in the outbox.
-    pub async fn send(&self, to: &Destination, message: Message) -> Result<SentMessage, SendError> {
+    pub async fn send(
+        &self,
+        to: impl Into<Recipient>,
+        message: Message,
+    ) -> Result<SentMessage, SendError> {
         if message.text.is_empty() && message.files.is_empty() {
             return Err(SendError::Empty);
         }
-        let account = self.recipient(to).await?;
+        let to = self.conversation(to.into()).await?;
         let Message { text, files, quote, mentions } = message;
-        let timer = self.query(move |driver| driver.timer(account)).await?;
+        let timer = self.query(move |driver| driver.timer(to)).await?;
         let mut data = DataMessage {
             body: Some(text),
             ranges: mentions,
@@ -208,11 +214,22 @@ impl Client {
         };
         // Before large files are uploaded for nothing.
         content(&data)?;
-        self.query(move |driver| driver.check_room(account)).await??;
+        self.query(move |driver| driver.check_room(to)).await??;
         for file in &files {
             data.attachments.push(self.upload(file).await?);
         }
-        self.put(account, content(&data)?).await
+        self.put(to, content(&data)?).await
+    }
+
+    /// The conversation with somebody, or of a group in which we are a member.
+    async fn conversation(&self, to: Recipient) -> Result<Conversation, SendError> {
+        match to {
+            Recipient::Person(person) => Ok(Conversation::Account(self.recipient(&person).await?)),
+            Recipient::Group(group) => {
+                self.query(move |driver| driver.check_membership(group)).await??;
+                Ok(Conversation::Group(group))
+            }
+        }
     }
 
     /// The account that gets a message.
@@ -230,19 +247,19 @@ impl Client {
     }
 
     /// Puts a content into the outbox.
-    async fn put(&self, account: AccountId, content: Content) -> Result<SentMessage, SendError> {
+    async fn put(&self, to: Conversation, content: Content) -> Result<SentMessage, SendError> {
         if content.encode().len() > MAX_CONTENT {
             return Err(SendError::TooLong);
         }
         let (reply, accepted) = oneshot::channel();
         self.ask(move |driver, answer: oneshot::Sender<_>| {
-            let _gone = answer.send(driver.send(account, content, reply));
+            let _gone = answer.send(driver.send(to, content, reply));
         })
         .await??;
         let Ok((timestamp, progress)) = accepted.await else {
             return Err(self.wait_for_end().await.into());
         };
-        Ok(SentMessage::new(timestamp, account, progress))
+        Ok(SentMessage::new(timestamp, to, progress))
     }
 
     /// The account that a destination means. Asks the server if it is not known yet.
@@ -429,8 +446,10 @@ impl Restored {
             store.set_asks(asks);
             let people = People::of(store, asks)?;
             let (contacts, counts) = (store.contacts()?, Counts::of(store));
-            let [timers, receipts] = [TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
-            let timers = timers?.map(|timers| Timers::decode(&timers)).unwrap_or_default();
+            let [timers, group_timers, receipts] =
+                [TIMERS, GROUP_TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
+            let (timers, groups) = (timers?.unwrap_or_default(), group_timers?.unwrap_or_default());
+            let timers = Timers::decode(&timers, &groups);
             let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
             let settings = Settings { timers, are_read_receipts_on: receipts };
             let partials = store.directory().join("downloads").into();

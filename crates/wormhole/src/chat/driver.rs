@@ -9,6 +9,7 @@ mod contacts;
 mod decisions;
 mod ending;
 mod envelopes;
+mod groups;
 mod history;
 mod outbox;
 mod people;
@@ -32,13 +33,13 @@ use wormhole_chat::{
     Request, SendFailure, SenderCertificate, Timestamp,
 };
 
-use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
 use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
 use super::profile::OwnProfile;
 use super::service::Service;
 use super::store::{Contact, Decision, EnvelopeHash, Evidence, Store, StoreError};
+use super::{Conversation, RequestError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
@@ -53,7 +54,7 @@ use requests::{Finished, Requests};
 use sealing::Sealing;
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
-pub(super) use timers::{TIMERS, Timers};
+pub(super) use timers::{GROUP_TIMERS, TIMERS, Timers};
 use upkeep::{PublishedKeys, Upkeep};
 
 /// Something that a handle of the client wants to be done.
@@ -104,6 +105,8 @@ pub(super) struct Driver {
     own_profile: Option<OwnProfile>,
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
+    /// Messages to groups that wait to be accepted by the client.
+    accepting_groups: BTreeMap<Timestamp, oneshot::Sender<Sending>>,
     outbox: Outbox,
     receipts: Receipts,
     timers: Timers,
@@ -231,6 +234,7 @@ impl Driver {
             blocked,
             asks,
             accepting: VecDeque::new(),
+            accepting_groups: BTreeMap::new(),
             receipts: Receipts::new(settings.are_read_receipts_on),
             timers: settings.timers,
             deliveries: BTreeMap::new(),
@@ -352,7 +356,9 @@ impl Driver {
             match output {
                 ClientOutput::Commit(id, changes) => {
                     let changes = self.without_invisible(changes);
+                    let recipients = self.recipients_of(&changes);
                     self.commits.add_changes(id, changes, self.envelope);
+                    recipients.into_iter().for_each(|change| self.commits.add_history(change));
                 }
                 ClientOutput::Request(id, request) => match self.sealed_target(&request) {
                     Some(target) => self.requests.push_sealed(id, request, target),
@@ -457,12 +463,21 @@ impl Driver {
 
     fn report(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Accepted(timestamp, account) => self.accepted(timestamp, account),
+            ClientEvent::Accepted(timestamp, account) => {
+                let progress = self.outbox.add(timestamp, Conversation::Account(account));
+                if let Some(reply) = self.accepting.pop_front() {
+                    // The one who asked may be gone. The message is sent anyway.
+                    let _gone = reply.send((timestamp, progress));
+                }
+            }
             ClientEvent::Cancelled(timestamp) => {
                 self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
-            ClientEvent::Group(group, event) => self.emit(Event::Group { group, event }),
+            ClientEvent::Group(group, event) => {
+                self.group_message(group, &event);
+                self.emit(Event::Group { group, event });
+            }
             ClientEvent::IdentityChanged(account, key) => {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
@@ -473,7 +488,9 @@ impl Driver {
             }
             ClientEvent::NotSent(timestamp, failure) => {
                 let to = self.left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
-                if let Some(to) = to.filter(|_| failure == SendFailure::NoDevice) {
+                if let Some(Conversation::Account(to)) = to
+                    && failure == SendFailure::NoDevice
+                {
                     self.contacts.set_unreachable(to);
                 }
             }
@@ -486,20 +503,11 @@ impl Driver {
         }
     }
 
-    /// A message has left the outbox. Returns its recipient.
-    fn left(&mut self, message: Timestamp, progress: Progress) -> Option<AccountId> {
+    /// A message has left the outbox. Returns for whom it was.
+    fn left(&mut self, message: Timestamp, progress: Progress) -> Option<Conversation> {
         let to = self.outbox.remove(message, &progress)?;
         self.emit(Event::Progress { message, to, progress });
         Some(to)
-    }
-
-    /// A message is in the outbox.
-    fn accepted(&mut self, timestamp: Timestamp, account: AccountId) {
-        let progress = self.outbox.add(timestamp, account);
-        if let Some(reply) = self.accepting.pop_front() {
-            // The one who asked may be gone. The message is sent anyway.
-            let _gone = reply.send((timestamp, progress));
-        }
     }
 
     fn emit(&self, event: Event) {

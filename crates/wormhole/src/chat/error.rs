@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wormhole_chat::rules::ChangeRefusal;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, PublicKey, RestoreError, SendFailure};
+use wormhole_chat::{AccountId, GroupFailure, PublicKey, RestoreError, SendFailure};
 
 use super::account::Account;
 use super::server::ServerUrl;
@@ -268,6 +268,9 @@ pub enum SendError {
     /// A file is too large.
     #[error("{}: files of up to 100 MiB can be sent", .0.display())]
     FileTooLarge(PathBuf),
+    /// Nothing can be sent to the group.
+    #[error(transparent)]
+    Group(#[from] GroupFailure),
     /// A message cannot be changed like this.
     #[error(transparent)]
     NotAllowed(#[from] ChangeRefusal),
@@ -325,6 +328,7 @@ impl SendError {
             | Self::Ended(_)
             | Self::File(..)
             | Self::FileTooLarge(_)
+            | Self::Group(_)
             | Self::IdentityChanged { .. }
             | Self::NoSuchRecipient(_)
             | Self::NotAllowed(_)

@@ -9,6 +9,7 @@ mod search;
 use std::fmt;
 use std::time::Duration;
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{AccountId, DeviceId, Emoji, Quote, Timestamp};
 
 use super::message::Attachment;
@@ -21,7 +22,39 @@ pub enum Conversation {
     /// With an account.
     Account(AccountId),
     /// With the members of a group, which has this id.
-    Group([u8; 16]),
+    Group(GroupId),
+}
+
+impl Conversation {
+    /// The other person; `None` in a group.
+    pub const fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Group(_) => None,
+        }
+    }
+}
+
+/// The id of the account or of the group: 36 or 32 characters.
+impl fmt::Display for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(account) => account.fmt(f),
+            Self::Group(group) => group.fmt(f),
+        }
+    }
+}
+
+impl From<AccountId> for Conversation {
+    fn from(account: AccountId) -> Self {
+        Self::Account(account)
+    }
+}
+
+impl From<GroupId> for Conversation {
+    fn from(group: GroupId) -> Self {
+        Self::Group(group)
+    }
 }
 
 /// Identifies a message in the history of one store. Older messages have smaller ids.
@@ -88,6 +121,8 @@ pub struct HistoryMessage {
     pub quote: Option<Quote>,
     /// How others, and we, have reacted.
     pub reactions: Vec<HistoryReaction>,
+    /// Who of a group has got a message of ours, or read it. `state` is what all of them have at least done.
+    pub recipients: Vec<HistoryRecipient>,
     /// Whether the author has deleted it for all. Then it has neither a text nor files.
     pub is_deleted: bool,
     /// When it is deleted here.
@@ -166,6 +201,16 @@ impl fmt::Debug for HistoryReaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HistoryReaction").field("author", &self.author).finish_non_exhaustive()
     }
+}
+
+/// A member of a group who gets a message of ours, and what has become of it there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HistoryRecipient {
+    /// The member.
+    pub account: AccountId,
+    /// `Delivered` or `Read` if the member has confirmed that; otherwise something less.
+    pub state: HistoryState,
 }
 
 /// What has become of a message in the history.

@@ -74,7 +74,7 @@ async fn a_message_that_waits_for_an_identity_key_can_be_cancelled() {
     assert_eq!(a.cancel(sent.timestamp()).await, Ok(CancelOutcome::Cancelled));
     a.close().await.unwrap();
     let a = alice.open().await;
-    a.accept_identity(sent.to(), key).await.unwrap();
+    a.accept_identity(sent.to().account().unwrap(), key).await.unwrap();
     say(&a, &bob.destination(), "right").await;
     let mut messages = bob.open().await.messages();
     assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("right"));

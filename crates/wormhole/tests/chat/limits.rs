@@ -86,7 +86,7 @@ async fn few_messages_wait_for_a_changed_identity_key() {
     };
     let more = join_all((0..20).map(|_| a.send(&to, Message::text("waits")))).await;
     assert_eq!(more.iter().filter(|sent| sent.is_ok()).count(), 15);
-    let account = first.to();
+    let account = first.to().account().unwrap();
     let refused = Err(SendError::IdentityChanged { account, key });
     assert_eq!(a.send(&to, Message::text("waits")).await.map(drop), refused);
     let changes = a.identity_changes().await.unwrap();

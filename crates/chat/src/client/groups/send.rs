@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::super::exchange::{AccountDevices, Request, Response};
 use super::super::outbox::Outgoing;
 use super::super::pending::Purpose;
-use super::super::store::{Changes, StoreKey};
+use super::super::store::{Changes, OutboxChange, StoreKey};
 use super::super::{ClientEvent, ClientOutput, SendFailure};
 use super::{Client, GroupEvent, Membership};
 use crate::address::{AccountId, Address, DeviceId};
@@ -452,6 +452,7 @@ impl Client {
         let Some(message) = self.groups.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete(StoreKey::GroupOutgoing(timestamp));
+        changes.outbox.extend(message.is_written().then_some(OutboxChange::Sent(timestamp)));
         self.groups.dirty.insert(message.group);
         let content = Content::decode_stored(&message.content).ok();
         let written = if let Some(Content::Data(data)) = content {
@@ -500,6 +501,7 @@ impl Client {
         self.pending.forget(Purpose::GroupSend(timestamp));
         changes.delete(StoreKey::GroupOutgoing(timestamp));
         if message.is_written() {
+            changes.failed.push(message.failed(timestamp, self.us.account, why));
             self.group_event(message.group, GroupEvent::NotSent(timestamp, why));
         }
     }

@@ -9,7 +9,7 @@ use super::ClientArgs;
     after_help = ID_HELP
 )]
 pub(crate) struct ReactArgs {
-    /// The other person
+    /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// The message
@@ -29,7 +29,7 @@ pub(crate) struct ReactArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat edit [OPTIONS] <WHO> <ID> <TEXT>", after_help = EDIT_HELP)]
 pub(crate) struct EditArgs {
-    /// The other person
+    /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// A message of yours
@@ -46,7 +46,7 @@ pub(crate) struct EditArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat delete [OPTIONS] <WHO> <ID>", after_help = DELETE_HELP)]
 pub(crate) struct DeleteArgs {
-    /// The other person
+    /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// A message of yours
@@ -60,7 +60,7 @@ pub(crate) struct DeleteArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat timer [OPTIONS] <WHO> [TIME|off]", after_help = TIMER_HELP)]
 pub(crate) struct TimerArgs {
-    /// The other person
+    /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// How long messages stay, such as 30s, 5m, 1h, 7d or 4w, or off; without it, show the timer
@@ -84,15 +84,17 @@ const ID_HELP: &str = id_help!();
 const EDIT_HELP: &str = concat!(
     id_help!(),
     "
-A message can be edited within 24 hours, and 10 times. The other person can see that it was edited."
+A message can be edited within 24 hours, and 10 times. Others can see that it was edited."
 );
 
 const DELETE_HELP: &str = concat!(
     id_help!(),
     "
-The message is deleted on all devices of both people. Somebody may have read or copied it before."
+The message is deleted on all devices of everybody in the conversation. Somebody may have read or
+copied it before."
 );
 
 const TIMER_HELP: &str = "\
-The timer holds for both people, and for messages that are sent from now on. It starts when a message
-is read. Nothing keeps the other person from copying a message before.";
+The timer holds for everybody in the conversation, and for messages that are sent from now on. In a
+group, every member can set it. It starts when a message is read. Nothing keeps others from copying a
+message before.";

@@ -6,7 +6,7 @@ use super::AccountArgs;
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat history [OPTIONS] [WHO]", after_help = HISTORY_HELP)]
 pub(crate) struct HistoryArgs {
-    /// Only messages with this person
+    /// Only messages with this person, or in this group
     #[arg(value_name = "WHO")]
     pub(crate) who: Option<String>,
     /// Only messages with all words of this text; words may be cut off at the end
@@ -15,7 +15,7 @@ pub(crate) struct HistoryArgs {
     /// Most messages to show, the newest
     #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_LIMIT)]
     pub(crate) limit: usize,
-    /// Delete all messages with this person from this computer; others keep them
+    /// Delete all messages with this person, or in this group, from this computer; others keep them
     #[arg(long, requires = "who", conflicts_with = "search")]
     pub(crate) forget: bool,
     /// Keep `all` messages, those of so many days, such as `30d`, or none (`off`) from now on, and
@@ -55,4 +55,5 @@ const HISTORY_HELP: &str = "\
 The history is on this computer only, encrypted like everything else. It does not contain attached
 files. It is shown without a connection to the server, and does not count as reading: messages that
 `wormhole chat receive` has not shown yet are marked as new.
-WHO is a phone number, an account id, or a name that you have given with `wormhole chat contacts`.";
+WHO is a phone number, an account id, a name that you have given with `wormhole chat contacts`, or the
+title or id of a group.";

@@ -5,7 +5,7 @@ use serde_json::json;
 use wormhole::chat::{Account, CancelOutcome, Timestamp, WaitingMessage};
 
 use crate::args::chat::AccountArgs;
-use crate::chat::people::People;
+use crate::chat::people::{self, People};
 use crate::chat::{explain, history, show};
 use crate::console::Console;
 use crate::failure::Failure;
@@ -23,7 +23,9 @@ pub(super) async fn run(
 ) -> Result<()> {
     let outbox = console.unless_interrupted(account.outbox()).await?;
     let outbox = outbox.map_err(|error| explain::open(&error, args))?;
-    let people = history::people(account, args, console).await?;
+    let groups = console.unless_interrupted(account.groups()).await?;
+    let groups = groups.map_err(|error| explain::open(&error, args))?;
+    let people = history::people(account, args, console).await?.with_groups(&groups);
     let find = |id: &u64| {
         let found = outbox.iter().find(|message| message.timestamp.0 == *id);
         found.ok_or_else(|| not_waiting(*id, args))
@@ -56,10 +58,10 @@ fn print(
     let WaitingMessage { timestamp, to, text, files, .. } = message;
     let is_certain = outcome == CancelOutcome::Cancelled;
     console.report(&json!({
-        "event": "chat-cancelled", "to": people.json_of(*to), "timestamp": timestamp.0, "text": text,
+        "event": "chat-cancelled", "to": people.json_in(*to), "group": people::group_json(*to), "timestamp": timestamp.0, "text": text,
         "maybe_sent": !is_certain,
     }))?;
-    let (time, to) = (units::time(timestamp.0 / 1000), people.label_of(*to));
+    let (time, to) = (units::time(timestamp.0 / 1000), people.label_in(*to));
     let result = if is_certain {
         "this message is cancelled"
     } else {

@@ -4,6 +4,7 @@ use rand_core::OsRng;
 use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Timestamp};
 
 use super::{Account, now};
+use crate::chat::Conversation;
 use crate::chat::error::OpenError;
 use crate::chat::message::{CancelOutcome, WaitingMessage, written};
 use crate::chat::store::{Commit, Contact, Store, StoreError};
@@ -44,17 +45,25 @@ fn restored(store: &Store) -> Result<Core, OpenError> {
 }
 
 fn waiting(core: &Core) -> Vec<WaitingMessage> {
-    let described = core.outbox().map(|(timestamp, to)| {
-        let content = core.outbox_content(timestamp);
+    let to_people = core.outbox().map(|(timestamp, to)| {
+        (timestamp, Conversation::Account(to), core.outbox_content(timestamp))
+    });
+    let to_groups = core.group_outbox().map(|(timestamp, group)| {
+        (timestamp, Conversation::Group(group), core.group_outbox_content(timestamp))
+    });
+    let described = to_people.chain(to_groups).map(|(timestamp, to, content)| {
         let (text, files) = content.map(written).unwrap_or_default();
         WaitingMessage { timestamp, to, text, files }
     });
-    described.collect()
+    let mut waiting: Vec<_> = described.collect();
+    waiting.sort_by_key(|message| message.timestamp);
+    waiting
 }
 
 fn cancel(store: &mut Store, message: Timestamp) -> Result<CancelOutcome, OpenError> {
     let mut core = restored(store)?;
-    if !core.outbox().any(|(waiting, _)| waiting == message) {
+    let is_in_group = core.group_outbox().any(|(waiting, _)| waiting == message);
+    if !is_in_group && !core.outbox().any(|(waiting, _)| waiting == message) {
         return Ok(CancelOutcome::NotWaiting);
     }
     let may_have_arrived = core.is_encrypted(message);

@@ -1,26 +1,26 @@
 //! Reactions, edits, deletions, timers, and what others learn about reading and typing.
 
-use wormhole_chat::service::Destination;
 use wormhole_chat::{
     AccountId, Content, DataMessage, Edit, Emoji, MessageRef, Reaction, Timestamp, rules,
 };
 
 use super::{Client, SentMessage};
+use crate::chat::Conversation;
 use crate::chat::account::now;
 use crate::chat::change::own_message;
 use crate::chat::error::{Ended, NotStored, SendError};
-use crate::chat::message::Message;
+use crate::chat::message::{Message, Recipient};
 use crate::chat::store::{Store, StoreError};
 
 impl Client {
-    /// Reacts to a message in the conversation with `to`, or takes the reaction back (`None`). A person has one reaction to each
+    /// Reacts to a message in the conversation with `to`, a person or a group, or takes the reaction back (`None`). A person has one reaction to each
     /// message. Like [`send`](Self::send), the reaction survives a crash.
     ///
     /// # Errors
     /// The reaction is not in the outbox.
     pub async fn react(
         &self,
-        to: &Destination,
+        to: impl Into<Recipient>,
         target: MessageRef,
         emoji: Option<Emoji>,
     ) -> Result<SentMessage, SendError> {
@@ -28,25 +28,25 @@ impl Client {
         self.change(to, DataMessage { reaction, ..DataMessage::default() }).await
     }
 
-    /// Deletes a message of ours for all in the conversation with `to`.
+    /// Deletes a message of ours for all in the conversation with `to`, a person or a group.
     ///
     /// # Errors
     /// The deletion is not in the outbox.
     pub async fn delete(
         &self,
-        to: &Destination,
+        to: impl Into<Recipient>,
         target: Timestamp,
     ) -> Result<SentMessage, SendError> {
         self.change(to, DataMessage { delete: Some(target), ..DataMessage::default() }).await
     }
 
-    /// Replaces the text of a message of ours in the conversation with `to`. Files, the quoted message and the timer stay.
+    /// Replaces the text of a message of ours in the conversation with `to`, a person or a group. Files, the quoted message and the timer stay.
     ///
     /// # Errors
     /// The edit is not in the outbox: it comes too late (`NotAllowed`), or as in [`send`](Self::send).
     pub async fn edit(
         &self,
-        to: &Destination,
+        to: impl Into<Recipient>,
         target: Timestamp,
         new: Message,
     ) -> Result<SentMessage, SendError> {
@@ -57,38 +57,39 @@ impl Client {
         rules::may_edit(&own_message(own, target), own, now())?;
         let message =
             DataMessage { body: Some(new.text), ranges: new.mentions, ..DataMessage::default() };
-        let account = self.recipient(to).await?;
-        self.put(account, Content::Edit(Box::new(Edit { target, message }))).await
+        let to = self.conversation(to.into()).await?;
+        self.put(to, Content::Edit(Box::new(Edit { target, message }))).await
     }
 
-    /// Sets after how many seconds the messages of the conversation with `to` disappear, on both sides; `None`: they stay. It
+    /// Sets after how many seconds the messages of the conversation with `to`, a person or a group disappear, for everybody; `None`: they stay. It
     /// holds for messages that are sent from now on.
     ///
     /// # Errors
     /// The change is not in the outbox.
     pub async fn set_timer(
         &self,
-        to: &Destination,
+        to: impl Into<Recipient>,
         seconds: Option<u32>,
     ) -> Result<SentMessage, SendError> {
-        let account = self.recipient(to).await?;
+        let to = self.conversation(to.into()).await?;
         let seconds = seconds.unwrap_or_default();
-        let timer = self.query(move |driver| driver.set_timer(account, seconds)).await?;
+        let timer = self.query(move |driver| driver.set_timer(to, seconds)).await?;
         let data = DataMessage {
             expire_timer_update: true,
             expire_timer: Some(timer.seconds),
             expire_timer_version: Some(timer.version),
             ..DataMessage::default()
         };
-        self.put(account, Content::Data(Box::new(data))).await
+        self.put(to, Content::Data(Box::new(data))).await
     }
 
-    /// After how many seconds the messages to an account disappear. `None`: they stay.
+    /// After how many seconds the messages to an account or a group disappear. `None`: they stay.
     ///
     /// # Errors
     /// The client has ended.
-    pub async fn timer(&self, account: AccountId) -> Result<Option<u32>, Ended> {
-        let timer = self.query(move |driver| driver.timer(account)).await?;
+    pub async fn timer(&self, of: impl Into<Conversation>) -> Result<Option<u32>, Ended> {
+        let conversation = of.into();
+        let timer = self.query(move |driver| driver.timer(conversation)).await?;
         Ok(Some(timer.seconds).filter(|seconds| *seconds > 0))
     }
 
@@ -128,9 +129,13 @@ impl Client {
         Ok(self.query(move |driver| driver.set_read_receipts(is_on)).await?)
     }
 
-    async fn change(&self, to: &Destination, data: DataMessage) -> Result<SentMessage, SendError> {
-        let account = self.recipient(to).await?;
-        self.put(account, Content::Data(Box::new(data))).await
+    async fn change(
+        &self,
+        to: impl Into<Recipient>,
+        data: DataMessage,
+    ) -> Result<SentMessage, SendError> {
+        let to = self.conversation(to.into()).await?;
+        self.put(to, Content::Data(Box::new(data))).await
     }
 }
 

@@ -2,11 +2,11 @@
 
 use rand_core::OsRng;
 use wormhole_chat::group::{GroupChange, GroupId, GroupLink, GroupState, LinkPassword};
-use wormhole_chat::{Content, DataMessage, GroupFailure, Membership, Timestamp};
+use wormhole_chat::{Client as Core, Content, DataMessage, GroupFailure, Membership, Timestamp};
 
 use super::Client;
-use crate::chat::account::now;
-use crate::chat::error::Ended;
+use crate::chat::account::{Account, now};
+use crate::chat::error::{Ended, OpenError};
 
 /// A group, as this device knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,6 +20,30 @@ pub struct GroupInfo {
     pub state: Option<GroupState>,
     /// Whether changes of ours wait for the server.
     pub is_changing: bool,
+}
+
+impl GroupInfo {
+    /// All groups of a device.
+    fn all(core: &Core) -> Vec<Self> {
+        let info = |id| Self {
+            id,
+            membership: core.group_membership(id).unwrap_or(Membership::Outside),
+            state: core.group_state(id).cloned(),
+            is_changing: core.is_changing_group(id),
+        };
+        core.groups().map(info).collect()
+    }
+}
+
+impl Account {
+    /// Like [`Client::groups`], as they were when a client was last open.
+    ///
+    /// # Errors
+    /// The account is not registered, or the store cannot be read.
+    pub async fn groups(&self) -> Result<Vec<GroupInfo>, OpenError> {
+        let (_, core) = self.registered().await?;
+        Ok(GroupInfo::all(&core))
+    }
 }
 
 impl Client {
@@ -41,17 +65,7 @@ impl Client {
     /// # Errors
     /// The client has ended.
     pub async fn groups(&self) -> Result<Vec<GroupInfo>, Ended> {
-        self.query(|driver| {
-            let core = driver.core();
-            let info = |id| GroupInfo {
-                id,
-                membership: core.group_membership(id).unwrap_or(Membership::Outside),
-                state: core.group_state(id).cloned(),
-                is_changing: core.is_changing_group(id),
-            };
-            core.groups().map(info).collect()
-        })
-        .await
+        self.query(|driver| GroupInfo::all(driver.core())).await
     }
 
     /// Changes a group as soon as possible: see [`GroupChange`]. [`Event::Group`](crate::chat::Event::Group) reports the result.
@@ -96,7 +110,7 @@ impl Client {
         LinkPassword::random(&mut OsRng)
     }
 
-    /// Sends a text to all members of a group. When this returns, it is in the outbox, but may not be durable yet:
+    /// Sends a text to all members of a group; [`send`](Self::send) can do more. When this returns, it is in the outbox, but may not be durable yet:
     /// [`GroupEvent::Accepted`](crate::chat::GroupEvent::Accepted) says when it is.
     ///
     /// # Errors

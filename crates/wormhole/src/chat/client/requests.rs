@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use wormhole_chat::AccountId;
+use wormhole_chat::{AccountId, Received};
 
 use super::Client;
 use crate::chat::driver::{Choice, MAX_BLOCKED};
 use crate::chat::error::{DecideError, Ended};
 use crate::chat::message::{MessageRequest, ReceivedMessage};
-use crate::chat::store::{Contact, StoreError};
+use crate::chat::store::{Contact, ReceivedId, StoreError};
+use crate::chat::written::Written;
 
 impl Client {
     /// The people that the user does not know, and whose messages wait for a decision, the latest first. They do not learn
@@ -23,8 +24,10 @@ impl Client {
         let read = self.store.run(|store| {
             let requests = store.requests()?.into_iter().map(|(account, messages)| {
                 let from = store.contact(account)?.unwrap_or_else(|| crate::chat::contact(account));
-                let message =
-                    |(id, received)| ReceivedMessage::new(id, received, from.clone(), None);
+                let message = |(id, received): (ReceivedId, Received)| {
+                    let written = Written::of(&received);
+                    ReceivedMessage::new(id, &received, written, from.clone(), None)
+                };
                 let messages = messages.into_iter().map(message).collect();
                 Ok(MessageRequest { from: from.clone(), messages })
             });

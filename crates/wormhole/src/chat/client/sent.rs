@@ -1,8 +1,9 @@
 //! A message in the outbox, until the server has it.
 
 use tokio::sync::watch;
-use wormhole_chat::{AccountId, Timestamp};
+use wormhole_chat::Timestamp;
 
+use crate::chat::Conversation;
 use crate::chat::error::NotSent;
 use crate::chat::message::Progress;
 
@@ -10,7 +11,7 @@ use crate::chat::message::Progress;
 #[derive(Debug)]
 pub struct SentMessage {
     timestamp: Timestamp,
-    to: AccountId,
+    to: Conversation,
     progress: watch::Receiver<Progress>,
     /// Why the message is not sent, as it was returned.
     reported: Option<NotSent>,
@@ -19,7 +20,7 @@ pub struct SentMessage {
 impl SentMessage {
     pub(super) const fn new(
         timestamp: Timestamp,
-        to: AccountId,
+        to: Conversation,
         progress: watch::Receiver<Progress>,
     ) -> Self {
         Self { timestamp, to, progress, reported: None }
@@ -30,8 +31,8 @@ impl SentMessage {
         self.timestamp
     }
 
-    /// The recipient.
-    pub const fn to(&self) -> AccountId {
+    /// For whom it is.
+    pub const fn to(&self) -> Conversation {
         self.to
     }
 
@@ -40,7 +41,7 @@ impl SentMessage {
         self.progress.borrow().clone()
     }
 
-    /// Waits until the server has the message for all devices of the recipient. Also waits while the server cannot be reached: see
+    /// Waits until the server has the message for all devices of the recipient, or of all members of the group. Also waits while the server cannot be reached: see
     /// [`NotSent::may_retry`].
     ///
     /// # Errors
@@ -73,12 +74,13 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::chat::RequestError;
+    use crate::chat::{AccountId, RequestError};
 
     #[test]
     fn each_reason_that_differs_from_the_last_one_is_reported() {
         let (sender, receiver) = watch::channel(Progress::Waiting);
-        let mut sent = SentMessage::new(Timestamp(1), AccountId::from_bytes([1; 16]), receiver);
+        let mut sent =
+            SentMessage::new(Timestamp(1), AccountId::from_bytes([1; 16]).into(), receiver);
         assert_eq!(sent.on_server().now_or_never(), None);
         for error in [RequestError::AppRefused, RequestError::CredentialsRefused] {
             let refused = NotSent::Delayed(error);

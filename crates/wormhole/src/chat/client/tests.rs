@@ -170,7 +170,7 @@ async fn a_message_can_be_cancelled_without_a_connection() {
     let outbox = account.outbox().await.unwrap();
     let texts: Vec<_> = outbox.iter().map(|message| message.text.as_deref()).collect();
     assert_eq!(texts, [Some("hello"), Some("stays")]);
-    assert!(outbox.iter().all(|message| message.to == bob && message.files.is_empty()));
+    assert!(outbox.iter().all(|message| message.to == bob.into() && message.files.is_empty()));
     assert_eq!(account.contacts().await.unwrap()[0].name.as_deref(), Some("Bob"));
     assert_eq!(account.cancel(sent).await, Ok(CancelOutcome::Cancelled));
     assert_eq!(account.cancel(sent).await, Ok(CancelOutcome::NotWaiting));

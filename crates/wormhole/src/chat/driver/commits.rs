@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, Changes, CommitId, Content, MessageRef, PublicKey, SenderCertificate, Timestamp,
 };
@@ -41,8 +42,8 @@ pub(super) struct Then {
     pub(super) last: Option<CommitId>,
     /// Requests of the server that can be answered.
     pub(super) acknowledged: Vec<RequestOrigin>,
-    /// Messages of others that have arrived with it.
-    pub(super) arrived: Vec<MessageRef>,
+    /// Messages of others that have arrived with it, and their groups.
+    pub(super) arrived: Vec<(MessageRef, Option<GroupId>)>,
     /// Handles that wait for it.
     pub(super) replies: Vec<oneshot::Sender<()>>,
 }
@@ -83,9 +84,14 @@ impl Commits {
         envelope: Option<EnvelopeHash>,
     ) {
         let arrived = changes.received.iter().filter(|received| is_confirmed(&received.content));
-        self.waiting.then.arrived.extend(arrived.map(|received| MessageRef {
-            author: received.from.account,
-            timestamp: received.timestamp,
+        self.waiting.then.arrived.extend(arrived.map(|received| {
+            let group = if let Content::Group(group) = &received.content {
+                Some(group.group)
+            } else {
+                None
+            };
+            let (author, timestamp) = (received.from.account, received.timestamp);
+            (MessageRef { author, timestamp }, group)
         }));
         self.waiting.commit.add_from(changes, envelope);
         self.waiting.then.last = Some(id);
@@ -210,9 +216,9 @@ fn is_confirmed(content: &Content) -> bool {
     match content {
         Content::Data(data) => data.is_visible(),
         Content::Edit(_) => true,
+        Content::Group(group) => group.inner.as_deref().is_some_and(is_confirmed),
         Content::Call(_)
         | Content::DecryptionError(_)
-        | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)

@@ -9,8 +9,9 @@ use wormhole_chat::{
 use super::socket::{Incoming, RequestOrigin};
 use super::{Driver, people};
 use crate::chat::change::is_kept;
-use crate::chat::message::{Event, transcript};
+use crate::chat::message::Event;
 use crate::chat::store::{Contact, change_of};
+use crate::chat::written::transcript;
 use crate::chat::{AppName, PhoneNumber};
 
 impl Driver {
@@ -134,11 +135,11 @@ fn is_for_a_person(content: &Content) -> bool {
             let is_change = data.reaction.is_some() || data.delete.is_some();
             !data.end_session && !data.expire_timer_update && !data.profile_key_update && !is_change
         }
+        Content::Group(group) => group.inner.as_deref().is_some_and(is_for_a_person),
         Content::Unknown => true,
         Content::Call(_)
         | Content::DecryptionError(_)
         | Content::Edit(_)
-        | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)

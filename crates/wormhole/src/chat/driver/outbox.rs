@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{oneshot, watch};
 use wormhole_chat::{AccountId, Client as Core, PublicKey, Timestamp};
 
-use crate::chat::RequestError;
 use crate::chat::error::NotSent;
 use crate::chat::message::{CancelOutcome, OutboxMessage, Progress};
+use crate::chat::{Conversation, RequestError};
 
 /// The messages in the outbox.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Outbox {
     messages: BTreeMap<Timestamp, Entry>,
-    /// The messages for each account.
-    accounts: BTreeMap<AccountId, BTreeSet<Timestamp>>,
+    /// The messages of each conversation.
+    conversations: BTreeMap<Conversation, BTreeSet<Timestamp>>,
     /// Accounts with an identity key that the user must accept.
     blocked: BTreeMap<AccountId, PublicKey>,
     /// Why the last request for messages to an account has failed.
@@ -26,7 +26,7 @@ pub(in crate::chat) struct Outbox {
 /// A message in the outbox.
 #[derive(Debug)]
 struct Entry {
-    to: AccountId,
+    to: Conversation,
     progress: watch::Sender<Progress>,
     /// Whether the server may have it, although it has not confirmed that.
     may_have_arrived: bool,
@@ -42,7 +42,9 @@ impl Outbox {
             keys.changed.map(|key| (account, key))
         };
         let mut outbox = Self { blocked: changes.filter_map(changed).collect(), ..Self::default() };
-        for (timestamp, to) in core.outbox() {
+        let to_people = core.outbox().map(|(it, to)| (it, Conversation::Account(to)));
+        let to_groups = core.group_outbox().map(|(it, to)| (it, Conversation::Group(to)));
+        for (timestamp, to) in to_people.chain(to_groups) {
             outbox.add(timestamp, to);
             if core.is_encrypted(timestamp) {
                 outbox.may_have_arrived(timestamp);
@@ -52,27 +54,33 @@ impl Outbox {
     }
 
     /// Adds a message. Returns what has become of it.
-    pub(super) fn add(&mut self, timestamp: Timestamp, to: AccountId) -> watch::Receiver<Progress> {
+    pub(super) fn add(
+        &mut self,
+        timestamp: Timestamp,
+        to: Conversation,
+    ) -> watch::Receiver<Progress> {
         let (progress, receiver) = watch::channel(self.progress(to));
         let entry = Entry { to, progress, may_have_arrived: false, cancelling: Vec::new() };
         self.messages.insert(timestamp, entry);
-        self.accounts.entry(to).or_default().insert(timestamp);
+        self.conversations.entry(to).or_default().insert(timestamp);
         receiver
     }
 
-    /// A message has left the outbox. Returns its recipient.
+    /// A message has left the outbox. Returns for whom it was.
     pub(super) fn remove(
         &mut self,
         timestamp: Timestamp,
         progress: &Progress,
-    ) -> Option<AccountId> {
+    ) -> Option<Conversation> {
         let Entry { to, progress: sender, may_have_arrived, cancelling } =
             self.messages.remove(&timestamp)?;
-        if let Some(messages) = self.accounts.get_mut(&to) {
+        if let Some(messages) = self.conversations.get_mut(&to) {
             messages.remove(&timestamp);
             if messages.is_empty() {
-                self.accounts.remove(&to);
-                self.delays.remove(&to);
+                self.conversations.remove(&to);
+                if let Conversation::Account(account) = to {
+                    self.delays.remove(&account);
+                }
             }
         }
         sender.send_replace(progress.clone());
@@ -116,7 +124,7 @@ impl Outbox {
             Some(key) => self.blocked.insert(account, key),
             None => self.blocked.remove(&account),
         };
-        self.update(account);
+        self.update(Conversation::Account(account));
     }
 
     /// The key that the user must accept before something is sent to an account.
@@ -139,11 +147,12 @@ impl Outbox {
 
     /// A request about an account has failed or, with `None`, succeeded.
     fn set_delay(&mut self, account: AccountId, why: Option<RequestError>) {
-        match why.filter(|_| self.accounts.contains_key(&account)) {
+        let with = Conversation::Account(account);
+        match why.filter(|_| self.conversations.contains_key(&with)) {
             Some(why) => self.delays.insert(account, why),
             None => self.delays.remove(&account),
         };
-        self.update(account);
+        self.update(Conversation::Account(account));
     }
 
     /// The server does not accept us, or accepts us again.
@@ -152,8 +161,8 @@ impl Outbox {
             return;
         }
         self.refusal = refusal;
-        let accounts: Vec<_> = self.accounts.keys().copied().collect();
-        accounts.into_iter().for_each(|account| self.update(account));
+        let conversations: Vec<_> = self.conversations.keys().copied().collect();
+        conversations.into_iter().for_each(|conversation| self.update(conversation));
     }
 
     /// The messages, oldest first.
@@ -166,19 +175,24 @@ impl Outbox {
         described.collect()
     }
 
-    /// What becomes of messages to an account at the moment.
-    fn progress(&self, to: AccountId) -> Progress {
-        if let Some(key) = self.blocked.get(&to) {
+    /// What becomes of messages in a conversation at the moment. In a group, those with a changed identity key are left out.
+    fn progress(&self, to: Conversation) -> Progress {
+        let account = match to {
+            Conversation::Account(account) => Some(account),
+            Conversation::Group(_) => None,
+        };
+        if let Some(key) = account.and_then(|account| self.blocked.get(&account)) {
             return Progress::NotSent(NotSent::IdentityChanged(*key));
         }
-        let delay = self.refusal.as_ref().or_else(|| self.delays.get(&to));
+        let delay = account.and_then(|account| self.delays.get(&account));
+        let delay = self.refusal.as_ref().or(delay);
         delay.map_or(Progress::Waiting, |why| Progress::NotSent(NotSent::Delayed(why.clone())))
     }
 
-    /// Notifies those who watch messages to an account.
-    fn update(&self, account: AccountId) {
-        let progress = self.progress(account);
-        let messages = self.accounts.get(&account).into_iter().flatten();
+    /// Notifies those who watch messages of a conversation.
+    fn update(&self, to: Conversation) {
+        let progress = self.progress(to);
+        let messages = self.conversations.get(&to).into_iter().flatten();
         for entry in messages.filter_map(|timestamp| self.messages.get(timestamp)) {
             entry.progress.send_if_modified(|known| {
                 let is_new = *known != progress;
@@ -206,10 +220,10 @@ mod tests {
     #[test]
     fn a_message_after_a_refusal_is_refused_at_once_and_waits_again_when_the_server_accepts_us() {
         let mut outbox = Outbox::default();
-        let first = outbox.add(Timestamp(1), BOB);
+        let first = outbox.add(Timestamp(1), Conversation::Account(BOB));
         let refused = delayed(RequestError::AppRefused);
         outbox.set_refusal(Some(RequestError::AppRefused));
-        let second = outbox.add(Timestamp(2), CAROL);
+        let second = outbox.add(Timestamp(2), Conversation::Account(CAROL));
         assert_eq!((&*first.borrow(), &*second.borrow()), (&refused, &refused));
         outbox.set_refusal(None);
         assert_eq!(
@@ -221,8 +235,8 @@ mod tests {
     #[test]
     fn a_bad_answer_about_one_account_delays_only_its_messages() {
         let mut outbox = Outbox::default();
-        let to_bob = outbox.add(Timestamp(1), BOB);
-        let to_carol = outbox.add(Timestamp(2), CAROL);
+        let to_bob = outbox.add(Timestamp(1), Conversation::Account(BOB));
+        let to_carol = outbox.add(Timestamp(2), Conversation::Account(CAROL));
         outbox.answered(Some(BOB), Some(RequestError::NotAService));
         assert_eq!(*to_bob.borrow(), delayed(RequestError::NotAService));
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
@@ -235,8 +249,8 @@ mod tests {
     #[test]
     fn each_message_says_why_it_waits() {
         let mut outbox = Outbox::default();
-        let to_bob = outbox.add(Timestamp(1), BOB);
-        let to_carol = outbox.add(Timestamp(2), CAROL);
+        let to_bob = outbox.add(Timestamp(1), Conversation::Account(BOB));
+        let to_carol = outbox.add(Timestamp(2), Conversation::Account(CAROL));
         let full = RequestError::Unavailable(503);
         outbox.set_delay(BOB, Some(full.clone()));
         assert_eq!(*to_bob.borrow(), delayed(full));
@@ -248,7 +262,10 @@ mod tests {
         outbox.set_blocked(BOB, None);
         outbox.set_delay(BOB, None);
         assert_eq!(*to_bob.borrow(), Progress::Waiting);
-        assert_eq!(outbox.remove(Timestamp(1), &Progress::OnServer), Some(BOB));
+        assert_eq!(
+            outbox.remove(Timestamp(1), &Progress::OnServer),
+            Some(Conversation::Account(BOB))
+        );
         assert_eq!(*to_bob.borrow(), Progress::OnServer);
         assert_eq!(outbox.list().len(), 1);
     }

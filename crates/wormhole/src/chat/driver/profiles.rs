@@ -13,9 +13,10 @@ use wormhole_chat::{AccountId, Content, ProfileKey, PublicKey, Received};
 use super::sealing::SealedTarget;
 use super::{Driver, Request};
 use crate::chat::account::now;
-use crate::chat::message::{Event, transcript};
+use crate::chat::message::Event;
 use crate::chat::profile::{ContactProfile, OwnProfile, ProfileError, fetch, profile_key};
 use crate::chat::service::Service;
+use crate::chat::written::transcript;
 
 /// What is asked, and what waits to be asked.
 pub(super) struct Profiles {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, ClientInput, Content, MessageRef, Receipt, ReceiptKind, SyncMessage, Timestamp,
     Typing,
@@ -79,10 +80,19 @@ impl Driver {
         account != core.address().account && !is_changed && core.knows(account)
     }
 
+    /// Whether a member of a group may learn what becomes of a message there: if its identity key is the accepted one.
+    fn may_send_receipts_to_member(&self, account: AccountId, group: GroupId) -> bool {
+        let core = &self.core;
+        let is_changed = core.identity_of(account).is_none_or(|it| it.changed.is_some());
+        account != self.own && !is_changed && core.is_in_group(group, account)
+    }
+
     /// Messages are durable on this device.
-    pub(super) fn delivered(&mut self, messages: Vec<MessageRef>) {
-        for message in messages {
-            if self.may_send_receipts(message.author) {
+    pub(super) fn delivered(&mut self, messages: Vec<(MessageRef, Option<GroupId>)>) {
+        for (message, group) in messages {
+            let is_member =
+                group.is_some_and(|it| self.may_send_receipts_to_member(message.author, it));
+            if is_member || self.may_send_receipts(message.author) {
                 self.receipts.add(ReceiptKind::Delivery, message);
             }
         }
@@ -94,7 +104,8 @@ impl Driver {
         let others: Vec<_> = messages.into_iter().filter(|it| it.author != own).collect();
         if self.receipts.are_read_receipts_on {
             for message in &others {
-                if self.may_send_receipts(message.author) {
+                let is_member = self.core.shares_group_with(message.author);
+                if is_member || self.may_send_receipts(message.author) {
                     self.receipts.add(ReceiptKind::Read, *message);
                 }
             }

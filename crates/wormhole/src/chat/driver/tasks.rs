@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::contacts::Contacts;
 use super::outbox::Outbox;
 use super::{Driver, Sending};
+use crate::chat::Conversation;
 use crate::chat::account::Account;
 use crate::chat::error::SendError;
 use crate::chat::message::CancelOutcome;
@@ -46,11 +47,18 @@ impl Driver {
         &self.outbox
     }
 
-    /// Whether the outbox has room for a message to this account.
+    /// Whether the outbox has room for a message in this conversation.
     ///
     /// # Errors
-    /// It has none.
-    pub(in crate::chat) fn check_room(&self, to: AccountId) -> Result<(), SendError> {
+    /// It has none, or we are not a member of the group.
+    pub(in crate::chat) fn check_room(&self, to: Conversation) -> Result<(), SendError> {
+        match to {
+            Conversation::Account(account) => self.check_room_for_account(account),
+            Conversation::Group(group) => self.check_room_for_group(group),
+        }
+    }
+
+    fn check_room_for_account(&self, to: AccountId) -> Result<(), SendError> {
         // What our other devices must learn has a limit of its own, so a device that fetches nothing stops no message.
         let outbox = self.core.outbox_len() - self.core.waiting_syncs();
         if outbox >= MAX_OUTBOX {
@@ -79,11 +87,26 @@ impl Driver {
     /// Puts a message into the outbox, and answers when it is durable.
     pub(in crate::chat) fn send(
         &mut self,
-        to: AccountId,
-        mut content: Content,
+        to: Conversation,
+        content: Content,
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
         self.check_room(to)?;
+        match to {
+            Conversation::Account(account) => {
+                self.send_to_account(account, content, reply);
+                Ok(())
+            }
+            Conversation::Group(group) => self.send_to_group(group, &content, reply),
+        }
+    }
+
+    fn send_to_account(
+        &mut self,
+        to: AccountId,
+        mut content: Content,
+        reply: oneshot::Sender<Sending>,
+    ) {
         if let Content::Data(data) = &mut content {
             // Whoever gets a message from us may read our profile, and answer without showing the server who writes.
             data.profile_key = self.own_profile.as_ref().map(|own| *own.key.as_secret().expose());
@@ -91,7 +114,6 @@ impl Driver {
         self.commits.add_written_to(to);
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));
-        Ok(())
     }
 
     /// Removes a message from the outbox, and answers when that is durable. If the message is being sent, the answer of the

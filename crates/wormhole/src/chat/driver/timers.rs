@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use wormhole_chat::{AccountId, Content, DataMessage, Received, rules};
+use wormhole_chat::group::GroupId;
+use wormhole_chat::{AccountId, DataMessage, Received, rules};
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use super::Driver;
-use crate::chat::message::transcript;
+use crate::chat::Conversation;
+use crate::chat::written::Written;
 
 /// The timers of the conversations that have or had one.
 #[derive(Debug, Default)]
-pub(in crate::chat) struct Timers(BTreeMap<AccountId, Timer>);
+pub(in crate::chat) struct Timers(BTreeMap<Conversation, Timer>);
 
 /// The timer of a conversation.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,53 +25,57 @@ pub(in crate::chat) struct Timer {
 }
 
 impl Timers {
-    /// Decodes the setting. What is not readable counts as no timer.
-    pub(in crate::chat) fn decode(setting: &[u8]) -> Self {
-        let mut reader = Reader::new(setting);
-        let mut timers = BTreeMap::new();
-        while let (Ok(account), Ok(seconds), Ok(version)) =
-            (reader.array(), reader.u32_be(), reader.u32_be())
-        {
-            timers.insert(AccountId::from_bytes(account), Timer { seconds, version });
-        }
+    /// Decodes the settings with the timers of people and of groups. What is not readable counts as no timer.
+    pub(in crate::chat) fn decode(people: &[u8], groups: &[u8]) -> Self {
+        let account = |id| Conversation::Account(AccountId::from_bytes(id));
+        let group = |id| Conversation::Group(GroupId::from_bytes(id));
+        let mut timers: BTreeMap<_, _> =
+            decode(people).into_iter().map(|(id, timer)| (account(id), timer)).collect();
+        timers.extend(decode(groups).into_iter().map(|(id, timer)| (group(id), timer)));
         Self(timers)
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut value = Zeroizing::new(Vec::with_capacity(24 * self.0.len()));
-        for (account, Timer { seconds, version }) in &self.0 {
-            value.extend(account.as_bytes());
+    /// Encodes the settings with the timers of people and of groups.
+    fn encode(&self) -> [Zeroizing<Vec<u8>>; 2] {
+        let mut people = Zeroizing::new(Vec::with_capacity(24 * self.0.len()));
+        let mut groups = Zeroizing::new(Vec::with_capacity(24 * self.0.len()));
+        for (conversation, Timer { seconds, version }) in &self.0 {
+            let (value, id) = match conversation {
+                Conversation::Account(account) => (&mut people, account.as_bytes()),
+                Conversation::Group(group) => (&mut groups, group.as_bytes()),
+            };
+            value.extend(id);
             value.extend(seconds.to_be_bytes());
             value.extend(version.to_be_bytes());
         }
-        value
+        [people, groups]
     }
 
-    pub(in crate::chat) fn of(&self, account: AccountId) -> Timer {
-        self.0.get(&account).copied().unwrap_or_default()
+    pub(in crate::chat) fn of(&self, conversation: Conversation) -> Timer {
+        self.0.get(&conversation).copied().unwrap_or_default()
     }
 
     /// Sets a timer. Returns whether something has changed.
-    fn set(&mut self, account: AccountId, timer: Timer) -> bool {
-        let has_room = self.0.len() < MAX_TIMERS || self.0.contains_key(&account);
-        if self.of(account) == timer || !has_room {
+    fn set(&mut self, of: Conversation, timer: Timer) -> bool {
+        let has_room = self.0.len() < MAX_TIMERS || self.0.contains_key(&of);
+        if self.of(of) == timer || !has_room {
             return false;
         }
-        self.0.insert(account, timer);
+        self.0.insert(of, timer);
         true
     }
 
     /// A message of a conversation has arrived. Returns whether the timer has changed.
-    fn arrived(&mut self, account: AccountId, message: &DataMessage) -> bool {
+    fn arrived(&mut self, of: Conversation, message: &DataMessage) -> bool {
         let is_change = message.reaction.is_some() || message.delete.is_some();
-        let current = self.of(account);
+        let current = self.of(of);
         let version = message.expire_timer_version;
         // Clients do not set the timer in changes of other messages.
         if is_change || message.group.is_some() || !rules::timer_applies(current.version, version) {
             return false;
         }
         let version = version.unwrap_or_default().max(current.version);
-        self.set(account, Timer { seconds: message.expire_timer.unwrap_or_default(), version })
+        self.set(of, Timer { seconds: message.expire_timer.unwrap_or_default(), version })
     }
 }
 
@@ -77,35 +83,51 @@ impl Driver {
     /// Sets the timers that came with messages.
     pub(super) fn set_arrived_timers(&mut self, received: &[Received]) {
         let mut is_changed = false;
-        for received in received {
-            if let Content::Data(message) = &received.content {
-                is_changed |= self.timers.arrived(received.from.account, message);
-            }
-            if let Some(sent) = transcript(received).filter(|sent| sent.edits.is_none()) {
-                is_changed |= self.timers.arrived(sent.to, &sent.message);
-            }
+        for written in received.iter().filter_map(Written::of).filter(|it| it.edits.is_none()) {
+            is_changed |= self.timers.arrived(written.conversation, &written.message);
         }
         if is_changed {
-            self.commits.add_setting(TIMERS.to_owned(), Some(self.timers.encode()));
+            self.store_timers();
         }
     }
 
-    /// Sets the timer of a conversation. Returns it as the other side must learn it.
-    pub(in crate::chat) fn set_timer(&mut self, account: AccountId, seconds: u32) -> Timer {
-        let version = self.timers.of(account).version.saturating_add(1);
+    fn store_timers(&mut self) {
+        let [people, groups] = self.timers.encode();
+        self.commits.add_setting(TIMERS.to_owned(), Some(people));
+        let groups = Some(groups).filter(|groups| !groups.is_empty());
+        self.commits.add_setting(GROUP_TIMERS.to_owned(), groups);
+    }
+
+    /// Sets the timer of a conversation. Returns it as the others must learn it.
+    pub(in crate::chat) fn set_timer(&mut self, of: Conversation, seconds: u32) -> Timer {
+        let version = self.timers.of(of).version.saturating_add(1);
         let timer = Timer { seconds, version };
-        if self.timers.set(account, timer) {
-            self.commits.add_setting(TIMERS.to_owned(), Some(self.timers.encode()));
+        if self.timers.set(of, timer) {
+            self.store_timers();
         }
         timer
     }
 
-    pub(in crate::chat) fn timer(&self, account: AccountId) -> Timer {
-        self.timers.of(account)
+    pub(in crate::chat) fn timer(&self, of: Conversation) -> Timer {
+        self.timers.of(of)
     }
 }
 
-/// The setting with all timers: account (16), seconds (4), version (4) of each.
+fn decode(setting: &[u8]) -> Vec<([u8; 16], Timer)> {
+    let mut reader = Reader::new(setting);
+    let mut timers = Vec::new();
+    while let (Ok(id), Ok(seconds), Ok(version)) =
+        (reader.array(), reader.u32_be(), reader.u32_be())
+    {
+        timers.push((id, Timer { seconds, version }));
+    }
+    timers
+}
+
+/// The setting with the timers of groups: id (16), seconds (4), version (4) of each.
+pub(in crate::chat) const GROUP_TIMERS: &str = "wormhole.group-timers";
+
+/// The setting with the timers of people: account (16), seconds (4), version (4) of each.
 pub(in crate::chat) const TIMERS: &str = "wormhole.timers";
 
 /// Most conversations with a timer.
@@ -115,7 +137,7 @@ const MAX_TIMERS: usize = 2000;
 mod tests {
     use super::*;
 
-    const BOB: AccountId = AccountId::from_bytes([1; 16]);
+    const BOB: Conversation = Conversation::Account(AccountId::from_bytes([1; 16]));
 
     fn message(seconds: u32, version: Option<u32>) -> DataMessage {
         DataMessage {
@@ -133,7 +155,11 @@ mod tests {
         assert!(!timers.arrived(BOB, &message(5, Some(2))));
         assert!(timers.arrived(BOB, &message(30, None)));
         let expected = Timer { seconds: 30, version: 3 };
-        assert_eq!(Timers::decode(&timers.encode()).of(BOB), expected);
+        let walks = Conversation::Group(GroupId::from_bytes([1; 16]));
+        assert!(timers.arrived(walks, &message(7, Some(1))));
+        let [people, groups] = timers.encode();
+        let stored = Timers::decode(&people, &groups);
+        assert_eq!((stored.of(BOB), stored.of(walks).seconds), (expected, 7));
         let delete = DataMessage { delete: Some(wormhole_chat::Timestamp(1)), ..message(9, None) };
         assert!(!timers.arrived(BOB, &delete));
     }

@@ -3,6 +3,7 @@
 //! It does not know what messages mean to the protocol, and not their attached files.
 
 mod changes;
+mod early;
 mod edits;
 mod index;
 mod purge;
@@ -40,6 +41,7 @@ pub(super) fn fuzz(bytes: &[u8]) {
         let _ = index.beginning(bytes.get(20..24).unwrap_or_default());
     }
     segment::decode_all(bytes);
+    early::fuzz(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let query = words::Query::new(text);
         assert!(query.is_none_or(|query| query.matches(text)), "a text has its own words");
@@ -63,6 +65,7 @@ impl Store {
         self.history.mode = mode;
         if is_cleared {
             transaction.history().clear()?;
+            self.history.early.forget(None, &mut transaction)?;
             let segments: Vec<_> = std::mem::take(&mut self.history.segments).into_keys().collect();
             for first in segments {
                 self.history.write_segment(&mut transaction, first)?;
@@ -126,7 +129,10 @@ impl Store {
         conversation: Conversation,
     ) -> Result<(), StoreError> {
         let numbers = self.history_reader().numbers(conversation)?;
-        self.write_history(|writer| numbers.into_iter().try_for_each(|it| writer.delete(it)))
+        self.write_history(|writer| {
+            writer.history.early.forget(Some(conversation), writer.rows)?;
+            numbers.into_iter().try_for_each(|it| writer.delete(it))
+        })
     }
 
     /// Adds messages of another device of our account that are older than those here. They are sorted, the newest first. Returns how
@@ -178,6 +184,12 @@ impl Store {
             let mut numbers = numbers.into_iter();
             numbers.try_for_each(|number| writer.change(number, |row| row.expires = Some(time)))
         })
+    }
+
+    /// Number of changes and receipts that wait for their message.
+    #[cfg(test)]
+    pub(super) fn history_early_for_tests(&self) -> usize {
+        self.history.early.len()
     }
 
     /// Writes a message and the words of its segment again, as they are.

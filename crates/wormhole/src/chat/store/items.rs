@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::records::{end, read_flag};
 use super::state_key::decode_address;
 use super::{ReceivedId, StoreError};
+use crate::chat::Conversation;
 use crate::chat::error::ReadError;
 use crate::chat::message::{FailedMessage, written};
 
@@ -130,7 +131,7 @@ pub(super) fn decode_failed(key: &[u8], value: &[u8]) -> Result<FailedMessage, S
     let timestamp = decode_timestamp(key)?;
     Ok(decode_failed_value(timestamp, value).unwrap_or_else(|_| FailedMessage {
         timestamp,
-        to: AccountId::from_bytes([0; 16]),
+        to: Conversation::Account(AccountId::from_bytes([0; 16])),
         text: None,
         files: Vec::new(),
         why: None,
@@ -144,8 +145,13 @@ fn decode_failed_value(timestamp: Timestamp, value: &[u8]) -> Result<FailedMessa
     }
     let to = AccountId::from_bytes(reader.array()?);
     let why = SendFailure::from_number(reader.u8()?).ok_or(StoreError::UnknownFormat)?;
-    let content = Content::decode_stored(reader.rest());
-    let (text, files) = content.map(written).unwrap_or_default();
+    let content = Content::decode_stored(reader.rest()).unwrap_or(Content::Unknown);
+    let to = if let Content::Group(group) = &content {
+        Conversation::Group(group.group)
+    } else {
+        Conversation::Account(to)
+    };
+    let (text, files) = written(content);
     Ok(FailedMessage { timestamp, to, text, files, why: Some(why) })
 }
 

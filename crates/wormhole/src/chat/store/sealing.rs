@@ -55,6 +55,8 @@ pub(super) enum Table {
     HistorySegment,
     /// A conversation in the message history.
     HistoryConversation,
+    /// Something that has arrived before its message.
+    HistoryEarly,
     /// A message of the history: in a table of its own, by number.
     HistoryMessage,
     /// The words of a segment: in a table of its own, by number.
@@ -83,6 +85,7 @@ impl Table {
             Self::History => 30,
             Self::HistorySegment => 31,
             Self::HistoryConversation => 32,
+            Self::HistoryEarly => 35,
             Self::HistoryMessage => 33,
             Self::HistoryWords => 34,
         }

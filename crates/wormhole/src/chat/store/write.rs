@@ -199,7 +199,12 @@ impl Store {
         }
         let failed = write_failed(&mut transaction, commit)?;
         let arrived = received.iter().map(|(_, value)| *value);
-        let is_erased = write_history(&mut transaction, &mut self.history, commit, arrived, &read)?;
+        let is_erased = write_history(
+            HistoryWriter::new(&mut transaction, &mut self.history, now()).knowing(&self.accepted),
+            commit,
+            arrived,
+            &read,
+        )?;
         transaction.commit()?;
         if is_erased {
             self.database.wipe_log()?;
@@ -229,16 +234,14 @@ fn read_messages(
 
 /// Writes what a commit changes in the history. Returns whether the log must be overwritten.
 fn write_history<'a>(
-    rows: &mut Transaction<'_>,
-    history: &mut History,
+    mut writer: HistoryWriter<'_, '_>,
     commit: &Commit,
     arrived: impl Iterator<Item = &'a [u8]>,
     read: &[MessageRef],
 ) -> Result<bool, StoreError> {
-    if !history.is_on() {
+    if !writer.is_on() {
         return Ok(false);
     }
-    let mut writer = HistoryWriter::new(rows, history, now());
     for value in arrived {
         // What only changes a message is in `commit.history`.
         if let Ok(StoredMessage::Read(message)) = items::decode_received(value)

@@ -1,16 +1,17 @@
 //! What messages, receipts and our own decisions change in the history.
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, Content, DataMessage, MessageRef, OutboxChange, Reaction, Receipt, ReceiptKind,
     Received, SyncMessage, Timestamp,
 };
 
 use super::edits::MessageChange;
-use super::row::HistoryRow;
+use super::row::{HistoryRow, StoredRecipient};
 use super::write::HistoryWriter;
 use crate::chat::history::{Conversation, EarlierMessage, HistoryState};
-use crate::chat::message::transcript;
 use crate::chat::store::StoreError;
+use crate::chat::written::Written;
 
 /// A change of the history. `Debug` does not print texts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,35 +31,37 @@ pub(in crate::chat) enum HistoryChange {
     Read(Vec<MessageRef>),
     /// An account confirms messages of ours.
     Receipt(AccountId, Receipt),
+    /// Who gets a message of ours to a group.
+    Recipients { group: GroupId, timestamp: Timestamp, members: Vec<AccountId> },
 }
 
 /// The change that a received content means, if it is not a message of its own.
 pub(in crate::chat) fn change_of(received: &Received) -> Option<HistoryChange> {
-    let (author, timestamp) = (received.from.account, received.timestamp);
-    if let Content::Receipt(receipt) = &received.content {
-        return Some(HistoryChange::Receipt(author, receipt.clone()));
+    let author = received.from.account;
+    match &received.content {
+        Content::Receipt(receipt) => return Some(HistoryChange::Receipt(author, receipt.clone())),
+        Content::Sync(sync) => {
+            if let Ok(SyncMessage::Read(read)) = SyncMessage::decode(sync) {
+                return Some(HistoryChange::Read(read));
+            }
+        }
+        Content::Call(_)
+        | Content::Data(_)
+        | Content::DecryptionError(_)
+        | Content::Edit(_)
+        | Content::Group(_)
+        | Content::Null
+        | Content::SenderKeyDistribution(_)
+        | Content::Typing(_)
+        | Content::Unknown => {}
     }
-    if let Content::Sync(sync) = &received.content {
-        return change_elsewhere(author, SyncMessage::decode(sync).ok()?);
-    }
-    let (conversation, change) =
-        (Conversation::Account(author), change_in_content(&received.content)?);
+    let written = Written::of(received)?;
+    let (conversation, timestamp) = (written.conversation, written.timestamp);
+    let change = match written.edits {
+        Some(target) => MessageChange::Edit(target, Box::new(written.message)),
+        None => change_in(&written.message)?,
+    };
     Some(HistoryChange::Message { conversation, author, timestamp, change })
-}
-
-/// The change that another device of our account reports.
-fn change_elsewhere(own: AccountId, sync: SyncMessage) -> Option<HistoryChange> {
-    let sent = match sync {
-        SyncMessage::Other | SyncMessage::Requests(_) | SyncMessage::SentToGroup(_) => return None,
-        SyncMessage::Read(read) => return Some(HistoryChange::Read(read)),
-        SyncMessage::Sent(sent) => sent,
-    };
-    let change = match sent.edits {
-        Some(target) => MessageChange::Edit(target, Box::new(sent.message)),
-        None => change_in(&sent.message)?,
-    };
-    let (conversation, timestamp) = (Conversation::Account(sent.to), sent.timestamp);
-    Some(HistoryChange::Message { conversation, author: own, timestamp, change })
 }
 
 /// The change of an earlier message that a content means.
@@ -68,7 +71,6 @@ fn change_in_content(content: &Content) -> Option<MessageChange> {
         Content::Edit(edit) => {
             Some(MessageChange::Edit(edit.target, Box::new(edit.message.clone())))
         }
-        // Whoever checks that the author is a member of the group can pass its changes in.
         Content::Call(_)
         | Content::DecryptionError(_)
         | Content::Group(_)
@@ -89,23 +91,10 @@ fn change_in(message: &DataMessage) -> Option<MessageChange> {
 
 /// The row of a received message, or of one that another device of ours has sent. `None` if there is nothing to see.
 fn received_row(received: Received, now: Timestamp) -> Option<HistoryRow> {
-    let sent = transcript(&received);
-    let Received { from, timestamp, content, identity_changed } = received;
-    let is_ours = sent.is_some();
-    let (conversation, timestamp, message) = match (sent, content) {
-        (Some(sent), _) => {
-            let message = Some(sent.message).filter(|_| sent.edits.is_none())?;
-            (Conversation::Account(sent.to), sent.timestamp, message)
-        }
-        (None, Content::Data(data)) => (Conversation::Account(from.account), timestamp, *data),
-        (None, Content::Group(group)) => {
-            let inner = group.inner.map(|inner| *inner);
-            let Some(Content::Data(data)) = inner else { return None };
-            (Conversation::Group(*group.group.as_bytes()), timestamp, *data)
-        }
-        (None, _) => return None,
-    };
-    let message = Box::new(Some(message).filter(DataMessage::is_visible)?);
+    let written = Written::of(&received).filter(Written::is_message)?;
+    let Written { conversation, is_ours, timestamp, message, edits: _ } = written;
+    let Received { from, identity_changed, .. } = received;
+    let message = Box::new(message);
     let state = if is_ours { HistoryState::OnServer } else { HistoryState::Unread };
     let mut row = HistoryRow {
         device: Some(from.device),
@@ -143,6 +132,7 @@ const fn new_row(
         edited: None,
         edits: Vec::new(),
         reactions: Vec::new(),
+        recipients: Vec::new(),
     }
 }
 
@@ -169,16 +159,29 @@ impl HistoryWriter<'_, '_> {
 
     /// The application has shown or stored a message of somebody, here or on another device.
     pub(in crate::chat::store) fn read(&mut self, message: MessageRef) -> Result<(), StoreError> {
+        self.mark_read(message).map(drop)
+    }
+
+    /// The same. Returns whether the message is here.
+    pub(super) fn mark_read(&mut self, message: MessageRef) -> Result<bool, StoreError> {
         let MessageRef { author, timestamp } = message;
-        let Some((number, row)) = self.find(author, timestamp, None)? else { return Ok(()) };
-        if row.state != HistoryState::Unread {
-            return Ok(());
+        let Some((number, row)) = self.find(author, timestamp, None)? else { return Ok(false) };
+        if row.state == HistoryState::Unread {
+            let now = self.now;
+            self.change(number, |row| {
+                row.state = HistoryState::Read;
+                row.start_timer(now);
+            })?;
         }
-        let now = self.now;
-        self.change(number, |row| {
-            row.state = HistoryState::Read;
-            row.start_timer(now);
-        })
+        Ok(true)
+    }
+
+    /// We have read a message on another device.
+    fn read_elsewhere(&mut self, message: MessageRef) -> Result<(), StoreError> {
+        match (self.mark_read(message)?, self.history.own) {
+            (false, Some(own)) => self.keep_receipt(message, HistoryState::Read, own),
+            (false, None) | (true, _) => Ok(()),
+        }
     }
 
     /// Applies a change.
@@ -191,17 +194,20 @@ impl HistoryWriter<'_, '_> {
                 self.change_message(*conversation, *author, *timestamp, change)
             }
             HistoryChange::Outbox(change) => self.apply_outbox(change),
-            HistoryChange::Failed(timestamp) => {
-                self.set_state(*timestamp, HistoryState::Failed, None)
+            HistoryChange::Failed(timestamp) => self.set_state(*timestamp, HistoryState::Failed),
+            HistoryChange::Read(messages) => {
+                messages.iter().try_for_each(|it| self.read_elsewhere(*it))
             }
-            HistoryChange::Read(messages) => messages.iter().try_for_each(|it| self.read(*it)),
             HistoryChange::Receipt(from, Receipt { kind, timestamps }) => {
                 let state = match kind {
                     ReceiptKind::Delivery => HistoryState::Delivered,
                     ReceiptKind::Read | ReceiptKind::Viewed => HistoryState::Read,
                 };
                 let mut timestamps = timestamps.iter();
-                timestamps.try_for_each(|it| self.set_state(*it, state, Some(*from)))
+                timestamps.try_for_each(|it| self.receipt(*it, state, *from))
+            }
+            HistoryChange::Recipients { group, timestamp, members } => {
+                self.add_recipients(*group, *timestamp, members)
             }
         }
     }
@@ -209,30 +215,29 @@ impl HistoryWriter<'_, '_> {
     fn apply_outbox(&mut self, change: &OutboxChange) -> Result<(), StoreError> {
         match change {
             OutboxChange::Added { timestamp, to, content } => {
-                self.write_ours(*to, *timestamp, content)
+                self.write_ours(Conversation::Account(*to), *timestamp, content)
+            }
+            OutboxChange::AddedToGroup { timestamp, group, content } => {
+                self.write_ours(Conversation::Group(*group), *timestamp, content)
             }
             OutboxChange::Cancelled { timestamp, is_encrypted: false } => {
                 self.remove_ours(*timestamp)
             }
             OutboxChange::Cancelled { timestamp, is_encrypted: true } => {
-                self.set_state(*timestamp, HistoryState::MaybeSent, None)
+                self.set_state(*timestamp, HistoryState::MaybeSent)
             }
-            OutboxChange::Sent(timestamp) => {
-                self.set_state(*timestamp, HistoryState::OnServer, None)
-            }
+            OutboxChange::Sent(timestamp) => self.set_state(*timestamp, HistoryState::OnServer),
         }
     }
 
     /// Adds a message of ours, or changes an earlier one.
     fn write_ours(
         &mut self,
-        to: AccountId,
+        conversation: Conversation,
         timestamp: Timestamp,
         content: &Content,
     ) -> Result<(), StoreError> {
-        let (Some(own), conversation) = (self.history.own, Conversation::Account(to)) else {
-            return Ok(());
-        };
+        let Some(own) = self.history.own else { return Ok(()) };
         if let Some(change) = change_in_content(content) {
             return self.change_message(conversation, own, timestamp, &change);
         }
@@ -254,17 +259,20 @@ impl HistoryWriter<'_, '_> {
         found.map_or(Ok(()), |(number, _)| self.delete(number))
     }
 
-    /// Something has become of a message of ours, perhaps because its recipient says so. The state only advances.
-    fn set_state(
-        &mut self,
-        timestamp: Timestamp,
-        state: HistoryState,
-        says: Option<AccountId>,
-    ) -> Result<(), StoreError> {
+    /// Something has become of a message of ours. The state only advances.
+    fn set_state(&mut self, timestamp: Timestamp, state: HistoryState) -> Result<(), StoreError> {
         let Some(own) = self.history.own else { return Ok(()) };
-        let with = says.map(Conversation::Account);
-        let Some((number, row)) = self.find(own, timestamp, with)? else { return Ok(()) };
-        if row.state >= state {
+        let found = self.find(own, timestamp, None)?;
+        found.map_or(Ok(()), |(number, row)| self.advance(number, row.state, state))
+    }
+
+    fn advance(
+        &mut self,
+        number: i64,
+        current: HistoryState,
+        state: HistoryState,
+    ) -> Result<(), StoreError> {
+        if current >= state {
             return Ok(());
         }
         let now = self.now;
@@ -275,4 +283,76 @@ impl HistoryWriter<'_, '_> {
             }
         })
     }
+
+    /// Somebody confirms a message of ours, which another device of ours may have sent, so that it is not here yet.
+    fn receipt(
+        &mut self,
+        timestamp: Timestamp,
+        state: HistoryState,
+        from: AccountId,
+    ) -> Result<(), StoreError> {
+        let Some(author) = self.history.own else { return Ok(()) };
+        if self.confirm(timestamp, state, from)? {
+            return Ok(());
+        }
+        self.keep_receipt(MessageRef { author, timestamp }, state, from)
+    }
+
+    /// Somebody confirms a message of ours: the person to whom it was sent, or a member of the group who got it. Returns whether the
+    /// message is here, and its recipients are known.
+    pub(super) fn confirm(
+        &mut self,
+        timestamp: Timestamp,
+        state: HistoryState,
+        from: AccountId,
+    ) -> Result<bool, StoreError> {
+        let Some(own) = self.history.own else { return Ok(true) };
+        let with = Some(Conversation::Account(from));
+        if let Some((number, row)) = self.find(own, timestamp, with)? {
+            return self.advance(number, row.state, state).map(|()| true);
+        }
+        let Some((number, row)) = self.find(own, timestamp, None)? else { return Ok(false) };
+        let is_in_group = matches!(row.conversation, Conversation::Group(_));
+        if is_in_group && row.recipients.is_empty() {
+            return Ok(false);
+        }
+        let known = row.recipients.iter().find(|it| it.account == from);
+        if known.is_none_or(|known| known.state >= state) {
+            return Ok(true);
+        }
+        let now = self.now;
+        self.change(number, |row| {
+            for recipient in row.recipients.iter_mut().filter(|it| it.account == from) {
+                recipient.state = state;
+            }
+            let least = row.recipients.iter().map(|it| it.state).min();
+            row.state = row.state.max(least.unwrap_or(HistoryState::Waiting));
+            row.start_timer(now);
+        })?;
+        Ok(true)
+    }
+
+    fn add_recipients(
+        &mut self,
+        group: GroupId,
+        timestamp: Timestamp,
+        members: &[AccountId],
+    ) -> Result<(), StoreError> {
+        let Some(own) = self.history.own else { return Ok(()) };
+        let found = self.find(own, timestamp, Some(Conversation::Group(group)))?;
+        let Some((number, row)) = found.filter(|(_, row)| row.recipients.is_empty()) else {
+            return Ok(());
+        };
+        // Nobody has it yet, whatever has become of our own copy.
+        let state = row.state.min(HistoryState::OnServer);
+        self.change(number, |row| {
+            let members = members.iter().take(MAX_RECIPIENTS);
+            let recipient = |account: &AccountId| StoredRecipient { account: *account, state };
+            row.recipients = members.map(recipient).collect();
+        })?;
+        self.apply_early(MessageRef { author: own, timestamp })
+    }
 }
+
+/// Most recipients of a message whose receipts are kept. A group has at most 1,000 members.
+const MAX_RECIPIENTS: usize = 1000;

@@ -1,6 +1,6 @@
 //! Edits, deletions for all and reactions: changes of messages that were sent before.
 //!
-//! `wormhole_chat::rules` decides who may do what. A change of a message that is not here has no effect.
+//! `wormhole_chat::rules` decides who may do what. A change of a message that is not here waits for it: `early.rs`.
 
 use wormhole_chat::rules::{self, Changeable};
 use wormhole_chat::{AccountId, DataMessage, MessageRef, Reaction, Timestamp};
@@ -36,8 +36,23 @@ impl HistoryWriter<'_, '_> {
             }
             MessageChange::React(reaction) => reaction.target,
         };
+        if self.change_known(conversation, target, author, timestamp, change)? {
+            return Ok(());
+        }
+        self.keep_change(conversation, target, author, timestamp, change)
+    }
+
+    /// The same for a message that is here. Returns whether it is.
+    pub(super) fn change_known(
+        &mut self,
+        conversation: Conversation,
+        target: MessageRef,
+        author: AccountId,
+        timestamp: Timestamp,
+        change: &MessageChange,
+    ) -> Result<bool, StoreError> {
         let found = self.find(target.author, target.timestamp, Some(conversation))?;
-        let Some((number, row)) = found else { return Ok(()) };
+        let Some((number, row)) = found else { return Ok(false) };
         let message = changeable(&row);
         let is_allowed = match change {
             MessageChange::Delete(_) => rules::may_delete(&message, author),
@@ -45,7 +60,7 @@ impl HistoryWriter<'_, '_> {
             MessageChange::React(_) => rules::may_react(&message),
         };
         if is_allowed.is_err() {
-            return Ok(());
+            return Ok(true);
         }
         self.change(number, |row| match change {
             MessageChange::Delete(_) => {
@@ -55,7 +70,8 @@ impl HistoryWriter<'_, '_> {
             }
             MessageChange::Edit(_, edit) => row.edit(timestamp, edit),
             MessageChange::React(reaction) => row.react(author, timestamp, reaction),
-        })
+        })?;
+        Ok(true)
     }
 }
 

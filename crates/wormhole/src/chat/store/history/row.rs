@@ -13,15 +13,18 @@
 //! | | the encoded content, after its length (4) |
 //! | 1 | number of earlier texts, and for each: timestamp (8), length (4), text |
 //! | 2 | number of reactions, and for each: account, timestamp (8), length (4), emoji (empty: taken back) |
+//! | 2 | number of recipients, if it is ours and in a group, and for each: account, what has become of it (1). Missing: 0 |
 //!
 //! Then zeros up to a multiple of 64 bytes. Integers are big-endian.
 
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{AccountId, Content, DataMessage, DeviceId, Emoji, Timestamp, rules};
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use crate::chat::history::{
-    Conversation, EarlierText, HistoryId, HistoryMessage, HistoryReaction, HistoryState,
+    Conversation, EarlierText, HistoryId, HistoryMessage, HistoryReaction, HistoryRecipient,
+    HistoryState,
 };
 use crate::chat::message::Attachment;
 use crate::chat::store::StoreError;
@@ -46,6 +49,15 @@ pub(in crate::chat) struct HistoryRow {
     pub(in crate::chat) edited: Option<Timestamp>,
     pub(in crate::chat) edits: Vec<EarlierText>,
     pub(in crate::chat) reactions: Vec<StoredReaction>,
+    /// The members who get it, if it is ours and in a group.
+    pub(in crate::chat) recipients: Vec<StoredRecipient>,
+}
+
+/// What a member of a group has said about a message of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::chat) struct StoredRecipient {
+    pub(in crate::chat) account: AccountId,
+    pub(in crate::chat) state: HistoryState,
 }
 
 /// The last reaction of an account. `Debug` does not print it.
@@ -64,7 +76,8 @@ impl HistoryRow {
         let content = content.unwrap_or_default();
         let texts = self.edits.iter().map(|edit| edit.text.len() + 12);
         let emojis = self.reactions.iter().map(|_| 92);
-        let length = 80 + content.len() + texts.chain(emojis).sum::<usize>();
+        let recipients = 2 + 17 * self.recipients.len();
+        let length = 80 + content.len() + texts.chain(emojis).sum::<usize>() + recipients;
         // In one piece, because a vector that grows leaves copies behind.
         let mut value = Zeroizing::new(Vec::with_capacity(length.next_multiple_of(PADDING)));
         value.push(FORMAT);
@@ -96,6 +109,11 @@ impl HistoryRow {
             value.extend(reaction.timestamp.0.to_be_bytes());
             put_text(value, reaction.emoji.as_ref().map_or("", Emoji::as_str));
         }
+        value.extend(u16::try_from(self.recipients.len()).unwrap_or(u16::MAX).to_be_bytes());
+        for recipient in self.recipients.iter().take(u16::MAX.into()) {
+            value.extend(recipient.account.as_bytes());
+            value.push(recipient.state.number());
+        }
     }
 
     fn flags(&self) -> u8 {
@@ -125,6 +143,7 @@ impl HistoryRow {
         let count = u16::from_be_bytes(reader.array()?);
         let reactions = (0..count).map(|_| read_reaction(&mut reader));
         let reactions = reactions.collect::<Result<_, _>>()?;
+        let recipients = read_recipients(&mut reader)?;
         let is_valid = flags < 32 && reader.rest().iter().all(|byte| *byte == 0);
         let (is_ours, identity_changed) = (flags & 1 != 0, flags & 2 != 0);
         let row = Self {
@@ -141,6 +160,7 @@ impl HistoryRow {
             edited,
             edits,
             reactions,
+            recipients,
         };
         if is_valid { Ok(row) } else { Err(StoreError::Damaged) }
     }
@@ -181,6 +201,7 @@ impl HistoryRow {
             edits: self.edits,
             quote: message.quote,
             reactions: shown_reactions(self.reactions),
+            recipients: shown_recipients(&self.recipients),
             is_deleted,
             expires: self.expires,
             state: self.state,
@@ -204,7 +225,7 @@ fn put_conversation(value: &mut Vec<u8>, conversation: Conversation) {
         }
         Conversation::Group(group) => {
             value.push(1);
-            value.extend(group);
+            value.extend(group.as_bytes());
         }
     }
 }
@@ -212,7 +233,7 @@ fn put_conversation(value: &mut Vec<u8>, conversation: Conversation) {
 pub(super) fn read_conversation(reader: &mut Reader<'_>) -> Result<Conversation, StoreError> {
     match reader.u8()? {
         0 => Ok(Conversation::Account(AccountId::from_bytes(reader.array()?))),
-        1 => Ok(Conversation::Group(reader.array()?)),
+        1 => Ok(Conversation::Group(GroupId::from_bytes(reader.array()?))),
         _ => Err(StoreError::UnknownFormat),
     }
 }
@@ -245,6 +266,22 @@ fn read_reaction(reader: &mut Reader<'_>) -> Result<StoredReaction, StoreError> 
     Ok(StoredReaction { author, timestamp, emoji })
 }
 
+fn read_recipients(reader: &mut Reader<'_>) -> Result<Vec<StoredRecipient>, StoreError> {
+    // Earlier versions did not write them, and this may be the end of the padding.
+    let Ok(count) = reader.array() else { return Ok(Vec::new()) };
+    let read = |_| {
+        let account = AccountId::from_bytes(reader.array()?);
+        let state = HistoryState::from_number(reader.u8()?).ok_or(StoreError::UnknownFormat)?;
+        Ok(StoredRecipient { account, state })
+    };
+    (0..u16::from_be_bytes(count)).map(read).collect()
+}
+
+fn shown_recipients(recipients: &[StoredRecipient]) -> Vec<HistoryRecipient> {
+    let shown = |it: &StoredRecipient| HistoryRecipient { account: it.account, state: it.state };
+    recipients.iter().map(shown).collect()
+}
+
 /// Those that were not taken back.
 fn shown_reactions(reactions: Vec<StoredReaction>) -> Vec<HistoryReaction> {
     let shown = reactions.into_iter().filter_map(|StoredReaction { author, timestamp, emoji }| {
@@ -253,7 +290,7 @@ fn shown_reactions(reactions: Vec<StoredReaction>) -> Vec<HistoryReaction> {
     shown.collect()
 }
 
-fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
     // Messages are far shorter than 4 GiB.
     value.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend(bytes);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use wormhole_chat::{AccountId, Address, DeviceId, Timestamp};
 use wormhole_kit::Reader;
 
+use super::early::EarlyIndex;
 use super::row::{conversation_key, read_conversation, read_timestamp};
 use crate::chat::history::{Conversation, HistoryLimits, HistoryMode};
 use crate::chat::store::StoreError;
@@ -32,6 +33,8 @@ pub(in crate::chat::store) struct History {
     /// By the number of their first message.
     pub(super) segments: BTreeMap<i64, Segment>,
     pub(super) conversations: BTreeMap<Conversation, ConversationState>,
+    /// What has arrived before its message.
+    pub(super) early: EarlyIndex,
 }
 
 /// A segment of the history.
@@ -86,6 +89,7 @@ impl History {
             history.conversations.insert(conversation, ConversationState::decode(value)?);
             Ok(())
         })?;
+        history.early = EarlyIndex::load(database, keys)?;
         Ok(history)
     }
 

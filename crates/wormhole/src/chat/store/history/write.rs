@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wormhole_chat::{AccountId, Timestamp};
+use wormhole_chat::{AccountId, MessageRef, Timestamp};
 
 use super::index::IndexBuilder;
 use super::read::{check, open};
@@ -19,6 +19,8 @@ pub(in crate::chat::store) struct HistoryWriter<'a, 'b> {
     pub(super) rows: &'a mut Transaction<'b>,
     pub(super) history: &'a mut History,
     pub(super) now: Timestamp,
+    /// Accounts that the user has accepted, if it matters.
+    pub(super) accepted: Option<&'a BTreeSet<AccountId>>,
     /// Segments whose row must be written.
     segments: BTreeSet<i64>,
     /// Segments whose words must be written.
@@ -38,11 +40,26 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
             rows,
             history,
             now,
+            accepted: None,
             segments: BTreeSet::new(),
             words: BTreeSet::new(),
             conversations: BTreeSet::new(),
             is_erased: false,
         }
+    }
+
+    /// The same, with the accounts that the user has accepted.
+    pub(in crate::chat::store) const fn knowing(
+        mut self,
+        accepted: &'a BTreeSet<AccountId>,
+    ) -> Self {
+        self.accepted = Some(accepted);
+        self
+    }
+
+    /// Whether messages are kept.
+    pub(in crate::chat::store) const fn is_on(&self) -> bool {
+        self.history.is_on()
     }
 
     /// Adds a message, unless the history has it already.
@@ -56,6 +73,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         let first = open.map_or(number, |(first, _)| *first);
         self.insert(first, number, row)?;
         self.history.next = number.saturating_add(1);
+        self.apply_early(MessageRef { author: row.author, timestamp: row.timestamp })?;
         if self.history.segments.get(&first).is_some_and(|segment| segment.is_full(first)) {
             self.words.insert(first);
         }
@@ -74,6 +92,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         let first = self.history.lowest.saturating_sub(count);
         for (number, row) in (first..).zip(fresh.iter().rev()) {
             self.insert(first, number, row)?;
+            self.apply_early(MessageRef { author: row.author, timestamp: row.timestamp })?;
         }
         if count > 0 {
             self.history.lowest = first;

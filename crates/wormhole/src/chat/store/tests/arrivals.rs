@@ -181,7 +181,7 @@ fn a_damaged_row_hides_nothing_else() {
     assert_eq!(failed[0].why, None);
     assert_eq!(
         (failed[1].to, failed[1].why),
-        (account(1), Some(crate::chat::SendFailure::NoDevice))
+        (account(1).into(), Some(crate::chat::SendFailure::NoDevice))
     );
     store.commit(&Commit { forgotten: vec![Timestamp(1)], ..Commit::default() }).unwrap();
     assert_eq!(store.failed_count(), 1);

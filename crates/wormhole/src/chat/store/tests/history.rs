@@ -2,6 +2,8 @@
 
 mod changes;
 mod deletion;
+mod early;
+mod groups;
 mod integrity;
 
 use wormhole_chat::{

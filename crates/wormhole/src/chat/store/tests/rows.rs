@@ -94,7 +94,7 @@ fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
         assert_eq!(message, StoredMessage::Unreadable { from, timestamp, why, more: 0 });
         let failed = store.failed().unwrap();
         assert_eq!((failed.len(), store.failed_count()), (1, 1));
-        assert_eq!((failed[0].timestamp, failed[0].to), (Timestamp(9), account(2)));
+        assert_eq!((failed[0].timestamp, failed[0].to), (Timestamp(9), account(2).into()));
         assert_eq!(failed[0].text.as_deref(), Some("text"));
         assert_eq!(failed[0].why, Some(SendFailure::IntraApp));
         assert_eq!(store.received_bytes(), 28);

@@ -6,23 +6,23 @@ use super::*;
 use crate::chat::store::change_of;
 
 /// What somebody writes about an earlier message, at this time.
-fn change(from: u8, timestamp: u64, content: Content) -> Commit {
+pub(super) fn change(from: u8, timestamp: u64, content: Content) -> Commit {
     let (from, timestamp) = (address(from), Timestamp(timestamp));
     let received = Received { from, timestamp, content, identity_changed: false };
     let history = change_of(&received).into_iter().collect();
     Commit { history, ..Commit::default() }
 }
 
-fn edit(target: u64, text: &str) -> Content {
+pub(super) fn edit(target: u64, text: &str) -> Content {
     Content::Edit(Box::new(Edit { target: Timestamp(target), message: data(text, None) }))
 }
 
-fn delete(target: u64) -> Content {
+pub(super) fn delete(target: u64) -> Content {
     let delete = Some(Timestamp(target));
     Content::Data(Box::new(DataMessage { delete, ..DataMessage::default() }))
 }
 
-fn react(target: (u8, u64), emoji: Option<&str>) -> Content {
+pub(super) fn react(target: (u8, u64), emoji: Option<&str>) -> Content {
     let target = MessageRef { author: account(target.0), timestamp: Timestamp(target.1) };
     let emoji = emoji.map(|emoji| emoji.parse().unwrap());
     let reaction = Some(Reaction { emoji, target });

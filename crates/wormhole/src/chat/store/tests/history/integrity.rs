@@ -124,7 +124,7 @@ fn a_row_is_read_as_it_was_written_and_cut_ones_are_refused() {
     store.commit(&received(vec![message_at(1, 5, "text")])).unwrap();
     let (rows, _) = store.export_history(None, 1).unwrap();
     let mut row = rows[0].clone();
-    row.conversation = Conversation::Group([3; 16]);
+    row.conversation = Conversation::Group(wormhole_chat::group::GroupId::from_bytes([3; 16]));
     row.expires = Some(Timestamp(77));
     row.edits = vec![crate::chat::EarlierText { timestamp: Timestamp(1), text: "tex".into() }];
     row.edited = Some(Timestamp(9));
