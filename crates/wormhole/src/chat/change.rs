@@ -54,7 +54,8 @@ pub(super) fn is_kept(received: &Received) -> bool {
                 None => kind_of_data(&sent.message).is_some(),
             },
             Ok(
-                SyncMessage::Other
+                SyncMessage::GroupsWanted
+                | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)
                 | SyncMessage::SentToGroup(_),

@@ -207,7 +207,8 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
     match SyncMessage::decode(sync) {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
         Ok(
-            SyncMessage::Other
+            SyncMessage::GroupsWanted
+            | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
             | SyncMessage::SentToGroup(_),

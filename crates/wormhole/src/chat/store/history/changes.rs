@@ -49,7 +49,10 @@ pub(in crate::chat) fn change_of(received: &Received) -> Option<HistoryChange> {
 /// The change that another device of our account reports.
 fn change_elsewhere(own: AccountId, sync: SyncMessage) -> Option<HistoryChange> {
     let sent = match sync {
-        SyncMessage::Other | SyncMessage::Requests(_) | SyncMessage::SentToGroup(_) => return None,
+        SyncMessage::GroupsWanted
+        | SyncMessage::Other
+        | SyncMessage::Requests(_)
+        | SyncMessage::SentToGroup(_) => return None,
         SyncMessage::Read(read) => return Some(HistoryChange::Read(read)),
         SyncMessage::Sent(sent) => sent,
     };
