@@ -207,7 +207,9 @@ impl Driver {
         let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
         let us = core.address().account;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
-            core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+            if !blocked.contains(&known.account) {
+                core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+            }
             describe(&mut core, known);
         }
         signals.syncs.send_replace(core.waiting_syncs());
@@ -462,7 +464,10 @@ impl Driver {
                 self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
-            ClientEvent::Group(group, event) => self.emit(Event::Group { group, event }),
+            ClientEvent::Group(group, event) => {
+                self.accept_members(group, &event);
+                self.emit(Event::Group { group, event });
+            }
             ClientEvent::IdentityChanged(account, key) => {
                 self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
