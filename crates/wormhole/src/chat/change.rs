@@ -63,6 +63,7 @@ pub(super) fn is_kept(received: &Received) -> bool {
         },
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)
@@ -148,6 +149,7 @@ fn kind<'a>(content: &'a Content, sent: Option<&'a SentTranscript>) -> Option<Ki
         (
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)

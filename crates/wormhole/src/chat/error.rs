@@ -268,6 +268,9 @@ pub enum SendError {
     /// A file is too large.
     #[error("{}: files of up to 100 MiB can be sent", .0.display())]
     FileTooLarge(PathBuf),
+    /// A file is too large for the service, and there is no direct connection to the recipient. It goes when both are online.
+    #[error("{}: the service takes files of up to 100 MiB, and the other person cannot be reached directly now", .0.display())]
+    NotReachable(PathBuf),
     /// A message cannot be changed like this.
     #[error(transparent)]
     NotAllowed(#[from] ChangeRefusal),
@@ -320,7 +323,7 @@ impl SendError {
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Request(error) => error.may_retry(),
-            Self::OutboxFull => true,
+            Self::OutboxFull | Self::NotReachable(_) => true,
             Self::Empty
             | Self::Ended(_)
             | Self::File(..)

@@ -134,6 +134,7 @@ impl ReceivedMessage {
             // Others are not stored.
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)
@@ -172,6 +173,7 @@ pub(super) fn written(content: Content) -> (Option<String>, Vec<Attachment>) {
         Content::Edit(edit) => (edit.message.body, Vec::new()),
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)

@@ -212,6 +212,7 @@ fn is_confirmed(content: &Content) -> bool {
         Content::Edit(_) => true,
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)

@@ -71,6 +71,7 @@ fn change_in_content(content: &Content) -> Option<MessageChange> {
         // Whoever checks that the author is a member of the group can pass its changes in.
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)
