@@ -64,6 +64,12 @@ impl AttachmentSealer {
     pub fn new(key: &AttachmentKey, rng: &mut impl CryptoRngCore, blob: &mut Vec<u8>) -> Self {
         let mut iv = [0; 16];
         rng.fill_bytes(&mut iv);
+        Self::with_iv(key, iv, blob)
+    }
+
+    /// Starts the same blob again, to continue an upload: with the same key, IV and file, every byte is the same. Never use the
+    /// pair for another file.
+    pub fn with_iv(key: &AttachmentKey, iv: [u8; 16], blob: &mut Vec<u8>) -> Self {
         let (cipher, mac) = key.parts();
         let mut sealer = Self {
             cipher: Encrypting::new(&cipher, &iv),
@@ -73,6 +79,11 @@ impl AttachmentSealer {
         blob.extend(iv);
         sealer.hash(&iv);
         sealer
+    }
+
+    /// The SHA-256 of the blob so far.
+    pub fn digest_so_far(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
     }
 
     /// Encrypts the next piece and appends it to `blob`.

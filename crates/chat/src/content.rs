@@ -4,6 +4,7 @@
 //! a `Content`. This module reads both and writes the latter.
 
 mod data;
+mod direct;
 mod group;
 mod preview;
 mod proto;
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
+pub use direct::{DirectAnswer, DirectContent, DirectOffer, OfferId};
 pub use group::GroupContent;
 pub use preview::LinkPreview;
 pub use quote::{Quote, QuotedFile};
@@ -40,6 +42,8 @@ pub enum Content {
     Data(Box<DataMessage>),
     /// The recipient could not decrypt one of our messages; this identifies it.
     DecryptionError(Vec<u8>),
+    /// What both people say before a file goes directly from one to the other.
+    Direct(Box<DirectContent>),
     /// A new text for a message of the same sender.
     Edit(Box<Edit>),
     /// A message that belongs to a group, or is about one.
@@ -64,6 +68,7 @@ impl fmt::Debug for Content {
             Self::Call(bytes) => write!(f, "Call({} bytes)", bytes.len()),
             Self::Data(data) => data.fmt(f),
             Self::DecryptionError(bytes) => write!(f, "DecryptionError({} bytes)", bytes.len()),
+            Self::Direct(direct) => direct.fmt(f),
             Self::Edit(edit) => edit.fmt(f),
             Self::Group(group) => group.fmt(f),
             Self::Null => f.write_str("Null"),
@@ -120,6 +125,7 @@ impl Content {
             Self::Sync(sync) => SyncMessage::decode(sync).is_ok_and(|sync| sync.is_visible()),
             Self::Call(_)
             | Self::DecryptionError(_)
+            | Self::Direct(_)
             | Self::Edit(_)
             | Self::Null
             | Self::Receipt(_)
@@ -156,6 +162,7 @@ impl Content {
             Self::Typing(typing) => Some(typing.timestamp),
             Self::Call(_)
             | Self::DecryptionError(_)
+            | Self::Direct(_)
             | Self::Null
             | Self::Receipt(_)
             | Self::SenderKeyDistribution(_)
@@ -177,6 +184,7 @@ impl Content {
             Self::Typing(typing) => typing.timestamp = timestamp,
             Self::Call(_)
             | Self::DecryptionError(_)
+            | Self::Direct(_)
             | Self::Null
             | Self::Receipt(_)
             | Self::SenderKeyDistribution(_)
@@ -272,6 +280,10 @@ impl TryFrom<ContentProto> for Content {
             return GroupContent::from_proto(group, inner)
                 .map(|group| Self::Group(Box::new(group)));
         }
+        // Before the empty message that comes with it for programs which do not know it.
+        if let Some(direct) = proto.direct {
+            return DirectContent::from_proto(direct).map(|direct| Self::Direct(Box::new(direct)));
+        }
         Ok(if let Some(data) = proto.data {
             Self::Data(Box::new(DataMessage::from_proto(data)?))
         } else if let Some(sync) = proto.sync {
@@ -332,6 +344,10 @@ impl From<&Content> for ContentProto {
             Content::Call(call) => proto.call = Some(call.clone()),
             Content::Data(data) => proto.data = Some(data.to_proto()),
             Content::DecryptionError(error) => proto.decryption_error = Some(error.clone()),
+            Content::Direct(direct) => {
+                proto.direct = Some(direct.to_proto());
+                proto.null = Some(Vec::new());
+            }
             Content::Edit(edit) => proto.edit = Some(edit.to_proto()),
             Content::Group(group) => {
                 proto = group.inner.as_ref().map(|inner| Self::from(&**inner)).unwrap_or_default();

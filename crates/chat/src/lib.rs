@@ -89,10 +89,11 @@ pub use client::{
     SealedMessage, Sealer, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
-    AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,
-    Group, GroupChange, GroupContent, GroupTranscript, LinkPreview, MessageRef, NotAnEmoji, Quote,
-    QuotedFile, RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync,
-    SentTranscript, SyncMessage, TextPart, Typing, rules, text_parts,
+    AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage,
+    DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange, GroupContent,
+    GroupTranscript, LinkPreview, MessageRef, NotAnEmoji, OfferId, Quote, QuotedFile, RangeKind,
+    Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage,
+    TextPart, Typing, rules, text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};

@@ -20,6 +20,8 @@ mod attachment;
 mod change;
 mod client;
 mod devices;
+mod direct;
+mod drafts;
 mod driver;
 mod error;
 mod history;
@@ -46,6 +48,8 @@ pub use client::{
     SentMessage,
 };
 pub use devices::{DeviceError, OwnDevice};
+pub use direct::DirectFiles;
+pub use drafts::Draft;
 pub use error::{
     AttachmentError, DecideError, Ended, IdentityError, NameError, NotOpened, NotSent, NotStored,
     OpenError, ReadError, RegisterError, RequestError, SendError,

@@ -119,6 +119,7 @@ impl Client {
                 Content::Call(_)
                 | Content::Data(_)
                 | Content::DecryptionError(_)
+                | Content::Direct(_)
                 | Content::Edit(_)
                 | Content::Null
                 | Content::Receipt(_)
@@ -140,6 +141,7 @@ impl Client {
             Content::Edit(edit) => (edit.message, Some(edit.target)),
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)

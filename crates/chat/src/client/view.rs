@@ -71,6 +71,11 @@ impl Client {
         !self.devices(self.us.account).is_empty()
     }
 
+    /// Number of devices of an account that we can write to. They are found when a message is sent to the account, or one arrives.
+    pub fn device_count(&self, account: AccountId) -> usize {
+        self.devices(account).len()
+    }
+
     /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.
     pub fn is_encrypted(&self, message: Timestamp) -> bool {
         self.outbox.get(&message).is_some_and(|outgoing| outgoing.sealed.is_some())

@@ -3,6 +3,7 @@
 use prost::Message;
 use zeroize::Zeroize;
 
+use super::direct::DirectProto;
 use super::group::GroupContentProto;
 use crate::address::AccountId;
 
@@ -36,6 +37,8 @@ pub(super) struct ContentProto {
     // Our own fields, with numbers far from those that others may assign.
     #[prost(message, optional, tag = "100")]
     pub(super) group: Option<GroupContentProto>,
+    #[prost(message, optional, tag = "103")]
+    pub(super) direct: Option<DirectProto>,
 }
 
 impl ContentProto {
@@ -47,6 +50,7 @@ impl ContentProto {
         let edited = self.edit.as_mut().and_then(|edit| edit.message.as_mut());
         self.data.iter_mut().chain(edited).for_each(DataProto::wipe);
         self.group.iter_mut().for_each(GroupContentProto::wipe);
+        self.direct.iter_mut().for_each(DirectProto::wipe);
     }
 }
 

@@ -230,3 +230,29 @@ fn a_message_of_a_group_names_it_and_has_the_fields_of_any_other() {
         assert_eq!(Content::decode(bad), Err(ContentError::Malformed), "{bad:?}");
     }
 }
+
+#[test]
+fn offers_of_direct_files_are_read_back_and_are_nothing_for_programs_that_do_not_know_them() {
+    let offer = DirectOffer {
+        id: [1; 16],
+        secret: Secret::new([2; 32]),
+        file: [3; 16],
+        length: u64::MAX,
+        hints: "{}".into(),
+    };
+    let refusal = DirectAnswer { id: [1; 16], hints: None, offset: 0 };
+    let answer = DirectAnswer { hints: Some("{}".into()), offset: 7, ..refusal.clone() };
+    for direct in
+        [DirectContent::Offer(offer), DirectContent::Answer(refusal), DirectContent::Answer(answer)]
+    {
+        let content = Content::Direct(Box::new(direct));
+        roundtrip(&content);
+        assert!(!content.is_visible());
+        let mut proto = ContentProto::decode(content.encode().as_slice()).unwrap();
+        proto.direct = None;
+        assert_eq!(Content::try_from(proto), Ok(Content::Null));
+    }
+    let long = DirectAnswer { id: [1; 16], hints: Some("x".repeat(9000)), offset: 0 };
+    let long = Content::Direct(Box::new(DirectContent::Answer(long)));
+    assert_eq!(Content::decode(&long.encode()), Err(ContentError::Malformed));
+}

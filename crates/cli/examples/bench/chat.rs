@@ -25,6 +25,7 @@ use ejabberd::Offline;
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     encryption::measure(bench, report)?;
     measure_history(bench, report)?;
+    measure_files(bench, report)?;
     if !is_real_root() {
         eprintln!(
             "skipped the messaging service: PostgreSQL and ejabberd need users of their own here"
@@ -62,6 +63,29 @@ fn measure_history(bench: &Bench, report: &mut Report) -> Result<()> {
         ("link_ms", &link),
     ] {
         table.row(vec![name.to_owned(), format!("{:.1}", number(&measured, key))]);
+    }
+    report.add(table);
+    Ok(())
+}
+
+/// Files of 200 MiB between two people, through the service and directly.
+fn measure_files(bench: &Bench, report: &mut Report) -> Result<()> {
+    eprintln!("files of 200 MiB in a chat");
+    let folder = bench.disk.join("files");
+    fs::create_dir_all(&folder)?;
+    let mut command = Command::new(bench.binary("examples/chat_files"));
+    // It makes its runs itself, with the same accounts.
+    command.arg(&folder);
+    let measured = run_program(command);
+    fs::remove_dir_all(&folder)?;
+    let measured = measured?;
+    let title = "Large files in a chat: 200 MiB from one disk to the other on this computer, encrypted, stored and checked";
+    let mut table = Table::new(title, &["way", "MiB/s"]);
+    for (key, name) in [
+        ("service_mib_per_s", "through the service, as two files"),
+        ("direct_mib_per_s", "directly, as one file"),
+    ] {
+        table.row(vec![name.to_owned(), format!("{:.0}", number(&measured, key))]);
     }
     report.add(table);
     Ok(())

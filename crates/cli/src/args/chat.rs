@@ -183,7 +183,7 @@ pub(crate) struct SendArgs {
     /// Text of the message, or - for standard input; not needed with --file
     #[arg(value_name = "TEXT|-", allow_hyphen_values = true)]
     pub(crate) text: Option<String>,
-    /// File to attach, at most 100 MiB; repeat the option for several files
+    /// File to attach; larger than 100 MiB only while the other person is online; repeat the option for several files
     #[arg(short, long, value_name = "PATH")]
     pub(crate) file: Vec<PathBuf>,
     /// Message that this one replies to: the first letters of its id
@@ -361,6 +361,10 @@ pub(crate) struct ConfigArgs {
     /// them [default: on]
     #[arg(long, value_name = "on|off")]
     pub(crate) requests: Option<Switch>,
+    /// From how many megabytes on files go directly between you and people to whom you have written, while both are online: they learn
+    /// your network address; or off [default: 16]
+    #[arg(long, value_name = "MB|off", value_parser = direct_size)]
+    pub(crate) direct_files: Option<DirectSize>,
     /// Do not let others find you in the directory with your number; those who know it can still write
     #[arg(long, conflicts_with = "discoverable")]
     pub(crate) not_discoverable: bool,
@@ -369,6 +373,20 @@ pub(crate) struct ConfigArgs {
     pub(crate) discoverable: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// From how many bytes on files go directly; `None` for never.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct DirectSize(pub(crate) Option<u64>);
+
+fn direct_size(text: &str) -> Result<DirectSize, String> {
+    match text {
+        "off" => Ok(DirectSize(None)),
+        _ => match text.parse::<u32>() {
+            Ok(megabytes) => Ok(DirectSize(Some(u64::from(megabytes) << 20))),
+            Err(_) => Err("write a number of megabytes, or off".to_owned()),
+        },
+    }
 }
 
 /// Whether something happens.

@@ -234,6 +234,7 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
             Failure::new(format!("'{}': {}", printable::path(path), file_error(kind)))
         }
         SendError::FileTooLarge(path) => too_large(path),
+        SendError::NotReachable(path) => not_reachable(path, args),
         SendError::Ended(_)
         | SendError::Empty
         | SendError::Group(_)
@@ -255,6 +256,19 @@ fn too_large(path: &Path) -> Failure {
         printable::path(path)
     ))
     .hint("`wormhole send` sends files of any size")
+}
+
+fn not_reachable(path: &Path, args: &AccountArgs) -> Failure {
+    let size = path.metadata().map(|found| show::size(found.len()));
+    let size = size.unwrap_or_else(|_| "more".to_owned());
+    Failure::new(format!(
+        "'{}' has {size}, but the service takes files of at most {LARGEST_FILE}, and the other person cannot be reached directly now",
+        printable::path(path)
+    ))
+    .hint(format!(
+        "try again while the other person runs {}; both must have written to each other",
+        command("receive --follow", args)
+    ))
 }
 
 fn file_error(kind: ErrorKind) -> String {

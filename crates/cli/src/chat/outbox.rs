@@ -2,6 +2,7 @@
 //! end while such messages can be sent.
 
 mod cancel;
+mod drafts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console
     let account = profile::account(store, tor, config, console).await?;
     let stored = console.unless_interrupted(account.outbox()).await?;
     let stored = stored.map_err(|error| explain::open(&error, account_args))?;
-    let client = profile::start(account, account_args, console).await?;
+    let client = profile::start(account, account_args, config, console).await?;
     let done = list(&client, &stored, account_args, console).await;
     profile::finish(client, done).await
 }
@@ -49,7 +50,7 @@ async fn list(
 ) -> Result<()> {
     let mut waiting = Waiting::all(client, console).await?;
     waiting.connected(console).await?;
-    let sent = waiting.send(console).await?;
+    let sent = waiting.send(console).await? + drafts::send(client, args, console).await?;
     say_sent(sent, console);
     let left = console.unless_interrupted(client.outbox()).await?;
     let left = left.map_err(|error| explain::ended(&error))?;
@@ -65,7 +66,8 @@ async fn list(
         console.screen.show(&format!("To cancel a message that waits: {cancel}"));
     }
     let failed = show_failed(client, console).await?;
-    if left.is_empty() && failed.is_empty() && sent == 0 {
+    let drafts = drafts::show(client, &people, args, console).await?;
+    if left.is_empty() && failed.is_empty() && sent == 0 && drafts == 0 {
         console.screen.show("No messages wait to be sent.");
     }
     Ok(())
@@ -158,6 +160,8 @@ pub(super) async fn say_failed(
     console.screen.show(&format!("{failed}. To see the text and the reason: {list}"));
     Ok(())
 }
+
+pub(super) use drafts::send as send_drafts;
 
 /// The messages that were in the outbox when this was made.
 #[derive(Debug)]

@@ -6,17 +6,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
 use wormhole::chat::store::{Passphrase, Protection, ProtectionKind, Store, StoreError};
-use wormhole::chat::{Account, Client, HistoryMode, Network, Options};
+use wormhole::chat::{Account, Client, DirectFiles, HistoryMode, Network, Options};
 use wormhole::store::{KeyName, Profile};
 use zeroize::Zeroizing;
 
 use super::{explain, refusal};
-use crate::args::TorArgs;
 use crate::args::chat::{AccountArgs, ClientArgs, DEFAULT_ACCOUNT, ProtectWith};
+use crate::args::{GlobalArgs, TorArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
+use crate::request::Servers;
 use crate::secret::PasswordSource;
 use crate::tor::TorChoice;
 
@@ -144,7 +145,7 @@ pub(super) async fn client(
     console: &mut Console,
 ) -> Result<Client> {
     let account = account(open(&args.account, console).await?, &args.tor, config, console).await?;
-    start(account, &args.account, console).await
+    start(account, &args.account, config, console).await
 }
 
 /// Starts the client of an account, which connects to the server.
@@ -154,13 +155,51 @@ pub(super) async fn client(
 pub(super) async fn start(
     account: Account,
     args: &AccountArgs,
+    config: &Config,
     console: &mut Console,
 ) -> Result<Client> {
     let asks = account.setting(REQUESTS).await.map_err(|error| explain::store(&error, args))?;
     let mut options = Options::default();
     options.requests = asks.is_none_or(|value| value.as_slice() != OFF);
+    let direct = account.setting(DIRECT).await.map_err(|error| explain::store(&error, args))?;
+    options.direct = direct_files(direct_size(direct.as_deref().map(Vec::as_slice)), config)?;
     let opened = console.unless_interrupted(Client::open(account, options)).await?;
     opened.map_err(|error| explain::open(&error.why, args).into())
+}
+
+/// How large files go directly from one person to the other: from this size on. `None` if never.
+fn direct_files(min_bytes: Option<u64>, config: &Config) -> Result<Option<DirectFiles>> {
+    let Some(min_bytes) = min_bytes else { return Ok(None) };
+    let settings = Servers::new(&GlobalArgs::default(), config)?.settings()?;
+    let mut direct = DirectFiles::default();
+    direct.min_bytes = min_bytes;
+    (direct.transit.policy, direct.transit.relays) = (settings.relay, settings.relays);
+    Ok(Some(direct))
+}
+
+/// From which size on files go directly, in bytes; `None` if never.
+fn direct_size(setting: Option<&[u8]>) -> Option<u64> {
+    match setting {
+        None => Some(DirectFiles::default().min_bytes),
+        Some(size) => size.try_into().ok().map(u64::from_be_bytes),
+    }
+}
+
+/// From which size on files go directly from one person to the other, in bytes; `None` if never.
+///
+/// # Errors
+/// The store is damaged or cannot be read.
+pub(super) fn direct(store: &Store) -> Result<Option<u64>, StoreError> {
+    Ok(direct_size(store.setting(DIRECT)?.as_deref().map(Vec::as_slice)))
+}
+
+/// Decides from which size on files go directly from one person to the other, in bytes; `None` for never.
+///
+/// # Errors
+/// The store cannot be written.
+pub(super) fn set_direct(store: &mut Store, size: Option<u64>) -> Result<(), StoreError> {
+    let value = size.map(u64::to_be_bytes);
+    store.set_setting(DIRECT, Some(value.as_ref().map_or(OFF, |size| size.as_slice())))
 }
 
 /// Whether messages of people that the user does not know wait for a decision.
@@ -234,6 +273,9 @@ pub(super) async fn new_passphrase(
         Err(Failure::usage("the passphrases differ: nothing has changed").into())
     }
 }
+
+/// The setting with the size from which on files go directly. Missing: the usual one.
+const DIRECT: &str = "direct-files";
 
 /// The setting that says that everybody can write to the user.
 const REQUESTS: &str = "requests";

@@ -68,7 +68,8 @@ async fn send(
     wait(client, &mut sent, events, recipient, console).await?;
     console.report(&arrived)?;
     console.screen.show("Sent.");
-    outbox::say_sent(waiting.send(console).await?, console);
+    let drafts = outbox::send_drafts(client, &args.client.account, console).await?;
+    outbox::say_sent(waiting.send(console).await? + drafts, console);
     outbox::say_failed(client, &args.client.account, console).await
 }
 
@@ -102,11 +103,11 @@ async fn queued(
     let mut attempt = 0;
     loop {
         let sending = client.send(to, message.clone());
-        let sent = match message.files.len() {
-            0 => console.unless_interrupted(sending).await,
-            _ => console.notice_if_slow(UPLOADING, sending).await,
+        let (sent, stopped) = match message.files.len() {
+            0 => (console.unless_interrupted(sending).await, NOT_QUEUED),
+            _ => (console.notice_if_slow(UPLOADING, sending).await, DRAFT),
         };
-        let why = match sent.inspect_err(|_| console.screen.show(NOT_QUEUED))? {
+        let why = match sent.inspect_err(|_| console.screen.show(stopped))? {
             Ok(sent) => return Ok(sent),
             Err(SendError::Request(why)) => why,
             Err(error) => return Err(explain::send(&error, &args.client.account).into()),
@@ -287,9 +288,13 @@ fn stays(sent: &SentMessage, args: &AccountArgs) -> String {
 }
 
 /// Shown while a slow upload lasts.
-const UPLOADING: &str = "Uploading the files...";
+const UPLOADING: &str = "Sending the files...";
 
-/// Shown when the user stops an upload.
+/// Shown when the user stops while files are being sent.
+const DRAFT: &str = "The files are not sent yet. The next `wormhole chat send` or `wormhole chat outbox` continues, and `wormhole chat outbox` \
+                     shows how to cancel the message.";
+
+/// Shown when the user stops before there is a message.
 const NOT_QUEUED: &str = "The message was not sent, and is not in the outbox.";
 
 /// Shortest pause before files are uploaded again. It doubles four times.

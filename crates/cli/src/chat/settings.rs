@@ -51,6 +51,10 @@ pub(super) async fn run(args: ConfigArgs, config: &Config, console: &mut Console
         let set = profile::set_requests(&mut store, requests == Switch::On);
         set.map_err(|error| explain::store(&error, &args.client.account))?;
     }
+    if let Some(size) = args.direct_files {
+        let set = profile::set_direct(&mut store, size.0);
+        set.map_err(|error| explain::store(&error, &args.client.account))?;
+    }
     show(&store, &args, console)?;
     if args.discoverable || args.not_discoverable {
         set_discoverable(store, &args, config, console).await?;
@@ -110,10 +114,11 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     let refused =
         refusal.as_ref().map(|it| json!({"since": it.since, "reason": it.error().to_string()}));
     let requests = profile::requests(store).map_err(explain_store)?;
+    let direct = profile::direct(store).map_err(explain_store)?;
     let waiting = store.request_count();
     let mut value = json!({
         "event": "chat-account", "requests": requests, "waiting_requests": waiting, "protection": protection, "waiting": received, "to_send": outbox,
-        "not_sent": failed, "refused": refused, "read_receipts": read_receipts,
+        "direct_files": direct, "not_sent": failed, "refused": refused, "read_receipts": read_receipts,
         "history": history::mode_name(store.history_mode()),
     });
     add_path(&mut value, &directory);
@@ -129,6 +134,10 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     text += &format!("protection  {protection}\n");
     if !requests {
         text += "requests    off: everybody can write to you\n";
+    }
+    match direct {
+        Some(size) => text += &format!("direct      files of at least {}\n", units::size(size)),
+        None => text += "direct      off: files go through the service only\n",
     }
     if waiting > 0 {
         text += &format!("requests    {waiting} waiting: wormhole chat requests\n");

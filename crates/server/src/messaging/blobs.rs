@@ -1,31 +1,35 @@
 //! Attachments: encrypted files that clients upload once and others download, in a directory that nodes may share.
 //!
-//! An upload is written to `incoming` and gets its final name when it is complete and on the disk. An existing name is
-//! never replaced. The server cannot read an attachment, and does not store who has uploaded it.
+//! An upload is written to `incoming`, or to `partial` if it can be continued, and gets its final name when it is complete and on
+//! the disk. An existing name is never replaced. The server cannot read an attachment, and does not store who has uploaded it.
 //!
 //! Each piece is read or written by a short task of the thread pool, so that a slow client occupies no thread.
 
 mod avatars;
 mod expiry;
+mod partial;
 mod reader;
 mod space;
 mod upload;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use wormhole_disk::{durable, private};
 
 use super::signed_url::UrlKey;
 use super::store::Avatar;
 pub(super) use avatars::expire_avatars;
-pub(super) use expiry::expire;
+pub(super) use expiry::{MAX_PARTIAL, expire};
+use partial::PARTIAL;
+pub(super) use partial::{PartialName, Progress};
 pub(super) use reader::{BlobReader, PIECE};
 use space::Space;
-pub(super) use upload::UploadError;
+pub(super) use upload::{Upload, UploadError};
 
 /// The directory of attachments.
 #[derive(Debug)]
@@ -36,6 +40,10 @@ pub(super) struct Blobs {
     space: Space,
     /// Limits the threads that work with files at the same time: other services use the same threads.
     threads: Semaphore,
+    /// Held while an upload that can be continued begins, so that an account's limits are exact on this node.
+    creating: Mutex<()>,
+    /// Requests that write an upload which can be continued.
+    writing: Mutex<HashMap<PartialName, Arc<Notify>>>,
 }
 
 /// The name of a stored attachment.
@@ -74,6 +82,7 @@ impl Blobs {
         private::create_directory(root)?;
         private::create_directory(&incoming)?;
         private::create_directory(&root.join(AVATARS))?;
+        private::create_directory(&root.join(PARTIAL))?;
         for folder in 0..FOLDERS {
             private::create_directory(&root.join(format!("{folder:02}")))?;
         }
@@ -81,7 +90,14 @@ impl Blobs {
         durable::sync_parent(&incoming)?;
         let key = UrlKey::load(&root.join("signing-key"))?;
         let threads = Semaphore::new(MAX_THREADS);
-        let blobs = Self { root: root.to_owned(), key, space: Space::new(max_bytes), threads };
+        let blobs = Self {
+            root: root.to_owned(),
+            key,
+            space: Space::new(max_bytes),
+            threads,
+            creating: Mutex::default(),
+            writing: Mutex::default(),
+        };
         blobs.remove_older(SystemTime::now(), Duration::MAX)?;
         Ok(blobs)
     }

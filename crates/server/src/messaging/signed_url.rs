@@ -20,6 +20,8 @@ pub(super) struct UrlKey(Zeroizing<[u8; KEY]>);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Permission {
     Download,
+    /// To upload in several parts.
+    Resume,
     Upload,
 }
 
@@ -82,6 +84,7 @@ impl UrlKey {
     ) -> Hmac<Sha256> {
         let permission = match permission {
             Permission::Download => "download",
+            Permission::Resume => "resume",
             Permission::Upload => "upload",
         };
         // A name has no line breaks, so no two addresses have the same text.

@@ -19,6 +19,7 @@ mod npm_client;
 mod openapi;
 mod profiles;
 mod requests;
+mod resumable;
 mod schemathesis;
 mod sealed;
 mod server;

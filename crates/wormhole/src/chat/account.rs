@@ -344,6 +344,11 @@ impl ClientStore {
         blocking(move || lock(&store).as_ref().map(|store| store.with(work))).await
     }
 
+    /// Does something with the store on this thread, which must be a blocking one. `None` if the client has ended.
+    pub(super) fn run_here<T>(&self, work: impl FnOnce(&mut Store) -> T) -> Option<T> {
+        lock(&self.0).as_ref().map(|store| store.with(work))
+    }
+
     /// Takes the store away from the handles, when they have done with it what they have begun. Blocks until then.
     pub(super) fn close(&self) {
         *lock(&self.0) = None;

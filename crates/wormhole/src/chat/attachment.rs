@@ -5,6 +5,9 @@
 
 mod download;
 mod partial;
+mod records;
+mod resume;
+mod seal;
 mod upload;
 
 use hyper::Request;
@@ -17,7 +20,10 @@ use crate::net::Route;
 use crate::net::http::{HttpBody, HttpClient, Origin, StreamedResponse};
 
 pub(super) use download::{Destination, download};
-pub(super) use upload::{post_picture, upload};
+pub(super) use partial::Partial;
+pub(super) use records::{Record, Uploads};
+pub(super) use seal::{Checks, SealError, SealingKeys, blob_length, seal};
+pub(super) use upload::{MAX_FILE, Source, content_type, post_picture, upload};
 
 /// Sends a request to an address that the server has named, without our credentials.
 async fn send_to(
@@ -42,4 +48,4 @@ async fn send_to(
 }
 
 /// Pieces of a file between a connection and a thread.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;

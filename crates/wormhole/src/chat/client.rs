@@ -2,6 +2,7 @@
 
 mod changes;
 mod download;
+mod drafts;
 mod events;
 mod groups;
 mod identity;
@@ -19,13 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use wormhole_chat::service::{Destination, Username};
 use wormhole_chat::{
     AccountId, Address, AttachmentPointer, Client as Core, Content, DataMessage, DeviceId,
 };
 
 use super::account::{Account, ClientStore, service_of};
+use super::attachment::{MAX_FILE, Uploads};
+use super::direct::{self, Attempt, Direct, DirectFiles};
 use super::driver::{
     Counts, Driver, GROUP_TIMERS, OwnRows, People, Settings, Signals, Start, TIMERS, Timers,
 };
@@ -57,6 +60,9 @@ pub struct Client {
     network: Arc<Network>,
     /// The directory for downloads that have not ended.
     partials: Arc<Path>,
+    uploads: Uploads,
+    /// Held while the drafts are changed.
+    drafts: Arc<tokio::sync::Mutex<()>>,
     registration_id: u32,
     signals: Arc<Signals>,
     tasks: mpsc::Sender<super::driver::Task>,
@@ -75,11 +81,15 @@ pub struct Options {
     /// among the [messages](Client::messages) until the user accepts them. The default is `false`, because an application that
     /// does not ask the user would never show them.
     pub requests: bool,
+    /// Whether large files may go directly from one person to the other while both are online, and how. The default is `None`: files
+    /// only go through the service, and no offer is accepted. An account with several devices still uses the service for files that
+    /// it takes, so that all devices get them.
+    pub direct: Option<DirectFiles>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { route: None, max_unread: MAX_UNREAD, requests: false }
+        Self { route: None, max_unread: MAX_UNREAD, requests: false, direct: None }
     }
 }
 
@@ -88,10 +98,10 @@ pub type RouteHook = Box<dyn Fn(&Contact) -> Route + Send + Sync>;
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { route, max_unread, requests } = self;
+        let Self { route, max_unread, requests, direct } = self;
         let mut shown = f.debug_struct("Options");
         shown.field("route", &route.is_some()).field("max_unread", max_unread);
-        shown.field("requests", requests).finish()
+        shown.field("requests", requests).field("direct", direct).finish()
     }
 }
 
@@ -114,7 +124,11 @@ impl Client {
         }
     }
 
-    fn start(account: Account, options: Options, restored: Restored) -> Self {
+    fn start(account: Account, mut options: Options, restored: Restored) -> Self {
+        if let (Some(tor), Some(direct)) = (&account.network.tor, &mut options.direct) {
+            // Nobody must learn the address of this computer.
+            direct.transit.tor = Some(tor.clone());
+        }
         let Restored { core, me, service, contacts, own, counts, .. } = restored;
         let Restored { people, settings, partials, .. } = restored;
         let registration_id = own.registration_id;
@@ -140,12 +154,15 @@ impl Client {
             people,
             settings,
             max_unread: options.max_unread.max(1),
+            direct: options.direct.clone(),
+            direct_folder: partials.with_file_name(direct::FOLDER).into(),
             signals: Arc::clone(&signals),
             tasks,
         };
         let network = Arc::new(account.network.clone());
         tokio::spawn(Driver::new(start).run(account, store.clone()));
         let (me, options) = (Arc::new(me), Arc::new(options));
+        let uploads = Uploads::new(store.clone());
         Self {
             me,
             options,
@@ -153,6 +170,8 @@ impl Client {
             service,
             network,
             partials,
+            uploads,
+            drafts: Arc::default(),
             registration_id,
             signals,
             tasks: sender,
@@ -189,7 +208,9 @@ impl Client {
     /// can be reached. Files are uploaded before that.
     ///
     /// If the returned future is dropped, the message may be sent or not: [`outbox`](Self::outbox) says whether it waits, and
-    /// [`cancel`](Self::cancel) removes it. While files are uploaded, it is not in the outbox yet, so dropping the future cancels it.
+    /// [`cancel`](Self::cancel) removes it. While files are delivered, it is one of the [`drafts`](Self::drafts): if the future is
+    /// dropped or the program is killed, [`send_draft`](Self::send_draft) continues where it was, and so does sending the same again;
+    /// [`discard_draft`](Self::discard_draft) cancels it.
     ///
     /// # Errors
     /// The message is not in the outbox.
@@ -204,7 +225,7 @@ impl Client {
         let to = self.conversation(to.into()).await?;
         let Message { text, files, quote, mentions } = message;
         let timer = self.query(move |driver| driver.timer(to)).await?;
-        let mut data = DataMessage {
+        let data = DataMessage {
             body: Some(text),
             ranges: mentions,
             quote,
@@ -215,10 +236,11 @@ impl Client {
         // Before large files are uploaded for nothing.
         content(&data)?;
         self.query(move |driver| driver.check_room(to)).await??;
-        for file in &files {
-            data.attachments.push(self.upload(file).await?);
+        if files.is_empty() {
+            self.put(to, content(&data)?).await
+        } else {
+            self.send_files(to, data, files).await
         }
-        self.put(to, content(&data)?).await
     }
 
     /// The conversation with somebody, or of a group in which we are a member.
@@ -248,12 +270,26 @@ impl Client {
 
     /// Puts a content into the outbox.
     async fn put(&self, to: Conversation, content: Content) -> Result<SentMessage, SendError> {
+        self.put_with_drafts(to, content, None).await
+    }
+
+    /// Puts a content into the outbox. At the same time, these drafts replace those before.
+    async fn put_with_drafts(
+        &self,
+        to: Conversation,
+        content: Content,
+        drafts: Option<LeftDrafts>,
+    ) -> Result<SentMessage, SendError> {
         if content.encode().len() > MAX_CONTENT {
             return Err(SendError::TooLong);
         }
         let (reply, accepted) = oneshot::channel();
         self.ask(move |driver, answer: oneshot::Sender<_>| {
-            let _gone = answer.send(driver.send(to, content, reply));
+            let sent = driver.send(to, content, reply);
+            if let (Ok(()), Some(drafts)) = (&sent, drafts) {
+                driver.set_drafts(drafts);
+            }
+            let _gone = answer.send(sent);
         })
         .await??;
         let Ok((timestamp, progress)) = accepted.await else {
@@ -347,10 +383,48 @@ impl Client {
         self.ask(Driver::close).await
     }
 
+    /// Brings a file to its recipient, or to the service.
+    async fn deliver(
+        &self,
+        to: Conversation,
+        file: &Path,
+    ) -> Result<AttachmentPointer, SendError> {
+        // The members of a group are never all online.
+        let (Some(settings), Conversation::Account(to)) = (&self.options.direct, to) else {
+            return self.upload(file).await;
+        };
+        let size = tokio::fs::metadata(file).await.map_or(0, |found| found.len());
+        let is_only_way = size > MAX_FILE;
+        if size < settings.min_bytes && !is_only_way {
+            return self.upload(file).await;
+        }
+        let direct = Direct { client: self, settings, uploads: &self.uploads, to };
+        let mut connected: Option<Instant> = None;
+        for broken in 0_u32.. {
+            let may = self.query(move |driver| driver.may_offer_file(to, is_only_way)).await?;
+            let attempt = if may { direct.attempt(file).await? } else { Attempt::Unreachable };
+            match attempt {
+                Attempt::Sent(pointer) => return Ok(pointer),
+                Attempt::Broken => connected = Some(Instant::now()),
+                Attempt::Unreachable => {}
+            }
+            let waits = connected.is_some_and(|last| last.elapsed() < DIRECT_PATIENCE);
+            match (is_only_way, waits) {
+                // It came back, or its program was only restarted.
+                (true, true) => {}
+                (false, true) if broken < MAX_BROKEN => {}
+                (true, false) => return Err(SendError::NotReachable(file.to_owned())),
+                (false, _) => break,
+            }
+            sleep(DIRECT_PAUSE).await;
+        }
+        self.upload(file).await
+    }
+
     async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
         let mut attempt = 0;
         loop {
-            match attachment::upload(&self.service, file).await {
+            match attachment::upload(&self.service, &self.uploads, file).await {
                 Err(SendError::Request(error)) if error.may_retry() && attempt < MAX_UPLOADS => {
                     let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
                     if pause > MAX_UPLOAD_PAUSE {
@@ -425,6 +499,9 @@ impl Client {
         ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ended::Closed)
     }
 }
+
+/// The drafts that stay, as they are stored.
+type LeftDrafts = Option<zeroize::Zeroizing<Vec<u8>>>;
 
 /// What a client starts with.
 struct Restored {
@@ -517,6 +594,15 @@ const MAX_EVENTS: usize = 256;
 
 /// Longest content of a message, in bytes. The ciphertext must have less than 256 KiB.
 const MAX_CONTENT: usize = 128 << 10;
+
+/// How long a file that is too large for the service waits for a connection that was lost.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Pause between two attempts to send a file directly.
+const DIRECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a lost direct connection is replaced, for a file that the service takes, too.
+const MAX_BROKEN: u32 = 3;
 
 /// How often an upload is repeated.
 const MAX_UPLOADS: u32 = 3;

@@ -7,6 +7,7 @@
 mod commits;
 mod contacts;
 mod decisions;
+mod direct;
 mod ending;
 mod envelopes;
 mod groups;
@@ -23,17 +24,19 @@ mod timers;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, PublicKey,
-    Request, SendFailure, SenderCertificate, Timestamp,
+    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, DirectAnswer,
+    PublicKey, Request, SendFailure, SenderCertificate, Timestamp,
 };
 
 use super::account::{Account, ClientStore, SharedStore, now};
+use super::direct::DirectFiles;
 use super::error::{Ended, NotSent};
 use super::message::{Connection, Event, KeyState, Progress};
 use super::profile::OwnProfile;
@@ -44,6 +47,7 @@ pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
 use decisions::{Decisions, Told};
+use direct::DirectOffers;
 use ending::Ending;
 use history::HistoryUpkeep;
 use outbox::Outbox;
@@ -95,6 +99,7 @@ pub(super) struct Driver {
     history: HistoryUpkeep,
     contacts: Contacts,
     decisions: Decisions,
+    direct: DirectOffers,
     blocked: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
     asks: bool,
@@ -139,6 +144,9 @@ pub(super) struct Start {
     pub(super) people: People,
     pub(super) settings: Settings,
     pub(super) max_unread: usize,
+    pub(super) direct: Option<DirectFiles>,
+    /// Where files that come directly are.
+    pub(super) direct_folder: Arc<Path>,
     pub(super) signals: Arc<Signals>,
     pub(super) tasks: mpsc::Receiver<Task>,
 }
@@ -191,6 +199,8 @@ enum Woken {
     /// Messages of the history were deleted; says what is due next.
     Purged(Result<Option<Timestamp>, StoreError>),
     Counted(Result<PublishedKeys, RequestError>),
+    /// Our answer to the offer of a file.
+    Direct((AccountId, DirectAnswer)),
     Profile(ProfileAnswer),
     Told(Told),
     Requested(Option<Finished>),
@@ -203,7 +213,7 @@ enum Woken {
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
         let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
-        let Start { settings, max_unread, signals, tasks, .. } = start;
+        let Start { settings, max_unread, signals, tasks, direct, direct_folder, .. } = start;
         let People { blocked, decisions, asks, capability } = people;
         let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
         core.set_roots(root.into_iter().collect());
@@ -233,6 +243,7 @@ impl Driver {
             history: HistoryUpkeep::new(counts.history_due),
             contacts: Contacts::new(contacts),
             decisions: Decisions::new(Arc::clone(&service), decisions, capability),
+            direct: DirectOffers::new(direct, direct_folder),
             blocked,
             asks,
             accepting: VecDeque::new(),
@@ -303,6 +314,7 @@ impl Driver {
             finished = self.requests.next() => Woken::Requested(finished),
             event = self.socket.next(reads) => Woken::Socket(event),
             count = self.upkeep.next(counts) => Woken::Counted(count),
+            answer = self.direct.next() => Woken::Direct(answer),
             told = self.decisions.next() => Woken::Told(told),
             due = self.history.next(&self.store) => Woken::Purged(due),
             answer = self.profiles.next(self.own_profile.as_ref()) => Woken::Profile(answer),
@@ -320,6 +332,7 @@ impl Driver {
 
     fn handle(&mut self, woken: Woken) -> Result<(), StoreError> {
         match woken {
+            Woken::Direct((to, answer)) => self.answer_file(to, answer),
             Woken::Task(task) => task(self),
             Woken::Committed(committed) => self.committed(committed?),
             Woken::Purged(due) => self.history.set_due(due?),

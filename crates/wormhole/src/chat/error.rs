@@ -271,6 +271,9 @@ pub enum SendError {
     /// Nothing can be sent to the group.
     #[error(transparent)]
     Group(#[from] GroupFailure),
+    /// A file is too large for the service, and there is no direct connection to the recipient. It goes when both are online.
+    #[error("{}: the service takes files of up to 100 MiB, and the other person cannot be reached directly now", .0.display())]
+    NotReachable(PathBuf),
     /// A message cannot be changed like this.
     #[error(transparent)]
     NotAllowed(#[from] ChangeRefusal),
@@ -323,7 +326,7 @@ impl SendError {
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Request(error) => error.may_retry(),
-            Self::OutboxFull => true,
+            Self::OutboxFull | Self::NotReachable(_) => true,
             Self::Empty
             | Self::Ended(_)
             | Self::File(..)

@@ -29,7 +29,8 @@ use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 pub(crate) use profiles::{NewProfileJson, PictureForm, ShownProfile};
 
 pub(crate) use json::{
-    Attributes, DeviceMessage, KeyCount, ListedDevice, Located, Registered, Resolved, UploadForm,
+    Attributes, DeviceMessage, KeyCount, ListedDevice, Located, Registered, Resolved,
+    ResumableForm, UploadForm,
 };
 pub(crate) use requests::Action;
 
@@ -185,6 +186,19 @@ impl Service {
     /// Allocates an attachment that is posted as a form to [`Service::posted_attachments`].
     pub(crate) async fn upload_form(&self) -> Result<UploadForm, RequestError> {
         read(&self.ask(Method::GET, "/v2/attachments/form/upload", None).await?)
+    }
+
+    /// Allocates an attachment of this length whose upload can be continued. `None` if the server cannot do that.
+    pub(crate) async fn resumable_form(
+        &self,
+        length: u64,
+    ) -> Result<Option<ResumableForm>, RequestError> {
+        let path = format!("/v4/attachments/form/upload?uploadLength={length}");
+        match self.ask(Method::GET, &path, None).await {
+            Ok(answer) => Ok(Some(read(&answer)?).filter(ResumableForm::is_usable)),
+            Err(RequestError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where an attachment can be downloaded.

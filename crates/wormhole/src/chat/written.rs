@@ -32,6 +32,7 @@ impl Written {
             Content::Call(_)
             | Content::Data(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Edit(_)
             | Content::Null
             | Content::Receipt(_)
@@ -55,6 +56,7 @@ impl Written {
             Content::Edit(edit) => (edit.message.clone(), Some(edit.target)),
             Content::Call(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Group(_)
             | Content::Null
             | Content::Receipt(_)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rand_core::{OsRng, RngCore};
-use wormhole::chat::{AttachmentError, Message, SendError};
+use wormhole::chat::{AttachmentError, Client, Destination, Message, SendError};
 use wormhole::transfer::OnExists;
 
 use crate::proxy::Proxy;
@@ -228,4 +228,81 @@ async fn an_interrupted_download_leaves_nothing() {
         }
     })
     .await;
+}
+
+/// Sends a file until the server has so many bytes of it, and then gives up. Returns the name of the upload.
+async fn interrupted_upload(world: &World, a: &Client, to: &Destination, path: &Path) -> String {
+    let sending = a.send(to, Message::text("").with_file(path));
+    tokio::pin!(sending);
+    loop {
+        tokio::select! {
+            sent = &mut sending => panic!("too fast: {sent:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        let (name, length) = partial_upload(world).unwrap_or_default();
+        if length > 3 << 20 {
+            return name;
+        }
+    }
+}
+
+/// The name and the length of the only upload that is not complete.
+fn partial_upload(world: &World) -> Option<(String, u64)> {
+    let account = std::fs::read_dir(world.folder.0.join("blobs/partial")).unwrap().next()?.unwrap();
+    let files = std::fs::read_dir(account.path()).ok()?.map(|file| file.unwrap().path());
+    let mut data = files.filter(|path| path.extension().is_none());
+    let path = data.next()?;
+    let name = path.file_name()?.to_str()?.to_owned();
+    Some((name, path.metadata().ok()?.len()))
+}
+
+fn is_stored(world: &World, name: &str) -> bool {
+    let folder: String = name.chars().rev().take(2).collect();
+    world.folder.0.join("blobs").join(folder).join(format!("form-{name}")).exists()
+}
+
+#[tokio::test]
+async fn an_upload_continues_after_the_client_has_ended() {
+    let world = World::new().await;
+    let alice = world.register("+14155550881", 0).await;
+    let bob = world.register("+14155550882", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    let content = create(&path, 40 << 20);
+    let name = soon(interrupted_upload(&world, &a, &bob.destination(), &path)).await;
+    soon(a.close()).await.unwrap();
+    let a = alice.open().await;
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    assert!(is_stored(&world, &name), "the upload began again");
+    assert_eq!(partial_upload(&world), None);
+    let received = next_message(&mut b.messages()).await;
+    let target = bob.folder.0.join("a");
+    soon(b.download(&received.files[0], &target, OnExists::Refuse)).await.unwrap();
+    assert!(std::fs::read(target).unwrap() == content, "another content");
+    b.done(received.id).await.unwrap();
+    // The next message with the same file has another upload.
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    assert_ne!(next_message(&mut b.messages()).await.files, received.files);
+}
+
+#[tokio::test]
+async fn an_upload_of_a_file_that_has_changed_begins_again() {
+    let world = World::new().await;
+    let alice = world.register("+14155550883", 0).await;
+    let bob = world.register("+14155550884", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    let mut content = create(&path, 20 << 20);
+    let name = soon(interrupted_upload(&world, &a, &bob.destination(), &path)).await;
+    // The same length and time, as after an edit in place within the precision of the clock.
+    let modified = path.metadata().unwrap().modified().unwrap();
+    content[1000] ^= 1;
+    std::fs::write(&path, &content).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    assert!(!is_stored(&world, &name));
+    let received = next_message(&mut b.messages()).await;
+    let target = bob.folder.0.join("a");
+    soon(b.download(&received.files[0], &target, OnExists::Refuse)).await.unwrap();
+    assert!(std::fs::read(target).unwrap() == content, "another content");
 }

@@ -8,6 +8,7 @@ mod cancel;
 mod changes;
 mod conversation;
 mod devices;
+mod direct;
 mod failures;
 mod files;
 mod groups;

@@ -305,6 +305,7 @@ const fn is_for_members(inner: Option<&Content>) -> bool {
             Content::SenderKeyDistribution(_)
             | Content::Sync(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Group(_),
         ) => false,
         None

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Account, CancelOutcome, Timestamp, WaitingMessage};
+use wormhole::chat::{Account, CancelOutcome, Conversation, Draft, Timestamp, WaitingMessage};
 
 use crate::args::chat::AccountArgs;
 use crate::chat::people::{self, People};
@@ -30,11 +30,27 @@ pub(super) async fn run(
         let found = outbox.iter().find(|message| message.timestamp.0 == *id);
         found.ok_or_else(|| not_waiting(*id, args))
     };
+    let drafts = console.unless_interrupted(account.drafts()).await?;
+    let drafts = drafts.map_err(|error| explain::store(&error, args))?;
+    let (of_drafts, ids): (Vec<u64>, Vec<u64>) =
+        ids.iter().partition(|id| drafts.iter().any(|draft| draft.id.0 == **id));
     // All of them are checked before the first is cancelled.
     let messages = ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     for message in messages {
         let outcome = cancel(account, message.timestamp, args, console).await?;
-        print(message, outcome, &people, console)?;
+        let WaitingMessage { timestamp, to, text, files, .. } = message;
+        let content = show::content(text.as_deref(), files);
+        let cancelled =
+            Cancelled { timestamp: *timestamp, to: *to, text: text.as_deref(), content };
+        print(&cancelled, outcome, &people, console)?;
+    }
+    for draft in drafts.iter().filter(|draft| of_drafts.contains(&draft.id.0)) {
+        let discarded = console.unless_interrupted(account.discard_draft(draft.id)).await?;
+        discarded.map_err(|error| explain::store(&error, args))?;
+        let Draft { id, to, text, .. } = draft;
+        let content = show::content(text.as_deref(), &[]);
+        let cancelled = Cancelled { timestamp: *id, to: *to, text: text.as_deref(), content };
+        print(&cancelled, CancelOutcome::Cancelled, &people, console)?;
     }
     Ok(())
 }
@@ -49,13 +65,22 @@ async fn cancel(
     Ok(cancelled.map_err(|error| explain::open(&error, args))?)
 }
 
+/// A message that is cancelled.
+struct Cancelled<'a> {
+    timestamp: Timestamp,
+    to: Conversation,
+    text: Option<&'a str>,
+    /// As it is printed.
+    content: String,
+}
+
 fn print(
-    message: &WaitingMessage,
+    message: &Cancelled<'_>,
     outcome: CancelOutcome,
     people: &People,
     console: &Console,
 ) -> Result<()> {
-    let WaitingMessage { timestamp, to, text, files, .. } = message;
+    let Cancelled { timestamp, to, text, content } = message;
     let is_certain = outcome == CancelOutcome::Cancelled;
     console.report(&json!({
         "event": "chat-cancelled", "to": people.json_in(*to), "group": people::group_json(*to), "timestamp": timestamp.0, "text": text,
@@ -67,7 +92,6 @@ fn print(
     } else {
         "this message is cancelled, but an earlier attempt may have reached the server"
     };
-    let content = show::content(text.as_deref(), files);
     console.print(&format!("{time}  to {to}: {result}\n{content}"))
 }
 

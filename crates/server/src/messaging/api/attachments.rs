@@ -1,11 +1,12 @@
 //! Attachments: allocated by an account, then uploaded to and downloaded from signed addresses.
 //!
-//! There are two ways. In that of clients of 2014, the client gets a number and an address for `PUT`. In the later one, which was made
+//! There are three ways. In that of clients of 2014, the client gets a number and an address for `PUT`. In a later one, which was made
 //! for Amazon S3, the client gets the fields of a form for `POST`, and downloads without credentials: the id is a secret
-//! in the encrypted message.
+//! in the encrypted message. The third is like the second, but an upload that was interrupted can be continued (`resumable`).
 
 mod download;
 mod form;
+pub(super) mod resumable;
 mod upload;
 
 use std::net::IpAddr;
@@ -47,6 +48,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .route("/v2/attachments/form/upload", get(form))
         .route("/attachments", post(upload_form))
         .route("/attachments/{id}", get(fetch).put(store))
+        .merge(resumable::routes())
 }
 
 /// An address for an upload.

@@ -32,6 +32,7 @@ use super::JSON;
         super::attachments::allocate,
         super::attachments::locate,
         super::attachments::form,
+        super::attachments::resumable::resumable_form,
         super::certificates::certify,
         super::certificates::root,
         super::devices::list,

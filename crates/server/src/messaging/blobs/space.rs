@@ -54,6 +54,13 @@ impl Space {
         }
     }
 
+    /// So many stored bytes were removed.
+    pub(super) fn release(&self, bytes: u64) {
+        let mut used = self.lock();
+        used.stored = used.stored.saturating_sub(bytes);
+        used.since_count = used.since_count.saturating_sub(bytes);
+    }
+
     /// The directory is going to be counted.
     pub(super) fn begin_count(&self) {
         self.lock().since_count = 0;

@@ -37,7 +37,7 @@ async fn store(blobs: &Arc<Blobs>, id: u64, pieces: &[&'static [u8]]) -> Result<
     for piece in pieces {
         upload = upload.write(vec![Bytes::from_static(piece)]).await?;
     }
-    upload.finish().await
+    upload.finish().await.map(drop)
 }
 
 async fn content(blobs: &Arc<Blobs>, id: u64) -> Option<Vec<u8>> {
@@ -154,4 +154,46 @@ async fn a_part_is_read() {
     let (piece, rest) = reader.part(3, 4).next().await.unwrap().unwrap();
     assert_eq!(&piece[..], b"3456");
     assert!(rest.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_continues_is_removed_after_a_day() {
+    let folder = Folder::new("partial");
+    let blobs = folder.open(100);
+    let name = PartialName::new("abcd", 7).unwrap();
+    blobs.create_partial(name.clone(), 10).await.unwrap();
+    let upload = blobs.resume(name.clone(), 0).await.unwrap();
+    let upload = upload.write(vec![Bytes::from_static(b"half")]).await.unwrap();
+    assert_eq!(upload.finish().await.unwrap(), 4);
+    let day = Duration::from_secs(24 * 60 * 60);
+    blobs.remove_older(SystemTime::now() + day / 2, Duration::MAX).unwrap();
+    assert_eq!(blobs.progress(name.clone()).await.unwrap(), Progress { length: 10, offset: 4 });
+    blobs.remove_older(SystemTime::now() + day * 2, Duration::MAX).unwrap();
+    assert!(matches!(blobs.progress(name).await, Err(UploadError::NotFound)));
+    assert_eq!(fs::read_dir(folder.0.join(PARTIAL)).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn bytes_that_are_perhaps_not_on_the_disk_do_not_count() {
+    let folder = Folder::new("torn");
+    let blobs = folder.open(100);
+    let name = PartialName::new("abcd", 7).unwrap();
+    blobs.create_partial(name.clone(), 10).await.unwrap();
+    let upload = blobs.resume(name.clone(), 0).await.unwrap();
+    let upload = upload.write(vec![Bytes::from_static(b"half")]).await.unwrap();
+    upload.finish().await.unwrap();
+    // A power failure can leave garbage after what was flushed, or less than was stored.
+    let data = folder.0.join(PARTIAL).join("abcd/7");
+    fs::write(&data, b"half\0\0\0").unwrap();
+    assert_eq!(blobs.progress(name.clone()).await.unwrap().offset, 4);
+    let upload = blobs.resume(name.clone(), 4).await.unwrap();
+    drop(upload.write(vec![Bytes::from_static(b"xy")]).await.unwrap());
+    fs::write(&data, b"ha").unwrap();
+    while blobs.progress(name.clone()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(blobs.progress(name.clone()).await.unwrap().offset, 2);
+    let upload = blobs.resume(name.clone(), 2).await.unwrap();
+    let upload = upload.write(vec![Bytes::from_static(b"lf enough")]).await.unwrap();
+    assert_eq!(upload.finish().await.unwrap(), 11);
 }

@@ -10,10 +10,11 @@ use data_encoding::HEXLOWER;
 use tokio::task::JoinHandle;
 use wormhole_disk::{durable, private};
 
+use super::partial::{Progress, Resumable};
 use super::{BlobName, Blobs, INCOMING};
 use crate::messaging::random;
 
-/// An upload that is not complete. Dropping it removes what it has written.
+/// An upload that is not complete. Dropping it removes what it has written, unless it can be continued.
 #[derive(Debug)]
 pub(in crate::messaging) struct Upload {
     blobs: Arc<Blobs>,
@@ -29,6 +30,8 @@ pub(in crate::messaging) struct Upload {
     /// Bytes for which room is reserved.
     reserved: u64,
     is_stored: bool,
+    /// Set if it can be continued.
+    resumable: Option<Resumable>,
 }
 
 /// Why an upload is not stored.
@@ -40,6 +43,12 @@ pub(in crate::messaging) enum UploadError {
     Exists,
     #[error("the storage for attachments is full")]
     Full,
+    #[error("no such upload")]
+    NotFound,
+    #[error("the upload is at another offset")]
+    Offset(Progress),
+    #[error("the account has too many uploads")]
+    TooMany,
     #[error("cannot write the attachment: {0}")]
     Io(#[from] io::Error),
 }
@@ -67,6 +76,7 @@ impl Blobs {
             flush: None,
             reserved: 0,
             is_stored: false,
+            resumable: None,
         };
         self.run(move |blobs| {
             if blobs.path(&upload.name).exists() {
@@ -80,6 +90,52 @@ impl Blobs {
 }
 
 impl Upload {
+    /// An upload that is continued. The file is locked, and its next byte is written where it ends.
+    pub(super) fn resumed(
+        blobs: Arc<Blobs>,
+        path: PathBuf,
+        file: File,
+        resumable: Resumable,
+    ) -> Self {
+        Self {
+            blobs,
+            name: resumable.name.blob(),
+            path,
+            file: Some(Arc::new(file)),
+            unflushed: 0,
+            flush: None,
+            reserved: 0,
+            is_stored: false,
+            resumable: Some(resumable),
+        }
+    }
+
+    /// Ends when another request wants to continue this upload.
+    pub(in crate::messaging) fn interrupted(&self) -> impl Future<Output = ()> + use<> {
+        let interrupted = self.resumable.as_ref().map(Resumable::interrupted);
+        async move {
+            match interrupted {
+                Some(interrupted) => interrupted.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Bytes that are missing, if the upload can be continued.
+    pub(in crate::messaging) fn left(&self) -> u64 {
+        let length = self.resumable.as_ref().map_or(0, |resumable| resumable.progress.length);
+        length.saturating_sub(self.offset())
+    }
+
+    /// Where the next byte belongs, if the upload can be continued.
+    fn offset(&self) -> u64 {
+        self.resumable.as_ref().map_or(self.reserved, |resumable| self.offset_of(resumable))
+    }
+
+    const fn offset_of(&self, resumable: &Resumable) -> u64 {
+        resumable.progress.offset.saturating_add(self.reserved)
+    }
+
     /// Writes more of it.
     ///
     /// # Errors
@@ -117,7 +173,15 @@ impl Upload {
         self.unflushed = 0;
         if let Some(file) = self.file.clone() {
             let blobs = Arc::clone(&self.blobs);
-            let flush = async move { blobs.run(move |_| file.sync_data()).await? };
+            let state = self.resumable.as_ref().map(|resumable| resumable.state.clone());
+            let offset = self.offset();
+            let flush = async move {
+                let flush = move || {
+                    file.sync_data()?;
+                    state.map_or(Ok(()), |state| state.store(offset))
+                };
+                blobs.run(move |_| flush()).await?
+            };
             self.flush = Some(tokio::spawn(flush));
         }
         Ok(())
@@ -130,40 +194,78 @@ impl Upload {
         }
     }
 
-    /// Gives it its name. When this returns, everything is on the disk.
+    /// Gives it its name, unless it is to be continued. When this returns, everything is on the disk. Returns how many bytes
+    /// the server has.
     ///
     /// # Errors
     /// An attachment with this name exists now, or the disk cannot be written.
-    pub(in crate::messaging) async fn finish(mut self) -> Result<(), UploadError> {
+    pub(in crate::messaging) async fn finish(mut self) -> Result<u64, UploadError> {
         self.end_flush().await?;
         let blobs = Arc::clone(&self.blobs);
         blobs.run(move |_| self.store()).await?
     }
 
-    fn store(mut self) -> Result<(), UploadError> {
-        if let Some(file) = self.file.take() {
+    fn store(mut self) -> Result<u64, UploadError> {
+        let offset = self.offset();
+        let file = self.file.take();
+        if let Some(file) = &file {
             file.sync_all()?;
         }
-        let path = self.blobs.path(&self.name);
-        create_folder(&path)?;
-        link(&self.path, &path)?;
+        match &self.resumable {
+            Some(resumable) if offset < resumable.progress.length => {
+                resumable.state.store(offset)?;
+            }
+            Some(resumable) => resumable.complete(&self.blobs, &self.path)?,
+            None => store_under(&self.path, &self.blobs.path(&self.name))?,
+        }
         self.is_stored = true;
-        Ok(durable::sync_parent(&path)?)
+        // The lock is held until here.
+        drop(file);
+        Ok(offset)
+    }
+
+    /// Stores how much of an upload has arrived that can be continued.
+    fn keep(&mut self) {
+        let Some(resumable) = self.resumable.take() else { return };
+        let (offset, blobs) = (self.offset_of(&resumable), Arc::clone(&self.blobs));
+        let file = self.file.take();
+        in_background(move || {
+            // If this fails, the client repeats a little more.
+            let _kept = file.map(|file| {
+                file.sync_data()?;
+                resumable.state.store(offset)
+            });
+            resumable.end(&blobs);
+        });
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.blobs.space.end(&self.name, self.reserved, self.is_stored);
+        let stays = self.is_stored || self.resumable.is_some();
+        self.blobs.space.end(&self.name, self.reserved, stays);
+        if self.resumable.is_some() {
+            return self.keep();
+        }
         // It may be gone, or was never created.
         let path = std::mem::take(&mut self.path);
-        let remove = move || drop(fs::remove_file(path));
-        match tokio::runtime::Handle::try_current() {
-            // A large file takes a while.
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
-        }
+        in_background(move || drop(fs::remove_file(path)));
     }
+}
+
+/// Does something that may take a while, such as removing a large file.
+fn in_background(task: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(task)),
+        Err(_) => task(),
+    }
+}
+
+/// Gives a file its final name. When this returns, the name is on the disk.
+pub(super) fn store_under(from: &Path, path: &Path) -> Result<(), UploadError> {
+    create_folder(path)?;
+    link(from, path)?;
+    Ok(durable::sync_parent(path)?)
 }
 
 /// Creates the folder of this file, if somebody has removed it.

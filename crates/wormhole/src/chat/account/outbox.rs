@@ -5,6 +5,7 @@ use wormhole_chat::{Client as Core, ClientInput, ClientOutput, Timestamp};
 
 use super::{Account, now};
 use crate::chat::Conversation;
+use crate::chat::drafts::{self, Draft};
 use crate::chat::error::OpenError;
 use crate::chat::message::{CancelOutcome, WaitingMessage, written};
 use crate::chat::store::{Commit, Contact, Store, StoreError};
@@ -25,6 +26,22 @@ impl Account {
     /// The account is not registered, or the store cannot be read or written.
     pub async fn cancel(&self, message: Timestamp) -> Result<CancelOutcome, OpenError> {
         self.store.run(move |store| cancel(store, message)).await
+    }
+
+    /// Messages whose files are not with the service or the recipient yet, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn drafts(&self) -> Result<Vec<Draft>, StoreError> {
+        self.store.run(|store| drafts::all(store)).await
+    }
+
+    /// Removes a draft. False if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn discard_draft(&self, id: Timestamp) -> Result<bool, StoreError> {
+        self.store.run(move |store| drafts::remove(store, id)).await
     }
 
     /// All accounts that were resolved or named, or have written.

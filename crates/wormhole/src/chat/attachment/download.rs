@@ -18,9 +18,10 @@ use wormhole_chat::{
 use zeroize::Zeroizing;
 
 use super::partial::Partial;
-use super::upload::blob_length;
+use super::seal::blob_length;
 use super::{PIECES, send_to};
 use crate::chat::RequestError;
+use crate::chat::direct::{self, FileName};
 use crate::chat::error::AttachmentError;
 use crate::chat::service::Service;
 use crate::net::LinkFailure;
@@ -53,7 +54,7 @@ pub(in crate::chat) async fn download(
     let (has_begun, result) = attempt(service, pointer, to, progress).await;
     match result {
         // What an earlier download has left may be damaged, for example after a power failure.
-        Err(AttachmentError::NotAuthentic) if has_begun => {
+        Err(AttachmentError::NotAuthentic) if has_begun && !direct::is_direct(&pointer.place) => {
             attempt(service, pointer, to, progress).await.1
         }
         result => result,
@@ -77,8 +78,19 @@ async fn attempt(
     progress: &watch::Sender<u64>,
 ) -> (bool, Result<PathBuf, AttachmentError>) {
     let Destination { target, on_exists, partials } = *to;
+    if direct::is_direct(&pointer.place) && pointer.digest.is_none() {
+        return (false, Err(AttachmentError::NotAuthentic));
+    }
     let (file, folder) = (pointer.clone(), partials.to_owned());
-    let opened = spawn_blocking(move || Partial::open(&folder, &file)).await;
+    let opened = spawn_blocking(move || {
+        if direct::is_direct(&file.place) {
+            let folder = folder.with_file_name(direct::FOLDER);
+            Partial::open_direct(&folder, FileName::of(&file.key))
+        } else {
+            Partial::open(&folder, &file)
+        }
+    });
+    let opened = opened.await;
     let partial = match opened.map_err(io::Error::other) {
         Ok(Ok(partial)) => partial,
         Ok(Err(error)) | Err(error) => return (false, Err(failed(partials, error.kind()))),
@@ -91,7 +103,15 @@ async fn attempt(
     let writing = spawn_blocking(move || write(&file, &path, on_exists, partial, receiver));
     let limit = limit_for(pointer.size);
     let time = TOTAL_TIME + time_for(limit);
-    let fetching = fetch(service, pointer, limit, progress, &pieces);
+    let fetching = async {
+        match (direct::is_direct(&pointer.place), arrived) {
+            (false, _) => fetch(service, pointer, limit, progress, &pieces).await,
+            // It came to another device, or was saved before.
+            (true, 0) => Err(AttachmentError::Expired),
+            // It was whole before the message was sent.
+            (true, _) => finish(&pieces).await,
+        }
+    };
     let fetched = timeout(time, fetching).await;
     let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
     if matches!(fetched, Err(AttachmentError::Expired | AttachmentError::TooLarge)) {

@@ -4,15 +4,18 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use wormhole_chat::AttachmentPointer;
-use wormhole_disk::private;
+use wormhole_disk::{durable, private};
+
+use crate::chat::direct::FileName;
 
 /// The bytes that have arrived so far. They are not authentic until all of them are checked.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(in crate::chat) struct Partial {
     file: File,
     path: PathBuf,
     length: u64,
@@ -23,10 +26,33 @@ impl Partial {
     ///
     /// # Errors
     /// The directory cannot be used, or another download of the same file is running.
-    pub(super) fn open(folder: &Path, pointer: &AttachmentPointer) -> io::Result<Self> {
+    pub(in crate::chat) fn open(folder: &Path, pointer: &AttachmentPointer) -> io::Result<Self> {
         private::create_directory(folder)?;
         let path = folder.join(name(pointer));
         remove_others(folder, &path);
+        Self::at(path)
+    }
+
+    /// What has arrived of a file that comes directly. Others are not removed: their senders believe that they are here.
+    ///
+    /// # Errors
+    /// The directory cannot be used, or the file is arriving now.
+    pub(in crate::chat) fn open_direct(folder: &Path, name: FileName) -> io::Result<Self> {
+        private::create_directory(folder)?;
+        let path = folder.join(name.to_text());
+        for _ in 0..LOCK_ATTEMPTS {
+            match Self::at(path.clone()) {
+                // A transfer whose connection is lost has not ended yet.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                result => return result,
+            }
+        }
+        Self::at(path)
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
         let file = private::options().read(true).append(true).create(true).open(&path)?;
         file.try_lock().map_err(io::Error::from)?;
         let length = file.metadata()?.len();
@@ -34,19 +60,19 @@ impl Partial {
     }
 
     /// Number of bytes.
-    pub(super) const fn len(&self) -> u64 {
+    pub(in crate::chat) const fn len(&self) -> u64 {
         self.length
     }
 
     /// Adds a piece.
-    pub(super) fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(in crate::chat) fn append(&mut self, piece: &[u8]) -> io::Result<()> {
         self.file.write_all(piece)?;
         self.length = self.length.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
     /// Passes all bytes to `take`, one piece after the other.
-    pub(super) fn read<E: From<io::Error>>(
+    pub(in crate::chat) fn read<E: From<io::Error>>(
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -61,8 +87,22 @@ impl Partial {
         }
     }
 
+    /// Begins again with nothing.
+    pub(in crate::chat) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.length = 0;
+        Ok(())
+    }
+
+    /// When this returns, the bytes are on the disk.
+    pub(in crate::chat) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        durable::sync_parent(&self.path)?;
+        self.path.parent().map_or(Ok(()), durable::sync_parent)
+    }
+
     /// Removes the bytes: the download is complete, or can never be.
-    pub(super) fn remove(self) {
+    pub(in crate::chat) fn remove(self) {
         let Self { file, path, length: _ } = self;
         drop(file);
         // What is left is removed when there are too many.
@@ -96,6 +136,10 @@ fn remove_others(folder: &Path, keep: &Path) {
         let _left = fs::remove_file(path);
     }
 }
+
+/// How long to wait for the end of a transfer of the same file: 2 seconds.
+const LOCK_ATTEMPTS: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 const LABEL: &str = "wormhole partial download";
 

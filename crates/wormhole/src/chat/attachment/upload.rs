@@ -2,9 +2,9 @@
 //! ones by its key. (docs/chat-service.md "Attachments")
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
-use std::time::Duration;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
@@ -14,54 +14,125 @@ use hyper::Request;
 use hyper::body::{Bytes, Frame};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use rand_core::{OsRng, RngCore};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use wormhole_chat::{
-    AttachmentKey, AttachmentPlace, AttachmentPointer, AttachmentSealer, attachment_padding,
-};
-use zeroize::Zeroizing;
+use wormhole_chat::{AttachmentKey, AttachmentPlace, AttachmentPointer, attachment_padding};
 
-use super::{PIECES, send_to};
+use super::records::Uploads;
+use super::seal::{Checks, ENDED, Piece, SealError, SealingKeys, blob_length, seal};
+use super::{PIECES, resume, send_to};
 use crate::chat::RequestError;
 use crate::chat::error::SendError;
 use crate::chat::service::{PictureForm, Service, UploadForm};
 use crate::net::LinkFailure;
 
-/// Encrypts a file and uploads it. Each call uses another key, so a failed upload can be repeated.
+/// Encrypts a file and uploads it, or continues an upload of it that was interrupted, perhaps before the program ended.
 ///
 /// # Errors
 /// The file cannot be read or is too large, or the server does not take it.
 pub(in crate::chat) async fn upload(
     service: &Service,
+    uploads: &Uploads,
     path: &Path,
 ) -> Result<AttachmentPointer, SendError> {
     let _turn = service.transfer_turn().await;
-    let unreadable = |kind| SendError::File(path.to_owned(), kind);
-    let opening = path.to_owned();
-    let opened = spawn_blocking(move || open(&opening)).await;
-    let opened = opened.map_err(|_| unreadable(io::ErrorKind::Other))?;
-    let (file, size) = opened.map_err(|error| unreadable(error.kind()))?;
-    let claimed = u32::try_from(size).ok().filter(|_| size <= MAX_FILE);
+    let source = Source::open(path, true).await?;
+    let claimed = u32::try_from(source.size).ok().filter(|_| source.size <= MAX_FILE);
     let claimed = claimed.ok_or_else(|| SendError::FileTooLarge(path.to_owned()))?;
-    let form = service.upload_form().await?;
-    let key = AttachmentKey::random(&mut OsRng);
-    let padded = attachment_padding(size).min(MAX_FILE);
-    let (pieces, receiver) = mpsc::channel(PIECES);
-    let sealing_key = key.clone();
-    let sealing = spawn_blocking(move || seal(file, size, padded, &sealing_key, &pieces));
-    let posted = post(service, &form, blob_length(padded), receiver).await;
-    let sealed = sealing.await.map_err(|_| unreadable(io::ErrorKind::Other))?;
-    let digest = match (sealed, posted) {
-        // If the file could not be read, the upload has failed because of that.
-        (Err(error), _) if error.kind() != ENDED => return Err(unreadable(error.kind())),
-        (_, Err(error)) => return Err(error.into()),
-        (sealed, Ok(())) => sealed.map_err(|error| unreadable(error.kind()))?,
+    let Uploaded { place, key, digest } = match resume::upload(service, uploads, &source).await? {
+        Some(uploaded) => uploaded,
+        // The server is older than this way.
+        None => upload_form(service, &source).await?,
     };
-    let place = AttachmentPlace::Id(form.attachment_id);
     let pointer = AttachmentPointer::new(place, key, claimed, digest, content_type(path));
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(AttachmentPointer { file_name, ..pointer })
+}
+
+/// What was uploaded.
+#[derive(Debug)]
+pub(super) struct Uploaded {
+    pub(super) place: AttachmentPlace,
+    pub(super) key: AttachmentKey,
+    pub(super) digest: [u8; 32],
+}
+
+/// Uploads a file as a form, which cannot be continued.
+async fn upload_form(service: &Service, source: &Source) -> Result<Uploaded, SendError> {
+    let form = service.upload_form().await?;
+    let (keys, mut checks) = (SealingKeys::random(), Checks::default());
+    let key = keys.key.clone();
+    let padded = source.padded;
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    let file = source.file().await?;
+    let size = source.size;
+    let sealing = spawn_blocking(move || seal(file, (size, padded), &keys, &mut checks, &pieces));
+    let posted = post(service, &form, blob_length(padded), receiver).await;
+    let sealed = sealing.await.map_err(|_| source.unreadable(io::ErrorKind::Other))?;
+    let digest = match (sealed, posted) {
+        // If the file could not be read, the upload has failed because of that.
+        (Err(SealError::File(error)), _) if error.kind() != ENDED => {
+            return Err(source.unreadable(error.kind()));
+        }
+        (_, Err(error)) => return Err(error.into()),
+        (sealed, Ok(())) => sealed.map_err(|_| source.unreadable(io::ErrorKind::Other))?,
+    };
+    Ok(Uploaded { place: AttachmentPlace::Id(form.attachment_id), key, digest })
+}
+
+/// A file to upload.
+#[derive(Debug)]
+pub(in crate::chat) struct Source {
+    path: PathBuf,
+    pub(in crate::chat) size: u64,
+    /// Its size with padding.
+    pub(super) padded: u64,
+    /// When it was changed last, in nanoseconds since 1970.
+    modified: u128,
+}
+
+impl Source {
+    /// A regular file, with padding or without. Others, such as pipes, could block for ever.
+    pub(in crate::chat) async fn open(path: &Path, is_padded: bool) -> Result<Self, SendError> {
+        let opening = path.to_owned();
+        let found = spawn_blocking(move || {
+            let path = std::fs::canonicalize(opening)?;
+            let metadata = std::fs::metadata(&path)?;
+            if !metadata.is_file() {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            let (size, modified) = (metadata.len(), metadata.modified()?);
+            let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            File::open(&path)?;
+            let padded = if is_padded { attachment_padding(size).min(MAX_FILE) } else { size };
+            let padded = padded.max(size);
+            io::Result::Ok(Self { path, size, padded, modified })
+        });
+        let found = found.await.map_err(io::Error::other).and_then(|found| found);
+        found.map_err(|error| SendError::File(path.to_owned(), error.kind()))
+    }
+
+    /// Opens it again.
+    pub(in crate::chat) async fn file(&self) -> Result<File, SendError> {
+        let path = self.path.clone();
+        let file = spawn_blocking(|| File::open(path)).await.map_err(io::Error::other);
+        file.and_then(|file| file).map_err(|error| self.unreadable(error.kind()))
+    }
+
+    /// Differs if it is another file, or may have changed.
+    pub(in crate::chat) fn identity(&self) -> String {
+        let hash = Sha256::new_with_prefix("wormhole upload")
+            .chain_update(self.size.to_be_bytes())
+            .chain_update(self.modified.to_be_bytes())
+            .chain_update(self.path.as_os_str().as_encoded_bytes());
+        HEXLOWER.encode(&hash.finalize())
+    }
+
+    pub(in crate::chat) fn unreadable(&self, kind: io::ErrorKind) -> SendError {
+        SendError::File(self.path.clone(), kind)
+    }
 }
 
 /// Uploads an encrypted picture of a profile.
@@ -91,18 +162,6 @@ pub(in crate::chat) async fn post_picture(
     drop(pieces);
     post(service, &form, length, receiver).await
 }
-
-/// Opens a regular file. Others, such as pipes, could block for ever.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
-}
-
-type Piece = io::Result<Bytes>;
 
 async fn post(
     service: &Service,
@@ -166,64 +225,8 @@ impl Envelope {
     }
 }
 
-/// Encrypts a file with zeros up to `padded` bytes. Returns the digest of the whole blob.
-fn seal(
-    mut file: File,
-    size: u64,
-    padded: u64,
-    key: &AttachmentKey,
-    pieces: &mpsc::Sender<Piece>,
-) -> io::Result<[u8; 32]> {
-    let sealed = seal_pieces(&mut file, size, padded, key, &mut |piece| {
-        pieces.blocking_send(Ok(piece.into())).map_err(|_| ENDED.into())
-    });
-    if sealed.is_err() {
-        // Ends the upload. If it has ended already, nobody listens.
-        let _gone = pieces.blocking_send(Err(ENDED.into()));
-    }
-    sealed
-}
-
-fn seal_pieces(
-    file: &mut impl Read,
-    size: u64,
-    padded: u64,
-    key: &AttachmentKey,
-    send: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
-) -> io::Result<[u8; 32]> {
-    let mut blob = Vec::with_capacity(PIECE + ROOM);
-    let mut sealer = AttachmentSealer::new(key, &mut OsRng, &mut blob);
-    let mut plaintext = Zeroizing::new(vec![0; PIECE]);
-    // A file that grows meanwhile is sent as it was.
-    let mut left = size;
-    while left > 0 {
-        let length = plaintext.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let piece = plaintext.get_mut(..length).unwrap_or_default();
-        file.read_exact(piece)?;
-        sealer.update(piece, &mut blob);
-        send(std::mem::replace(&mut blob, Vec::with_capacity(PIECE + ROOM)))?;
-        left -= u64::try_from(length).unwrap_or(left);
-    }
-    plaintext.fill(0);
-    let mut left = padded.saturating_sub(size);
-    while left > 0 {
-        let length = plaintext.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        sealer.update(plaintext.get(..length).unwrap_or_default(), &mut blob);
-        send(std::mem::replace(&mut blob, Vec::with_capacity(PIECE + ROOM)))?;
-        left -= u64::try_from(length).unwrap_or(left);
-    }
-    let digest = sealer.finish(&mut blob);
-    send(blob)?;
-    Ok(digest)
-}
-
-/// Length of the encrypted file: IV, whole blocks, MAC.
-pub(super) const fn blob_length(padded: u64) -> u64 {
-    16 + (padded / 16 + 1) * 16 + 32
-}
-
 /// The MIME type that other clients expect for a file name.
-fn content_type(path: &Path) -> &'static str {
+pub(in crate::chat) fn content_type(path: &Path) -> &'static str {
     let extension = path.extension().map(|it| it.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("gif") => "image/gif",
@@ -239,57 +242,14 @@ fn content_type(path: &Path) -> &'static str {
     }
 }
 
-/// The upload has ended, so nothing more is read.
-const ENDED: io::ErrorKind = io::ErrorKind::BrokenPipe;
-
 /// The MIME type of an encrypted file.
 const OCTETS: &str = "application/octet-stream";
 
 /// Longest file, in bytes, with its padding: the blob has at most 100 MiB.
-const MAX_FILE: u64 = (100 << 20) - 64;
-
-/// Bytes that are read at once.
-const PIECE: usize = 64 << 10;
-
-/// Bytes of a blob that do not depend on its length.
-const ROOM: usize = 64;
+pub(in crate::chat) const MAX_FILE: u64 = (100 << 20) - 64;
 
 /// Time limit for the answer to an upload, in addition to the time for its bytes.
-const UPLOAD_TIME: Duration = Duration::from_secs(60);
+pub(super) const UPLOAD_TIME: Duration = Duration::from_secs(60);
 
 /// The slowest upload that is allowed, in bytes per second.
-const MIN_RATE: u64 = 4 << 10;
-
-#[cfg(test)]
-mod tests {
-    use wormhole_chat::AttachmentOpener;
-
-    use super::*;
-
-    #[test]
-    fn the_blob_has_the_announced_length_and_its_recipient_can_open_it() {
-        for size in [0, 1, 15, 16, 541, 542, 10_000, PIECE + 1, 3 * PIECE] {
-            let file: Vec<u8> = (0..size).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
-            let (size, key) = (u64::try_from(size).unwrap(), AttachmentKey::random(&mut OsRng));
-            let padded = attachment_padding(size);
-            let mut blob = Vec::new();
-            let digest = seal_pieces(&mut file.as_slice(), size, padded, &key, &mut |piece| {
-                blob.extend(piece);
-                Ok(())
-            });
-            assert_eq!(u64::try_from(blob.len()).unwrap(), blob_length(padded), "{size}");
-            let (mut opener, mut plaintext) = (AttachmentOpener::new(&key), Vec::new());
-            opener.update(&blob, &mut plaintext);
-            opener.finish(Some(&digest.unwrap()), &mut plaintext).unwrap();
-            assert_eq!(u64::try_from(plaintext.len()).unwrap(), padded);
-            assert!(plaintext.starts_with(&file));
-        }
-    }
-
-    #[test]
-    fn a_file_that_becomes_shorter_is_not_sent() {
-        let key = AttachmentKey::random(&mut OsRng);
-        let sealed = seal_pieces(&mut &b"short"[..], 6, 541, &key, &mut |_| Ok(()));
-        assert_eq!(sealed.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-}
+pub(super) const MIN_RATE: u64 = 4 << 10;

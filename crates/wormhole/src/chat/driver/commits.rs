@@ -219,6 +219,7 @@ fn is_confirmed(content: &Content) -> bool {
         Content::Group(group) => group.inner.as_deref().is_some_and(is_confirmed),
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)

@@ -71,6 +71,7 @@ impl Driver {
         let (kept, others): (Vec<_>, Vec<_>) = changes.received.into_iter().partition(is_kept);
         changes.received = kept;
         others.iter().for_each(|received| self.fleeting(received));
+        self.receive_direct(&others);
         self.set_arrived_timers(&changes.received);
         let unsupported = others.iter().filter(|received| is_for_a_person(&received.content));
         changes.unreadable.extend(unsupported.map(|received| Unreadable {
@@ -118,6 +119,7 @@ impl Driver {
             Content::Call(_)
             | Content::Data(_)
             | Content::DecryptionError(_)
+            | Content::Direct(_)
             | Content::Edit(_)
             | Content::Group(_)
             | Content::Null
@@ -139,6 +141,7 @@ fn is_for_a_person(content: &Content) -> bool {
         Content::Unknown => true,
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Edit(_)
         | Content::Null
         | Content::Receipt(_)

@@ -228,6 +228,11 @@ impl Driver {
         self.commits.reply(reply);
     }
 
+    /// Replaces the drafts. Together with what was asked for just before, it becomes durable or not at all.
+    pub(in crate::chat) fn set_drafts(&mut self, drafts: Option<Zeroizing<Vec<u8>>>) {
+        self.commits.add_setting(crate::chat::drafts::SETTING.to_owned(), drafts);
+    }
+
     /// Removes a message that cannot be sent, and answers when that is durable.
     pub(in crate::chat) fn forget(&mut self, message: Timestamp, reply: oneshot::Sender<()>) {
         self.commits.add_forgotten(message);

@@ -121,6 +121,7 @@ pub(in crate::chat) fn written(content: Content) -> (Option<String>, Vec<Attachm
         }
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Null
         | Content::Receipt(_)
         | Content::SenderKeyDistribution(_)

@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are ignored. Numbers out of range, malformed keys and malformed ids make an answer invalid.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use data_encoding::{BASE64, BASE64_NOPAD};
@@ -115,6 +116,46 @@ impl PublishedKey {
 pub(crate) struct KeyCount {
     pub(crate) count: usize,
 }
+
+/// Where and how an attachment is uploaded so that the upload can be continued.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResumableForm {
+    cdn: u32,
+    pub(crate) key: String,
+    /// They prove that we may upload it.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) signed_upload_location: String,
+}
+
+impl ResumableForm {
+    /// Whether we know the protocol, which is tus 1.0, and the answer has a reasonable size.
+    pub(crate) fn is_usable(&self) -> bool {
+        let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_short = |text: &String| text.len() <= MAX_FORM_TEXT;
+        self.cdn == TUS_STORE
+            && self.key.len() <= 64
+            && self.key.bytes().all(is_safe)
+            && self.headers.len() <= MAX_FORM_HEADERS
+            && self.headers.iter().all(|(name, value)| is_short(name) && is_short(value))
+            && is_short(&self.signed_upload_location)
+    }
+}
+
+impl fmt::Debug for ResumableForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumableForm").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// The number of the store that means tus.
+const TUS_STORE: u32 = 3;
+
+/// Most headers of a form. Servers send two.
+const MAX_FORM_HEADERS: usize = 8;
+
+/// Longest name, value or address in a form, in bytes.
+const MAX_FORM_TEXT: usize = 2048;
 
 /// The fields of a form that uploads an attachment.
 #[derive(Clone, Debug, Deserialize)]

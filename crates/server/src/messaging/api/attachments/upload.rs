@@ -12,7 +12,7 @@ use wormhole_http::Pace;
 use wormhole_http::body::BodyError;
 
 use super::{ApiError, MAX_ATTACHMENT, unavailable};
-use crate::messaging::blobs::{BlobName, UploadError};
+use crate::messaging::blobs::{BlobName, Progress, Upload, UploadError};
 use crate::messaging::context::Service;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::request_memory::RequestMemory;
@@ -61,10 +61,30 @@ pub(super) async fn upload<E>(
     AllowedUpload { name, owner, max_bytes, memory }: AllowedUpload,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<(), ApiError> {
+    let upload = service.blobs.begin(name).await?;
+    receive(service, upload, Incoming { owner, max_bytes, memory }, body).await.map(drop)
+}
+
+/// From whom the bytes of an upload come, and how many may come.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) owner: String,
+    /// Most bytes.
+    pub(super) max_bytes: usize,
+    pub(super) memory: RequestMemory,
+}
+
+/// Writes the pieces of a body. Returns how many bytes of the attachment the server has.
+pub(super) async fn receive<E>(
+    service: &Service,
+    upload: Upload,
+    Incoming { owner, max_bytes, memory }: Incoming,
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<u64, ApiError> {
     let mut body = pin!(body);
     let pace = Pace::new(MAX_DELAY);
     let mut arriving = Arriving { service, owner: &owner, left: max_bytes, uncounted: 0, pace };
-    let mut idle = Some(service.blobs.begin(name).await?);
+    let mut idle = Some(upload);
     let mut writing = pin!(Fuse::terminated());
     let (mut batch, mut writing_bytes, mut has_ended) = (Batch::default(), 0, false);
     loop {
@@ -147,6 +167,12 @@ impl From<UploadError> for ApiError {
                 let message = "the storage for attachments is full";
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", message)
             }
+            UploadError::NotFound => Self::not_found("no such upload; begin again"),
+            UploadError::Offset(Progress { offset, .. }) => {
+                let message = format!("the server has {offset} bytes of this upload");
+                Self::new(StatusCode::CONFLICT, "bad_offset", message)
+            }
+            UploadError::TooMany => Self::too_many(BUSY),
             UploadError::Io(error) => {
                 tracing::warn!(%error, "an attachment is not stored");
                 unavailable()
@@ -166,6 +192,9 @@ fn too_large() -> ApiError {
 
 /// Bytes that arrive at most while others are being written.
 const MAX_BATCH: usize = 256 << 10;
+
+/// When an account may begin another upload that is uploading as much as it may.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// How far a client may be behind 8 KiB per second.
 const MAX_DELAY: Duration = Duration::from_secs(60);

@@ -48,6 +48,7 @@ pub(in crate::chat) fn change_of(received: &Received) -> Option<HistoryChange> {
         Content::Call(_)
         | Content::Data(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Edit(_)
         | Content::Group(_)
         | Content::Null
@@ -73,6 +74,7 @@ fn change_in_content(content: &Content) -> Option<MessageChange> {
         }
         Content::Call(_)
         | Content::DecryptionError(_)
+        | Content::Direct(_)
         | Content::Group(_)
         | Content::Null
         | Content::Receipt(_)

@@ -1,0 +1,89 @@
+//! Messages whose files are not with the service or the recipient yet.
+
+use wormhole_chat::{AttachmentPointer, DataMessage, Timestamp};
+
+use super::sent::SentMessage;
+use super::{Client, content};
+use crate::chat::Conversation;
+use crate::chat::account::now;
+use crate::chat::drafts::{self, Draft};
+use crate::chat::error::{Ended, SendError};
+
+impl Client {
+    /// Messages whose files were not with the service or the recipient yet when [`send`](Self::send) was interrupted, oldest first.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn drafts(&self) -> Result<Vec<Draft>, Ended> {
+        match self.store.run(|store| drafts::all(store).unwrap_or_default()).await {
+            Some(drafts) => Ok(drafts),
+            None => Err(self.wait_for_end().await),
+        }
+    }
+
+    /// Continues to send the files of a draft, and puts the message into the outbox. `None` if there is no such draft.
+    ///
+    /// # Errors
+    /// The message is not in the outbox, and is still a draft.
+    pub async fn send_draft(&self, id: Timestamp) -> Result<Option<SentMessage>, SendError> {
+        let drafts = self.drafts().await?;
+        let Some(draft) = drafts.into_iter().find(|draft| draft.id == id) else { return Ok(None) };
+        self.deliver_draft(&draft).await.map(Some)
+    }
+
+    /// Removes a draft. False if there is none.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn discard_draft(&self, id: Timestamp) -> Result<bool, Ended> {
+        let _one = self.drafts.lock().await;
+        match self.store.run(move |store| drafts::remove(store, id)).await {
+            Some(removed) => Ok(removed.unwrap_or(false)),
+            None => Err(self.wait_for_end().await),
+        }
+    }
+
+    /// Sends a message with files. Until it is in the outbox, it is a draft.
+    pub(super) async fn send_files(
+        &self,
+        to: Conversation,
+        data: DataMessage,
+        files: Vec<std::path::PathBuf>,
+    ) -> Result<SentMessage, SendError> {
+        let files = files.into_iter().map(|file| std::path::absolute(&file).unwrap_or(file));
+        let new = Draft::new(now(), to, data, files.collect());
+        // An application that was killed perhaps sends the same again.
+        let known = self.drafts().await?.into_iter().find(|draft| draft.is_same(&new));
+        let draft = known.unwrap_or(new);
+        {
+            let _one = self.drafts.lock().await;
+            let stored = draft.clone();
+            let added = self.store.run(move |store| drafts::add(store, stored)).await;
+            if !matches!(added, Some(Ok(()))) {
+                return Err(self.wait_for_end().await.into());
+            }
+        }
+        let sent = self.deliver_draft(&draft).await;
+        if sent.is_err() {
+            // The application knows that it is not sent.
+            let _removed = self.discard_draft(draft.id).await;
+        }
+        sent
+    }
+
+    async fn deliver_draft(&self, draft: &Draft) -> Result<SentMessage, SendError> {
+        let mut data = draft.data.clone();
+        let mut pointers: Vec<AttachmentPointer> = Vec::new();
+        for file in &draft.files {
+            pointers.push(self.deliver(draft.to, file).await?);
+        }
+        data.attachments = pointers;
+        let _one = self.drafts.lock().await;
+        let id = draft.id;
+        let left = self.store.run(move |store| drafts::without(store, id)).await;
+        let Some(Ok(left)) = left else { return Err(self.wait_for_end().await.into()) };
+        let sent = self.put_with_drafts(draft.to, content(&data)?, Some(left)).await?;
+        self.uploads.forget_all(&data.attachments).await;
+        Ok(sent)
+    }
+}

@@ -1,0 +1,166 @@
+//! Receives a file that somebody has offered, and that is accepted.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use wormhole_chat::{DirectAnswer, DirectOffer};
+
+use super::{CONNECT_TIME, FileName, SILENCE, WHOLE};
+use crate::chat::attachment::Partial;
+use crate::net::LinkFailure;
+use crate::transit::{Pipe, PipeError, Role, Settings, Transit, TransitInfo, TransitKey};
+
+/// An offer that is accepted.
+#[derive(Debug)]
+pub(in crate::chat) struct Accepted {
+    pub(in crate::chat) offer: DirectOffer,
+    pub(in crate::chat) transit: Settings,
+    /// Where the file will be.
+    pub(in crate::chat) folder: PathBuf,
+    /// Takes the answer.
+    pub(in crate::chat) answer: oneshot::Sender<DirectAnswer>,
+}
+
+/// Answers an offer and receives the file. What has arrived stays if the connection is lost, also if this is dropped.
+pub(in crate::chat) async fn receive(accepted: Accepted) {
+    let Accepted { offer, transit, folder, answer } = accepted;
+    // The sender notices a failure, and tries again or uses the service.
+    let _received = attempt(offer, transit, &folder, answer).await;
+}
+
+/// Why a file did not arrive. What has arrived stays, unless it is wrong.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+    #[error("no connection")]
+    NotConnected,
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    #[error("the sender sends something else than it has offered")]
+    Wrong,
+}
+
+async fn attempt(
+    offer: DirectOffer,
+    settings: Settings,
+    folder: &Path,
+    answer: oneshot::Sender<DirectAnswer>,
+) -> Result<(), ReceiveError> {
+    let name = FileName(offer.file);
+    let (path, length) = (folder.to_owned(), offer.length);
+    let opened = spawn_blocking(move || Incoming::open(&path, name, length)).await;
+    let incoming = opened.map_err(io::Error::other)??;
+    let hints: Value = serde_json::from_str(&offer.hints).map_err(|_| ReceiveError::Wrong)?;
+    let peer = TransitInfo::decode(&hints);
+    let transit = Transit::new(settings).map_err(|_| ReceiveError::NotConnected)?;
+    let hints = Some(transit.info().encode().to_string());
+    let offset = incoming.partial.len();
+    if answer.send(DirectAnswer { id: offer.id, hints, offset }).is_err() {
+        return Err(ReceiveError::NotConnected);
+    }
+    let key = TransitKey::new(offer.secret);
+    let connected = timeout(CONNECT_TIME, transit.connect(Role::Receiver, &key, &peer)).await;
+    let mut pipe = connected
+        .map_err(|_| ReceiveError::NotConnected)?
+        .map_err(|_| ReceiveError::NotConnected)?;
+    take(&mut pipe, incoming).await?;
+    pipe.send_record(WHOLE).await?;
+    pipe.close().await;
+    Ok(())
+}
+
+/// A file that is arriving.
+struct Incoming {
+    partial: Partial,
+    /// Of what has arrived.
+    digest: Sha256,
+    length: u64,
+}
+
+impl Incoming {
+    /// What an earlier transfer has left, or nothing.
+    fn open(folder: &Path, name: FileName, length: u64) -> io::Result<Self> {
+        let mut partial = Partial::open_direct(folder, name)?;
+        if partial.len() > length {
+            partial.clear()?;
+        }
+        let mut digest = Sha256::new();
+        partial.read(|piece| {
+            digest.update(piece);
+            io::Result::Ok(())
+        })?;
+        Ok(Self { partial, digest, length })
+    }
+
+    fn append(&mut self, piece: &[u8]) -> Result<(), ReceiveError> {
+        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        if self.partial.len().saturating_add(bytes) > self.length {
+            return Err(ReceiveError::Wrong);
+        }
+        self.partial.append(piece)?;
+        self.digest.update(piece);
+        Ok(())
+    }
+
+    /// Checks the whole file, and brings it to the disk.
+    fn finish(mut self, digest: &[u8]) -> Result<(), ReceiveError> {
+        let found: [u8; 32] = self.digest.finalize().into();
+        if digest != found.as_slice() {
+            // Perhaps a power failure has damaged it: the next transfer begins with nothing.
+            self.partial.clear()?;
+            return Err(ReceiveError::Wrong);
+        }
+        Ok(self.partial.sync()?)
+    }
+}
+
+/// Reads all records. A thread writes them, so that the disk and the network work at the same time.
+async fn take(pipe: &mut Pipe, mut incoming: Incoming) -> Result<(), ReceiveError> {
+    let mut left = incoming.length.saturating_sub(incoming.partial.len());
+    let (records, mut receiver) = mpsc::channel::<Vec<u8>>(RECORDS);
+    let writing = spawn_blocking(move || {
+        while let Some(record) = receiver.blocking_recv() {
+            if incoming.partial.len() < incoming.length {
+                incoming.append(&record)?;
+            } else {
+                return incoming.finish(&record);
+            }
+        }
+        Err(ReceiveError::NotConnected)
+    });
+    loop {
+        let record = timeout(SILENCE, pipe.receive_record()).await;
+        let record = record.map_err(|_| PipeError::Link(LinkFailure::TimedOut));
+        let record = match record.and_then(|record| record) {
+            Ok(record) => record,
+            Err(error) => {
+                drop(records);
+                let _written = writing.await;
+                return Err(error.into());
+            }
+        };
+        let is_last = left == 0;
+        left = left.saturating_sub(u64::try_from(record.len()).unwrap_or(u64::MAX));
+        if record.len() > MAX_RECORD {
+            return Err(ReceiveError::Wrong);
+        }
+        // If the thread has ended, its result says why.
+        if record.is_empty() || records.send(record).await.is_err() || is_last {
+            break;
+        }
+    }
+    drop(records);
+    writing.await.map_err(io::Error::other)?
+}
+
+/// Records between the connection and the thread.
+const RECORDS: usize = 8;
+
+/// Longest record, in bytes.
+const MAX_RECORD: usize = 256 << 10;

@@ -1,0 +1,147 @@
+//! Offers of files that go directly: ours, until they are answered, and those of others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
+use wormhole_chat::{
+    AccountId, ClientInput, Content, DirectAnswer, DirectContent, DirectOffer, OfferId, Received,
+};
+
+use super::Driver;
+use crate::chat::direct::{self, Accepted, DirectFiles, FileName};
+
+/// Files that go directly.
+pub(super) struct DirectOffers {
+    settings: Option<DirectFiles>,
+    /// Where received files are.
+    folder: Arc<Path>,
+    /// Our offers, and who waits for the answers.
+    waiting: BTreeMap<OfferId, (AccountId, oneshot::Sender<DirectAnswer>)>,
+    /// Files that arrive. They end with the client.
+    receiving: JoinSet<()>,
+    /// Who sends them. A new offer of the same account ends the transfer before: its connection is lost.
+    senders: BTreeMap<AccountId, AbortHandle>,
+    answers: FuturesUnordered<Answering>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = (AccountId, OfferId, Option<DirectAnswer>)> + Send>>;
+
+impl DirectOffers {
+    pub(super) fn new(settings: Option<DirectFiles>, folder: Arc<Path>) -> Self {
+        Self {
+            settings,
+            folder,
+            waiting: BTreeMap::new(),
+            receiving: JoinSet::new(),
+            senders: BTreeMap::new(),
+            answers: FuturesUnordered::new(),
+        }
+    }
+
+    /// The next answer of ours.
+    pub(super) async fn next(&mut self) -> (AccountId, DirectAnswer) {
+        loop {
+            tokio::select! {
+                Some((account, id, answer)) = self.answers.next() => {
+                    let declined = DirectAnswer { id, hints: None, offset: 0 };
+                    return (account, answer.unwrap_or(declined));
+                }
+                Some(_ended) = self.receiving.join_next() => {
+                    self.senders.retain(|_, receiving| !receiving.is_finished());
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Whether a file may be offered to an account: it is known, and its identity key is the accepted one. A file that can also be
+    /// uploaded is only offered if no other device would need it.
+    pub(in crate::chat) fn may_offer_file(&self, to: AccountId, is_only_way: bool) -> bool {
+        let has_one_device = self.core.device_count(to) == 1 && !self.core.has_other_devices();
+        let is_possible = self.is_connected() && self.may_send_receipts(to);
+        is_possible && (is_only_way || has_one_device)
+    }
+
+    /// Offers a file. The result never comes if there is no answer.
+    pub(in crate::chat) fn offer_file(
+        &mut self,
+        to: AccountId,
+        offer: DirectOffer,
+    ) -> oneshot::Receiver<DirectAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        let waiting = &mut self.direct.waiting;
+        waiting.retain(|_, (_, sender)| !sender.is_closed());
+        waiting.insert(offer.id, (to, sender));
+        self.send_direct(to, DirectContent::Offer(offer));
+        receiver
+    }
+
+    /// Says yes or no to an offer.
+    pub(super) fn answer_file(&mut self, to: AccountId, answer: DirectAnswer) {
+        self.send_direct(to, DirectContent::Answer(answer));
+    }
+
+    fn send_direct(&mut self, to: AccountId, content: DirectContent) {
+        let content = Content::Direct(Box::new(content));
+        self.input(ClientInput::SendVolatile { to, content, is_online: true });
+    }
+
+    /// Handles offers and answers among what has arrived.
+    pub(super) fn receive_direct(&mut self, received: &[Received]) {
+        for Received { from, content, .. } in received {
+            if let Content::Direct(direct) = content {
+                match &**direct {
+                    DirectContent::Answer(answer) => self.answered(from.account, answer.clone()),
+                    DirectContent::Offer(offer) => self.offered(from.account, offer.clone()),
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, from: AccountId, answer: DirectAnswer) {
+        let waiting = &mut self.direct.waiting;
+        if waiting.get(&answer.id).is_some_and(|(to, _)| *to == from)
+            && let Some((_, sender)) = waiting.remove(&answer.id)
+        {
+            // If nobody waits any more, the file goes another way.
+            let _gone = sender.send(answer);
+        }
+    }
+
+    /// Accepts an offer of somebody whom the user knows, if there is room. Others get no answer, and learn nothing.
+    fn offered(&mut self, from: AccountId, offer: DirectOffer) {
+        if !self.may_send_receipts(from) || self.is_blocked(from) {
+            return;
+        }
+        let (id, length, name) = (offer.id, offer.length, FileName(offer.file));
+        if let Some(before) = self.direct.senders.remove(&from) {
+            before.abort();
+        }
+        let is_busy = self.direct.senders.len() >= MAX_RECEIVING;
+        let settings = self.direct.settings.clone().filter(|_| !is_busy);
+        let folder = Arc::clone(&self.direct.folder);
+        let has_room =
+            |settings: &DirectFiles| direct::make_room(&folder, settings, name, length).is_ok();
+        let Some(settings) = settings.filter(has_room) else {
+            return self.answer_file(from, DirectAnswer { id, hints: None, offset: 0 });
+        };
+        let (answer, answered) = oneshot::channel();
+        let answering = async move { (from, id, answered.await.ok()) };
+        self.direct.answers.push(Box::pin(answering));
+        let transit = settings.transit;
+        let accepted = Accepted { offer, transit, folder: folder.to_path_buf(), answer };
+        let receiving = self.direct.receiving.spawn(direct::receive(accepted));
+        self.direct.senders.insert(from, receiving);
+    }
+}
+
+/// Most files that arrive at the same time. One account sends one at a time.
+const MAX_RECEIVING: usize = 4;
