@@ -14,6 +14,7 @@ use crate::screen;
 pub(crate) mod chat;
 mod code;
 mod connection;
+mod forward;
 mod receive;
 mod send;
 mod ssh;
@@ -21,6 +22,7 @@ mod whisper;
 
 pub(crate) use code::{CodeArgs, DEBUG_MACHINES};
 pub(crate) use connection::{ConnectionArgs, TorArgs};
+pub(crate) use forward::ForwardArgs;
 pub(crate) use receive::{OnExists, ReceiveArgs};
 pub(crate) use send::SendArgs;
 pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};
@@ -138,6 +140,8 @@ pub(crate) enum Command {
     /// Receive what `wormhole send` offers
     #[command(visible_aliases = ["rx", "recv"], alias = "recieve")]
     Receive(ReceiveArgs),
+    /// Reach TCP ports of another computer
+    Forward(ForwardArgs),
     /// Send an SSH public key to another computer
     Ssh(SshArgs),
     /// Post and read messages through a network of Whisper nodes

@@ -24,10 +24,7 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         Event::Offer(offered) => with_offer("offer", offered),
         Event::Text(text) => json!({"event": "text", "text": text}),
         Event::Accepted => json!({"event": "accepted"}),
-        Event::Connected(path) => {
-            let (via, local) = (via(path), path.is_local());
-            json!({"event": "connected", "via": via, "local": local, "address": path.to_string()})
-        }
+        Event::Connected(path) => connected(path),
         Event::Progress { done, total } => {
             json!({"event": "progress", "done": done, "total": total})
         }
@@ -38,6 +35,12 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         // A later event of the SDK.
         _ => return None,
     })
+}
+
+/// The object for a connection to the other side.
+pub(crate) fn connected(path: &Path) -> Value {
+    let (via, local) = (via(path), path.is_local());
+    json!({"event": "connected", "via": via, "local": local, "address": path.to_string()})
 }
 
 /// The object for an event of the wormhole.

@@ -31,6 +31,7 @@ mod doctor;
 mod environment;
 mod explain;
 mod failure;
+mod forward;
 mod generate;
 mod job_control;
 mod json;
@@ -90,6 +91,7 @@ fn run(args: Args) -> Result<()> {
         Command::Man { dir } => generate::manual(dir.as_deref()),
         command @ (Command::Chat(_)
         | Command::Doctor(_)
+        | Command::Forward(_)
         | Command::Receive(_)
         | Command::Send(_)
         | Command::Ssh(_)
@@ -129,6 +131,13 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
             }
             request.settings.tor = tor.connect(&mut console).await?;
             receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
+            console.finish()
+        }
+        Command::Forward(args) => {
+            let servers = Servers::new(global, &config)?;
+            let shown = Shown { hide_progress: args.hide_progress, ..Shown::default() };
+            let mut console = Console::new(global.json, timing, &shown)?;
+            forward::run(args, &servers, &config, &mut console).await?;
             console.finish()
         }
         Command::Ssh(args) => run_ssh(args.command, global, &config, timing).await,

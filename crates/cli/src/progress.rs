@@ -118,7 +118,8 @@ pub(crate) fn lost(lost: &MetadataLoss) -> String {
     )
 }
 
-fn route(path: &Path) -> String {
+/// How the two sides are connected, in a few words.
+pub(crate) fn route(path: &Path) -> String {
     match path {
         Path::Relay(relay) => {
             let relay = relay.strip_prefix("tcp:").unwrap_or(relay);

@@ -162,6 +162,15 @@ const fn relay_advice(error: &HelperError) -> &'static str {
 fn apply(settings: &mut Settings, code: &CodeArgs, connection: &ConnectionArgs, config: &Config) {
     settings.verify = code.verify || config.verify.unwrap_or(false);
     set_code_words(settings, code.code_length, config);
+    set_connection(settings, connection, config);
+}
+
+/// Applies the options of the network, except those of Tor.
+pub(crate) fn set_connection(
+    settings: &mut Settings,
+    connection: &ConnectionArgs,
+    config: &Config,
+) {
     settings.listen = !connection.no_listen
         && (connection.listen || connection.listen_port.is_some() || config.listen.unwrap_or(true));
     settings.listen_port = connection.listen_port.or(config.listen_port);

@@ -14,6 +14,9 @@ use wormhole_magic::dilation::{
     Dilation, DilationCommand, DilationConfig, DilationKey, DilationMessage, DilationRecord,
     DilationRole, DilationSide,
 };
+use wormhole_magic::forward::{
+    ConnectReply, ConnectRequest, ListenReply, ListenRequest, PREFIX as FORWARD_PREFIX,
+};
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
 use wormhole_magic::mailbox::server::Client;
@@ -38,6 +41,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("dilation_message", dilation_message),
     ("dilation_records", dilation_records),
     ("file_name", file_name),
+    ("forward_message", forward_message),
     ("hashcash_stamp", hashcash_stamp),
     ("hints", hints),
     ("mailbox_client_frame", mailbox_client_frame),
@@ -51,6 +55,26 @@ pub const BODIES: &[(&str, Body)] = &[
     ("transit_helper", transit_helper),
     ("zip", zip),
 ];
+
+/// The messages of port forwarding: the first byte selects the kind.
+pub fn forward_message(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    macro_rules! check {
+        ($message:ty) => {
+            if let Ok(message) = <$message>::decode(bytes) {
+                let encoded = message.encode();
+                let (_, body) = encoded.split_at(FORWARD_PREFIX);
+                assert_eq!(<$message>::decode(body).as_ref(), Ok(&message));
+            }
+        };
+    }
+    match kind % 4 {
+        0 => check!(ConnectRequest),
+        1 => check!(ConnectReply),
+        2 => check!(ListenRequest),
+        _ => check!(ListenReply),
+    }
+}
 
 /// The acknowledgement at the end of a transfer.
 pub fn ack(bytes: &[u8]) {

@@ -9,6 +9,7 @@
 mod app_id;
 pub mod code;
 pub mod dilation;
+pub mod forward;
 pub mod key;
 pub mod mailbox;
 pub mod relay;

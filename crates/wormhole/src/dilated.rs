@@ -226,12 +226,23 @@ impl Dilated {
     /// # Errors
     /// The dilated wormhole has ended.
     pub async fn connected(&self) -> Result<Path, Error> {
+        self.connected_after(0).await.map(|(_, path)| path)
+    }
+
+    /// Waits until a connection is in use after the first `connections` ones. Returns [`connections`](Self::connections) and
+    /// the path.
+    ///
+    /// # Errors
+    /// The dilated wormhole has ended.
+    pub async fn connected_after(&self, connections: u64) -> Result<(u64, Path), Error> {
         let mut status = self.status.clone();
         loop {
             {
                 let status = status.borrow_and_update();
-                if let Some(path) = &status.path {
-                    return Ok(path.clone());
+                if let Some(path) = &status.path
+                    && status.connections > connections
+                {
+                    return Ok((status.connections, path.clone()));
                 }
                 if let Some(end) = &status.end {
                     return Err(end.clone());

@@ -7,6 +7,7 @@
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | `chat` (feature `chat`) | encrypted messages between the users of apps |
 //! | [`dilated`] | many streams over a connection that is replaced when it is lost |
+//! | [`forward`] | reaching TCP ports of the other side |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | errors of connections, and Tor |
 //! | [`store`] | the profile: where the user's own keys and settings are |
@@ -35,6 +36,7 @@ pub mod chat;
 pub mod code;
 pub mod dilated;
 mod drive;
+pub mod forward;
 pub mod net;
 pub mod store;
 pub mod transfer;

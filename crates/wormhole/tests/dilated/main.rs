@@ -1,4 +1,4 @@
-//! Dilated wormholes over real sockets, the real mailbox server and the real relay: two of ours, and with the reference.
+//! Dilated wormholes and forwarded ports over real sockets, the real mailbox server and the real relay: two of ours, and with the reference.
 
 #![expect(
     clippy::indexing_slicing,
@@ -8,6 +8,8 @@
 )]
 
 mod echo;
+mod forward;
+mod fowl;
 mod python;
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the relay over WebSockets is tested elsewhere")]
