@@ -90,7 +90,7 @@ fn present<'de, D: serde::Deserializer<'de>>(
     serde::Deserialize::deserialize(value).map(Some)
 }
 
-/// Most requests of a batch.
+/// Maximum number of requests of a batch.
 const MAX_BATCH: usize = 4;
 
 /// Longest value, in bytes.

@@ -42,7 +42,7 @@ impl Requests {
 /// Longest head of a request, in bytes. A longer one is answered with status 431.
 pub const MAX_HEAD_BYTES: usize = 8192;
 
-/// Most header lines of a request. Browsers send about 20. More are answered with status 431.
+/// Maximum number of header lines of a request. Browsers send about 20. More are answered with status 431.
 pub const MAX_HEADERS: usize = 64;
 
 /// The least that hyper allows, in bytes.

@@ -182,10 +182,10 @@ impl Client {
     }
 }
 
-/// Most messages for our own account that wait.
+/// Maximum number of messages for our own account that wait.
 const MAX_SYNCS: usize = 1000;
 
-/// Most bytes of them, with their ciphertexts.
+/// Maximum number of bytes of them, with their ciphertexts.
 const MAX_SYNC_BYTES: usize = 16 << 20;
 
 fn content(outgoing: &Outgoing) -> Option<Content> {

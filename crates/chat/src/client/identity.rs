@@ -95,7 +95,7 @@ impl Client {
     }
 
     /// Remembers that an account has post-quantum prekeys, if a session with its accepted identity key shows that.
-    pub(super) fn note_post_quantum(&mut self, address: Address, changes: &mut Changes) {
+    pub(super) fn record_post_quantum(&mut self, address: Address, changes: &mut Changes) {
         if let (Some(peer), Some(record)) =
             (self.peers.get_mut(&address.account), self.sessions.get(&address))
             && !peer.had_post_quantum

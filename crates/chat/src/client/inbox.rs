@@ -47,7 +47,7 @@ impl Client {
         let message = incoming.as_ref().ok().map(|incoming| &incoming.message);
         let outcome = match opened {
             Ok(Some(received)) => {
-                self.note_receipt(&received, &mut changes);
+                self.record_receipt(&received, &mut changes);
                 let (outcome, report) = self.settle_read(received, &mut changes);
                 then.extend(report);
                 outcome
@@ -247,7 +247,7 @@ impl Client {
         } else {
             self.heard(now, from.account, changes);
         }
-        self.note_post_quantum(from, changes);
+        self.record_post_quantum(from, changes);
         Ok(())
     }
 }

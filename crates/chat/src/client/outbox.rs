@@ -225,7 +225,7 @@ impl Client {
         match response {
             Response::Done => self.sent(now, timestamp, false),
             Response::Sent { needs_sync } => {
-                self.note_other_devices(needs_sync);
+                self.record_other_devices(needs_sync);
                 self.sent(now, timestamp, needs_sync);
             }
             // It names no reason to encrypt again, which could deliver the message twice.
@@ -258,7 +258,7 @@ impl Client {
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
         self.groups.controls.remove(&timestamp);
-        self.note_distribution(timestamp, &outgoing, &mut changes);
+        self.record_distribution(timestamp, &outgoing, &mut changes);
         let identity = self.peers.get(&outgoing.to).map(|peer| peer.identity);
         let logged = identity.and_then(|identity| Logged::new(now, identity, &outgoing));
         self.log_sent(now, (outgoing.to, timestamp), logged, &mut changes);
@@ -322,9 +322,9 @@ impl Client {
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
         self.groups.controls.remove(&timestamp);
-        self.note_failed_distribution(timestamp);
+        self.record_failed_distribution(timestamp);
         if outgoing.to == self.us.account {
-            self.note_other_devices(false);
+            self.record_other_devices(false);
         } else if self.is_background(&outgoing) {
             // The user has not written it.
             return self.commit(changes, Vec::new());
@@ -401,7 +401,7 @@ impl Client {
             | Response::Stale(_)
             | Response::Unavailable => Err(SendFailure::NoDevice),
         };
-        self.note_bundles(account, result.is_ok());
+        self.record_bundles(account, result.is_ok());
         match result {
             Ok(()) => {
                 self.advance_account(now, account);

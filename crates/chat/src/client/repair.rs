@@ -49,7 +49,7 @@ impl Client {
         changes: &mut Changes,
     ) -> (Outcome, Option<ClientOutput>) {
         let name = (received.from, received.timestamp);
-        self.note_newest(name, changes);
+        self.record_newest(name, changes);
         // What somebody with another identity key sends does not answer our request.
         let retry = self.retries.get(&name).copied().filter(|_| !received.identity_changed);
         let Some(retry) = retry else { return (Outcome::Received(received), None) };
@@ -229,7 +229,7 @@ impl Client {
 
     /// Remembers the newest timestamps of each device. A duplicate with another one is another message: the sender has lost its
     /// state, and uses old keys again.
-    fn note_newest(&mut self, (from, timestamp): MessageName, changes: &mut Changes) {
+    fn record_newest(&mut self, (from, timestamp): MessageName, changes: &mut Changes) {
         let newest = self.newest.entry(from).or_default();
         newest.insert(timestamp);
         if newest.len() > MAX_NEWEST {

@@ -297,7 +297,7 @@ impl Client {
     }
 
     /// A device says in a session that it has read messages of ours: they need not be sent again to it.
-    pub(super) fn note_receipt(&mut self, received: &Received, changes: &mut Changes) {
+    pub(super) fn record_receipt(&mut self, received: &Received, changes: &mut Changes) {
         let Content::Receipt(receipt) = &received.content else { return };
         if received.identity_changed {
             return;

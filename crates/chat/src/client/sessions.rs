@@ -125,7 +125,7 @@ impl Client {
         for (address, record) in started {
             self.sessions.insert(address, record);
             self.store_session(address, changes);
-            self.note_post_quantum(address, changes);
+            self.record_post_quantum(address, changes);
         }
         Ok(())
     }

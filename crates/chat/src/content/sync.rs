@@ -355,7 +355,7 @@ impl SentProto {
     }
 }
 
-/// Most accounts in a list of blocked ones. A service keeps as many.
+/// Maximum number of accounts in a list of blocked ones. A service keeps as many.
 const MAX_BLOCKED: usize = 2000;
 
 #[cfg(test)]

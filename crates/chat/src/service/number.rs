@@ -57,7 +57,7 @@ pub struct NotAPhoneNumber;
 /// Fewest digits of most numbers, with the country code.
 const MIN_DIGITS: usize = 10;
 
-/// Most digits of a number, with the country code. (E.164, section 6)
+/// Maximum number of digits of a number, with the country code. (E.164, section 6)
 const MAX_DIGITS: usize = 15;
 
 /// Countries whose numbers have six digits: Faroe Islands, Equatorial Guinea, New Caledonia, French Polynesia.

@@ -209,10 +209,10 @@ pub(crate) struct ReceiveArgs {
     /// directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,
-    /// Most files of one message to save
+    /// Maximum number of files of one message to save
     #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_MAX_FILES)]
     pub(crate) max_files: usize,
-    /// Most megabytes of files to save in one run; with --follow, in one day
+    /// Maximum number of megabytes of files to save in one run; with --follow, in one day
     #[arg(long, value_name = "MB", default_value_t = DEFAULT_MAX_SIZE)]
     pub(crate) max_size: u64,
     /// Give up files that are not saved yet, instead of saving them: those of WHO, or of everybody

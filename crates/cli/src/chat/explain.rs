@@ -361,7 +361,7 @@ fn plain(error: &impl ToString) -> String {
 /// Bytes that a message store needs for its work.
 const NEEDED: u64 = 1 << 20;
 
-/// Most accounts that an error lists.
+/// Maximum number of accounts that an error lists.
 const MAX_ACCOUNTS: usize = 10;
 
 /// The largest file that can be sent, in words.

@@ -329,5 +329,5 @@ fn find(who: &str, people: &People, args: &AccountArgs) -> Result<AccountId, Fai
     }
 }
 
-/// Most reactions to a message that are shown.
+/// Maximum number of reactions to a message that are shown.
 const MAX_REACTIONS: usize = 16;

@@ -223,13 +223,13 @@ fn beginning(text: &str) -> String {
 /// The setting with the messages.
 const RECENT: &str = "cli.recent";
 
-/// Most messages. Each has about 200 bytes.
+/// Maximum number of messages. Each has about 200 bytes.
 const MAX_MESSAGES: usize = 100;
 
-/// Most characters of a text that are kept: enough for a quote.
+/// Maximum number of characters of a text that are kept: enough for a quote.
 const MAX_TEXT: usize = 120;
 
-/// Most characters of a text that are shown to name it.
+/// Maximum number of characters of a text that are shown to name it.
 const EXCERPT: usize = 40;
 
 /// Letters of an id that are shown.

@@ -284,5 +284,5 @@ pub(super) async fn mention(
 /// How long the command waits for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most people that are named at once.
+/// Maximum number of people that are named at once.
 const MAX_LABELS: usize = 3;

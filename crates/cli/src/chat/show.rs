@@ -344,7 +344,7 @@ const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Most files of a message that are listed.
+/// Maximum number of files of a message that are listed.
 const MAX_LINES: usize = 32;
 
 #[cfg(test)]

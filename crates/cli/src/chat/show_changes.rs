@@ -152,5 +152,5 @@ fn receipt(kind: ReceiptKind, who: &str, sent: &[MessageRef], recent: &Recent) -
     format!("    {ticks} {who} {done} {}{more}\n", ids.join(", "))
 }
 
-/// Most ids in one line.
+/// Maximum number of ids in one line.
 const MAX_IDS: usize = 5;

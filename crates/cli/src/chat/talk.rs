@@ -285,7 +285,7 @@ async fn ended(end: &mut Option<oneshot::Receiver<End>>) -> InputEnd {
     }
 }
 
-/// Most lines whose readers are counted.
+/// Maximum number of lines whose readers are counted.
 const MAX_READ_LINES: usize = 1000;
 
 /// Shown for a line that is not taken.

@@ -287,7 +287,7 @@ const LASTING: Duration = Duration::from_secs(30);
 /// Seconds by which a message may seem older than it is: senders round down, and clocks differ.
 const ROUNDED: u32 = 20;
 
-/// Most hashes that are remembered.
+/// Maximum number of hashes that are remembered.
 const MAX_SEEN: usize = 20_000;
 
 #[cfg(test)]

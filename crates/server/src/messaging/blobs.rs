@@ -136,7 +136,7 @@ const AVATARS: &str = "avatars";
 /// Folders of stored attachments.
 const FOLDERS: u32 = 100;
 
-/// Most threads that work with files at the same time.
+/// Maximum number of threads that work with files at the same time.
 const MAX_THREADS: usize = 64;
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub(crate) fn sent_code(number: &str) -> Option<u32> {
     SENT.lock().unwrap_or_else(PoisonError::into_inner).get(number).copied()
 }
 
-/// Most codes that wait to be sent.
+/// Maximum number of codes that wait to be sent.
 const MAX_WAITING: usize = 1024;
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ fn too_many_connections() -> Response {
 const SETTINGS: Settings =
     Settings { head_time: Duration::from_secs(60), requests: Requests::Many };
 
-/// Most devices that wait to be linked.
+/// Maximum number of devices that wait to be linked.
 const MAX_ADDRESSES: usize = 2000;
 
 /// When to try again if too many wait.

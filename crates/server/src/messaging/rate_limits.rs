@@ -449,7 +449,7 @@ const DAY: f64 = 24.0 * 60.0;
 /// Minutes of an hour.
 const HOUR: f64 = 60.0;
 
-/// Most buckets of one action that were used lately. As many that were not are kept. About 6 MiB for both.
+/// Maximum number of buckets of one action that were used lately. As many that were not are kept. About 6 MiB for both.
 const MAX_BUCKETS: usize = 1 << 16;
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) struct ReportCommand {
 enum ReportAction {
     /// List reports, the newest first: when, about whom, by whom, and which message
     List {
-        /// Most reports
+        /// Maximum number of reports
         #[arg(long, value_name = "N", default_value_t = 100)]
         max: u32,
     },

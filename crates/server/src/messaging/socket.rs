@@ -293,10 +293,10 @@ const CLOSE_FAILED: u16 = 1011;
 /// The address of the client uses too much memory. (RFC 6455, section 11.7)
 const CLOSE_TRY_LATER: u16 = 1013;
 
-/// Most messages that are sent before the client confirms one.
+/// Maximum number of messages that are sent before the client confirms one.
 const MAX_UNCONFIRMED: usize = 256;
 
-/// Most requests of a client at the same time. It may send more, but they are not read.
+/// Maximum number of requests of a client at the same time. It may send more, but they are not read.
 const MAX_REQUESTS: usize = 16;
 
 /// Memory that a request needs, in addition to its body and to a long answer.

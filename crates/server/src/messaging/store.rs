@@ -109,10 +109,10 @@ pub(super) struct Counts {
     pub(super) messages: u64,
 }
 
-/// Most messages that wait for one device. A sender has at most as much in a queue as is left for all others.
+/// Maximum number of messages that wait for one device. A sender has at most as much in a queue as is left for all others.
 pub(super) const MAX_QUEUED_MESSAGES: u64 = 10_000;
 
-/// Most bytes of envelopes that wait for one device.
+/// Maximum number of bytes of envelopes that wait for one device.
 pub(super) const MAX_QUEUED_BYTES: u64 = 64 << 20;
 
 /// How long an ephemeral message waits for a device that is just connecting.

@@ -391,5 +391,5 @@ const PASSWORD: usize = 18;
 /// The highest registration id. Deployed clients use 14 bits without the highest values.
 pub(super) const MAX_REGISTRATION_ID: u32 = 16380;
 
-/// Most digits of a verification code. Ours have six.
+/// Maximum number of digits of a verification code. Ours have six.
 const MAX_CODE: usize = 12;

@@ -384,11 +384,7 @@ impl Client {
     }
 
     /// Brings a file to its recipient, or to the service.
-    async fn deliver(
-        &self,
-        to: Conversation,
-        file: &Path,
-    ) -> Result<AttachmentPointer, SendError> {
+    async fn deliver(&self, to: Conversation, file: &Path) -> Result<AttachmentPointer, SendError> {
         // The members of a group are never all online.
         let (Some(settings), Conversation::Account(to)) = (&self.options.direct, to) else {
             return self.upload(file).await;
@@ -586,10 +582,10 @@ fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
 /// Default number of received messages that may wait for the application.
 const MAX_UNREAD: usize = 10_000;
 
-/// Most requests of handles that wait for the task.
+/// Maximum number of requests of handles that wait for the task.
 const MAX_TASKS: usize = 64;
 
-/// Most events that are kept for a slow application. Messages are not among them.
+/// Maximum number of events that are kept for a slow application. Messages are not among them.
 const MAX_EVENTS: usize = 256;
 
 /// Longest content of a message, in bytes. The ciphertext must have less than 256 KiB.

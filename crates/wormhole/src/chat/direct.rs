@@ -29,9 +29,9 @@ pub struct DirectFiles {
     /// Files of at least so many bytes are offered directly. The default is 16 MiB: for shorter ones, finding a connection takes
     /// longer than it saves.
     pub min_bytes: u64,
-    /// Most bytes of one file that is accepted. The default is 2 GiB.
+    /// Maximum number of bytes of one file that is accepted. The default is 2 GiB.
     pub max_bytes: u64,
-    /// Most bytes that received files may have which the application has not saved yet. The default is 4 GiB.
+    /// Maximum number of bytes that received files may have which the application has not saved yet. The default is 4 GiB.
     pub max_waiting: u64,
     /// How the connection may be made.
     pub transit: transit::Settings,

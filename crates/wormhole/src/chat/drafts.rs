@@ -153,5 +153,5 @@ fn encode(drafts: &[Draft]) -> Option<Zeroizing<Vec<u8>>> {
 /// The setting with the drafts. Settings of applications have other names.
 pub(super) const SETTING: &str = "wormhole.drafts";
 
-/// Most drafts. The oldest ones make room.
+/// Maximum number of drafts. The oldest ones make room.
 const MAX_DRAFTS: usize = 64;

@@ -385,7 +385,7 @@ fn header(value: &str) -> Result<HeaderValue, RequestError> {
     Ok(value)
 }
 
-/// Most uploads and downloads at the same time. Others wait for their turn: each needs a thread, and the store needs one, too.
+/// Maximum number of uploads and downloads at the same time. Others wait for their turn: each needs a thread, and the store needs one, too.
 const MAX_TRANSFERS: usize = 4;
 
 /// Longest answer, in bytes: the keys of 127 devices need about 400 KiB.

@@ -379,7 +379,7 @@ const MIN_RATE: u64 = 4 << 10;
 /// How long a connection is kept without requests. Servers close theirs after a minute or more.
 const IDLE_TIME: Duration = Duration::from_secs(50);
 
-/// Most connections that are kept without requests.
+/// Maximum number of connections that are kept without requests.
 const MAX_IDLE: usize = 4;
 
 /// Longest pause that a server can ask for.

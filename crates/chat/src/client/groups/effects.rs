@@ -230,7 +230,7 @@ impl Client {
     }
 
     /// Somebody has sent a secret of a group, or says that there is a new entry.
-    pub(super) fn hear_of_group(
+    pub(super) fn handle_group_notice(
         &mut self,
         from: AccountId,
         identity: Option<PublicKey>,

@@ -73,7 +73,7 @@ impl Client {
         content: GroupContent,
         changes: &mut Changes,
     ) -> Option<GroupContent> {
-        self.hear_of_group(from.account, identity, &content, changes);
+        self.handle_group_notice(from.account, identity, &content, changes);
         if let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() {
             let (group, revision) = (content.group, content.revision);
             if !self.accept_key(from, identity, group, key, changes) {
@@ -192,7 +192,7 @@ impl Client {
         if !is_allowed || !self.is_member(group, from.account, None) {
             return Err(ReadError::Unsupported.into());
         }
-        self.hear_of_group(from.account, None, &content, changes);
+        self.handle_group_notice(from.account, None, &content, changes);
         let content = Content::Group(content);
         if content.timestamp().is_some_and(|inner| inner != timestamp) {
             return Err(ReadError::TimestampMismatch.into());

@@ -584,7 +584,7 @@ impl Client {
     }
 
     /// A message of a session was sent. If it carries our sender key, its recipients have that now.
-    pub(in super::super) fn note_distribution(
+    pub(in super::super) fn record_distribution(
         &mut self,
         timestamp: Timestamp,
         sent: &Outgoing,
@@ -601,7 +601,7 @@ impl Client {
     }
 
     /// A message of a session cannot be sent. Whoever does not get our sender key does not get messages to the group.
-    pub(in super::super) fn note_failed_distribution(&mut self, timestamp: Timestamp) {
+    pub(in super::super) fn record_failed_distribution(&mut self, timestamp: Timestamp) {
         if let Some((id, account)) = self.groups.distributions.remove(&timestamp) {
             self.groups.absent.insert(account);
             self.groups.dirty.insert(id);
@@ -609,7 +609,7 @@ impl Client {
     }
 
     /// The keys of an account have arrived, or it has none.
-    pub(in super::super) fn note_bundles(&mut self, account: AccountId, has_devices: bool) {
+    pub(in super::super) fn record_bundles(&mut self, account: AccountId, has_devices: bool) {
         if !has_devices {
             self.groups.absent.insert(account);
         }
@@ -619,7 +619,7 @@ impl Client {
     }
 
     /// Whether our account has other devices, as the server says.
-    pub(in super::super) fn note_other_devices(&mut self, has_others: bool) {
+    pub(in super::super) fn record_other_devices(&mut self, has_others: bool) {
         self.groups.other_devices = Some(has_others);
     }
 

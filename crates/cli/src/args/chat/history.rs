@@ -12,7 +12,7 @@ pub(crate) struct HistoryArgs {
     /// Only messages with all words of this text; words may be cut off at the end
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
-    /// Most messages to show, the newest
+    /// Maximum number of messages to show, the newest
     #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_LIMIT)]
     pub(crate) limit: usize,
     /// Delete all messages with this person, or in this group, from this computer; others keep them

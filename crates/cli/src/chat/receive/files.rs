@@ -35,9 +35,9 @@ pub(super) struct FileSaver<'a> {
 /// What is saved without asking.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileLimits {
-    /// Most files of one message.
+    /// Maximum number of files of one message.
     pub(super) files: usize,
-    /// Most bytes in one run, or in one day.
+    /// Maximum number of bytes in one run, or in one day.
     pub(super) bytes: u64,
     pub(super) drops: Drops,
 }
@@ -364,7 +364,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest name of a file in bytes.
 const MAX_NAME: usize = 255;
 
-/// Most files with the same name.
+/// Maximum number of files with the same name.
 const MAX_NUMBER: u32 = 1000;
 
 #[cfg(test)]

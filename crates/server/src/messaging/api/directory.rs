@@ -181,5 +181,5 @@ fn parse_token(text: &str) -> Result<[u8; 10], ApiError> {
 /// Numbers that are read at once.
 const STEP: usize = 200;
 
-/// Most numbers in a request.
+/// Maximum number of numbers in a request.
 const MAX_TOKENS: usize = 50_000;

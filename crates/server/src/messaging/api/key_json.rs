@@ -278,5 +278,5 @@ fn check_number(keys: usize) -> Result<(), ApiError> {
 /// Highest key id. The specification has 24 bits, but some clients use more.
 const MAX_KEY_ID: u32 = i32::MAX.unsigned_abs();
 
-/// Most one-time keys of each kind in a request.
+/// Maximum number of one-time keys of each kind in a request.
 const MAX_KEYS: usize = 100;

@@ -222,7 +222,7 @@ const fn primary() -> Number {
     Number(1)
 }
 
-/// Most parts of a message: more than an account has devices, so that a wrong list gets 409.
+/// Maximum number of parts of a message: more than an account has devices, so that a wrong list gets 409.
 const MAX_PARTS: usize = 1000;
 
 #[cfg(test)]

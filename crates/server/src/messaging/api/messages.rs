@@ -264,7 +264,7 @@ pub(super) const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::fr
 /// When a device may fetch its messages again while another request does it.
 const FETCH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Most messages in one answer.
+/// Maximum number of messages in one answer.
 const MAX_PAGE_MESSAGES: u32 = 100;
 
 /// Bytes of envelopes after which an answer ends. As JSON, it must fit into a frame of a WebSocket.

@@ -197,5 +197,5 @@ const fn yes() -> bool {
 /// The content type of a message to many.
 const MEDIA_TYPE: &str = "application/vnd.signal-messenger.mrm";
 
-/// Most bytes that all devices together get: a message is stored once for each of them.
+/// Maximum number of bytes that all devices together get: a message is stored once for each of them.
 const MAX_BYTES: usize = 32 << 20;

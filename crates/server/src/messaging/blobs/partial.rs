@@ -324,10 +324,10 @@ pub(super) const PARTIAL: &str = "partial";
 /// The extension of the files with the progress.
 const STATE: &str = "state";
 
-/// Most uploads of one account that are not complete.
+/// Maximum number of uploads of one account that are not complete.
 const MAX_PARTIALS: usize = 8;
 
-/// Most bytes that these have together when they are complete: four of the longest.
+/// Maximum number of bytes that these have together when they are complete: four of the longest.
 const MAX_PARTIAL_BYTES: u64 = 400 << 20;
 
 /// How long a request waits for another one that writes the same upload: 5 seconds.

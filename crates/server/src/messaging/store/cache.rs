@@ -134,8 +134,8 @@ impl AccountCache {
     }
 }
 
-/// Most pairs of a recipient and a sender, about 8 MiB.
+/// Maximum number of pairs of a recipient and a sender, about 8 MiB.
 const MAX_PAIRS: usize = 1 << 18;
 
-/// Most accounts, about 64 MiB.
+/// Maximum number of accounts, about 64 MiB.
 pub(super) const MAX_ACCOUNTS: usize = 1 << 16;

@@ -165,6 +165,6 @@ impl Askers {
     }
 }
 
-/// Most networks that are remembered. Strangers in more cannot ask for the code of a number at once: 50 by SMS, 10 by voice,
+/// Maximum number of networks that are remembered. Strangers in more cannot ask for the code of a number at once: 50 by SMS, 10 by voice,
 /// and 100 after these are used up.
 const MAX_ASKERS: usize = 256;

@@ -419,8 +419,8 @@ impl NewMessage {
     }
 }
 
-/// Most bytes of messages to many that one transaction stores. All of them are in memory at the same time.
+/// Maximum number of bytes of messages to many that one transaction stores. All of them are in memory at the same time.
 const MAX_SEALED_BYTES: usize = 32 << 20;
 
-/// Most bytes of all pages that one transaction reads. All of them are in memory at the same time.
+/// Maximum number of bytes of all pages that one transaction reads. All of them are in memory at the same time.
 const MAX_PAGE_BYTES: usize = 16 << 20;

@@ -143,7 +143,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 const LABEL: &str = "wormhole partial download";
 
-/// Most other downloads that have not ended. Each has at most 128 MiB.
+/// Maximum number of other downloads that have not ended. Each has at most 128 MiB.
 const MAX_OTHERS: usize = 7;
 
 /// Bytes that are read at once.

@@ -190,5 +190,5 @@ impl Drop for Running {
 /// The setting with the uploads. Settings of applications have other names.
 const SETTING: &str = "wormhole.uploads";
 
-/// Most uploads that are remembered. The server keeps eight.
+/// Maximum number of uploads that are remembered. The server keeps eight.
 const MAX_RECORDS: usize = 8;

@@ -36,7 +36,7 @@ pub(in crate::chat) fn make_room(
     if has_room { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
 }
 
-/// Most files that wait.
+/// Maximum number of files that wait.
 const MAX_FILES: usize = 64;
 
 /// The directory with them, in that of the store.

@@ -175,7 +175,7 @@ fn bind(contact: Contact, to: &Destination) -> Contact {
     }
 }
 
-/// Most contacts of which we know only what the server says.
+/// Maximum number of contacts of which we know only what the server says.
 const MAX_STRANGERS: usize = 10_000;
 
 #[cfg(test)]

@@ -143,5 +143,5 @@ impl Driver {
     }
 }
 
-/// Most files that arrive at the same time. One account sends one at a time.
+/// Maximum number of files that arrive at the same time. One account sends one at a time.
 const MAX_RECEIVING: usize = 4;

@@ -112,11 +112,11 @@ fn sent_to_group(received: &Received) -> Option<(GroupId, Timestamp)> {
     Some((written.group()?, written.timestamp))
 }
 
-/// Most messages in the outbox for one group.
+/// Maximum number of messages in the outbox for one group.
 const MAX_FOR_ONE: usize = 1000;
 
-/// Most bytes of messages in the outbox for one group.
+/// Maximum number of bytes of messages in the outbox for one group.
 const MAX_BYTES_FOR_ONE: usize = 16 << 20;
 
-/// Most bytes of messages in the outbox for all groups: they are in memory.
+/// Maximum number of bytes of messages in the outbox for all groups: they are in memory.
 const MAX_BYTES: usize = 64 << 20;

@@ -168,5 +168,5 @@ pub(super) fn evidence(envelope: &Envelope) -> Option<Evidence> {
 /// The setting that says what the server knows about message requests on this device.
 pub(in crate::chat) const CAPABILITY: &str = "wormhole.requests";
 
-/// Most blocked accounts. A service keeps as many.
+/// Maximum number of blocked accounts. A service keeps as many.
 pub(in crate::chat) const MAX_BLOCKED: usize = 2000;

@@ -260,10 +260,10 @@ impl Driver {
 /// Least time between two requests for the profile of an account.
 const MIN_PERIOD: Duration = Duration::from_secs(600);
 
-/// Most accounts of which we remember when their profiles were asked for.
+/// Maximum number of accounts of which we remember when their profiles were asked for.
 const MAX_ASKED: usize = 1000;
 
-/// Most profiles that wait to be fetched.
+/// Maximum number of profiles that wait to be fetched.
 const MAX_WANTED: usize = 64;
 
 /// How long the application has to publish a profile itself.

@@ -154,13 +154,13 @@ impl Driver {
     }
 }
 
-/// Most accounts for which receipts of one kind wait.
+/// Maximum number of accounts for which receipts of one kind wait.
 const MAX_ACCOUNTS: usize = 1000;
 
-/// Most messages that are confirmed together. Receivers refuse more than 1024.
+/// Maximum number of messages that are confirmed together. Receivers refuse more than 1024.
 const MAX_TIMESTAMPS: usize = 1000;
 
-/// Most receipts and typing indicators to one account that are on their way.
+/// Maximum number of receipts and typing indicators to one account that are on their way.
 const MAX_VOLATILE: usize = 2;
 
 #[cfg(test)]

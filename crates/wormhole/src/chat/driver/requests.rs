@@ -400,13 +400,13 @@ async fn keys(service: &Service, account: AccountId) -> Result<Response, Request
     is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(RequestError::NotAService)
 }
 
-/// Most requests that run at the same time.
+/// Maximum number of requests that run at the same time.
 const MAX_RUNNING: usize = 4;
 
 /// How long fetched keys are kept for the client.
 const FETCHED_TIME: Duration = Duration::from_secs(60);
 
-/// Most accounts whose fetched keys are kept.
+/// Maximum number of accounts whose fetched keys are kept.
 const MAX_FETCHED: usize = 64;
 
 /// The pause after the server has refused our keys.

@@ -200,5 +200,5 @@ const DEVICES_TIME: Duration = Duration::from_secs(60);
 /// How long a refused access key is not tried again.
 const REFUSED_TIME: Duration = Duration::from_secs(600);
 
-/// Most refused access keys that are remembered.
+/// Maximum number of refused access keys that are remembered.
 const MAX_REFUSED: usize = 1000;

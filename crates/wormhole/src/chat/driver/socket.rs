@@ -192,7 +192,7 @@ fn open(service: Arc<Service>) -> Opening {
     })
 }
 
-/// Most responses that wait to be written. Our server sends at most 256 messages before it gets a response.
+/// Maximum number of responses that wait to be written. Our server sends at most 256 messages before it gets a response.
 const MAX_QUEUED: usize = 1024;
 
 /// The interval of keep-alives. Servers close connections that are silent for a minute or more.

@@ -290,17 +290,17 @@ impl Driver {
     }
 }
 
-/// Most messages in the outbox, together with those that have failed.
+/// Maximum number of messages in the outbox, together with those that have failed.
 const MAX_OUTBOX: usize = 10_000;
 
-/// Most bytes of messages in the outbox, with their ciphertexts for all devices: they are in memory.
+/// Maximum number of bytes of messages in the outbox, with their ciphertexts for all devices: they are in memory.
 const MAX_OUTBOX_BYTES: usize = 64 << 20;
 
-/// Most bytes of messages in the outbox for one account.
+/// Maximum number of bytes of messages in the outbox for one account.
 const MAX_BYTES_FOR_ONE: usize = 16 << 20;
 
-/// Most messages in the outbox for one account, so that it does not stop messages to others.
+/// Maximum number of messages in the outbox for one account, so that it does not stop messages to others.
 const MAX_FOR_ONE: usize = 1000;
 
-/// Most messages for an account whose identity key has changed: they may wait for ever.
+/// Maximum number of messages for an account whose identity key has changed: they may wait for ever.
 const MAX_BLOCKED: usize = 16;

@@ -130,7 +130,7 @@ pub(in crate::chat) const GROUP_TIMERS: &str = "wormhole.group-timers";
 /// The setting with the timers of people: account (16), seconds (4), version (4) of each.
 pub(in crate::chat) const TIMERS: &str = "wormhole.timers";
 
-/// Most conversations with a timer.
+/// Maximum number of conversations with a timer.
 const MAX_TIMERS: usize = 2000;
 
 #[cfg(test)]

@@ -244,5 +244,5 @@ impl Acceptance {
 /// How long the server may take to replace a code. The user waits for it after Ctrl-C.
 const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most devices of an account, as the server counts them.
+/// Maximum number of devices of an account, as the server counts them.
 const MAX_DEVICES: usize = 6;

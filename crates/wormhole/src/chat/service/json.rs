@@ -151,7 +151,7 @@ impl fmt::Debug for ResumableForm {
 /// The number of the store that means tus.
 const TUS_STORE: u32 = 3;
 
-/// Most headers of a form. Servers send two.
+/// Maximum number of headers of a form. Servers send two.
 const MAX_FORM_HEADERS: usize = 8;
 
 /// Longest name, value or address in a form, in bytes.

@@ -314,17 +314,17 @@ pub(super) fn decode_account(key: &[u8]) -> Result<AccountId, StoreError> {
     end(&reader, account)
 }
 
-/// Most people that wait for a decision. The one that has been silent for longest is removed first.
+/// Maximum number of people that wait for a decision. The one that has been silent for longest is removed first.
 const MAX_REQUESTS: usize = 1000;
 
-/// Most bytes in the messages of all of them.
+/// Maximum number of bytes in the messages of all of them.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Most messages of one of them. A server delivers fewer.
+/// Maximum number of messages of one of them. A server delivers fewer.
 const MAX_MESSAGES: usize = 20;
 
-/// Most bytes in those.
+/// Maximum number of bytes in those.
 const MAX_BYTES_OF_ONE: usize = 1 << 20;
 
-/// Most messages of one account that can be proved.
+/// Maximum number of messages of one account that can be proved.
 const MAX_EVIDENCE: usize = 5;

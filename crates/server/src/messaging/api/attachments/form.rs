@@ -130,7 +130,7 @@ fn bad_form() -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "bad_form", "the form is malformed or has no file")
 }
 
-/// Most fields of a form. Clients send nine.
+/// Maximum number of fields of a form. Clients send nine.
 const MAX_FIELDS: usize = 20;
 
 /// Longest text in a field, in bytes.

@@ -69,7 +69,7 @@ pub(super) async fn upload<E>(
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) owner: String,
-    /// Most bytes.
+    /// Maximum number of bytes.
     pub(super) max_bytes: usize,
     pub(super) memory: RequestMemory,
 }

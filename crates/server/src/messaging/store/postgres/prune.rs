@@ -37,5 +37,5 @@ impl PostgresTables<'_> {
     }
 }
 
-/// Most rows of a table that one step removes.
+/// Maximum number of rows of a table that one step removes.
 const MAX_ROWS: i64 = 1000;

@@ -240,14 +240,14 @@ fn report(
 /// Messages that somebody may send before the recipient decides.
 pub(in crate::messaging) const ALLOWANCE: u32 = 5;
 
-/// Most requests of a recipient that wait for its decision. Then the oldest one is removed, as if it had been deleted.
+/// Maximum number of requests of a recipient that wait for its decision. Then the oldest one is removed, as if it had been deleted.
 pub(in crate::messaging) const MAX_REQUESTS: u32 = 1000;
 
-/// Most recipients that have not answered a sender. Then it reaches no others that do not know it.
+/// Maximum number of recipients that have not answered a sender. Then it reaches no others that do not know it.
 pub(in crate::messaging) const MAX_REQUESTS_OF_SENDER: u64 = 1000;
 
-/// Most senders that a recipient has accepted. Then the oldest one is removed.
+/// Maximum number of senders that a recipient has accepted. Then the oldest one is removed.
 pub(in crate::messaging) const MAX_ACCEPTED: u32 = 20_000;
 
-/// Most senders that a recipient has blocked.
+/// Maximum number of senders that a recipient has blocked.
 pub(in crate::messaging) const MAX_BLOCKED: u64 = 2000;

@@ -182,18 +182,18 @@ pub(in crate::messaging) fn read(
 /// Longest entry, in bytes.
 pub(in crate::messaging) const MAX_ENTRY: usize = 256 << 10;
 
-/// Most entries of a group that are kept.
+/// Maximum number of entries of a group that are kept.
 pub(in crate::messaging) const MAX_ENTRIES: u32 = 256;
 
-/// Most bytes of entries of a group that are kept.
+/// Maximum number of bytes of entries of a group that are kept.
 pub(in crate::messaging) const MAX_LOG_BYTES: u64 = 8 << 20;
 
-/// Most groups that an account creates.
+/// Maximum number of groups that an account creates.
 pub(in crate::messaging) const MAX_GROUPS: u64 = 1000;
 
 /// Most of the stored entries of a group that were appended with the key of one link, so that whoever has it cannot displace those of
 /// members.
 pub(in crate::messaging) const MAX_LINK_ENTRIES: usize = 200;
 
-/// Most bytes of entries in one answer. As JSON, it must fit into a frame of a WebSocket.
+/// Maximum number of bytes of entries in one answer. As JSON, it must fit into a frame of a WebSocket.
 const MAX_PAGE_BYTES: usize = 512 << 10;

@@ -204,7 +204,7 @@ fn free_number(devices: &[Device]) -> Option<DeviceId> {
 /// How long a device waits at an address.
 pub(in crate::messaging) const PROVISIONING_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// Most devices of an account.
+/// Maximum number of devices of an account.
 const MAX_DEVICES: usize = 6;
 
 #[cfg(test)]

@@ -143,5 +143,5 @@ impl SizeBySender {
     }
 }
 
-/// Most queues whose sizes are kept, and most senders in them, about 16 MiB.
+/// Maximum number of queues whose sizes are kept, and of senders in them, about 16 MiB.
 const MAX_QUEUES: usize = 1 << 17;

@@ -141,8 +141,8 @@ const REPORTS: &str = "DELETE FROM reports WHERE rowid IN (
 pub(super) const FIND_EPHEMERAL: &str = "SELECT device, position FROM messages
     WHERE is_ephemeral AND server_timestamp < ? ORDER BY server_timestamp LIMIT ?";
 
-/// Most rows of one table that a step removes.
+/// Maximum number of rows of one table that a step removes.
 const MAX_ROWS: usize = 1000;
 
-/// Most queues that a step searches.
+/// Maximum number of queues that a step searches.
 const MAX_DEVICES: usize = 1000;

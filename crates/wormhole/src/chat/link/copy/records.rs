@@ -140,7 +140,7 @@ const MESSAGES: u8 = 2;
 const END: u8 = 3;
 const ANSWER: u8 = 4;
 
-/// Most items of a record.
+/// Maximum number of items of a record.
 pub(super) const MAX_ITEMS: usize = 4096;
 
 /// Longest record before it is compressed. A message with its earlier versions has at most 3 MiB.

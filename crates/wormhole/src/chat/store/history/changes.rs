@@ -356,5 +356,5 @@ impl HistoryWriter<'_, '_> {
     }
 }
 
-/// Most recipients of a message whose receipts are kept. A group has at most 1,000 members.
+/// Maximum number of recipients of a message whose receipts are kept. A group has at most 1,000 members.
 const MAX_RECIPIENTS: usize = 1000;

@@ -329,25 +329,25 @@ pub(super) fn fuzz(bytes: &[u8]) {
     let _ = decode(bytes);
 }
 
-/// Most that is kept of one account.
+/// Maximum number of that is kept of one account.
 const MAX_OF_AUTHOR: usize = 64;
 
-/// Most bytes that are kept of one account.
+/// Maximum number of bytes that are kept of one account.
 const MAX_BYTES_OF_AUTHOR: usize = 256 << 10;
 
-/// Most that is kept of one conversation.
+/// Maximum number of that is kept of one conversation.
 const MAX_OF_CONVERSATION: usize = 512;
 
-/// Most that is kept of people whom the user has accepted, and of groups.
+/// Maximum number of that is kept of people whom the user has accepted, and of groups.
 const MAX_KNOWN: usize = 2000;
 
-/// Most bytes of them.
+/// Maximum number of bytes of them.
 const MAX_BYTES_KNOWN: usize = 8 << 20;
 
-/// Most that is kept of others.
+/// Maximum number of that is kept of others.
 const MAX_UNKNOWN: usize = 200;
 
-/// Most bytes of them.
+/// Maximum number of bytes of them.
 const MAX_BYTES_UNKNOWN: usize = 1 << 20;
 
 /// Milliseconds for which it is kept: a week.

@@ -125,5 +125,5 @@ impl HistoryRow {
     }
 }
 
-/// Most reactions to one message. A group has at most 1,000 members.
+/// Maximum number of reactions to one message. A group has at most 1,000 members.
 const MAX_REACTIONS: usize = 1000;
