@@ -141,6 +141,7 @@ impl Content {
             Self::Call(_) | Self::Edit(_) => true,
             Self::Data(data) => !data.profile_key_update && !data.end_session,
             Self::DecryptionError(_)
+            | Self::Direct(_)
             | Self::Group(_)
             | Self::Null
             | Self::Receipt(_)
