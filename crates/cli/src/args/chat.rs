@@ -361,8 +361,8 @@ pub(crate) struct ConfigArgs {
     /// them [default: on]
     #[arg(long, value_name = "on|off")]
     pub(crate) requests: Option<Switch>,
-    /// From how many megabytes on files go directly between you and people to whom you have written, while both are online: they learn
-    /// your network address; or off [default: 16]
+    /// From how many megabytes on files go directly to people who know you, while both are online; or off
+    /// [default: 16]
     #[arg(long, value_name = "MB|off", value_parser = direct_size)]
     pub(crate) direct_files: Option<DirectSize>,
     /// Do not let others find you in the directory with your number; those who know it can still write

@@ -120,7 +120,7 @@ async fn queued(
         }
         attempt += 1;
         let pause = console.unless_interrupted(sleep(pause)).await;
-        pause.inspect_err(|_| console.screen.show(NOT_QUEUED))?;
+        pause.inspect_err(|_| console.screen.show(stopped))?;
     }
 }
 

@@ -256,7 +256,11 @@ fn a_message_with_a_file_is_sent_when_the_server_is_back() {
     given_up.signal("INT");
     let given_up = given_up.end();
     assert_eq!(given_up.exit, 130, "{given_up}");
-    assert!(given_up.stderr.contains("The message was not sent, and is not in the outbox."));
+    assert!(given_up.stderr.contains("The files are not sent yet."), "{given_up}");
+    // The next command continues.
+    service.resume();
+    assert!(alice.succeed(&["outbox"]).is_empty());
+    assert_eq!(messages(&bob.succeed(&["receive", "--json"]))[0]["text"], "given up");
 }
 
 /// Number of messages whose files wait: half of them from each sender, because the server limits the uploads of one.

@@ -210,7 +210,8 @@ impl Client {
     /// If the returned future is dropped, the message may be sent or not: [`outbox`](Self::outbox) says whether it waits, and
     /// [`cancel`](Self::cancel) removes it. While files are delivered, it is one of the [`drafts`](Self::drafts): if the future is
     /// dropped or the program is killed, [`send_draft`](Self::send_draft) continues where it was, and so does sending the same again;
-    /// [`discard_draft`](Self::discard_draft) cancels it.
+    /// [`discard_draft`](Self::discard_draft) cancels it. It also stays a draft if the server cannot be reached or answers with an error
+    /// that may pass.
     ///
     /// # Errors
     /// The message is not in the outbox.

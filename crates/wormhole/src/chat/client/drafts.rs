@@ -64,7 +64,8 @@ impl Client {
             }
         }
         let sent = self.deliver_draft(&draft).await;
-        if sent.is_err() {
+        let stays = matches!(&sent, Err(SendError::Request(why)) if why.may_retry());
+        if sent.is_err() && !stays {
             // The application knows that it is not sent.
             let _removed = self.discard_draft(draft.id).await;
         }

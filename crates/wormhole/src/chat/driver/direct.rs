@@ -26,8 +26,15 @@ pub(super) struct DirectOffers {
     /// Files that arrive. They end with the client.
     receiving: JoinSet<()>,
     /// Who sends them. A new offer of the same account ends the transfer before: its connection is lost.
-    senders: BTreeMap<AccountId, AbortHandle>,
+    senders: BTreeMap<AccountId, Receiving>,
     answers: FuturesUnordered<Answering>,
+}
+
+/// A file that arrives.
+struct Receiving {
+    task: AbortHandle,
+    /// Its bytes when it is complete.
+    length: u64,
 }
 
 type Answering = Pin<Box<dyn Future<Output = (AccountId, OfferId, Option<DirectAnswer>)> + Send>>;
@@ -53,7 +60,7 @@ impl DirectOffers {
                     return (account, answer.unwrap_or(declined));
                 }
                 Some(_ended) = self.receiving.join_next() => {
-                    self.senders.retain(|_, receiving| !receiving.is_finished());
+                    self.senders.retain(|_, receiving| !receiving.task.is_finished());
                 }
                 else => std::future::pending().await,
             }
@@ -123,13 +130,16 @@ impl Driver {
         }
         let (id, length, name) = (offer.id, offer.length, FileName(offer.file));
         if let Some(before) = self.direct.senders.remove(&from) {
-            before.abort();
+            before.task.abort();
         }
         let is_busy = self.direct.senders.len() >= MAX_RECEIVING;
         let settings = self.direct.settings.clone().filter(|_| !is_busy);
         let folder = Arc::clone(&self.direct.folder);
-        let has_room =
-            |settings: &DirectFiles| direct::make_room(&folder, settings, name, length).is_ok();
+        let reserved = self.direct.senders.values().map(|receiving| receiving.length);
+        let reserved = reserved.fold(0_u64, u64::saturating_add);
+        let has_room = |settings: &DirectFiles| {
+            direct::make_room(&folder, settings, name, (length, reserved)).is_ok()
+        };
         let Some(settings) = settings.filter(has_room) else {
             return self.answer_file(from, DirectAnswer { id, hints: None, offset: 0 });
         };
@@ -138,8 +148,8 @@ impl Driver {
         self.direct.answers.push(Box::pin(answering));
         let transit = settings.transit;
         let accepted = Accepted { offer, transit, folder: folder.to_path_buf(), answer };
-        let receiving = self.direct.receiving.spawn(direct::receive(accepted));
-        self.direct.senders.insert(from, receiving);
+        let task = self.direct.receiving.spawn(direct::receive(accepted));
+        self.direct.senders.insert(from, Receiving { task, length });
     }
 }
 

@@ -6,7 +6,7 @@ use wormhole_chat::Response;
 
 use super::json::{
     Bundles, DeviceCode, Devices, Failure, KeyCount, LinkedJson, Located, Mismatched, Registered,
-    Stale, UploadForm,
+    ResumableForm, Stale, UploadForm,
 };
 use super::read;
 
@@ -34,6 +34,7 @@ pub fn sdk_chat_response(bytes: &[u8]) {
     let _located = read::<Located>(bytes);
     let _registered = read::<Registered>(bytes);
     let _form = read::<UploadForm>(bytes);
+    let _usable = read::<ResumableForm>(bytes).map(|form| form.is_usable());
     super::profiles::read_any(bytes);
     super::groups::read_any(bytes);
 }
