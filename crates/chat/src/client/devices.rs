@@ -167,7 +167,8 @@ impl Client {
             return Err(ReadError::Unsupported);
         }
         match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
-            SyncMessage::Other
+            SyncMessage::Identity(_)
+            | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
             | SyncMessage::SentToGroup(_) => Ok(None),
