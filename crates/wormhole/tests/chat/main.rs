@@ -21,6 +21,7 @@ mod losses;
 mod mailbox;
 mod profiles;
 mod proxy;
+mod qr;
 mod registration;
 mod requests;
 mod sync;
