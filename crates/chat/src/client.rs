@@ -17,7 +17,7 @@
 //! | keys arrive | `Commit` (sessions and ciphertexts) | on `Committed`: `Request::Send` |
 //! | the server accepts the message | `Commit` (removed from the outbox) | on `Committed`: `Sent` |
 //! | the same, and we have other devices | `Commit` (a transcript for them to the outbox) | it is sent like a message, without events |
-//! | the server reports other devices | `Commit` or `Request::Bundles` | encrypt again, at most 5 times |
+//! | the server reports other devices | `Commit` or `Request::Bundles` | encrypt again, at most 10 times |
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
 //! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |

@@ -31,7 +31,10 @@ pub use preview::LinkPreview;
 pub use quote::{Quote, QuotedFile};
 pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
 pub use reaction::{Emoji, MessageRef, NotAnEmoji, Reaction};
-pub use sync::{GroupTranscript, RequestDecision, RequestSync, SentTranscript, SyncMessage};
+pub use sync::{
+    GroupTranscript, IdentityChoice, IdentitySync, RequestDecision, RequestSync, SentTranscript,
+    SyncMessage,
+};
 
 /// The content of a message. `Debug` prints neither text nor keys.
 #[derive(Clone, Eq, PartialEq)]

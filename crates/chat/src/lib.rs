@@ -91,9 +91,9 @@ pub use client::{
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage,
     DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange, GroupContent,
-    GroupTranscript, LinkPreview, MessageRef, NotAnEmoji, OfferId, Quote, QuotedFile, RangeKind,
-    Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage,
-    TextPart, Typing, rules, text_parts,
+    GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MessageRef, NotAnEmoji, OfferId,
+    Quote, QuotedFile, RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync,
+    SentTranscript, SyncMessage, TextPart, Typing, rules, text_parts,
 };
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};
@@ -110,7 +110,7 @@ pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
 pub use provisioning::{
     CopyOffer, CopyReady, Introduction, IntroductionDecodeError, IntroductionMessage,
     LinkDecodeError, LinkMessage, LinkOffer, LinkRefusal, ProvisionMessage, ProvisioningError,
-    open_device_name, seal_device_name,
+    open_device_name, provisioning_address, seal_device_name,
 };
 pub use push::{PushError, SignalingKey};
 pub use record::{

@@ -23,6 +23,11 @@ pub use link::{CopyOffer, CopyReady, LinkDecodeError, LinkMessage, LinkOffer, Li
 pub use message::ProvisionMessage;
 pub use name::{open_device_name, seal_device_name};
 
+/// The address that the service has given to a new device: the body of the request `PUT /v1/address`. `None` if it is malformed.
+pub fn provisioning_address(body: &[u8]) -> Option<String> {
+    AddressProto::decode(body).ok()?.address
+}
+
 impl ProvisionMessage {
     /// Encrypts the message for the device that showed `device`. Returns the bytes of a `ProvisionEnvelope`.
     ///
@@ -96,6 +101,12 @@ impl Keys {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the provisioning message cannot be decrypted")]
 pub struct ProvisioningError;
+
+#[derive(Message)]
+struct AddressProto {
+    #[prost(string, optional, tag = "1")]
+    address: Option<String>,
+}
 
 #[derive(Message)]
 struct EnvelopeProto {

@@ -52,6 +52,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
                 SyncMessage::GroupsWanted
+                | SyncMessage::Identity(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)

@@ -179,10 +179,10 @@ fn a_sender_that_does_not_have_the_message_says_so() {
 }
 
 #[test]
-fn a_message_that_can_never_be_decrypted_is_asked_for_three_times() {
+fn a_message_that_can_never_be_decrypted_is_asked_for_six_times() {
     let mut world = met();
     say(&mut world, ALICE, BOB, "never");
-    for _ in 0..6 {
+    for _ in 0..9 {
         world.deliver_changed(BOB, |envelope| {
             // The server damages it, and each copy of it.
             *envelope.content.as_mut().unwrap().last_mut().unwrap() ^= 1;
@@ -212,10 +212,10 @@ fn attack_11_requests_that_somebody_invents_make_a_device_send_little() {
         );
         world.run(ALICE);
     }
-    // The message three times, and 20 empty ones in an hour. A store drops the copies.
+    // The message six times, and 20 empty ones in an hour. A store drops the copies.
     let sent = world.waiting_kinds(BOB);
     let resent = sent.iter().filter(|(_, it)| *it == timestamp).count();
-    assert_eq!((resent, sent.len()), (3, 23));
+    assert_eq!((resent, sent.len()), (6, 26));
     world.settle();
     assert_eq!(world.devices[BOB].texts()[..2], ["hello", "once"]);
 }

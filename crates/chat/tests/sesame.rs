@@ -33,7 +33,7 @@ fn every_message_is_read_once_by_every_device_that_should() {
 #[test]
 fn attack_23_a_device_with_an_older_copy_of_its_store_misses_nothing() {
     let (mut restored, mut retries) = (0, 0);
-    for seed in 100..103 {
+    for seed in 100..105 {
         let mut town = Town::new(seed).with_backups();
         town.run(400);
         town.settle();
@@ -41,5 +41,5 @@ fn attack_23_a_device_with_an_older_copy_of_its_store_misses_nothing() {
         restored += town.counts.restored;
         retries += town.counts.retries;
     }
-    assert!(restored == 3 && retries > 10, "{restored} {retries}");
+    assert!(restored == 5 && retries > 10, "{restored} {retries}");
 }

@@ -60,8 +60,9 @@ pub use history::{
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
-    Acceptance, Copied, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkedDevice,
-    Linking, OfferedAccount, ReceivingCopy, Withdrawal,
+    Acceptance, Copied, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkUri,
+    LinkedDevice, Linking, NotALinkUri, OfferedAccount, QrLinking, ReceivingCopy, ScannedDevice,
+    Withdrawal,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,

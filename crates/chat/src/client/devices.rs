@@ -173,7 +173,8 @@ impl Client {
                 self.groups.are_wanted = true;
                 Ok(None)
             }
-            SyncMessage::Other
+            SyncMessage::Identity(_)
+            | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
             | SyncMessage::SentToGroup(_) => Ok(None),

@@ -3,6 +3,7 @@
 use super::store::{Changes, Peer};
 use super::{Client, ClientEvent};
 use crate::address::{AccountId, Address};
+use crate::content::{IdentityChoice, IdentitySync};
 use crate::key::PublicKey;
 use crate::time::Timestamp;
 
@@ -69,11 +70,34 @@ impl Client {
         account: AccountId,
         identity: PublicKey,
     ) {
-        let Some(peer) = self.peers.get_mut(&account) else { return };
-        if peer.changed != Some(identity) {
-            return;
+        let changed = self.peers.get(&account).and_then(|peer| peer.changed);
+        if changed == Some(identity) {
+            self.refuse(now, account, identity);
         }
-        peer.changed = None;
+    }
+
+    /// Another device of ours has decided about an identity key. This one may not have seen the key yet.
+    pub(super) fn learn_identity(&mut self, now: Timestamp, sync: &IdentitySync) {
+        let IdentitySync { account, key, decision } = *sync;
+        let known = self.peers.get(&account).map(|peer| (peer.identity, peer.changed));
+        let is_settled = known == Some((key, None));
+        match decision {
+            _ if account == self.us.account || is_settled => {}
+            IdentityChoice::Accepted | IdentityChoice::Verified => {
+                self.accept_identity(now, account, key);
+            }
+            IdentityChoice::Refused => {
+                let is_new = !self.is_refused(account, &key);
+                if is_new && known.is_some_and(|(accepted, _)| accepted != key) {
+                    self.refuse(now, account, key);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Timestamp, account: AccountId, identity: PublicKey) {
+        let Some(peer) = self.peers.get_mut(&account) else { return };
+        peer.changed = peer.changed.filter(|changed| *changed != identity);
         peer.refused.truncate(MAX_REFUSED - 1);
         peer.refused.insert(0, identity);
         let had_post_quantum = peer.had_post_quantum;

@@ -9,7 +9,7 @@ use super::sealed::Incoming;
 use super::store::Changes;
 use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Unreadable};
 use crate::address::{Address, Route};
-use crate::content::Content;
+use crate::content::{Content, SyncMessage};
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::key::PublicKey;
 use crate::message::{PreKeySignalMessage, SignalMessage};
@@ -132,6 +132,12 @@ impl Client {
         {
             // The user knows whom they write to.
             self.not_a_stranger(to, changes);
+        }
+        if let Content::Sync(sync) = &content
+            && let Ok(SyncMessage::Identity(identity)) = SyncMessage::decode(sync)
+        {
+            // It is stored before the envelope is acknowledged.
+            self.learn_identity(now, &identity);
         }
         let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity).copied();
         let content = if let Content::Group(group) = content {

@@ -25,6 +25,8 @@ pub(super) struct Outgoing {
     /// Ciphertexts that may have been sent. They are sent again unchanged until the server requires
     /// a change.
     pub(super) sealed: Option<Arc<[SealedMessage]>>,
+    /// The devices for which it was encrypted. Some may have got it, although the ciphertexts were discarded since.
+    pub(super) encrypted_for: BTreeSet<DeviceId>,
     /// Number of ratchet steps of sessions with the recipient since then. The recipient keeps only
     /// a few chains.
     pub(super) steps: u8,
@@ -45,6 +47,16 @@ pub(super) enum Lifetime {
 }
 
 impl Outgoing {
+    /// A message that is not encrypted yet.
+    pub(super) const fn new(
+        to: AccountId,
+        plaintext: Zeroizing<Vec<u8>>,
+        lifetime: Lifetime,
+    ) -> Self {
+        let encrypted_for = BTreeSet::new();
+        Self { to, plaintext, sealed: None, encrypted_for, steps: 0, attempts: 0, lifetime }
+    }
+
     /// Bytes of its content and its ciphertexts.
     pub(super) fn len(&self) -> usize {
         let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
@@ -301,7 +313,7 @@ impl Client {
         let mut content = content.clone();
         content.set_timestamp(timestamp);
         let plaintext = pad(&content.encode());
-        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0, lifetime };
+        let outgoing = Outgoing::new(to, plaintext, lifetime);
         self.outbox.insert(timestamp, outgoing);
         changes.put_last_written(timestamp);
         self.put_outgoing(changes, timestamp);
@@ -358,6 +370,7 @@ impl Client {
     fn encrypt_again(&mut self, timestamp: Timestamp, to: AccountId, gone: &[DeviceId]) {
         let attempts = self.outbox.update(timestamp, |outgoing| {
             outgoing.sealed = None;
+            outgoing.encrypted_for.retain(|device| !gone.contains(device));
             outgoing.attempts += 1;
             outgoing.attempts
         });
@@ -449,7 +462,7 @@ fn sends(output: &ClientOutput, message: Timestamp) -> bool {
 }
 
 /// How many times a message is encrypted again because the server reported different devices.
-const MAX_ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 10;
 
 /// Ratchet steps after which a message is encrypted again: well below the number of chains that a
 /// peer keeps.

@@ -60,7 +60,11 @@ impl Queue {
         timestamp: Timestamp,
         sealed: Option<Arc<[SealedMessage]>>,
     ) {
-        self.update(timestamp, |outgoing| (outgoing.sealed, outgoing.steps) = (sealed, 0));
+        self.update(timestamp, |outgoing| {
+            let devices = sealed.iter().flat_map(|sealed| sealed.iter());
+            outgoing.encrypted_for.extend(devices.map(|message| message.device));
+            (outgoing.sealed, outgoing.steps) = (sealed, 0);
+        });
     }
 
     /// The messages for an account that are encrypted, oldest first.
@@ -118,7 +122,7 @@ mod tests {
         let to = AccountId::from_bytes([to; 16]);
         let plaintext = Zeroizing::new(Vec::new());
         let lifetime = Lifetime::Durable;
-        Outgoing { to, plaintext, sealed: None, steps: 1, attempts: 0, lifetime }
+        Outgoing { steps: 1, ..Outgoing::new(to, plaintext, lifetime) }
     }
 
     #[test]

@@ -249,7 +249,9 @@ impl Client {
     /// Whether no message with this timestamp can have been read before.
     fn is_newest(&self, (from, timestamp): MessageName) -> bool {
         let Some(newest) = self.newest.get(&from) else { return false };
-        let is_older = newest.first().is_none_or(|oldest| timestamp < *oldest);
+        // A list that is not full has forgotten none.
+        let is_full = newest.len() >= MAX_NEWEST;
+        let is_older = is_full && newest.first().is_none_or(|oldest| timestamp < *oldest);
         !is_older && !newest.contains(&timestamp)
     }
 }

@@ -14,6 +14,7 @@ use super::{Client, Received};
 use crate::address::{AccountId, Address, Route};
 use crate::content::Content;
 use crate::envelope::EnvelopeKind;
+use crate::key::PublicKey;
 use crate::message::CiphertextKind;
 use crate::padding::pad;
 use crate::retry::DecryptionErrorMessage;
@@ -32,13 +33,17 @@ pub(super) struct Repairs {
 struct Budget {
     since: Timestamp,
     archived: u8,
+    /// Our ratchet key in the session that was archived last. Messages that were on their way make it the current one again, and
+    /// the next request is about the same session.
+    archived_key: Option<PublicKey>,
     empty: u8,
     sender_keys: u8,
 }
 
 impl Repairs {
     fn budget(&mut self, now: Timestamp, device: Address) -> &mut Budget {
-        let new = Budget { since: now, archived: 0, empty: 0, sender_keys: 0 };
+        let new =
+            Budget { since: now, archived: 0, archived_key: None, empty: 0, sender_keys: 0 };
         let budget = self.budgets.entry(device).or_insert(new);
         if now.since(budget.since) >= BUDGET_TIME {
             *budget = new;
@@ -52,6 +57,12 @@ impl Repairs {
         let has_some = budget.sender_keys < MAX_SENDER_KEYS;
         budget.sender_keys = budget.sender_keys.saturating_add(1);
         has_some
+    }
+
+    /// Whether a device could not read what we have encrypted with this ratchet key.
+    pub(super) fn is_broken(&self, device: Address, ratchet_key: Option<PublicKey>) -> bool {
+        let budget = self.budgets.get(&device);
+        ratchet_key.is_some() && budget.is_some_and(|budget| budget.archived_key == ratchet_key)
     }
 
     fn empty_for(&self, account: AccountId) -> Vec<(Address, Timestamp)> {
@@ -151,10 +162,12 @@ impl Client {
         let is_current =
             error.ratchet_key.is_some() && record.our_ratchet_key() == error.ratchet_key;
         let budget = self.repairs.budget(now, from);
-        if !is_current || budget.archived >= MAX_ARCHIVED {
+        let is_again = budget.archived_key == error.ratchet_key;
+        if !is_current || budget.archived >= MAX_ARCHIVED && !is_again {
             return false;
         }
-        budget.archived += 1;
+        budget.archived += u8::from(!is_again);
+        budget.archived_key = error.ratchet_key;
         record.archive();
         changes.put_session(from, record, &mut self.archived_rows);
         true

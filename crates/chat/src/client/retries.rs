@@ -27,8 +27,8 @@ pub(super) struct Retry {
     pub(super) is_reported: bool,
     /// How many different ciphertexts of it could not be decrypted.
     pub(super) tries: u8,
-    /// Their hashes: the server may deliver the same one again.
-    pub(super) ciphertexts: [ContentHash; MAX_TRIES],
+    /// The hashes of the last ones: the server may deliver the same one again.
+    pub(super) ciphertexts: [ContentHash; KEPT_HASHES],
     /// Why it could not be decrypted the first time.
     pub(super) why: DecryptError,
     /// Its ratchet key, when it arrived last. Messages to groups have none.
@@ -167,8 +167,8 @@ impl Retry {
 
     /// Another ciphertext of it could not be decrypted. False if there were too many already.
     pub(super) fn add_failure(&mut self, ciphertext: ContentHash) -> bool {
-        let place = self.ciphertexts.get_mut(usize::from(self.tries));
-        let Some(place) = place else { return false };
+        let place = self.ciphertexts.get_mut(usize::from(self.tries) % KEPT_HASHES);
+        let Some(place) = place.filter(|_| self.tries < MAX_TRIES) else { return false };
         *place = ciphertext;
         self.tries = self.tries.saturating_add(1);
         true
@@ -209,7 +209,7 @@ impl Retry {
         let is_reported = read_flag(value)?;
         let tries = value.u8()?;
         let why = value.u8()?;
-        let mut ciphertexts = [ContentHash::default(); MAX_TRIES];
+        let mut ciphertexts = [ContentHash::default(); KEPT_HASHES];
         for ciphertext in &mut ciphertexts {
             *ciphertext = value.array()?;
         }
@@ -271,5 +271,9 @@ pub(super) const MAX_OF_STRANGERS: usize = 200;
 /// Maximum number of messages of all accounts.
 const MAX_MESSAGES: usize = 2_000;
 
-/// How often a message may arrive and fail before we stop asking for it.
-const MAX_TRIES: usize = 3;
+/// How often a message may arrive and fail before we stop asking for it: its sender may repeat it several times before our request
+/// arrives.
+const MAX_TRIES: u8 = 6;
+
+/// How many of its ciphertexts are recognised.
+const KEPT_HASHES: usize = 3;

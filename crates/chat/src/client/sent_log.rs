@@ -156,12 +156,10 @@ impl SentLog {
 impl Logged {
     /// A message that the server has accepted, or has at least delivered to one device. `None` if it was never encrypted.
     pub(super) fn new(now: Timestamp, identity: PublicKey, outgoing: &Outgoing) -> Option<Self> {
-        let devices = outgoing.sealed.as_ref()?.iter().map(|message| LoggedDevice {
-            device: message.device,
-            resends: 0,
-            is_wanted: false,
-        });
-        let devices = devices.collect();
+        let device =
+            |device: &DeviceId| LoggedDevice { device: *device, resends: 0, is_wanted: false };
+        let devices: Vec<_> = outgoing.encrypted_for.iter().map(device).collect();
+        (!devices.is_empty()).then_some(())?;
         Some(Self { since: now, identity, devices, plaintext: outgoing.plaintext.clone() })
     }
 
@@ -211,7 +209,7 @@ const MAX_OF_ACCOUNT: Size = Size { messages: 500, bytes: 2 << 20 };
 const MAX: Size = Size { messages: 2_000, bytes: 8 << 20 };
 
 /// How often a message is sent again to one device.
-pub(super) const MAX_RESENDS: u8 = 3;
+pub(super) const MAX_RESENDS: u8 = 6;
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,7 @@ impl Client {
             record.can_encrypt(now)
                 && record.their_identity() == peer.map(|peer| &peer.identity)
                 && (record.uses_post_quantum() || !needs_post_quantum)
+                && !self.repairs.is_broken(address, record.our_ratchet_key())
         })
     }
 
@@ -165,7 +166,13 @@ impl Client {
 
     /// How much is kept for an account.
     fn limits(&self, account: AccountId) -> &'static Limits {
-        if self.is_stranger(account) { &OF_STRANGER } else { &OF_KNOWN }
+        if account == self.us.account {
+            &OF_OURS
+        } else if self.is_stranger(account) {
+            &OF_STRANGER
+        } else {
+            &OF_KNOWN
+        }
     }
 
     /// Archives the session with a device: nothing more is sent to it.
@@ -251,8 +258,11 @@ struct Limits {
 /// The limits of an account that the user knows. Seeds: the same as for one device.
 const OF_KNOWN: Limits = Limits { devices: MAX_DEVICES, archived: 80, skipped: 2000 };
 
-/// The limits of an account that the user does not know. Anyone can invent 10,000 of them.
-const OF_STRANGER: Limits = Limits { devices: 4, archived: 4, skipped: 100 };
+/// The limits of our own account: our devices write to each other most, and nobody else can start sessions as one of them.
+const OF_OURS: Limits = Limits { devices: MAX_DEVICES, archived: 240, skipped: 4000 };
+
+/// The limits of an account that the user does not know: as many devices as the service permits. Anyone can invent 10,000 of them.
+const OF_STRANGER: Limits = Limits { devices: 6, archived: 6, skipped: 100 };
 
 /// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
 const MAX_DEVICES: usize = 16;

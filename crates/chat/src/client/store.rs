@@ -284,12 +284,20 @@ impl Changes {
         let sealed: usize =
             messages.clone().map(|message| 10 + message.ciphertext.bytes.len()).sum();
         // In one piece: see above.
-        let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + sealed);
+        let devices = outgoing.encrypted_for.len();
+        let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + sealed + devices);
         value.extend(outgoing.to.as_bytes());
         put_bytes(&mut value, &outgoing.plaintext);
-        value.push(outgoing.sealed.is_some().into());
+        value.push(match &outgoing.sealed {
+            Some(_) => 1,
+            None if outgoing.encrypted_for.is_empty() => 0,
+            None => 2,
+        });
         value.push(outgoing.steps);
         value.extend(outgoing.attempts.to_be_bytes());
+        if outgoing.sealed.is_none() {
+            value.extend(outgoing.encrypted_for.iter().map(|device| device.number()));
+        }
         for message in messages {
             value.push(message.device.number());
             value.extend(message.registration_id.to_be_bytes());
@@ -537,9 +545,17 @@ fn read_kem(id: u32, value: &mut Reader<'_>) -> Result<KemPreKey, RestoreError> 
 fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
     let to = AccountId::from_bytes(value.array()?);
     let plaintext = Zeroizing::new(read_bytes(value)?.to_vec());
-    let is_sealed = value.u8()? == 1;
+    let state = value.u8()?;
     let steps = value.u8()?;
     let attempts = value.u32_be()?;
+    let outgoing = Outgoing::new(to, plaintext, Lifetime::Durable);
+    let mut outgoing = Outgoing { steps, attempts, ..outgoing };
+    if state == 2 {
+        while !value.is_empty() {
+            outgoing.encrypted_for.insert(read_device(value)?);
+        }
+        return Ok(outgoing);
+    }
     let mut messages = Vec::new();
     while !value.is_empty() {
         let device = read_device(value)?;
@@ -547,10 +563,11 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         let first = value.u8()? == 1;
         let kind = if first { CiphertextKind::PreKey } else { CiphertextKind::Signal };
         let ciphertext = Ciphertext { kind, bytes: read_bytes(value)?.to_vec() };
+        outgoing.encrypted_for.insert(device);
         messages.push(SealedMessage { device, registration_id, ciphertext });
     }
-    let sealed = is_sealed.then(|| messages.into());
-    Ok(Outgoing { to, plaintext, sealed, steps, attempts, lifetime: Lifetime::Durable })
+    outgoing.sealed = (state == 1).then(|| messages.into());
+    Ok(outgoing)
 }
 
 /// The format that we write.

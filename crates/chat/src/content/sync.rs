@@ -11,6 +11,7 @@ use super::reaction::MessageRef;
 use super::{ContentError, MAX_LIST, bounded};
 use crate::address::AccountId;
 use crate::group::GroupId;
+use crate::key::PublicKey;
 use crate::time::Timestamp;
 
 /// A message from another device of our own account: the bytes of [`Content::Sync`](super::Content::Sync).
@@ -18,6 +19,8 @@ use crate::time::Timestamp;
 pub enum SyncMessage {
     /// A new device wants to know the groups of the account.
     GroupsWanted,
+    /// What the user has decided about an identity key of somebody.
+    Identity(IdentitySync),
     /// Something that this program does not use.
     Other,
     /// The user has read these messages on another device.
@@ -41,6 +44,61 @@ pub struct GroupTranscript {
     pub message: DataMessage,
     /// The message replaces this one of ours.
     pub edits: Option<Timestamp>,
+}
+
+/// What the user has decided about an identity key of somebody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentitySync {
+    /// The account.
+    pub account: AccountId,
+    /// The key.
+    pub key: PublicKey,
+    /// The decision.
+    pub decision: IdentityChoice,
+}
+
+/// A decision about an identity key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IdentityChoice {
+    /// It is used from now on.
+    Accepted,
+    /// It is not used, and messages with it are not read.
+    Refused,
+    /// It is used, and the user has compared the safety number.
+    Verified,
+}
+
+impl IdentitySync {
+    /// `None`: it is malformed, or says something else.
+    fn from_proto(verified: Option<VerifiedProto>, refused: Option<RefusedProto>) -> Option<Self> {
+        let (account, key, decision) = match (verified, refused) {
+            (Some(VerifiedProto { account, key, state }), _) => match state.unwrap_or_default() {
+                0 => (account, key, IdentityChoice::Accepted),
+                1 => (account, key, IdentityChoice::Verified),
+                // A key that was verified before was replaced: that is no decision.
+                _ => return None,
+            },
+            (None, Some(RefusedProto { account, key })) => (account, key, IdentityChoice::Refused),
+            (None, None) => return None,
+        };
+        let (account, key) = (account?.parse().ok()?, PublicKey::decode(&key?).ok()?);
+        Some(Self { account, key, decision })
+    }
+
+    fn to_proto(self) -> SyncProto {
+        let Self { account, key, decision } = self;
+        let (account, key) = (Some(account.to_string()), Some(key.encode().to_vec()));
+        let state = match decision {
+            IdentityChoice::Accepted => Some(0),
+            IdentityChoice::Verified => Some(1),
+            IdentityChoice::Refused => {
+                let refused = Some(RefusedProto { account, key });
+                return SyncProto { refused, ..SyncProto::default() };
+            }
+        };
+        let verified = Some(VerifiedProto { account, key, state });
+        SyncProto { verified, ..SyncProto::default() }
+    }
 }
 
 /// What the user has decided about those who write to the account.
@@ -153,6 +211,10 @@ impl SyncMessage {
         if proto.request.and_then(|request| request.kind) == Some(GROUPS) {
             return Ok(Self::GroupsWanted);
         }
+        if proto.verified.is_some() || proto.refused.is_some() {
+            let identity = IdentitySync::from_proto(proto.verified, proto.refused);
+            return Ok(identity.map_or(Self::Other, Self::Identity));
+        }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
@@ -164,6 +226,7 @@ impl SyncMessage {
                 let request = Some(RequestProto { kind: Some(GROUPS) });
                 SyncProto { request, ..SyncProto::default() }
             }
+            Self::Identity(identity) => identity.to_proto(),
             Self::Other => SyncProto::default(),
             Self::Read(read) => SyncProto {
                 read: read.iter().map(ReadProto::encode).collect(),
@@ -185,7 +248,11 @@ impl SyncMessage {
     /// Whether it has a text or files for a person.
     pub const fn is_visible(&self) -> bool {
         match self {
-            Self::GroupsWanted | Self::Other | Self::Read(_) | Self::Requests(_) => false,
+            Self::GroupsWanted
+            | Self::Identity(_)
+            | Self::Other
+            | Self::Read(_)
+            | Self::Requests(_) => false,
             Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
             Self::SentToGroup(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
@@ -202,8 +269,30 @@ struct SyncProto {
     read: Vec<ReadProto>,
     #[prost(message, optional, tag = "6")]
     blocked: Option<BlockedProto>,
+    #[prost(message, optional, tag = "7")]
+    verified: Option<VerifiedProto>,
     #[prost(message, optional, tag = "14")]
     decision: Option<DecisionProto>,
+    #[prost(message, optional, tag = "100")]
+    refused: Option<RefusedProto>,
+}
+
+#[derive(Message)]
+struct VerifiedProto {
+    #[prost(bytes = "vec", optional, tag = "2")]
+    key: Option<Vec<u8>>,
+    #[prost(int32, optional, tag = "3")]
+    state: Option<i32>,
+    #[prost(string, optional, tag = "5")]
+    account: Option<String>,
+}
+
+#[derive(Message)]
+struct RefusedProto {
+    #[prost(string, optional, tag = "1")]
+    account: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    key: Option<Vec<u8>>,
 }
 
 /// What a device wants from the others.
@@ -377,6 +466,23 @@ mod tests {
                 assert!(!sync.is_visible());
             }
         }
+    }
+
+    #[test]
+    fn decisions_about_identity_keys_are_read_as_they_were_written() {
+        let account = AccountId::from_bytes([3; 16]);
+        let private = crate::key::PrivateKey::from_secret(&wormhole_kit::Secret::new([9; 32]));
+        let key = *crate::key::KeyPair::from(private).public();
+        for decision in
+            [IdentityChoice::Accepted, IdentityChoice::Refused, IdentityChoice::Verified]
+        {
+            let sync = SyncMessage::Identity(IdentitySync { account, key, decision });
+            assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
+            assert!(!sync.is_visible());
+        }
+        // A replaced key of deployed clients (state 2), and one without a key.
+        assert_eq!(SyncMessage::decode(&[58, 2, 24, 2]), Ok(SyncMessage::Other));
+        assert_eq!(SyncMessage::decode(&[58, 0]), Ok(SyncMessage::Other));
     }
 
     #[test]

@@ -5,17 +5,22 @@
 
 #![allow(dead_code, reason = "each program uses a part")]
 
+#[path = "town/check.rs"]
+mod check;
+#[path = "town/device.rs"]
+mod device;
+#[path = "town/server.rs"]
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use wormhole_chat::service::{
-    CurrentDevice, Mismatch, Recipient, check_recipients, check_some_recipients,
-};
+use wormhole_chat::service::CurrentDevice;
 use wormhole_chat::{
-    AccountId, Address, Changes, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput,
-    Content, DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair,
-    PreKeyBundle, Publication, Received, Request, Response, StoreKey, SyncMessage, Timestamp,
+    AccountId, Address, Client, ClientEvent, ClientInput, ClientOutput, Content, DataMessage,
+    Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair, Publication, Request, Response,
+    StoreKey, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -50,7 +55,7 @@ struct Device {
     client: Client,
     rows: Rows,
     /// Rows of an earlier time.
-    backup: Option<Rows>,
+    backup: Option<(u64, Rows)>,
     inputs: VecDeque<ClientInput>,
     /// Milliseconds by which its clock is wrong.
     skew: i64,
@@ -79,6 +84,8 @@ pub(crate) struct Counts {
     /// Devices that were added, removed or installed again.
     pub(crate) changes: usize,
     pub(crate) restored: usize,
+    /// Messages that a device had sent before its store was replaced, and that could neither be read nor sent again.
+    pub(crate) forgotten: usize,
     /// Copies of messages that had arrived before, which the store has dropped.
     pub(crate) copies: usize,
 }
@@ -91,6 +98,7 @@ impl Counts {
         self.crashes += more.crashes;
         self.changes += more.changes;
         self.restored += more.restored;
+        self.forgotten += more.forgotten;
         self.copies += more.copies;
     }
 }
@@ -109,6 +117,8 @@ pub(crate) struct Town {
     accepted: BTreeMap<(Installation, Timestamp), (AccountId, String)>,
     /// The device whose store is sometimes replaced with an older copy.
     forgetful: Option<Address>,
+    /// Between these times, by its clock, it has forgotten what it has sent.
+    forgotten: Option<[Timestamp; 2]>,
     /// Milliseconds by which the clock of each device is wrong.
     skews: Vec<i64>,
     pub(crate) counts: Counts,
@@ -130,6 +140,7 @@ impl Town {
             written: 0,
             accepted: BTreeMap::new(),
             forgetful: None,
+            forgotten: None,
             skews: Vec::new(),
             counts: Counts::default(),
         };
@@ -231,7 +242,7 @@ impl Town {
                 self.crash(which);
             }
         } else if self.chance(10) {
-            self.devices[which].backup = Some(self.devices[which].rows.clone());
+            self.devices[which].backup = Some((self.now, self.devices[which].rows.clone()));
         }
     }
 
@@ -382,9 +393,10 @@ impl Town {
         self.counts.crashes += 1;
         let is_forgetful = Some(self.devices[which].address) == self.forgetful;
         let device = &mut self.devices[which];
-        if let Some(backup) = device.backup.take().filter(|_| is_forgetful) {
-            device.rows = backup;
+        if let Some((since, rows)) = device.backup.take().filter(|_| is_forgetful) {
+            device.rows = rows;
             self.counts.restored += 1;
+            self.forgotten = Some([since, self.now].map(|time| clock(time, device.skew)));
         }
         let rows = device.rows.iter().map(|(key, value)| (*key, value.clone()));
         device.client = Client::restore(rows).unwrap();
@@ -420,243 +432,6 @@ impl Town {
             self.check_time(which);
             self.work(which);
         }
-    }
-
-    /// Every message was read exactly once by every installation of a device that should read it, and still exists.
-    pub(crate) fn check(&mut self, seed: u64) {
-        let devices = self.devices.iter();
-        let alive: BTreeMap<Installation, &Device> =
-            devices.map(|device| ((device.address, device.registration_id), device)).collect();
-        for ((from, timestamp), stored) in &self.server.stored {
-            for device in stored.iter().filter_map(|installation| alive.get(installation)) {
-                // Nobody can send it again to the device that has forgotten its session.
-                let is_lost = Some(device.address) == self.forgetful && !alive.contains_key(from);
-                let shown = device.shown.get(&(from.0, *timestamp)).copied().unwrap_or_default();
-                let not_read = &device.not_read;
-                let place = (from, timestamp, device.address, not_read);
-                assert!(shown == 1 || shown == 0 && is_lost, "seed {seed}: {place:?}");
-                self.counts.readings += 1;
-            }
-            // The other devices of the sender have a copy, unless the sender is gone or has lost what it had to copy.
-            let Some((to, text)) = self.accepted.get(&(*from, *timestamp)) else { continue };
-            assert!(stored.iter().all(|(address, _)| address.account == *to));
-            if !alive.contains_key(from) || Some(from.0) == self.forgetful {
-                continue;
-            }
-            let copies = &self.server.copies[&(*from, *timestamp)];
-            for device in copies.iter().filter_map(|installation| alive.get(installation)) {
-                let count = device.texts.get(&(text.clone(), true)).copied();
-                assert!(count.is_some(), "seed {seed}: {text:?} on {:?}", device.address);
-            }
-        }
-        for device in &self.devices {
-            // A device that has lost that it has copied a message copies it again.
-            let may_repeat = |(text, is_copy): &(String, bool)| {
-                let forgetful = self.forgetful.map(from_name);
-                *is_copy && forgetful.is_some_and(|name| text.ends_with(&name))
-            };
-            let mut repeated = device.texts.iter().filter(|(_, count)| **count != 1);
-            let again = repeated.find(|(text, _)| !may_repeat(text));
-            assert_eq!(again, None, "seed {seed}: {:?}", device.address);
-            let is_forgetful = Some(device.address) == self.forgetful;
-            let exists = |(from, timestamp): &(Option<Address>, Timestamp)| {
-                let stored = self.server.stored.keys().filter(|(_, time)| time == timestamp);
-                stored.map(|(it, _)| it).any(|it| Some(it.0) == *from && alive.contains_key(it))
-            };
-            let not_read = device.not_read.iter();
-            let not_read: Vec<_> = not_read.filter(|it| !is_forgetful || exists(it)).collect();
-            assert_eq!(not_read, Vec::<&_>::new(), "seed {seed}: {:?}", device.address);
-            assert!(is_forgetful || !device.has_noticed_rollback, "seed {seed}");
-        }
-    }
-}
-
-impl Server {
-    fn has_mail(&self, address: Address) -> bool {
-        self.devices.get(&address).is_some_and(|device| !device.queue.is_empty())
-    }
-
-    fn answer(
-        &mut self,
-        from: Installation,
-        request: Request,
-        counts: &mut Counts,
-        accepted: &BTreeMap<(Installation, Timestamp), (AccountId, String)>,
-    ) -> Response {
-        match request {
-            Request::Publish(keys) => {
-                self.devices.get_mut(&from.0).unwrap().keys = Some(*keys);
-                Response::Done
-            }
-            Request::Bundles(account) => self.bundles(account),
-            Request::Send { to, timestamp, messages, .. } => {
-                let parts = messages.iter().map(|message| {
-                    let kind = match message.ciphertext.kind {
-                        CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
-                        _ => EnvelopeKind::Ciphertext,
-                    };
-                    let id = Some(message.registration_id);
-                    (message.device, id, kind, message.ciphertext.bytes.clone())
-                });
-                self.submit(from, to, timestamp, parts.collect(), false, counts, accepted)
-            }
-            Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
-                let part = (to.device, registration_id, kind, bytes);
-                self.submit(from, to.account, timestamp, vec![part], true, counts, accepted)
-            }
-            Request::AppendGroupEntry { .. }
-            | Request::Certificate
-            | Request::GroupEntries { .. }
-            | Request::SendGroup { .. } => panic!("there are no groups: {request:?}"),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
-    fn submit(
-        &mut self,
-        from: Installation,
-        to: AccountId,
-        timestamp: Timestamp,
-        parts: Vec<(DeviceId, Option<u32>, EnvelopeKind, Vec<u8>)>,
-        is_partial: bool,
-        counts: &mut Counts,
-        accepted: &BTreeMap<(Installation, Timestamp), (AccountId, String)>,
-    ) -> Response {
-        let content: Vec<u8> = parts.iter().flat_map(|part| part.3.iter().copied()).collect();
-        let key = (from, to, timestamp, content);
-        let needs_sync = !self.current(from.0.account, from.0).is_empty();
-        if self.taken.contains(&key) {
-            return Response::Sent { needs_sync };
-        }
-        let current = self.current(to, from.0);
-        let recipient = |part: &(DeviceId, Option<u32>, EnvelopeKind, Vec<u8>)| Recipient {
-            device: part.0,
-            registration_id: part.1,
-        };
-        let recipients: Vec<_> = parts.iter().map(recipient).collect();
-        let checked = match is_partial {
-            true => check_some_recipients(&current, &recipients),
-            false => check_recipients(&current, &recipients),
-        };
-        match checked {
-            Ok(()) => {}
-            Err(Mismatch::Devices { missing, extra }) => {
-                return Response::Mismatched { missing, extra };
-            }
-            Err(Mismatch::Stale(devices)) => return Response::Stale(devices),
-        }
-        self.taken.insert(key);
-        if !is_partial {
-            let is_new = !self.stored.contains_key(&(from, timestamp));
-            counts.messages += usize::from(is_new && accepted.contains_key(&(from, timestamp)));
-            if is_new {
-                let others = installations(from.0.account, &self.current(from.0.account, from.0));
-                self.copies.insert((from, timestamp), others);
-            }
-            let stored = self.stored.entry((from, timestamp)).or_default();
-            stored.extend(installations(to, &current));
-        }
-        for (device, _, kind, bytes) in parts {
-            self.put(from.0, Address { account: to, device }, kind, timestamp, Some(bytes));
-        }
-        Response::Sent { needs_sync }
-    }
-
-    /// The devices of an account that can receive, without one.
-    fn current(&self, account: AccountId, without: Address) -> Vec<CurrentDevice> {
-        let can = |(address, device): &(&Address, &Registered)| {
-            address.account == account && **address != without && device.keys.is_some()
-        };
-        let devices = self.devices.iter().filter(can);
-        devices
-            .map(|(address, device)| CurrentDevice {
-                device: address.device,
-                registration_id: device.registration_id,
-            })
-            .collect()
-    }
-
-    fn put(
-        &mut self,
-        from: Address,
-        to: Address,
-        kind: EnvelopeKind,
-        timestamp: Timestamp,
-        content: Option<Vec<u8>>,
-    ) {
-        let mut envelope = Envelope::new(kind, timestamp);
-        envelope.source_account = Some(from.account);
-        envelope.source_device = Some(from.device);
-        envelope.content = content;
-        self.last_delivery += 1;
-        let delivery = Delivery(self.last_delivery);
-        if let Some(device) = self.devices.get_mut(&to) {
-            device.queue.push_back((delivery, envelope));
-        }
-    }
-
-    fn acknowledge(&mut self, address: Address, delivery: Delivery) {
-        let Some(device) = self.devices.get_mut(&address) else { return };
-        let Some(index) = device.queue.iter().position(|(id, _)| *id == delivery) else { return };
-        let (_, envelope) = device.queue.remove(index).unwrap();
-        if envelope.kind != EnvelopeKind::Receipt {
-            let account = envelope.source_account.unwrap();
-            let to = Address { account, device: envelope.source_device.unwrap() };
-            self.put(address, to, EnvelopeKind::Receipt, envelope.timestamp, None);
-        }
-    }
-
-    fn bundles(&mut self, account: AccountId) -> Response {
-        let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
-        let bundles: Vec<_> = devices
-            .filter_map(|(address, device)| {
-                let keys = device.keys.as_mut()?;
-                Some(PreKeyBundle {
-                    device: address.device,
-                    registration_id: device.registration_id,
-                    identity: keys.identity,
-                    signed: keys.signed,
-                    one_time: keys.one_time.pop(),
-                    kem: Some(keys.kem.clone()),
-                })
-            })
-            .collect();
-        // A device that has just been installed has no keys yet.
-        if bundles.is_empty() { Response::Unavailable } else { Response::Bundles(bundles) }
-    }
-}
-
-impl Device {
-    /// Makes changes durable, as the SDK does: a message that has arrived before is left out.
-    fn store(&mut self, changes: Changes, counts: &mut Counts) {
-        for (key, value) in changes.rows {
-            match value {
-                Some(value) => drop(self.rows.insert(key, value)),
-                None => drop(self.rows.remove(&key)),
-            }
-        }
-        let visible = changes.received.into_iter().filter(|it| it.content.is_visible());
-        for Received { from, timestamp, content, .. } in visible {
-            if self.seen.insert((from, timestamp, content.encode().to_vec())) {
-                *self.shown.entry((from, timestamp)).or_default() += 1;
-                let (text, is_copy) = text(&content);
-                *self.texts.entry((text, is_copy)).or_default() += 1;
-            } else {
-                counts.copies += 1;
-            }
-        }
-        self.not_read.extend(changes.unreadable.iter().map(|it| (it.from, it.timestamp)));
-    }
-}
-
-fn text(content: &Content) -> (String, bool) {
-    match content {
-        Content::Data(data) => (data.body.clone().unwrap(), false),
-        Content::Sync(sync) => match SyncMessage::decode(sync).unwrap() {
-            SyncMessage::Sent(sent) => (sent.message.body.unwrap(), true),
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
     }
 }
 

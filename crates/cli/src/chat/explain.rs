@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::printable;
 use crate::request::free_space;
 use crate::shell::quote;
-pub(super) use devices::{device, introduce, link, withdrawn};
+pub(super) use devices::{device, introduce, link, qr, withdrawn};
 
 /// A command that the user can type, for the same account.
 pub(super) fn command(command: &str, args: &AccountArgs) -> String {

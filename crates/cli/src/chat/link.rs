@@ -1,11 +1,13 @@
 //! `chat link` and `chat link accept`: this computer becomes another device of an account.
 
 mod copy;
+mod qr;
 
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{
-    Acceptance, Account, LinkError, LinkOptions, LinkRequest, Linking, Me, ServerUrl,
+    Acceptance, Account, LinkError, LinkOptions, LinkRequest, Linking, Me, OfferedAccount,
+    ServerUrl,
 };
 
 use super::meeting::{self, Place};
@@ -31,6 +33,7 @@ pub(super) async fn run(
     match args.command {
         Some(LinkCommand::Accept(args)) => accept(args, servers, config, console).await,
         Some(LinkCommand::History(args)) => copy::run(args, servers, config, console).await,
+        None if args.new.qr => qr::new_device(args.new, config, console).await,
         None => new_device(args.new, servers, config, console).await,
     }
 }
@@ -142,15 +145,21 @@ async fn wait(
         Ok(offered) => offered,
         Err(error) => return Ok(Err(error)),
     };
-    if !is_wanted {
-        let (number, server) = (&offered.number, printable::line(&offered.server.to_string()));
-        let prompt = format!("Use the account of {number} at {server} on this computer? (y/N): ");
-        let question = Question { prompt, about: "use-account", answers: &["y", "n"] };
-        if !console.ask_yes_or_no(&question, false).await?.unwrap_or(false) {
-            return Err(Failure::new("this computer was not linked").into());
-        }
+    if !may_use(&offered, is_wanted, console).await? {
+        return Err(Failure::new("this computer was not linked").into());
     }
     console.unless_interrupted(linking.accept(offered)).await
+}
+
+/// Whether the user wants to use this account: somebody else may have offered it.
+async fn may_use(offered: &OfferedAccount, is_wanted: bool, console: &mut Console) -> Result<bool> {
+    if is_wanted {
+        return Ok(true);
+    }
+    let (number, server) = (&offered.number, printable::line(&offered.server.to_string()));
+    let prompt = format!("Use the account of {number} at {server} on this computer? (y/N): ");
+    let question = Question { prompt, about: "use-account", answers: &["y", "n"] };
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
 fn show_linked(me: &Me, console: &Console) -> Result<()> {
@@ -171,6 +180,9 @@ async fn accept(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
+    if let Some(uri) = qr::scanned(&args.code)? {
+        return qr::accept(uri, &args, config, console).await;
+    }
     let (place, code) = Place::of_code(&args.code, servers, console).await?;
     let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;

@@ -26,7 +26,13 @@ pub(super) async fn register(
     let number: PhoneNumber = who::without_separators(&args.number)
         .parse()
         .map_err(|error| Failure::usage(format!("'{}': {error}", printable::line(&args.number))))?;
-    let server = server(&args)?;
+    let choice = ServerChoice {
+        url: &args.server,
+        app: args.app.as_deref(),
+        token_file: args.token_file.as_deref(),
+        allow_plain: args.new.allow_plain,
+    };
+    let server = choice.server()?;
     let transport = if args.voice { Transport::Voice } else { Transport::Sms };
     let protect = args.new.protection();
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
@@ -80,33 +86,50 @@ fn six_digits(typed: &str) -> Result<String> {
         .into())
 }
 
-/// The server and the app of the options.
-fn server(args: &RegisterArgs) -> Result<Server> {
-    let url: ServerUrl = args.server.parse().map_err(|error| {
-        Failure::usage(format!("--server '{}': {error}", printable::line(&args.server)))
-    })?;
-    if !url.is_private() && !args.new.allow_plain {
-        return Err(Failure::usage(format!(
-            "the connection to {url} is not encrypted: others could read your password"
-        ))
-        .hint("use https://; or --allow-plain, if you trust the network")
-        .into());
-    }
-    let server = Server::new(url);
-    let server = if args.new.allow_plain { server.allow_plain_http() } else { server };
-    let Some(app) = &args.app else { return Ok(server) };
-    let name: AppName = app
-        .parse()
-        .map_err(|error| Failure::usage(format!("--app '{}': {error}", printable::line(app))))?;
-    let token = match &args.token_file {
-        Some(file) => first_line(file)?,
-        None => environment::text(TOKEN)?.map(Into::into).ok_or_else(|| {
-            Failure::usage(format!("the token of the app {name} is missing")).hint(format!(
+/// The server and the app in the options.
+pub(super) struct ServerChoice<'a> {
+    /// The address.
+    pub(super) url: &'a str,
+    /// The app. `None`: the default app of the server.
+    pub(super) app: Option<&'a str>,
+    /// The file with its token. `None`: the token is in a variable.
+    pub(super) token_file: Option<&'a Path>,
+    /// Permits another computer without TLS.
+    pub(super) allow_plain: bool,
+}
+
+impl ServerChoice<'_> {
+    /// The server.
+    ///
+    /// # Errors
+    /// An option is invalid, or the token is missing.
+    pub(super) fn server(&self) -> Result<Server> {
+        let url: ServerUrl = self.url.parse().map_err(|error| {
+            Failure::usage(format!("--server '{}': {error}", printable::line(self.url)))
+        })?;
+        if !url.is_private() && !self.allow_plain {
+            return Err(Failure::usage(format!(
+                "the connection to {url} is not encrypted: others could read your password"
+            ))
+            .hint("use https://; or --allow-plain, if you trust the network")
+            .into());
+        }
+        let server = Server::new(url);
+        let server = if self.allow_plain { server.allow_plain_http() } else { server };
+        let Some(app) = self.app else { return Ok(server) };
+        let name: AppName = app.parse().map_err(|error| {
+            Failure::usage(format!("--app '{}': {error}", printable::line(app)))
+        })?;
+        let token = match self.token_file {
+            Some(file) => first_line(file)?,
+            None => environment::text(TOKEN)?.map(Into::into).ok_or_else(|| {
+                Failure::usage(format!("the token of the app {name} is missing")).hint(format!(
                 "use --token-file FILE, or set {TOKEN}; `wormhole-server app add` prints the token"
             ))
-        })?,
-    };
-    Ok(server.with_app(name, parsed(&token)?))
+            })?,
+        };
+        Ok(server.with_app(name, parsed(&token)?))
+    }
 }
 
 /// The token of an app: the first line of a file.

@@ -65,6 +65,51 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
 }
 
 #[test]
+fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.two");
+    let laptop = service.person("laptop");
+    let app = "com.example.one";
+    let token_file = service.path(app).display().to_string();
+    let mut linking = laptop.start(&[
+        "link",
+        "--qr",
+        "--server",
+        &service.url,
+        "--app",
+        app,
+        "--token-file",
+        &token_file,
+        "--name",
+        "laptop",
+    ]);
+    let uri = linking.wait_for("chat link accept '");
+    let uri = uri.trim_end_matches('\'');
+    assert!(uri.starts_with("sgnl://linkdevice?uuid="), "{uri}");
+    let mut accepting = alice.start(&["link", "accept", uri]);
+    accepting.wait_for_prompt("Is the QR code on the screen of your own new device?");
+    accepting.type_in("y\n");
+    linking.wait_for_prompt(&format!("Use the account of {ALICE}"));
+    linking.type_in("y\n");
+    let accepted = accepting.end();
+    assert_eq!(accepted.exit, 0, "{accepted}");
+    assert!(accepted.stderr.contains("Linked: it is device 2 of your account."), "{accepted}");
+    let linked = linking.end();
+    assert_eq!(linked.exit, 0, "{linked}");
+    laptop.succeed(&["config", "--requests", "off"]);
+    bob.succeed(&["send", ALICE, "to both"]);
+    for device in [&alice, &laptop] {
+        assert_eq!(texts(&device.messages()), ["to both"]);
+    }
+    let again = alice.run(&["link", "accept", "--yes", uri]);
+    again.failed(1, "no device waits at the address in the QR code");
+    let cut = alice.run(&["link", "accept", "sgnl://linkdevice?uuid=abc"]);
+    cut.failed(2, "put the whole text in single quotes");
+    laptop.run(&["link", "--qr"]).failed(2, "--server <URL>");
+}
+
+#[test]
 fn a_link_that_is_refused_is_explained_on_both_sides() {
     let service = Service::new();
     let (_mailbox, url) = service.mailbox();

@@ -7,6 +7,8 @@
 mod copy;
 mod first_device;
 mod new_device;
+mod qr;
+mod uri;
 
 use wormhole_chat::{LinkDecodeError, LinkMessage, LinkRefusal};
 
@@ -22,6 +24,8 @@ pub use copy::fuzz;
 pub use copy::{Copied, ReceivingCopy};
 pub use first_device::{Acceptance, LinkRequest, LinkedDevice, Withdrawal};
 pub use new_device::{InterruptedLink, LinkOptions, Linking, OfferedAccount};
+pub use qr::{QrLinking, ScannedDevice};
+pub use uri::{LinkUri, NotALinkUri};
 
 /// Why a device was not linked.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -53,6 +57,9 @@ pub enum LinkError {
     /// Only the first device of an account can link others.
     #[error("only the first device of the account can link others")]
     NotFirstDevice,
+    /// No device waits where the QR code says: it is too old, was used already, or belongs to another server.
+    #[error("no device waits at the address in the QR code")]
+    NotWaiting,
     /// The new device is linked according to its own words, but the server does not list a new device with its number.
     #[error("the new device says that it is linked, but the server has not added it")]
     NotListed,
@@ -142,6 +149,7 @@ impl LinkError {
             | Self::NotConnected(_)
             | Self::NotFirstDevice
             | Self::NotListed
+            | Self::NotWaiting
             | Self::Open(_)
             | Self::OtherAccount
             | Self::PeerGone

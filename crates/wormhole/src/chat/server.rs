@@ -106,7 +106,16 @@ pub struct ServerUrl(Url);
 impl ServerUrl {
     /// The URL of the WebSocket.
     pub(crate) fn websocket(&self) -> String {
-        let url = self.endpoint("/v1/websocket/");
+        self.websocket_at("/v1/websocket/")
+    }
+
+    /// The URL of the WebSocket for a device that waits to be linked.
+    pub(crate) fn provisioning_websocket(&self) -> String {
+        self.websocket_at("/v1/websocket/provisioning/")
+    }
+
+    fn websocket_at(&self, path: &str) -> String {
+        let url = self.endpoint(path);
         match url.strip_prefix("http") {
             Some(rest) => format!("ws{rest}"),
             None => url,

@@ -211,6 +211,11 @@ impl Service {
         (self.url.websocket(), &self.headers)
     }
 
+    /// The address of the WebSocket for a device that waits to be linked, and the headers for it.
+    pub(crate) fn provisioning_websocket(&self) -> (String, &[(HeaderName, HeaderValue)]) {
+        (self.url.provisioning_websocket(), &self.headers)
+    }
+
     /// The address of an attachment that was posted with a form.
     pub(crate) fn posted_attachment(&self, key: &str) -> String {
         format!("{}/attachments/{key}", self.url)

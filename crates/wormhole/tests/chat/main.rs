@@ -22,6 +22,7 @@ mod losses;
 mod mailbox;
 mod profiles;
 mod proxy;
+mod qr;
 mod registration;
 mod requests;
 mod sync;

@@ -101,3 +101,43 @@ async fn a_transcript_that_waits_survives_the_end_of_the_client_and_is_not_in_th
     soon(a.synced()).await.unwrap();
     assert_eq!(take(&laptop.open().await).await.text.as_deref(), Some("one"));
 }
+
+#[tokio::test]
+async fn a_decision_about_an_identity_key_is_made_on_all_devices() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550871", 0).await;
+    let bob = world.register("+14155550872", 1).await;
+    let laptop = mailbox.link(&alice, "laptop").await;
+    let (a, l, b) = (alice.open().await, laptop.open().await, bob.open().await);
+    say(&b, &alice.destination(), "before").await;
+    for client in [&a, &l] {
+        take(client).await;
+    }
+    let account = b.me().address.account;
+    b.close().await.unwrap();
+    // Bob installs his program again.
+    let bob = world.register("+14155550872", 1).await;
+    let b = bob.open().await;
+    assert_eq!(b.me().address.account, account);
+    say(&b, &alice.destination(), "after").await;
+    for client in [&a, &l] {
+        assert!(take(client).await.identity_changed);
+    }
+    let number = a.safety_number(account).await.unwrap();
+    assert!(number.is_new);
+    a.verify_safety_number(account, &number.digits).await.unwrap();
+    a.accept_identity(account, number.key).await.unwrap();
+    // The laptop can write to Bob, once it has learned that.
+    let accepted = async {
+        loop {
+            let known = l.safety_number(account).await.unwrap();
+            if !known.is_new && known.accepted.is_none() && known.key == number.key {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(accepted).await;
+    say(&l, &bob.destination(), "from the laptop").await;
+    assert_eq!(take(&b).await.text.as_deref(), Some("from the laptop"));
+}

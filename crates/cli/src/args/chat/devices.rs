@@ -1,5 +1,7 @@
 //! Options of `chat link`, `chat devices` and `chat add`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::history::keep;
@@ -35,9 +37,23 @@ pub(crate) struct NewDeviceArgs {
     /// Name of this device in the list of your devices, such as laptop; only your devices can read it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Refuse an account at another messaging server than this one
+    /// Refuse an account at another messaging server than this one; with --qr, the server of the account
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Show a QR code, as other clients of the service do, instead of a code
+    #[arg(long, requires = "server", conflicts_with = "code_length")]
+    pub(crate) qr: bool,
+    /// With --qr: app of the account [default: the default app of the server]
+    #[arg(long, value_name = "APP", requires = "qr")]
+    pub(crate) app: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "app",
+        help = "With --app: file whose first line is the token of the app; without this option, the token is the value of \
+                the variable WORMHOLE_CHAT_TOKEN"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// Give up a link that was interrupted, and show a new code
     #[arg(long)]
     pub(crate) forget: bool,
@@ -57,7 +73,7 @@ pub(crate) struct NewDeviceArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat link accept [OPTIONS] <CODE>")]
 pub(crate) struct AcceptLinkArgs {
-    /// The code that the new device shows
+    /// The code that the new device shows, or the text of its QR code
     #[arg(value_name = "CODE")]
     pub(crate) code: String,
     /// Link the device without asking
@@ -155,6 +171,12 @@ registered the number:
 
   wormhole chat link                        on the new device; shows a code
   wormhole chat link accept CODE            on the first device
+
+With other clients of the service, use a QR code. It does not prove whose device shows it: accept it
+only if you see it on the screen of your own new device.
+
+  wormhole chat link --qr --server URL      on the new device; shows a QR code and its text
+  wormhole chat link accept 'sgnl://...'    on the first device, with this text
 
 Both devices then send and receive messages as the same account, and the new device shows what you
 send from the other one. The first device also copies its contacts and earlier messages, directly

@@ -47,6 +47,7 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
         LinkError::Decode(_)
         | LinkError::InvalidKeys
         | LinkError::NotListed
+        | LinkError::NotWaiting
         | LinkError::PeerRefused(_)
         | LinkError::Unexpected => Failure::new(plain(error)).hint("start again with a new code"),
         LinkError::OtherAccount => Failure::new(plain(error))
@@ -57,6 +58,50 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
         )),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
+    }
+}
+
+/// Why a device was not linked with a QR code.
+pub(in crate::chat) fn qr(error: &LinkError, args: &AccountArgs) -> Failure {
+    match error {
+        LinkError::Store(error) => store(error, args),
+        LinkError::Open(error) => open(error, args),
+        LinkError::Request(error) => {
+            let failure = request(error, args);
+            match failure.advice() {
+                Some(_) => failure,
+                None => failure.hint("start again with a new QR code"),
+            }
+        }
+        LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
+            .hint("use --account NAME to link this computer to another one"),
+        LinkError::NotFirstDevice => Failure::new(plain(error))
+            .hint("use the QR code on the device on which you have registered the number"),
+        LinkError::TooManyDevices => Failure::new("the account has six devices already").hint(
+            format!("remove one first: {} lists them", command("devices", args)),
+        ),
+        LinkError::PlainHttp(_) => Failure::new(plain(error))
+            .hint("use --allow-plain, if you trust the network, and a new QR code"),
+        LinkError::NotWaiting => Failure::new(plain(error)).hint(
+            "start again with a new QR code: each one works once and for ten minutes, and only at the server of your account",
+        ),
+        LinkError::KeyGiven { cause, withdrawal } => {
+            Failure::new(qr(cause, args).to_string()).hint(withdrawn(*withdrawal, args))
+        }
+        // Later errors of the SDK are unknown here.
+        LinkError::Code(_)
+        | LinkError::Decode(_)
+        | LinkError::Expired
+        | LinkError::InvalidKeys
+        | LinkError::Lost(_)
+        | LinkError::NotConnected(_)
+        | LinkError::NotListed
+        | LinkError::OtherAccount
+        | LinkError::OtherServer { .. }
+        | LinkError::PeerGone
+        | LinkError::PeerRefused(_)
+        | LinkError::Unexpected
+        | _ => Failure::new(plain(error)).hint("start again with a new QR code"),
     }
 }
 

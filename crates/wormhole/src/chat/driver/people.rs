@@ -4,14 +4,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use wormhole_chat::group::{GroupChange, GroupId};
 use wormhole_chat::{
-    AccountId, ClientInput, Content, Envelope, GroupEvent, Membership, Received, RequestDecision,
-    RequestSync, SyncMessage,
+    AccountId, ClientInput, Content, Envelope, GroupEvent, IdentityChoice, IdentitySync,
+    Membership, Received, RequestDecision, RequestSync, SyncMessage,
 };
 use zeroize::Zeroizing;
 
 use super::Driver;
 use super::decisions::Told;
-use crate::chat::store::{Decision, Evidence};
+use crate::chat::store::{Contact, Decision, Evidence};
 
 /// What the user decides about somebody.
 #[derive(Clone, Debug)]
@@ -115,8 +115,20 @@ impl Driver {
         for received in received {
             let Content::Sync(sync) = &received.content else { continue };
             // The core accepts such messages only from our account.
-            let Ok(SyncMessage::Requests(sync)) = SyncMessage::decode(sync) else { continue };
-            let RequestSync { blocked, decision } = sync;
+            let RequestSync { blocked, decision } = match SyncMessage::decode(sync) {
+                Ok(SyncMessage::Requests(sync)) => sync,
+                Ok(SyncMessage::Identity(identity)) => {
+                    self.learn_identity(&identity);
+                    continue;
+                }
+                Ok(
+                    SyncMessage::Other
+                    | SyncMessage::Read(_)
+                    | SyncMessage::Sent(_)
+                    | SyncMessage::SentToGroup(_),
+                )
+                | Err(_) => continue,
+            };
             let own = self.own;
             for account in blocked.into_iter().filter(|account| *account != own) {
                 if !self.blocked.contains(&account) && self.blocked.len() < MAX_BLOCKED {
@@ -126,6 +138,22 @@ impl Driver {
             if let Some((account, decision)) = decision.filter(|(account, _)| *account != own) {
                 self.apply(account, decision);
             }
+        }
+    }
+
+    /// What another device of ours has decided about an identity key. The core has applied it already.
+    fn learn_identity(&mut self, sync: &IdentitySync) {
+        let IdentitySync { account, key, decision } = *sync;
+        let Some(known) = self.core.identity_of(account).filter(|_| account != self.own) else {
+            return;
+        };
+        if known.changed.is_none() {
+            self.outbox.set_blocked(account, None);
+        }
+        if decision == IdentityChoice::Verified && known.accepted == key {
+            let contact = self.contacts.get(account).cloned();
+            let contact = contact.unwrap_or_else(|| crate::chat::contact(account));
+            self.put(Contact { verified: Some(key), ..contact });
         }
     }
 

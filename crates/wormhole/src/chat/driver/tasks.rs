@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey, Timestamp};
+use wormhole_chat::{
+    AccountId, Client as Core, ClientInput, Content, IdentityChoice, IdentitySync, PublicKey,
+    SyncMessage, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use super::contacts::Contacts;
@@ -162,6 +165,13 @@ impl Driver {
         if is_open {
             self.input(input);
             self.outbox.set_blocked(account, None);
+            let verified = self.contacts.get(account).and_then(|contact| contact.verified);
+            let decision = match decision {
+                IdentityDecision::Accept if verified == Some(key) => IdentityChoice::Verified,
+                IdentityDecision::Accept => IdentityChoice::Accepted,
+                IdentityDecision::Refuse => IdentityChoice::Refused,
+            };
+            self.tell_identity(account, key, decision);
             self.process_outputs();
         }
         self.commits.reply(reply);
@@ -190,13 +200,29 @@ impl Driver {
             Some(_) => contact,
         };
         self.put(Contact { verified: Some(key), ..contact });
+        self.tell_identity(account, key, IdentityChoice::Verified);
         self.process_outputs();
         self.commits.reply(reply);
     }
 
-    /// Stores a contact, and answers when it is durable.
+    /// Tells our other devices what the user has decided about an identity key.
+    fn tell_identity(&mut self, account: AccountId, key: PublicKey, decision: IdentityChoice) {
+        let sync = IdentitySync { account, key, decision };
+        self.input(ClientInput::Synchronise(SyncMessage::Identity(sync)));
+    }
+
+    /// Stores a contact, and answers when it is durable. Our other devices learn that it is verified.
     pub(in crate::chat) fn save(&mut self, contact: Contact, reply: oneshot::Sender<()>) {
+        let known = self.contacts.get(contact.account).and_then(|contact| contact.verified);
+        let account = contact.account;
+        let verified = contact.verified.filter(|key| known != Some(*key));
         self.put(contact);
+        // A key that still waits for a decision is none that the other devices should use.
+        let accepted = self.core.identity_of(account).map(|identity| identity.accepted);
+        if let Some(key) = verified.filter(|key| accepted == Some(*key)) {
+            self.tell_identity(account, key, IdentityChoice::Verified);
+            self.process_outputs();
+        }
         self.commits.reply(reply);
     }
 

@@ -27,12 +27,8 @@ pub struct Acceptance {
     core: Core,
     registration: Registration,
     profile_key: Option<ProfileKey>,
-    service: Service,
+    pending: Pending,
     room: Room,
-    /// The devices of the account before.
-    listed: Vec<ListedDevice>,
-    /// Whether the new device may have got the key of the account, and is not linked.
-    has_offered: AtomicBool,
     meeting: Meeting,
     /// Whether a copy was promised to the new device.
     will_copy: bool,
@@ -90,27 +86,12 @@ impl Account {
         if core.address().device != DeviceId::PRIMARY {
             return Err(LinkError::NotFirstDevice);
         }
-        let service = service_of(&registration, &self.network)?;
-        let devices = service.devices().await.map_err(LinkError::of_request)?;
-        if devices.len() >= MAX_DEVICES {
-            return Err(LinkError::TooManyDevices);
-        }
+        let pending = Pending::new(service_of(&registration, &self.network)?).await?;
         let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
         let profile = self.store.run(|store| store.own_profile()).await?;
         let profile_key = profile.map(|profile| profile.key);
-        let has_offered = AtomicBool::new(false);
         let meeting = meeting.clone();
-        Ok(Acceptance {
-            core,
-            registration,
-            profile_key,
-            service,
-            room,
-            listed: devices,
-            has_offered,
-            meeting,
-            will_copy: false,
-        })
+        Ok(Acceptance { core, registration, profile_key, pending, room, meeting, will_copy: false })
     }
 }
 
@@ -155,7 +136,7 @@ impl Acceptance {
         match self.offer(request).await {
             Ok(device) => Ok(LinkedDevice { device }),
             Err(error) => {
-                let withdrawal = self.withdraw().await;
+                let withdrawal = self.pending.withdraw().await;
                 let refused = LinkMessage::Refused(error.refusal());
                 let _told = send(&self.room, &refused).await;
                 Err(match withdrawal {
@@ -167,49 +148,22 @@ impl Acceptance {
     }
 
     async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, LinkError> {
-        let code = self.service.provisioning_code().await.map_err(LinkError::of_request)?;
+        let service = &self.pending.service;
+        let code = service.provisioning_code().await.map_err(LinkError::of_request)?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
         let offer = self.sealed(&message, request)?;
-        self.has_offered.store(true, Ordering::Relaxed);
+        self.pending.set_offered(true);
         send(&self.room, &LinkMessage::Offer(offer)).await?;
         let LinkMessage::Linked(device) = next(&self.room, SLOW).await? else {
             return Err(LinkError::Unexpected);
         };
-        let devices = self.service.devices().await.map_err(LinkError::of_request)?;
-        if !self.added(&devices).any(|added| added == device) {
+        let devices = service.devices().await.map_err(LinkError::of_request)?;
+        if !self.pending.added(&devices).any(|added| added == device) {
             return Err(LinkError::NotListed);
         }
-        self.has_offered.store(false, Ordering::Relaxed);
+        self.pending.set_offered(false);
         Ok(device)
-    }
-
-    /// The devices that the account did not have before. Numbers are used again.
-    fn added(&self, now: &[ListedDevice]) -> impl Iterator<Item = DeviceId> {
-        let is_same = |one: &ListedDevice, it: &ListedDevice| {
-            (one.device, one.created) == (it.device, it.created)
-        };
-        let is_new = move |it: &&ListedDevice| !self.listed.iter().any(|one| is_same(one, it));
-        now.iter().filter(is_new).map(|it| it.device)
-    }
-
-    /// Makes the code of the server useless, if the new device may have got it. `None`: it has not.
-    async fn withdraw(&self) -> Option<Withdrawal> {
-        if !self.has_offered.swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        let withdrawal = timeout(WITHDRAWAL_PATIENCE, self.replace_code()).await;
-        Some(withdrawal.ok().and_then(Result::ok).unwrap_or(Withdrawal::Unknown))
-    }
-
-    async fn replace_code(&self) -> Result<Withdrawal, LinkError> {
-        // A new code replaces the one that was given away. An account without room has none: the new device has used it.
-        match self.service.provisioning_code().await.map_err(LinkError::of_request) {
-            Ok(_) | Err(LinkError::TooManyDevices) => {}
-            Err(error) => return Err(error),
-        }
-        let devices = self.service.devices().await.map_err(LinkError::of_request)?;
-        Ok(self.added(&devices).next().map_or(Withdrawal::Revoked, Withdrawal::Linked))
     }
 
     fn sealed(
@@ -230,7 +184,7 @@ impl Acceptance {
     /// Tells the new device that it is not linked, and closes the wormhole. Returns what has become of the link, if the new
     /// device may have got the key of the account, unless [`accept`](Self::accept) has reported it.
     pub async fn cancel(self) -> Option<Withdrawal> {
-        let withdrawal = self.withdraw().await;
+        let withdrawal = self.pending.withdraw().await;
         give_up(self.room, LinkRefusal::Cancelled).await;
         withdrawal
     }
@@ -238,6 +192,59 @@ impl Acceptance {
     /// Closes the wormhole.
     pub async fn close(self) {
         self.room.close().await;
+    }
+}
+
+/// A link whose new device may have got the key of the account.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) service: Service,
+    /// The devices of the account before.
+    listed: Vec<ListedDevice>,
+    /// Whether the new device may have got the key of the account, and is not linked.
+    has_offered: AtomicBool,
+}
+
+impl Pending {
+    /// Checks that the account has room for another device.
+    pub(super) async fn new(service: Service) -> Result<Self, LinkError> {
+        let listed = service.devices().await.map_err(LinkError::of_request)?;
+        if listed.len() >= MAX_DEVICES {
+            return Err(LinkError::TooManyDevices);
+        }
+        Ok(Self { service, listed, has_offered: AtomicBool::new(false) })
+    }
+
+    pub(super) fn set_offered(&self, has_offered: bool) {
+        self.has_offered.store(has_offered, Ordering::Relaxed);
+    }
+
+    /// The devices that the account did not have before. Numbers are used again.
+    pub(super) fn added(&self, now: &[ListedDevice]) -> impl Iterator<Item = DeviceId> {
+        let is_same = |one: &ListedDevice, it: &ListedDevice| {
+            (one.device, one.created) == (it.device, it.created)
+        };
+        let is_new = move |it: &&ListedDevice| !self.listed.iter().any(|one| is_same(one, it));
+        now.iter().filter(is_new).map(|it| it.device)
+    }
+
+    /// Makes the code of the server useless, if the new device may have got it. `None`: it has not.
+    pub(super) async fn withdraw(&self) -> Option<Withdrawal> {
+        if !self.has_offered.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let withdrawal = timeout(WITHDRAWAL_PATIENCE, self.replace_code()).await;
+        Some(withdrawal.ok().and_then(Result::ok).unwrap_or(Withdrawal::Unknown))
+    }
+
+    async fn replace_code(&self) -> Result<Withdrawal, LinkError> {
+        // A new code replaces the one that was given away. An account without room has none: the new device has used it.
+        match self.service.provisioning_code().await.map_err(LinkError::of_request) {
+            Ok(_) | Err(LinkError::TooManyDevices) => {}
+            Err(error) => return Err(error),
+        }
+        let devices = self.service.devices().await.map_err(LinkError::of_request)?;
+        Ok(self.added(&devices).next().map_or(Withdrawal::Revoked, Withdrawal::Linked))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
 use crate::chat::message::Me;
 use crate::chat::profile::OwnProfile;
 use crate::chat::room::{Meeting, Room, SLOW};
-use crate::chat::server::{Server, ServerUrl};
+use crate::chat::server::{Network, Server, ServerUrl};
 use crate::chat::service::{Attributes, Service};
 use crate::chat::store::{App, PendingLink, Registration};
 use crate::code::Code;
@@ -119,10 +119,17 @@ impl Account {
         Ok(self.store.run(|store| store.forget_link()).await?)
     }
 
-    async fn check_unregistered(&self) -> Result<(), LinkError> {
+    pub(super) async fn check_unregistered(&self) -> Result<(), LinkError> {
         let registration = self.store.run(|store| store.registration()).await?;
         let is_registered = registration.is_some_and(|it| it.account.is_some());
         if is_registered { Err(LinkError::AlreadyRegistered) } else { Ok(()) }
+    }
+
+    /// Stores what was offered, and becomes a device of the account.
+    pub(super) async fn enter_new(&self, offered: OfferedAccount) -> Result<Me, LinkError> {
+        let stored = offered.pending.clone();
+        self.store.run(move |store| store.set_pending_link(&stored)).await?;
+        self.enter(offered.pending).await
     }
 
     /// Asks the server to accept this device, and stores the account.
@@ -187,7 +194,7 @@ impl Linking {
     /// # Errors
     /// The device is not linked. [`cancel`](Self::cancel) the link.
     pub async fn accept(&self, offered: OfferedAccount) -> Result<Me, LinkError> {
-        let linked = self.enter(offered.pending).await;
+        let linked = self.account.enter_new(offered).await;
         if let Ok(me) = &linked {
             // If the first device does not learn it, it can list its devices.
             let _told = send(&self.room, &LinkMessage::Linked(me.address.device)).await;
@@ -237,29 +244,7 @@ impl Linking {
         let message = ProvisionMessage::open(&pair, &offer.envelope);
         let message = message.map_err(|_| LinkError::InvalidKeys)?;
         let pending = self.pending(offer, message)?;
-        self.check(pending)
-    }
-
-    /// Checks that nothing but the server can refuse the account: what is stored and can never be used would be in the way of
-    /// every later link.
-    fn check(&self, pending: PendingLink) -> Result<OfferedAccount, LinkError> {
-        let invalid = LinkError::InvalidKeys;
-        let number = pending.registration.number.parse().map_err(|_| invalid.clone())?;
-        let server = pending.registration.server.parse().map_err(|_| invalid.clone())?;
-        let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        let has_code =
-            (1..=MAX_CODE).contains(&pending.code.len()) && pending.code.bytes().all(is_code);
-        let service = service_as(&pending, &self.account.network);
-        if !has_code || service.is_err() {
-            return Err(invalid);
-        }
-        Ok(OfferedAccount { number, server, pending })
-    }
-
-    async fn enter(&self, pending: PendingLink) -> Result<Me, LinkError> {
-        let stored = pending.clone();
-        self.account.store.run(move |store| store.set_pending_link(&stored)).await?;
-        self.account.enter(pending).await
+        usable(pending, &self.account.network)
     }
 
     /// What must be stored before the server is asked.
@@ -280,24 +265,8 @@ impl Linking {
         if !server.is_permitted() {
             return Err(LinkError::PlainHttp(url));
         }
-        let ProvisionMessage { identity, number, code, account, profile_key, .. } = message;
-        let sealed = self.options.name.as_deref();
-        let sealed = sealed.and_then(|it| seal_device_name(it, identity.public(), &mut OsRng));
-        Ok(PendingLink {
-            registration: Registration {
-                server: url.to_string(),
-                app: offer.app.map(|(name, token)| App { name, token }),
-                number: number.ok_or(LinkError::InvalidKeys)?,
-                password: password(),
-                registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
-                account: None,
-            },
-            account: account.ok_or(LinkError::InvalidKeys)?,
-            identity,
-            code: Zeroizing::new(code),
-            sealed_name: sealed.unwrap_or_default(),
-            profile_key,
-        })
+        let app = offer.app.map(|(name, token)| App { name, token });
+        pending_link(&url, app, self.options.name.as_deref(), message)
     }
 
     /// Tells the first device that nothing comes any more, and closes the wormhole.
@@ -311,11 +280,52 @@ impl Linking {
     }
 }
 
+/// What must be stored before the server is asked.
+pub(super) fn pending_link(
+    url: &ServerUrl,
+    app: Option<App>,
+    name: Option<&str>,
+    message: ProvisionMessage,
+) -> Result<PendingLink, LinkError> {
+    let ProvisionMessage { identity, number, code, account, profile_key, .. } = message;
+    let sealed = name.and_then(|it| seal_device_name(it, identity.public(), &mut OsRng));
+    Ok(PendingLink {
+        registration: Registration {
+            server: url.to_string(),
+            app,
+            number: number.ok_or(LinkError::InvalidKeys)?,
+            password: password(),
+            registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
+            account: None,
+        },
+        account: account.ok_or(LinkError::InvalidKeys)?,
+        identity,
+        code: Zeroizing::new(code),
+        sealed_name: sealed.unwrap_or_default(),
+        profile_key,
+    })
+}
+
+/// Checks that nothing but the server can refuse the account: what is stored and can never be used would be in the way of every
+/// later link.
+pub(super) fn usable(pending: PendingLink, network: &Network) -> Result<OfferedAccount, LinkError> {
+    let invalid = LinkError::InvalidKeys;
+    let number = pending.registration.number.parse().map_err(|_| invalid.clone())?;
+    let server = pending.registration.server.parse().map_err(|_| invalid.clone())?;
+    let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let has_code =
+        (1..=MAX_CODE).contains(&pending.code.len()) && pending.code.bytes().all(is_code);
+    if !has_code || service_as(&pending, network).is_err() {
+        return Err(invalid);
+    }
+    Ok(OfferedAccount { number, server, pending })
+}
+
 /// Longest code of the server. Ours have 32 characters.
 const MAX_CODE: usize = 128;
 
 /// The service, asked by a device that it has not accepted yet.
-fn service_as(pending: &PendingLink, network: &crate::chat::Network) -> Result<Service, LinkError> {
+fn service_as(pending: &PendingLink, network: &Network) -> Result<Service, LinkError> {
     let registration = &pending.registration;
     let without = Registration { number: pending.account.to_string(), ..registration.clone() };
     Ok(service_of(&without, network)?)

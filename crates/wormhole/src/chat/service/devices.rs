@@ -1,5 +1,6 @@
 //! Requests about the devices of an account. (docs/chat-service.md "Linking a device")
 
+use data_encoding::BASE64;
 use hyper::Method;
 use wormhole_chat::DeviceId;
 
@@ -27,6 +28,17 @@ impl Service {
     ) -> Result<LinkedJson, RequestError> {
         let path = format!("/v1/devices/{code}");
         read(&self.ask(Method::PUT, &path, Some(json::write(attributes)?)).await?)
+    }
+
+    /// Sends the device that waits at this address the message with which it is linked.
+    pub(crate) async fn send_provisioning(
+        &self,
+        address: &str,
+        message: &[u8],
+    ) -> Result<(), RequestError> {
+        let path = format!("/v1/provisioning/{address}");
+        let body = json::write(&json::ProvisioningBody { body: BASE64.encode(message) })?;
+        read(&self.ask(Method::PUT, &path, Some(body)).await?).map(|_: json::Accepted| ())
     }
 
     /// The devices of our account.

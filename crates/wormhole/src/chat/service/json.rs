@@ -89,6 +89,12 @@ pub(crate) struct ListedDevice {
     pub(crate) last_seen: u64,
 }
 
+/// A message for a device that waits to be linked.
+#[derive(Debug, Serialize)]
+pub(super) struct ProvisioningBody {
+    pub(super) body: String,
+}
+
 /// The name of our device.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
