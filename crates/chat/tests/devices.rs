@@ -51,7 +51,8 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     assert_eq!(from, device.address.account);
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
-                SyncMessage::Other
+                SyncMessage::GroupsWanted
+                | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)
                 | SyncMessage::SentToGroup(_) => {

@@ -449,3 +449,40 @@ fn groups_survive_losses_and_crashes_at_any_moment() {
         }
     }
 }
+
+#[test]
+fn a_new_device_learns_the_groups_of_its_account_and_talks_in_them() {
+    let mut world = World::new(1);
+    world.server.reports_other_devices = true;
+    let identities: Vec<_> = (0..2).map(|_| KeyPair::random(&mut world.rng)).collect();
+    world.join(1, 1, &identities[0]);
+    world.join(2, 1, &identities[1]);
+    (0..2).for_each(|which| world.run(which));
+    world.introduce();
+    let group = world.group();
+    world.say(0, group, "before");
+    world.settle();
+    let new = world.join(1, 2, &identities[0]);
+    world.run(new);
+    let ask = |world: &mut World, which: usize| {
+        let (now, rng) = (world.now, &mut world.rng);
+        world.devices[which].client.ask_for_groups(now, rng);
+        world.devices[which].client.outbox_len()
+    };
+    assert_eq!(ask(&mut world, 0), 0, "the first device is not new");
+    assert_eq!(ask(&mut world, new), 1);
+    assert_eq!(ask(&mut world, new), 1, "one request is enough");
+    world.settle();
+    assert_eq!(world.membership(new, group), Some(Membership::Member));
+    world.say(1, group, "hello");
+    world.settle();
+    assert_eq!(world.read(new, group), ["hello"]);
+    world.say(new, group, "from the new device");
+    world.settle();
+    assert!(world.read(1, group).contains(&"from the new device".to_owned()));
+    assert_eq!(ask(&mut world, new), 0);
+    // It has the keys of an administrator, too.
+    world.remove(new, group, 1);
+    world.settle();
+    assert_eq!(world.members(0, group), 1);
+}

@@ -159,7 +159,7 @@ impl Client {
     /// # Errors
     /// It does not come from our account, or is malformed.
     pub(super) fn sent_elsewhere(
-        &self,
+        &mut self,
         from: AccountId,
         sync: &[u8],
     ) -> Result<Option<AccountId>, ReadError> {
@@ -167,6 +167,10 @@ impl Client {
             return Err(ReadError::Unsupported);
         }
         match SyncMessage::decode(sync).map_err(|_| ReadError::Malformed)? {
+            SyncMessage::GroupsWanted => {
+                self.groups.are_wanted = true;
+                Ok(None)
+            }
             SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

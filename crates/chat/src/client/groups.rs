@@ -25,9 +25,9 @@ use rand_core::CryptoRngCore;
 
 use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, SendFailure};
-use crate::address::{AccountId, Address};
+use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
-use crate::content::{Content, GroupContent};
+use crate::content::{Content, GroupContent, SyncMessage};
 use crate::group::{
     Announcement, Basis, ChangeError, Draft, EpochKeys, GroupChange, GroupId, GroupLink,
     GroupState, GroupView,
@@ -67,6 +67,8 @@ pub(super) struct Groups {
     unsent: Vec<Timestamp>,
     /// Messages about groups that this program has put into the outbox.
     pub(super) controls: BTreeSet<Timestamp>,
+    /// Another device of our account wants to know our groups.
+    pub(super) are_wanted: bool,
     /// Events that wait for the changes of the current step.
     events: Vec<ClientOutput>,
 }
@@ -348,8 +350,24 @@ impl Client {
         Ok(timestamp)
     }
 
-    /// Tells our other devices about all groups: one of them may be new.
-    pub fn sync_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+    /// Asks our other devices for the groups of the account, if this device is new: it has not exchanged anything with them yet.
+    pub fn ask_for_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+        let us = self.us;
+        let knows_others = self.sessions.keys().any(|address| address.account == us.account)
+            || self.outbox.values().any(|outgoing| outgoing.to == us.account);
+        if us.device == DeviceId::PRIMARY || knows_others {
+            return;
+        }
+        let mut changes = Changes::default();
+        let request = Content::Sync(SyncMessage::GroupsWanted.encode().to_vec());
+        let timestamp = self.put_sync(now, &request, &mut changes);
+        self.commit(changes, Vec::new());
+        self.groups.unsent.push(timestamp);
+        self.run_groups(now, rng);
+    }
+
+    /// Tells our other devices about all groups, with our keys.
+    fn tell_groups(&mut self, now: Timestamp) {
         let us = self.us.account;
         let is_in = |group: &&Group| group.membership(us) == Membership::Member;
         let with_keys = |group: &Group| {
@@ -362,7 +380,6 @@ impl Client {
             self.put_group_control(now, us, content, &mut changes);
         }
         self.commit(changes, Vec::new());
-        self.run_groups(now, rng);
     }
 
     /// The ids of all groups.
@@ -408,6 +425,9 @@ impl Client {
     pub(super) fn run_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         // Each step may make the same group dirty again, but every step makes progress or waits for a response.
         loop {
+            if std::mem::take(&mut self.groups.are_wanted) {
+                self.tell_groups(now);
+            }
             for timestamp in std::mem::take(&mut self.groups.unsent) {
                 self.advance(now, timestamp);
             }

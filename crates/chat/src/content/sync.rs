@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 /// A message from another device of our own account: the bytes of [`Content::Sync`](super::Content::Sync).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SyncMessage {
+    /// A new device wants to know the groups of the account.
+    GroupsWanted,
     /// Something that this program does not use.
     Other,
     /// The user has read these messages on another device.
@@ -148,6 +150,9 @@ impl SyncMessage {
             let requests = RequestSync::from_proto(proto.blocked, proto.decision);
             return Ok(Self::Requests(requests));
         }
+        if proto.request.and_then(|request| request.kind) == Some(GROUPS) {
+            return Ok(Self::GroupsWanted);
+        }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
@@ -155,6 +160,10 @@ impl SyncMessage {
     /// Encodes the bytes for a [`Content::Sync`](super::Content::Sync).
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut proto = match self {
+            Self::GroupsWanted => {
+                let request = Some(RequestProto { kind: Some(GROUPS) });
+                SyncProto { request, ..SyncProto::default() }
+            }
             Self::Other => SyncProto::default(),
             Self::Read(read) => SyncProto {
                 read: read.iter().map(ReadProto::encode).collect(),
@@ -176,7 +185,7 @@ impl SyncMessage {
     /// Whether it has a text or files for a person.
     pub const fn is_visible(&self) -> bool {
         match self {
-            Self::Other | Self::Read(_) | Self::Requests(_) => false,
+            Self::GroupsWanted | Self::Other | Self::Read(_) | Self::Requests(_) => false,
             Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
             Self::SentToGroup(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
@@ -187,6 +196,8 @@ impl SyncMessage {
 struct SyncProto {
     #[prost(message, optional, tag = "1")]
     sent: Option<SentProto>,
+    #[prost(message, optional, tag = "4")]
+    request: Option<RequestProto>,
     #[prost(message, repeated, tag = "5")]
     read: Vec<ReadProto>,
     #[prost(message, optional, tag = "6")]
@@ -194,6 +205,16 @@ struct SyncProto {
     #[prost(message, optional, tag = "14")]
     decision: Option<DecisionProto>,
 }
+
+/// What a device wants from the others.
+#[derive(Clone, Copy, Message)]
+struct RequestProto {
+    #[prost(int32, optional, tag = "1")]
+    kind: Option<i32>,
+}
+
+/// The kind of a request for groups.
+const GROUPS: i32 = 2;
 
 #[derive(Message)]
 struct BlockedProto {

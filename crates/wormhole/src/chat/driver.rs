@@ -255,6 +255,7 @@ impl Driver {
         let account = Some(account);
         let mut ending = Ending { signals, handles, account, why: Ended::Failed };
         self.input(ClientInput::Connected);
+        self.core.ask_for_groups(now(), &mut OsRng);
         let closing = match self.serve().await {
             Ok(closing) => {
                 ending.why = Ended::Closed;

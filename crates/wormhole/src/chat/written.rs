@@ -75,7 +75,10 @@ impl Written {
             SyncMessage::SentToGroup(sent) => {
                 (Conversation::Group(sent.group), sent.timestamp, sent.message, sent.edits)
             }
-            SyncMessage::Other | SyncMessage::Read(_) | SyncMessage::Requests(_) => return None,
+            SyncMessage::GroupsWanted
+            | SyncMessage::Other
+            | SyncMessage::Read(_)
+            | SyncMessage::Requests(_) => return None,
         };
         Some(Self { conversation, is_ours: true, timestamp, message, edits })
     }
@@ -100,7 +103,8 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
     match SyncMessage::decode(sync) {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
         Ok(
-            SyncMessage::Other
+            SyncMessage::GroupsWanted
+            | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
             | SyncMessage::SentToGroup(_),

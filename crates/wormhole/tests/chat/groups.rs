@@ -1,8 +1,9 @@
 //! Groups of people in different apps, through the real service.
 
 use wormhole::chat::group::{GroupChange, GroupId, Role};
-use wormhole::chat::{AccountId, Client, Event, GroupEvent, Membership, Messages};
+use wormhole::chat::{AccountId, Client, Event, GroupEvent, GroupInfo, Membership, Messages};
 
+use crate::mailbox::Mailbox;
 use crate::world::{World, next_event, next_message, say, soon};
 
 /// Waits until an event of a group fulfils a condition.
@@ -77,4 +78,71 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
     say(&b, &carol.destination(), "only for you").await;
     let message = soon(next_message(&mut to_c)).await;
     assert_eq!((message.text.as_deref(), message.group), (Some("only for you"), None));
+}
+
+#[tokio::test]
+async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550911", 0).await;
+    let bob = world.register("+14155550912", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let members = [&a, &b].map(|client| client.me().address.account);
+    let mut to_a = a.messages();
+    say(&b, &alice.destination(), "hello").await;
+    next_message(&mut to_a).await;
+    let group = a.create_group("Walks").await.unwrap().unwrap();
+    let invite = GroupChange::Invite([(members[1], None)].into());
+    a.change_group(group, invite).await.unwrap().unwrap();
+    soon(wait_for_members(&b, group, &members)).await;
+    a.close().await.unwrap();
+    let laptop = mailbox.link(&alice, "laptop").await;
+    let (a, l) = (alice.open().await, laptop.open().await);
+    let is_in = |info: &GroupInfo| info.membership == Membership::Member;
+    soon(async { while !l.groups().await.unwrap().iter().any(is_in) {} }).await;
+    let mut to_l = l.messages();
+    b.send_to_group(group, "at three?").await.unwrap().unwrap();
+    loop {
+        let message = soon(next_message(&mut to_l)).await;
+        if message.text.as_deref() == Some("at three?") {
+            assert_eq!((message.group, message.from.account), (Some(group), members[1]));
+            break;
+        }
+        l.done(message.id).await.unwrap();
+    }
+    let mut to_b = b.messages();
+    l.send_to_group(group, "at four").await.unwrap().unwrap();
+    let message = soon(next_message(&mut to_b)).await;
+    assert_eq!((message.text.as_deref(), message.group), (Some("at four"), Some(group)));
+    assert_eq!(message.device, l.me().address.device);
+    a.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn attack_18_a_link_lets_an_account_in_once_and_is_useless_after_a_removal() {
+    let world = World::new().await;
+    let alice = world.register("+14155550921", 0).await;
+    let bob = world.register("+14155550922", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let [for_alice, for_bob] = [&a, &b].map(|client| client.me().address.account);
+    let (mut to_a, mut to_b) = (a.messages(), b.messages());
+    let group = a.create_group("Walks").await.unwrap().unwrap();
+    let password = Some(Client::new_link_password());
+    a.change_group(group, GroupChange::SetLink(password)).await.unwrap().unwrap();
+    let is_link =
+        |event: &GroupEvent| matches!(event, GroupEvent::Changed(_, GroupChange::SetLink(_)));
+    group_event(&mut to_a, is_link).await;
+    let link = a.group_link(group).await.unwrap().unwrap();
+    b.join_group(link.clone()).await.unwrap();
+    soon(wait_for_members(&b, group, &[for_alice, for_bob])).await;
+    // Bob leaves with the key that Alice has sent, and the link does not let him in again.
+    let leave = GroupChange::Leave { successor: None };
+    b.change_group(group, leave).await.unwrap().unwrap();
+    let is_leave =
+        |event: &GroupEvent| matches!(event, GroupEvent::Changed(_, GroupChange::Leave { .. }));
+    group_event(&mut to_b, is_leave).await;
+    b.join_group(link).await.unwrap();
+    let is_refused =
+        |event: &GroupEvent| matches!(event, GroupEvent::ChangeFailed(..) | GroupEvent::Removed);
+    group_event(&mut to_b, is_refused).await;
+    soon(wait_for_members(&a, group, &[for_alice])).await;
 }

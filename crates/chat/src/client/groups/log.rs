@@ -308,6 +308,7 @@ impl Client {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let Some(draft) = group.draft.clone() else { return };
         group.reading.latest = group.reading.latest.max(draft.revision);
+        group.reading.rejected = 0;
         if draft.revision > 0 {
             let entry = (draft.revision, draft.entry);
             let latest = group.reading.latest;

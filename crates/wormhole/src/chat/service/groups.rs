@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, SenderCertificate, Timestamp};
 
-use super::{MAX_ANSWER, Service, check, header, json, read};
+use super::{Failure, MAX_ANSWER, Service, check, header, json, read};
 use crate::chat::RequestError;
 
 /// A certificate for our device.
@@ -85,6 +85,9 @@ impl Service {
             let conflict: ConflictJson = read(&response.body)?;
             return Ok(Response::GroupConflict { latest: conflict.revision });
         }
+        if response.status == 403 && is_final(&response.body) {
+            return Ok(Response::Refused);
+        }
         read(&check(response)?).map(|_: json::Accepted| Response::Done)
     }
 
@@ -159,6 +162,13 @@ impl Service {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Ok(request)
     }
+}
+
+/// Whether the server will never accept the entry.
+fn is_final(body: &[u8]) -> bool {
+    let failure: Option<Failure> = serde_json::from_slice(body).ok();
+    let codes = ["already_joined", "link_used", "not_admin", "too_many_groups"];
+    failure.is_some_and(|failure| codes.contains(&failure.error.as_str()))
 }
 
 impl AccountJson {
