@@ -42,8 +42,7 @@ struct Budget {
 
 impl Repairs {
     fn budget(&mut self, now: Timestamp, device: Address) -> &mut Budget {
-        let new =
-            Budget { since: now, archived: 0, archived_key: None, empty: 0, sender_keys: 0 };
+        let new = Budget { since: now, archived: 0, archived_key: None, empty: 0, sender_keys: 0 };
         let budget = self.budgets.entry(device).or_insert(new);
         if now.since(budget.since) >= BUDGET_TIME {
             *budget = new;
