@@ -41,6 +41,15 @@ async fn main() {
         }
         figures.insert(format!("{name}_ms"), middle(times).into());
     }
+    // Nobody has written this word, so each segment is looked up.
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let account = Account::new(Store::open(&folder, None).unwrap(), Network::default());
+        let started = Instant::now();
+        assert!(account.search("message9999999999", None).next().await.unwrap().is_none());
+        times.push(started.elapsed());
+    }
+    figures.insert("absent_ms".to_owned(), middle(times).into());
     let links = link(folder.parent().unwrap(), count / 100).await;
     figures.insert("link_ms".to_owned(), middle(links).into());
     println!("{}", serde_json::Value::Object(figures));

@@ -268,10 +268,10 @@ const CHECKPOINT_BUSY: &str = "another program reads it: try again when that has
 const MIN_UNUSED: u64 = 4096;
 
 /// The version of the tables: 1, and one for each step.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What each version adds to the tables of the one before.
-const STEPS: [&str; 1] = [history::TABLES];
+const STEPS: [&str; 2] = [history::TABLES, history::PAGES];
 
 const TABLES: &str = "
     CREATE TABLE header (

@@ -6,6 +6,7 @@ mod changes;
 mod early;
 mod edits;
 mod index;
+mod postings;
 mod purge;
 mod read;
 mod row;
@@ -36,9 +37,9 @@ pub(super) fn fuzz(bytes: &[u8]) {
     if let Ok(row) = HistoryRow::decode(bytes) {
         assert_eq!(HistoryRow::decode(&row.encode()).expect("our own row"), row);
     }
-    if let Ok(index) = index::Index::decode(bytes) {
-        let _ = index.beginning(b"");
-        let _ = index.beginning(bytes.get(20..24).unwrap_or_default());
+    for beginning in [&b""[..], bytes.get(20..24).unwrap_or_default()] {
+        let _ = index::Directory::decode(bytes).and_then(|it| it.pages(beginning));
+        let _ = index::find(bytes, beginning, &mut postings::Postings::new(4096));
     }
     segment::decode_all(bytes);
     early::fuzz(bytes);

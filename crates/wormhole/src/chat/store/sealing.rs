@@ -275,4 +275,4 @@ fn mac(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
 const FORMAT: u8 = 1;
 
 /// Length of a nonce. Random ones of this length do not repeat.
-const NONCE: usize = 24;
+pub(super) const NONCE: usize = 24;

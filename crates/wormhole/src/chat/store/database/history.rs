@@ -1,7 +1,7 @@
 //! The rows of the message history, in tables of their own: they are not read when the store is opened.
 //!
 //! A message has a number, which says when it was added, and a keyed hash of its author and timestamp. The words of a segment
-//! have the number of its first message. Both values are sealed.
+//! are in pages, numbered from 65,536 times the number of its first message. Both values are sealed.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::RangeInclusive;
@@ -66,6 +66,22 @@ impl HistoryTable<'_> {
         Ok(())
     }
 
+    /// Passes the messages with these numbers to `handle`, the oldest first.
+    pub(in crate::chat::store) fn for_each_ascending(
+        self,
+        numbers: RangeInclusive<i64>,
+        mut handle: impl FnMut(i64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT number, sealed FROM history WHERE number BETWEEN ? AND ? ORDER BY number",
+        )?;
+        let mut rows = statement.query([numbers.start(), numbers.end()])?;
+        while let Some(row) = rows.next()? {
+            handle(row.get(0)?, row.get_ref(1)?.as_blob().map_err(|_| StoreError::Damaged)?)?;
+        }
+        Ok(())
+    }
+
     /// A message.
     pub(in crate::chat::store) fn get(self, number: i64) -> Result<Option<Vec<u8>>, StoreError> {
         let mut read = self.0.prepare_cached("SELECT sealed FROM history WHERE number = ?")?;
@@ -98,23 +114,30 @@ impl HistoryTable<'_> {
         Ok(())
     }
 
-    /// The words of the segment that begins with this message.
-    pub(in crate::chat::store) fn words(self, first: i64) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut read = self.0.prepare_cached("SELECT sealed FROM history_words WHERE first = ?")?;
-        Ok(read.query_row([first], |row| row.get(0)).optional()?)
+    /// A page of words.
+    pub(in crate::chat::store) fn words(self, page: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut read = self.0.prepare_cached("SELECT sealed FROM history_words WHERE page = ?")?;
+        Ok(read.query_row([page], |row| row.get(0)).optional()?)
     }
 
-    /// Replaces the words of a segment, or deletes them.
-    pub(in crate::chat::store) fn set_words(
+    /// Deletes pages of words.
+    pub(in crate::chat::store) fn delete_words(
         self,
-        first: i64,
-        sealed: Option<&[u8]>,
+        pages: RangeInclusive<i64>,
     ) -> Result<(), StoreError> {
-        self.0.prepare_cached("DELETE FROM history_words WHERE first = ?")?.execute([first])?;
-        if let Some(sealed) = sealed {
-            let mut write = self.0.prepare_cached("INSERT INTO history_words VALUES (?, ?)")?;
-            write.execute(params![first, sealed])?;
-        }
+        let sql = "DELETE FROM history_words WHERE page BETWEEN ? AND ?";
+        self.0.prepare_cached(sql)?.execute([pages.start(), pages.end()])?;
+        Ok(())
+    }
+
+    /// Adds a page of words.
+    pub(in crate::chat::store) fn put_words(
+        self,
+        page: i64,
+        sealed: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut write = self.0.prepare_cached("INSERT INTO history_words VALUES (?, ?)")?;
+        write.execute(params![page, sealed])?;
         Ok(())
     }
 
@@ -131,3 +154,8 @@ pub(super) const TABLES: &str = "
     );
     CREATE INDEX history_names ON history (name);
     CREATE TABLE history_words (first INTEGER PRIMARY KEY, sealed BLOB NOT NULL);";
+
+/// Version 3 of the tables: words are in pages. Segments whose words were stored before are read completely.
+pub(super) const PAGES: &str = "
+    DROP TABLE history_words;
+    CREATE TABLE history_words (page INTEGER PRIMARY KEY, sealed BLOB NOT NULL);";

@@ -1,20 +1,23 @@
 //! Reads the history: pages of a conversation, and messages with certain words.
 //!
-//! The newest segment is read first. If it has a list of its words, only the blocks are read that have all of them.
+//! The newest segment is read first. Its words say which messages have all that are wanted, and only these are read, after the last
+//! ones, whose words are not stored yet.
 
 use std::collections::BTreeSet;
 
 use wormhole_chat::Timestamp;
+use zeroize::Zeroizing;
 
-use super::index::{Blocks, Index};
+use super::index::{self, Directory};
+use super::postings::Postings;
 use super::row::HistoryRow;
-use super::segment::{BLOCK, History, Segment};
+use super::segment::{History, Segment};
 use super::words::Query;
-use super::write::conversation_word;
+use super::write::{conversation_word, pages_of};
 use crate::chat::history::{Conversation, HistoryId, HistoryMessage};
 use crate::chat::store::StoreError;
 use crate::chat::store::database::HistoryTable;
-use crate::chat::store::sealing::{RowKeys, Table, version};
+use crate::chat::store::sealing::{RowKeys, RowVersion, Table, version};
 
 /// Which messages are wanted.
 #[derive(Clone, Debug, Default)]
@@ -131,25 +134,40 @@ impl HistoryReader<'_> {
         found: &mut FoundRows,
     ) -> Result<(), StoreError> {
         let Some(segment) = self.history.segments.get_mut(&first) else { return Ok(()) };
-        let blocks = blocks(self.table, self.keys, first, segment, query)?;
-        if blocks == 0 {
+        let last = segment.last.min(end.saturating_sub(1));
+        let candidates = candidates(self.table, self.keys, first, segment, query)?;
+        let with_words = segment.words.filter(|_| candidates.is_some()).map(|words| words.last);
+        let tail = with_words.map_or(first, |last| last.saturating_add(1));
+        let has_candidates = candidates.as_ref().is_some_and(|found| !found.is_empty());
+        if tail > last && !has_candidates {
             return Ok(());
         }
         check(self.table, self.keys, first, segment)?;
-        let last = segment.last.min(end.saturating_sub(1));
         let (keys, now) = (self.keys, self.now);
-        for block in (0..16).rev().filter(|block| blocks & (1 << block) != 0) {
-            let begin = first.saturating_add(block * BLOCK);
-            let range = begin..=last.min(begin.saturating_add(BLOCK - 1));
-            self.table.for_each(range, |number, sealed| {
-                let row = open(keys, number, sealed)?;
-                if query.wants(&row) && !row.is_expired(now) {
-                    found.messages.push((number, row));
-                }
-                Ok(found.messages.len() < limit)
+        let mut take = |number: i64, sealed: &[u8]| {
+            let row = open(keys, number, sealed)?;
+            if query.wants(&row) && !row.is_expired(now) {
+                found.messages.push((number, row));
+            }
+            Ok::<_, StoreError>(found.messages.len() < limit)
+        };
+        let mut continues = true;
+        if tail <= last {
+            self.table.for_each(tail..=last, |number, sealed| {
+                continues = take(number, sealed)?;
+                Ok(continues)
             })?;
-            if found.messages.len() >= limit {
+        }
+        let below = last.saturating_add(1).saturating_sub(first);
+        let below = u32::try_from(below).unwrap_or(u32::MAX);
+        for position in candidates.iter().flat_map(|found| found.below(below)) {
+            if !continues {
                 break;
+            }
+            let number = first.saturating_add(position.into());
+            // It may have been deleted since the words were written.
+            if let Some(sealed) = self.table.get(number)? {
+                continues = take(number, &sealed)?;
             }
         }
         Ok(())
@@ -171,6 +189,20 @@ impl HistoryReader<'_> {
 }
 
 impl HistoryQuery {
+    /// Whether it wants only some messages.
+    const fn is_selective(&self) -> bool {
+        self.conversation.is_some() || self.words.is_some()
+    }
+
+    /// What the words of a wanted message must begin with: the longest first, because it has the fewest messages.
+    fn beginnings(&self) -> Vec<Vec<u8>> {
+        let words = self.words.iter().flat_map(Query::words).map(|word| word.as_bytes().to_vec());
+        let mut beginnings: Vec<_> = words.collect();
+        beginnings.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        beginnings.extend(self.conversation.map(conversation_word));
+        beginnings
+    }
+
     fn wants(&self, row: &HistoryRow) -> bool {
         let is_here = self.conversation.is_none_or(|wanted| wanted == row.conversation);
         is_here && self.words.as_ref().is_none_or(|words| words.matches(&text(row)))
@@ -182,32 +214,51 @@ fn text(row: &HistoryRow) -> String {
     row.texts().collect::<Vec<_>>().join("\n")
 }
 
-/// The blocks of a segment that may have wanted messages.
-fn blocks(
+/// The messages of a segment that have all words, of those whose words are stored. `None`: all messages must be read.
+fn candidates(
     table: HistoryTable<'_>,
     keys: &RowKeys,
     first: i64,
     segment: &Segment,
     query: &HistoryQuery,
-) -> Result<Blocks, StoreError> {
-    let Some(current) = segment.words else { return Ok(Blocks::MAX) };
-    if query.conversation.is_none() && query.words.is_none() {
-        return Ok(Blocks::MAX);
+) -> Result<Option<Postings>, StoreError> {
+    let Some(words) = segment.words.filter(|_| query.is_selective()) else { return Ok(None) };
+    let numbers = pages_of(first)?;
+    let value = page(table, keys, *numbers.start(), &words.directory)?;
+    let directory = Directory::decode(&value)?;
+    let count = words.last.saturating_add(1).saturating_sub(first);
+    let count = u32::try_from(count).map_err(|_| StoreError::Damaged)?;
+    let mut all: Option<Postings> = None;
+    for beginning in query.beginnings() {
+        let mut found = Postings::new(count);
+        for (number, version) in directory.pages(&beginning)? {
+            let number = numbers.start().checked_add(number.into()).ok_or(StoreError::Damaged)?;
+            index::find(&page(table, keys, number, &version)?, &beginning, &mut found)?;
+        }
+        if let Some(all) = &all {
+            found.intersect(all);
+        }
+        let is_empty = found.is_empty();
+        all = Some(found);
+        if is_empty {
+            break;
+        }
     }
-    let sealed = table.words(first)?.ok_or(StoreError::Damaged)?;
-    if version(&sealed)? != current {
+    Ok(all)
+}
+
+/// A page of words, in this version.
+fn page(
+    table: HistoryTable<'_>,
+    keys: &RowKeys,
+    number: i64,
+    wanted: &RowVersion,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let sealed = table.words(number)?.ok_or(StoreError::Damaged)?;
+    if version(&sealed)? != *wanted {
         return Err(StoreError::Damaged);
     }
-    let value = keys.open_numbered(Table::HistoryWords, first, &sealed)?;
-    let index = Index::decode(&value)?;
-    let mut blocks = Blocks::MAX;
-    if let Some(conversation) = query.conversation {
-        blocks &= index.beginning(&conversation_word(conversation))?;
-    }
-    for word in query.words.iter().flat_map(Query::words) {
-        blocks &= index.beginning(word.as_bytes())?;
-    }
-    Ok(blocks)
+    keys.open_numbered(Table::HistoryWords, number, &sealed)
 }
 
 /// Checks once that no message of a segment was removed, or replaced with an older version.

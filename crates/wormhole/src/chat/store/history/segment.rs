@@ -16,7 +16,7 @@ use crate::chat::history::{Conversation, HistoryLimits, HistoryMode};
 use crate::chat::store::StoreError;
 use crate::chat::store::database::{Database, Transaction};
 use crate::chat::store::records::{FORMAT, end, read_flag, start};
-use crate::chat::store::sealing::{RowKeys, RowVersion, Table};
+use crate::chat::store::sealing::{NONCE, RowKeys, RowVersion, Table};
 
 /// What of the history is in memory.
 #[derive(Debug, Default)]
@@ -47,14 +47,23 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// XOR of the keyed hashes of its messages.
     pub(super) digest: [u8; 32],
-    /// The current version of its words. `None`: it has none, and is read completely.
-    pub(super) words: Option<RowVersion>,
+    /// The words of its first messages. `None`: there are none, and it is read completely.
+    pub(super) words: Option<SegmentWords>,
     /// When the first of its messages expires.
     pub(super) due: Option<Timestamp>,
     /// When the first of its messages came into the store.
     pub(super) oldest: Timestamp,
     /// Whether the digest was compared since the store was opened. Not stored.
     pub(super) is_checked: bool,
+}
+
+/// The words of a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct SegmentWords {
+    /// The current version of their directory.
+    pub(super) directory: RowVersion,
+    /// They are those of the messages up to this number. Later ones are read one by one.
+    pub(super) last: i64,
 }
 
 /// The messages of a conversation.
@@ -179,6 +188,11 @@ impl History {
 }
 
 impl Segment {
+    /// How many messages are after those whose words are stored.
+    pub(super) fn without_words(&self, first: i64) -> i64 {
+        self.last - self.words.map_or(first - 1, |words| words.last)
+    }
+
     /// Whether it gets no further messages.
     pub(super) const fn is_full(&self, first: i64) -> bool {
         self.last - first + 1 >= MAX_MESSAGES || self.bytes >= MAX_BYTES
@@ -194,13 +208,16 @@ impl Segment {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut value = vec![FORMAT];
+        let mut value = vec![SEGMENT_FORMAT];
         value.extend(self.last.to_be_bytes());
         value.extend(self.messages.to_be_bytes());
         value.extend(self.bytes.to_be_bytes());
         value.extend(self.digest);
         value.push(self.words.is_some().into());
-        value.extend(self.words.into_iter().flatten());
+        if let Some(words) = self.words {
+            value.extend(words.directory);
+            value.extend(words.last.to_be_bytes());
+        }
         value.push(self.due.is_some().into());
         value.extend(self.due.into_iter().flat_map(|due| due.0.to_be_bytes()));
         value.extend(self.oldest.0.to_be_bytes());
@@ -208,19 +225,34 @@ impl Segment {
     }
 
     fn decode(value: &[u8]) -> Result<Self, StoreError> {
-        let mut reader = start(value)?;
+        let mut reader = Reader::new(value);
+        let format = reader.u8()?;
+        if format != SEGMENT_FORMAT && format != WITHOUT_PAGES {
+            return Err(StoreError::UnknownFormat);
+        }
         let last = i64::from_be_bytes(reader.array()?);
         let messages = reader.u32_be()?;
         let bytes = u64::from_be_bytes(reader.array()?);
         let digest = reader.array()?;
         let has_words = read_flag(&mut reader)?;
-        let words = has_words.then(|| reader.array()).transpose()?;
+        let words = if format == WITHOUT_PAGES {
+            // Those that it has are gone.
+            reader.take(if has_words { NONCE } else { 0 })?;
+            None
+        } else {
+            has_words.then(|| read_words(&mut reader)).transpose()?
+        };
         let has_due = read_flag(&mut reader)?;
         let due = has_due.then(|| read_timestamp(&mut reader)).transpose()?;
         let oldest = read_timestamp(&mut reader)?;
         let segment = Self { last, messages, bytes, digest, words, due, oldest, is_checked: false };
         end(&reader, segment)
     }
+}
+
+fn read_words(reader: &mut Reader<'_>) -> Result<SegmentWords, StoreError> {
+    let directory = reader.array()?;
+    Ok(SegmentWords { directory, last: i64::from_be_bytes(reader.array()?) })
 }
 
 impl ConversationState {
@@ -251,8 +283,14 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 /// Messages of a segment, at most.
 pub(super) const MAX_MESSAGES: i64 = 4096;
 
-/// Messages of a block of a segment: what a bit of its words stands for.
-pub(super) const BLOCK: i64 = MAX_MESSAGES / 16;
+/// Messages after which the words of the segment that is not full yet are written again.
+pub(super) const STEP: i64 = MAX_MESSAGES / 4;
+
+/// First byte of the row of a segment before words were in pages.
+const WITHOUT_PAGES: u8 = 1;
+
+/// First byte of the row of a segment.
+const SEGMENT_FORMAT: u8 = 2;
 
 /// A segment with so many bytes gets no further messages.
 const MAX_BYTES: u64 = 2 << 20;

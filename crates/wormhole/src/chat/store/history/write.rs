@@ -1,18 +1,19 @@
 //! Changes of the history within a transaction.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use wormhole_chat::{AccountId, MessageRef, Timestamp};
 
-use super::index::IndexBuilder;
+use super::index::{IndexBuilder, directory};
 use super::read::{check, open};
 use super::row::{HistoryRow, conversation_key};
-use super::segment::{BLOCK, ConversationState, History, Segment};
+use super::segment::{ConversationState, History, STEP, Segment, SegmentWords};
 use super::words::words;
 use crate::chat::history::Conversation;
 use crate::chat::store::StoreError;
-use crate::chat::store::database::Transaction;
-use crate::chat::store::sealing::{Table, version};
+use crate::chat::store::database::{HistoryTable, Transaction};
+use crate::chat::store::sealing::{RowKeys, Table, version};
 
 /// Changes of the history. [`finish`](Self::finish) writes what they have in common.
 pub(in crate::chat::store) struct HistoryWriter<'a, 'b> {
@@ -69,12 +70,14 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         }
         let number = self.history.next;
         let last = self.history.segments.last_key_value();
-        let open = last.filter(|(first, it)| it.words.is_none() && !it.is_full(**first));
+        // Segments that were taken over from another device have negative numbers, and stay as they are.
+        let open = last.filter(|(first, it)| **first >= 0 && !it.is_full(**first));
         let first = open.map_or(number, |(first, _)| *first);
         self.insert(first, number, row)?;
         self.history.next = number.saturating_add(1);
         self.apply_early(MessageRef { author: row.author, timestamp: row.timestamp })?;
-        if self.history.segments.get(&first).is_some_and(|segment| segment.is_full(first)) {
+        let needs_words = |it: &Segment| it.is_full(first) || it.without_words(first) >= STEP;
+        if self.history.segments.get(&first).is_some_and(needs_words) {
             self.words.insert(first);
         }
         Ok(())
@@ -188,7 +191,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         if segment.messages == 0 {
             self.history.segments.remove(&first);
             self.words.remove(&first);
-            return self.rows.history().set_words(first, None);
+            return self.rows.history().delete_words(pages_of(first)?);
         }
         self.rebuild(first);
         Ok(())
@@ -251,21 +254,54 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         let keys = self.rows.keys();
         let Some(segment) = self.history.segments.get_mut(&first) else { return Ok(()) };
         check(self.rows.history(), keys, first, segment)?;
-        let mut index = IndexBuilder::default();
-        self.rows.history().for_each(first..=segment.last, |number, sealed| {
-            let row = open(keys, number, sealed)?;
-            let block = u32::try_from((number - first) / BLOCK).unwrap_or(u32::MAX);
-            index.add(&conversation_word(row.conversation), block);
-            for text in row.texts() {
-                words(text).for_each(|word| index.add(word.as_bytes(), block));
-            }
-            Ok(true)
-        })?;
-        let sealed = keys.seal_numbered(Table::HistoryWords, first, &index.encode())?;
-        segment.words = Some(version(&sealed)?);
-        self.rows.history().set_words(first, Some(&sealed))
+        let index = collect(self.rows.history(), keys, first, segment.last)?;
+        let numbers = pages_of(first)?;
+        self.rows.history().delete_words(numbers.clone())?;
+        let mut described = Vec::new();
+        let put = |number: Option<i64>, value: &[u8]| {
+            let number = number.ok_or(StoreError::Damaged)?;
+            let sealed = keys.seal_numbered(Table::HistoryWords, number, value)?;
+            self.rows.history().put_words(number, &sealed)?;
+            version(&sealed)
+        };
+        let mut left = numbers.clone().skip(1);
+        for page in index.pages() {
+            described.push((put(left.next(), &page.value)?, page.first_word.clone()));
+        }
+        let directory = put(Some(*numbers.start()), &directory(&described))?;
+        segment.words = Some(SegmentWords { directory, last: segment.last });
+        Ok(())
     }
 }
+
+/// The words of the messages of a segment.
+fn collect(
+    table: HistoryTable<'_>,
+    keys: &RowKeys,
+    first: i64,
+    last: i64,
+) -> Result<IndexBuilder, StoreError> {
+    let mut index = IndexBuilder::default();
+    table.for_each_ascending(first..=last, |number, sealed| {
+        let row = open(keys, number, sealed)?;
+        let position = u32::try_from(number - first).map_err(|_| StoreError::Damaged)?;
+        index.add(&conversation_word(row.conversation), position);
+        for text in row.texts() {
+            words(text).for_each(|word| index.add(word.as_bytes(), position));
+        }
+        Ok(())
+    })?;
+    Ok(index)
+}
+
+/// The numbers of the pages of words of a segment. The first one is the directory.
+pub(super) fn pages_of(first: i64) -> Result<RangeInclusive<i64>, StoreError> {
+    let directory = first.checked_mul(MAX_PAGES).ok_or(StoreError::Damaged)?;
+    Ok(directory..=directory.checked_add(MAX_PAGES - 1).ok_or(StoreError::Damaged)?)
+}
+
+/// More pages than the words of a segment can have.
+const MAX_PAGES: i64 = 1 << 16;
 
 /// The word that stands for a conversation. Words of texts do not begin with zero.
 pub(super) fn conversation_word(conversation: Conversation) -> Vec<u8> {

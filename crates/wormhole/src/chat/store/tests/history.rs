@@ -202,7 +202,7 @@ fn each_message_is_found_by_its_words_in_full_segments_and_in_the_last_one() {
             drop(store);
             store = folder.open().unwrap();
         }
-        for number in [0, 4095, 4096, 4499] {
+        for number in [0, 1023, 1024, 4095, 4096, 4499] {
             let text = format!("number{number} all w{}", number % 700);
             assert_eq!(search(&mut store, &format!("NUMBER{number} all")), [text]);
         }
