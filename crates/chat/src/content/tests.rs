@@ -241,7 +241,7 @@ fn offers_of_direct_files_are_read_back_and_are_nothing_for_programs_that_do_not
         hints: "{}".into(),
     };
     let refusal = DirectAnswer { id: [1; 16], hints: None, offset: 0 };
-    let answer = DirectAnswer { hints: Some("{}".into()), offset: 7, ..refusal.clone() };
+    let answer = DirectAnswer { hints: Some("{}".into()), offset: 7, ..refusal };
     for direct in
         [DirectContent::Offer(offer), DirectContent::Answer(refusal), DirectContent::Answer(answer)]
     {

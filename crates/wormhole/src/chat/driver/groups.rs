@@ -68,12 +68,14 @@ impl Driver {
             GroupEvent::NotSent(timestamp, why) => {
                 self.left(*timestamp, Progress::NotSent(NotSent::Failed(*why)));
             }
-            GroupEvent::Sent(timestamp) => {
+            // The others have it: the application learns from the event who does not.
+            GroupEvent::NotSentTo(timestamp, ..) | GroupEvent::Sent(timestamp) => {
                 self.left(*timestamp, Progress::OnServer);
             }
             GroupEvent::ChangeFailed(..)
             | GroupEvent::Changed(..)
             | GroupEvent::Invited(_)
+            | GroupEvent::PartlySent(_)
             | GroupEvent::Removed => {}
         }
     }

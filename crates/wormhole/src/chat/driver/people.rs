@@ -122,7 +122,8 @@ impl Driver {
                     continue;
                 }
                 Ok(
-                    SyncMessage::Other
+                    SyncMessage::GroupsWanted
+                    | SyncMessage::Other
                     | SyncMessage::Read(_)
                     | SyncMessage::Sent(_)
                     | SyncMessage::SentToGroup(_),

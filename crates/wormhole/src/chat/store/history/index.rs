@@ -197,7 +197,7 @@ fn number(number: usize) -> [u8; 4] {
 /// Bytes before the words.
 const HEAD: usize = 5;
 
-/// Most bytes of an entry besides the word and the list.
+/// Maximum number of bytes of an entry besides the word and the list.
 const ENTRY: usize = 6;
 
 /// Maximum length of a word in bytes.
