@@ -401,7 +401,7 @@ impl Client {
             let may = self.query(move |driver| driver.may_offer_file(to, is_only_way)).await?;
             let attempt = if may { direct.attempt(file).await? } else { Attempt::Unreachable };
             match attempt {
-                Attempt::Sent(pointer) => return Ok(pointer),
+                Attempt::Sent(pointer) => return Ok(*pointer),
                 Attempt::Broken => connected = Some(Instant::now()),
                 Attempt::Unreachable => {}
             }

@@ -28,6 +28,9 @@ impl SealingKeys {
     }
 }
 
+/// Stores the digest of a piece.
+type StoreDigest = Box<dyn FnMut([u8; 32]) -> io::Result<()> + Send>;
+
 /// What an earlier upload has sent.
 #[derive(Default)]
 pub(in crate::chat) struct Checks {
@@ -36,7 +39,7 @@ pub(in crate::chat) struct Checks {
     /// Bytes that the server has, which are not sent again.
     pub(in crate::chat) skip: u64,
     /// Stores the digest of the next part, before it is sent. Without it, nothing is stored.
-    pub(in crate::chat) store: Option<Box<dyn FnMut([u8; 32]) -> io::Result<()> + Send>>,
+    pub(in crate::chat) store: Option<StoreDigest>,
 }
 
 /// Why a file could not be encrypted.

@@ -25,7 +25,7 @@ use crate::transit::{Pipe, Role, Transit, TransitInfo, TransitKey};
 #[derive(Debug)]
 pub(in crate::chat) enum Attempt {
     /// The file is whole on the other side.
-    Sent(AttachmentPointer),
+    Sent(Box<AttachmentPointer>),
     /// There was a connection, but not until the end.
     Broken,
     /// There was no connection.
@@ -76,7 +76,7 @@ impl Direct<'_> {
         };
         let pointer = AttachmentPointer::new(name.place(), key, size, digest, content_type(path));
         let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(Attempt::Sent(AttachmentPointer { file_name, ..pointer }))
+        Ok(Attempt::Sent(Box::new(AttachmentPointer { file_name, ..pointer })))
     }
 
     /// Offers a file, and connects if the other side wants it now. Also returns how much it has.
