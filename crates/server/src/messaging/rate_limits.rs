@@ -26,6 +26,9 @@ pub(super) enum Action {
     AttachmentKib,
     /// An attachment: it is downloaded, in thousandths of its length.
     AttachmentRead,
+    /// An account and another one: something is sent that no person has written, such as a receipt. It uses up nothing that messages
+    /// need.
+    Background,
     /// A network: codes of any kind.
     CodePerNetwork,
     /// A number and a network: an attempt to confirm a code.
@@ -163,7 +166,8 @@ impl Action {
             Self::InboundKib => (131_072.0, 118.0),
             Self::InboundKibFromSender => (32_768.0, 29.5),
             Self::KnownLogin | Self::KnownNumber => (1.0, 1.0 / (30.0 * DAY)),
-            Self::LinkDevice
+            Self::Background
+            | Self::LinkDevice
             | Self::Message
             | Self::MessageToMany
             | Self::ProvisioningAddress

@@ -52,6 +52,24 @@ fn each_one_time_key_is_given_out_once_and_then_none() {
 }
 
 #[test]
+fn attack_5_one_asker_cannot_use_up_the_one_time_keys_of_a_device() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    bob.put("/v2/keys/", &keys(1, 100).to_string()).expect(200);
+    let statuses: Vec<u16> =
+        (0..1000).map(|_| alice.get(&format!("/v2/keys/{BOB}/*")).status).collect();
+    let taken = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..=10).contains(&taken), "{taken}");
+    assert!(statuses.iter().skip(10).all(|status| *status == 413), "{statuses:?}");
+    assert_eq!(bob.get("/v2/keys/").expect(200)["count"], 100 - taken);
+    // Others are not affected.
+    let carol = Client::register(&server, "+14155550103", None);
+    let bundle = carol.get(&format!("/v2/keys/{BOB}/*")).expect(200);
+    assert!(bundle["devices"][0]["preKey"].is_object());
+}
+
+#[test]
 fn clients_of_2014_publish_and_take_unsigned_keys() {
     let server = Server::start(&[]);
     let (alice, bob) =

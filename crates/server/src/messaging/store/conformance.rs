@@ -14,6 +14,7 @@ mod requests;
 mod rows;
 mod samples;
 mod sealed;
+mod sealed_requests;
 mod sending;
 mod upgrades;
 mod usernames;
@@ -341,6 +342,11 @@ cases! {
         an_ephemeral_submission_is_not_remembered,
         a_refused_submission_may_be_repeated,
     }
+    sealed_requests {
+        attack_11_a_stranger_sends_as_little_to_many_as_to_one,
+        attack_11_strangers_who_send_to_many_do_not_use_up_what_contacts_may_send,
+        a_message_to_many_for_a_full_queue_uses_up_nothing,
+    }
     requests {
         consents_are_read_as_they_were_written,
         a_stranger_sends_some_messages_until_the_recipient_decides,
@@ -351,6 +357,8 @@ cases! {
         requests_of_a_recipient_are_limited,
         a_sender_reaches_a_limited_number_of_strangers,
         strangers_cannot_use_up_what_a_recipient_may_receive,
+        receipts_do_not_use_up_what_messages_may_send,
+        a_stranger_that_is_typing_is_no_request,
         a_report_needs_the_token_of_the_message,
         only_devices_that_know_requests_get_a_token,
         reports_are_removed_by_the_operator_or_after_some_time,

@@ -36,11 +36,11 @@ fn set_device(fixture: &mut Fixture<'_>, person: &Person, device: DeviceColumns)
     fixture.rows(move |rows| rows.update_device(key, &device));
 }
 
-fn pair(recipient: &Person, sender: &Person) -> Pair {
+pub(super) fn pair(recipient: &Person, sender: &Person) -> Pair {
     Pair { recipient: recipient.account.key, sender: sender.account.key }
 }
 
-fn consent(fixture: &mut Fixture<'_>, pair: Pair) -> Option<(ConsentState, u32)> {
+pub(super) fn consent(fixture: &mut Fixture<'_>, pair: Pair) -> Option<(ConsentState, u32)> {
     let consent = fixture.rows(move |rows| rows.consent(pair));
     consent.map(|consent| (consent.state, consent.messages))
 }
@@ -50,7 +50,7 @@ fn put(fixture: &mut Fixture<'_>, pair: Pair, state: ConsentState, since: u64) {
     fixture.rows(move |rows| rows.put_consent(pair, Some(consent)));
 }
 
-fn decided(
+pub(super) fn decided(
     fixture: &mut Fixture<'_>,
     by: &Person,
     about: AccountId,
@@ -276,6 +276,35 @@ pub(super) fn strangers_cannot_use_up_what_a_recipient_may_receive(fixture: &mut
     fixture.apply(&mut turn).unwrap();
     let is_limited = |sent: &Option<Sent>| matches!(sent, Some(Sent::Limited(_)));
     assert!(turn.submissions.iter().all(|job| is_limited(&job.answer)), "{turn:?}");
+}
+
+pub(super) fn receipts_do_not_use_up_what_messages_may_send(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = people(fixture);
+    let budget = Budget { limits: RateLimits::new(false).into(), now: Instant::now() };
+    let mut send = |submission: Submission| {
+        let submissions = vec![job(submission)];
+        let mut turn = Turn { submissions, budget: Some(budget.clone()), ..Turn::default() };
+        fixture.apply(&mut turn).unwrap();
+        turn.submissions.remove(0).answer.unwrap()
+    };
+    for timestamp in 0.. {
+        let receipt = Submission { accepts_answers: false, ..bob.write(&alice, timestamp) };
+        if matches!(send(receipt), Sent::Limited(_)) {
+            break;
+        }
+        assert!(timestamp < 1000, "receipts are limited, too");
+    }
+    assert_eq!(send(bob.write(&alice, 5000)), stored(&[alice.device()]));
+}
+
+pub(super) fn a_stranger_that_is_typing_is_no_request(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = people(fixture);
+    let typing = Submission { is_ephemeral: true, ..alice.write(&bob, 1) };
+    assert_eq!(fixture.send(typing), stored(&[]), "the answer to the client is the same");
+    assert_eq!(consent(fixture, pair(&bob, &alice)), None);
+    assert_eq!(decided(fixture, &bob, alice.account.id, Decision::Accept), Ok(()));
+    let typing = Submission { is_ephemeral: true, ..alice.write(&bob, 2) };
+    assert_eq!(fixture.send(typing), stored(&[bob.device()]));
 }
 
 /// What the recipient of an envelope reports, and the token.

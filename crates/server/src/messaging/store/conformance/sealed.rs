@@ -60,7 +60,7 @@ fn to_one(person: &Person, proof: SealedProof, timestamp: u64) -> SealedSubmissi
 }
 
 /// A sealed message for devices with their registration ids.
-fn sealed_for(to: &[(AccountId, Vec<(DeviceId, u16)>)]) -> MultiRecipientMessage {
+pub(super) fn sealed_for(to: &[(AccountId, Vec<(DeviceId, u16)>)]) -> MultiRecipientMessage {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let us = KeyPair::random(&mut rng);
     let certificate = ServerCertificate::issue(1, *us.public(), &us, &mut rng);
@@ -96,12 +96,16 @@ fn sealed_for(to: &[(AccountId, Vec<(DeviceId, u16)>)]) -> MultiRecipientMessage
 }
 
 /// The devices of a person with their registration ids.
-fn devices_of(person: &Person) -> (AccountId, Vec<(DeviceId, u16)>) {
+pub(super) fn devices_of(person: &Person) -> (AccountId, Vec<(DeviceId, u16)>) {
     let devices = person.devices.iter().map(|it| (it.1, u16::from(it.1.number()) * 10));
     (person.account.id, devices.collect())
 }
 
-fn to_many(message: MultiRecipientMessage, proof: SealedProof, timestamp: u64) -> SealedSubmission {
+pub(super) fn to_many(
+    message: MultiRecipientMessage,
+    proof: SealedProof,
+    timestamp: u64,
+) -> SealedSubmission {
     let destinations = message.recipients().map(|(account, _)| Destination::Account(account));
     SealedSubmission {
         proof,

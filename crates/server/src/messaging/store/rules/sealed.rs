@@ -1,5 +1,8 @@
 //! Accepts sealed messages: the envelopes do not name the sender, who shows the access keys of the recipients instead, or
 //! credentials that nobody else learns of. A message to many accounts goes to all of them in one transaction.
+//!
+//! For each recipient, a sender with credentials has the same rules as for a message to it alone: what strangers may send is
+//! separate from what others may, and the sender does not notice whether its message is withheld.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,7 +11,7 @@ use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
 use wormhole_chat::{AccountId, Envelope, EnvelopeKind, MultiRecipientMessage, Timestamp};
 
-use super::consent::{Consents, Policy};
+use super::consent::{Consents, Policy, Verdict};
 use super::envelope::{NOBODY, send_sealed};
 use super::lookup::{Queues, devices_of};
 use super::submissions::hash;
@@ -17,9 +20,8 @@ use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
 use crate::messaging::store::{
-    Access, Account, AccountKey, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
-    ReadRows, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError,
-    Stranger,
+    Access, Account, AccountKey, DeviceKey, IntraApp, Job, NewMessage, Pair, ReadRows,
+    SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError, Stranger,
 };
 
 /// The account that a client without credentials means. Reads as much for one that does not exist.
@@ -61,6 +63,7 @@ pub(super) fn accept(
     let answers: Vec<_> = requests.iter().map(|request| acceptance.accept(request)).collect();
     tables.insert_messages(&acceptance.messages)?;
     tables.insert_sent(&acceptance.remembered, now)?;
+    acceptance.consents.write(tables)?;
     super::answer(jobs, answers);
     Ok(())
 }
@@ -114,8 +117,13 @@ impl<'a> SealedAcceptance<'a> {
             let devices = devices.get(&pair.recipient);
             devices.is_some_and(|devices| Policy::of(devices, now) != Policy::Everything)
         };
-        let pairs = requests.iter().flat_map(Request::pairs).filter(decides);
-        let consents = Consents::read(tables, pairs)?;
+        let pairs: Vec<_> = requests.iter().flat_map(Request::pairs).filter(decides).collect();
+        let mut consents = Consents::read(tables, pairs.iter().copied())?;
+        let asks = |pair: &Pair| {
+            let devices = devices.get(&pair.recipient);
+            devices.is_some_and(|devices| Policy::of(devices, now) == Policy::Requests)
+        };
+        consents.count_waiting(tables, pairs.into_iter().filter(asks))?;
         let all = requests.iter().flat_map(Request::accounts);
         let all = all.flat_map(|account| devices.get(&account.key)).flatten();
         let queues = all.map(|device| SenderQueue { device: device.key, source: NOBODY });
@@ -156,10 +164,6 @@ impl<'a> SealedAcceptance<'a> {
             let Some((_, content)) = contents.find(|(place, _)| *place == target.place) else {
                 break;
             };
-            // The sender does not notice it.
-            if self.is_blocked(request, target.account) {
-                continue;
-            }
             match self.store(request.submission, target, &content) {
                 Ok(stored) => devices.extend(stored),
                 Err(NoRoom::Limited(pause)) if is_one => return SealedSent::Limited(pause),
@@ -192,12 +196,15 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
-    /// Whether a recipient has blocked the account whose credentials were shown. Strangers are not limited here, because the
-    /// members of a group need not know each other.
-    fn is_blocked(&self, request: &Request<'_>, recipient: &Account) -> bool {
-        let Some(sender) = request.submission.proof.sender() else { return false };
-        let pair = Pair { recipient: recipient.key, sender: sender.account.key };
-        self.consents.of(pair).is_some_and(|consent| consent.state == ConsentState::Blocked)
+    /// Whether a message is delivered. Its sender must not notice it, so everything that it does notice is decided without this.
+    /// Whoever shows an access key knows the recipient.
+    fn verdict(&self, pair: Option<Pair>) -> Verdict {
+        let Some(pair) = pair.filter(|pair| pair.sender != pair.recipient) else {
+            return Verdict::Deliver;
+        };
+        let devices = self.devices.get(&pair.recipient);
+        let policy = devices.map_or(Policy::Everything, |devices| Policy::of(devices, self.now));
+        self.consents.verdict(policy, pair)
     }
 
     /// Whether the sending device still exists.
@@ -252,12 +259,14 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
-    /// Limits how much an account receives.
+    /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing. Those that it does
+    /// not know use up nothing that others need, but get the same answers.
     fn limit_recipient(
         &self,
         submission: &SealedSubmission,
         to: &Account,
         bytes: usize,
+        verdict: Verdict,
     ) -> Result<(), Duration> {
         let Some(budget) = self.budget else { return Ok(()) };
         match &submission.proof {
@@ -272,7 +281,24 @@ impl<'a> SealedAcceptance<'a> {
                 budget.spend(Action::InboundKibFromSender, pair, kib(bytes))?;
             }
         }
-        budget.spend(Action::InboundKib, to.key, kib(bytes))
+        match verdict {
+            Verdict::Deliver => budget.spend(Action::InboundKib, to.key, kib(bytes)),
+            Verdict::DeliverAsRequest | Verdict::Withhold => {
+                budget.check(Action::InboundKib, to.key, kib(bytes))
+            }
+        }
+    }
+
+    /// Withholds a request if strangers have written to the recipient too much, so that they cannot fill its queue.
+    fn limit_requests(&self, to: &Account, bytes: usize, verdict: Verdict) -> Verdict {
+        let (Verdict::DeliverAsRequest, Some(budget)) = (verdict, self.budget) else {
+            return verdict;
+        };
+        let kib = budget.spend(Action::RequestKib, to.key, kib(bytes));
+        match kib.and_then(|()| budget.spend(Action::Request, to.key, 1)) {
+            Ok(()) => verdict,
+            Err(_) => Verdict::Withhold,
+        }
     }
 
     /// Adds the messages for the devices of an account, and returns those that get one.
@@ -294,8 +320,25 @@ impl<'a> SealedAcceptance<'a> {
             Some(send_sealed(envelope, target.account, device, self.now))
         });
         let messages: Vec<_> = messages.collect();
+        if !self.queues.would_admit(&messages, &target.devices) {
+            return Err(NoRoom::QueueFull);
+        }
         let bytes = messages.iter().map(|message| message.envelope.len()).sum();
-        self.limit_recipient(submission, target.account, bytes).map_err(NoRoom::Limited)?;
+        let sender = submission.proof.sender().map(|sender| sender.account.key);
+        let pair = sender.map(|sender| Pair { recipient: target.account.key, sender });
+        let verdict = match self.verdict(pair) {
+            Verdict::DeliverAsRequest if submission.is_ephemeral => Verdict::Withhold,
+            verdict @ (Verdict::Deliver | Verdict::DeliverAsRequest | Verdict::Withhold) => verdict,
+        };
+        let limited = self.limit_recipient(submission, target.account, bytes, verdict);
+        limited.map_err(NoRoom::Limited)?;
+        let verdict = self.limit_requests(target.account, bytes, verdict);
+        if verdict == Verdict::Withhold {
+            return Ok(Vec::new());
+        }
+        if let (Some(pair), Verdict::DeliverAsRequest) = (pair, verdict) {
+            self.consents.count_request(pair, self.now);
+        }
         let messages = self.queues.admit(messages, &target.devices).ok_or(NoRoom::QueueFull)?;
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);

@@ -183,10 +183,12 @@ impl<'a> Acceptance<'a> {
         Sent::Stored { needs_sync, devices }
     }
 
-    /// Limits how often an account sends to another one.
+    /// Limits how often an account sends to another one. Receipts and the like have a limit of their own, so that they do not use
+    /// up that of messages.
     fn limit_messages(&self, submission: &Submission, to: &Account) -> Result<(), Duration> {
         let Some(budget) = self.budget else { return Ok(()) };
-        budget.spend(Action::Message, (submission.sender.account.key, to.key), 1)
+        let action = if accepts_answers(submission) { Action::Message } else { Action::Background };
+        budget.spend(action, (submission.sender.account.key, to.key), 1)
     }
 
     /// Whether a message is delivered. Its sender must not notice it, so everything that it does notice is decided
@@ -195,7 +197,12 @@ impl<'a> Acceptance<'a> {
         if is_to_self(submission, to) {
             return Verdict::Deliver;
         }
-        self.consents.verdict(self.policy(to.key), pair(submission, to))
+        let verdict = self.consents.verdict(self.policy(to.key), pair(submission, to));
+        // That a stranger is typing interests nobody, and must not become a request.
+        match verdict {
+            Verdict::DeliverAsRequest if submission.is_ephemeral => Verdict::Withhold,
+            Verdict::Deliver | Verdict::DeliverAsRequest | Verdict::Withhold => verdict,
+        }
     }
 
     /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing. Strangers use
