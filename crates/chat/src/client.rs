@@ -78,7 +78,7 @@ use sessions::ArchivedRows;
 use store::Peer;
 
 pub use exchange::{AccountDevices, Publication, Request, RequestId, Response, SealedMessage};
-pub use groups::{GroupEvent, GroupFailure, Membership};
+pub use groups::{GroupEvent, GroupFailure, Membership, PartlySent};
 pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
 pub use view::KnownIdentity;
@@ -153,6 +153,8 @@ pub enum ClientInput {
     Synchronise(SyncMessage),
     /// The user knows this account: it is never forgotten. The driver passes this in for each of them after a start.
     Keep(AccountId),
+    /// The user has blocked this account, or has forgotten it: its invitations are not accepted without asking.
+    DoNotKeep(AccountId),
     /// These changes and all earlier ones are durable.
     Committed(CommitId),
     /// The server delivered an envelope.
@@ -270,6 +272,9 @@ pub enum SendFailure {
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
+    /// The server had no room for the recipient for too long.
+    #[error("the server had no room for the recipient for too long")]
+    NoRoom,
     /// A device of the recipient has no post-quantum keys, although devices of the account had some before, or others have them: an
     /// attack, or another program.
     #[error("the recipient's keys lack post-quantum protection that was there before")]
@@ -300,6 +305,7 @@ impl SendFailure {
             Self::TooLong => 6,
             Self::RefusedIdentity => 7,
             Self::NoPostQuantum => 8,
+            Self::NoRoom => 9,
         }
     }
 
@@ -314,6 +320,7 @@ impl SendFailure {
             6 => Self::TooLong,
             7 => Self::RefusedIdentity,
             8 => Self::NoPostQuantum,
+            9 => Self::NoRoom,
             _ => return None,
         })
     }
@@ -356,11 +363,15 @@ impl Client {
             }
             ClientInput::Synchronise(message) => self.synchronise(now, &message),
             ClientInput::Keep(account) => self.keep(account),
+            ClientInput::DoNotKeep(account) => self.do_not_keep(account),
             ClientInput::Committed(id) => self.release(id),
             ClientInput::Envelope(delivery, envelope) => self.read(now, delivery, &envelope, rng),
             ClientInput::Response(id, response) => self.handle_response(now, id, response, rng),
             ClientInput::Connected => self.repeat_requests(now, rng),
-            ClientInput::Timeout => self.report_overdue(now),
+            ClientInput::Timeout => {
+                self.report_overdue(now);
+                self.wake_waiting(now);
+            }
         }
         self.run_groups(now, rng);
     }
@@ -458,10 +469,11 @@ impl Client {
         outbox.into_iter().for_each(|timestamp| self.advance(now, timestamp));
         self.report_overdue(now);
         self.ask_waiting();
-        for account in self.sent_log.wanting_accounts() {
+        let wanting = self.groups.sent.wanting_accounts();
+        for account in self.sent_log.wanting_accounts().into_iter().chain(wanting) {
             self.advance_resends(now, account, true);
         }
-        self.restart_groups();
+        self.restart_groups(now);
     }
 }
 

@@ -129,6 +129,22 @@ impl Content {
         }
     }
 
+    /// Whether only a person sends this, on purpose, to the recipient: then the recipient may answer.
+    pub fn is_on_purpose(&self) -> bool {
+        match self {
+            Self::Call(_) | Self::Edit(_) => true,
+            Self::Data(data) => !data.profile_key_update && !data.end_session,
+            Self::DecryptionError(_)
+            | Self::Group(_)
+            | Self::Null
+            | Self::Receipt(_)
+            | Self::SenderKeyDistribution(_)
+            | Self::Sync(_)
+            | Self::Typing(_)
+            | Self::Unknown => false,
+        }
+    }
+
     /// When the message was sent, according to the sender. It must be the envelope's timestamp;
     /// otherwise the server, which writes the envelope, could give a message another place in the
     /// conversation.

@@ -85,8 +85,8 @@ pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, Serv
 pub use client::{
     AccountDevices, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure,
     Delivery, Failed, GroupEvent, GroupFailure, KnownIdentity, Membership, OutboxChange,
-    Publication, ReadError, Received, Request, RequestId, Response, RestoreError, SealedMessage,
-    Sealer, SendFailure, StoreKey, Unreadable,
+    PartlySent, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
+    SealedMessage, Sealer, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage, Edit, Emoji,

@@ -79,8 +79,8 @@ pub use wormhole_chat::service::{
 pub use wormhole_chat::{
     AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, GroupEvent, GroupFailure,
     IntroductionDecodeError, LinkDecodeError, LinkPreview, LinkRefusal, Membership, MessageRef,
-    NotAnAccountId, NotAnEmoji, PublicKey, Quote, QuotedFile, RangeKind, ReceiptKind, RestoreError,
-    SendFailure, TextPart, Timestamp, text_parts,
+    NotAnAccountId, NotAnEmoji, PartlySent, PublicKey, Quote, QuotedFile, RangeKind, ReceiptKind,
+    RestoreError, SendFailure, TextPart, Timestamp, text_parts,
 };
 
 /// A contact of which we know only the account.

@@ -60,6 +60,9 @@ pub enum Request {
         messages: Arc<[SealedMessage]>,
         /// Whether the server may drop it for devices that are not connected.
         is_online: bool,
+        /// Whether a person has sent it to the recipient on purpose, who may answer then. Receipts, keys and messages about groups
+        /// must not accept anybody.
+        wants_answers: bool,
     },
     /// Deliver a message to one device. The others of its account get nothing, and are not missing.
     SendToDevice {
@@ -147,6 +150,8 @@ pub enum Response {
     GroupSent {
         /// Accounts that do not exist any more.
         gone: Vec<AccountId>,
+        /// Accounts that have not got it, because the server has no room for them now.
+        full: Vec<AccountId>,
     },
     /// Nothing was delivered: the list of devices does not match the account.
     Mismatched {

@@ -7,6 +7,8 @@
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
 //! | `send` | gives the sender key to all members, then sends one message for all |
 //! | `receive` | sender keys and messages of other members |
+//! | `sent` | messages that may have to be sent again to one device |
+//! | `waiting` | messages for whose members the server has no room now |
 //! | `rows` | the durable rows |
 //!
 //! Whatever may have to continue marks its group as `dirty`. At the end of each input, [`Client::run_groups`] continues with
@@ -18,6 +20,8 @@ mod outbox;
 mod receive;
 mod rows;
 mod send;
+mod sent;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -41,6 +45,7 @@ use receive::{Early, TheirKey};
 use send::{GroupMessage, OwnKey};
 
 pub(super) use receive::GroupEnvelope;
+pub(super) use sent::Requested;
 
 /// Everything that a client knows about groups.
 #[derive(Debug, Default)]
@@ -52,6 +57,8 @@ pub(super) struct Groups {
     keys: BTreeMap<(Address, DistributionId), TheirKey>,
     /// The messages that the server has not accepted yet.
     outbox: BTreeMap<Timestamp, GroupMessage>,
+    /// The messages that the server may have got lately.
+    pub(super) sent: sent::GroupSentLog,
     /// What arrived before its sender key, or before the entry that makes its sender a member.
     early: BTreeMap<u64, Early>,
     /// Messages of the ordinary outbox that carry our sender key: the group and the recipient.
@@ -129,10 +136,27 @@ pub enum GroupEvent {
     Invited(AccountId),
     /// A message cannot be sent.
     NotSent(Timestamp, SendFailure),
+    /// A message that others have got cannot be sent to these members.
+    NotSentTo(Timestamp, Vec<AccountId>, SendFailure),
+    /// The server has a message for some members. It will be sent to those who wait, and then there is `Sent`.
+    PartlySent(PartlySent),
     /// We are not a member any more.
     Removed,
     /// The server has accepted a message for all members.
     Sent(Timestamp),
+}
+
+/// Who gets a message to a group, and who does not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PartlySent {
+    /// Identifies the message.
+    pub timestamp: Timestamp,
+    /// Number of members, without us, for whom the server has it.
+    pub sent: usize,
+    /// Members for whom the server has no room now.
+    pub waiting: Vec<AccountId>,
+    /// Members to whom nothing can be sent: they have no device, or an identity key that the user has not accepted.
+    pub unreachable: Vec<AccountId>,
 }
 
 /// Why a change of a group is not possible.
@@ -395,7 +419,8 @@ impl Client {
     pub fn waiting_group_messages(&self) -> usize {
         let is_blocked = |to: &AccountId| self.peers.get(to).is_some_and(|it| it.changed.is_some());
         let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
-        self.groups.outbox.len() + controls.filter(|outgoing| !is_blocked(&outgoing.to)).count()
+        let messages = self.groups.outbox.values().filter(|message| !message.is_set_aside());
+        messages.count() + controls.filter(|outgoing| !is_blocked(&outgoing.to)).count()
     }
 
     /// The messages to groups that the server has not accepted yet, in the order in which they were written.
@@ -418,12 +443,13 @@ impl Client {
     }
 
     /// A new connection is open: nothing waits for a response any more.
-    pub(super) fn restart_groups(&mut self) {
+    pub(super) fn restart_groups(&mut self, now: Timestamp) {
         self.groups.absent.clear();
         for (id, group) in &mut self.groups.groups {
             group.reading.restart();
             self.groups.dirty.insert(*id);
         }
+        self.wake_waiting(now);
     }
 
     fn store_and_run(&mut self, now: Timestamp, id: GroupId, rng: &mut impl CryptoRngCore) {

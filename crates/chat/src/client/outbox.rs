@@ -52,6 +52,15 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// Whether a person has sent it on purpose.
+    fn wants_answers(&self) -> bool {
+        let content = unpad(&self.plaintext).map(Content::decode_stored);
+        self.lifetime == Lifetime::Durable
+            && matches!(content, Some(Ok(content)) if content.is_on_purpose())
+    }
+}
+
 impl Client {
     /// The recipients of the messages in the outbox, and the bytes of each message, ciphertexts included. Without those for our
     /// other devices, which have a limit of their own.
@@ -140,9 +149,10 @@ impl Client {
         if self.pending.has(Purpose::Send(timestamp)) {
             return;
         }
-        let is_online = outgoing.lifetime == Lifetime::Online;
+        let (is_online, wants_answers) =
+            (outgoing.lifetime == Lifetime::Online, outgoing.wants_answers());
         if let Some(messages) = outgoing.sealed.clone() {
-            let request = Request::Send { to, timestamp, messages, is_online };
+            let request = Request::Send { to, timestamp, messages, is_online, wants_answers };
             let request = self.request(Purpose::Send(timestamp), request);
             return self.after_commits(vec![request]);
         }
@@ -176,7 +186,8 @@ impl Client {
     fn seal(&mut self, now: Timestamp, timestamp: Timestamp, devices: &[DeviceId]) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let (to, plaintext) = (outgoing.to, outgoing.plaintext.clone());
-        let is_online = outgoing.lifetime == Lifetime::Online;
+        let (is_online, wants_answers) =
+            (outgoing.lifetime == Lifetime::Online, outgoing.wants_answers());
         let mut changes = Changes::default();
         let mut messages = Vec::with_capacity(devices.len());
         for device in devices {
@@ -198,7 +209,7 @@ impl Client {
         let messages: Arc<[SealedMessage]> = messages.into();
         self.outbox.set_sealed(timestamp, Some(Arc::clone(&messages)));
         self.put_outgoing(&mut changes, timestamp);
-        let request = Request::Send { to, timestamp, messages, is_online };
+        let request = Request::Send { to, timestamp, messages, is_online, wants_answers };
         let request = self.request(Purpose::Send(timestamp), request);
         self.commit(changes, vec![request]);
     }
@@ -327,6 +338,7 @@ impl Client {
                 SendFailure::DevicesKeepChanging
                 | SendFailure::IntraApp
                 | SendFailure::NoPostQuantum
+                | SendFailure::NoRoom
                 | SendFailure::Refused
                 | SendFailure::RefusedIdentity
                 | SendFailure::TooLong => {

@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 impl Client {
     /// When [`ClientInput::Timeout`](super::ClientInput::Timeout) should be passed in. `None` if nothing waits for a time.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.retries.deadline()
+        self.retries.deadline().into_iter().chain(self.waiting_deadline()).min()
     }
 
     /// A message could be read. Drops what has arrived before.
@@ -94,7 +94,7 @@ impl Client {
             return Outcome::Nothing;
         }
         let may_help = is_about_session(error) && from != self.us;
-        let key = message.and_then(ratchet_key);
+        let key = message.and_then(named_key);
         let key = key.filter(|_| may_help && self.make_room(name, changes));
         let Some(key) = key else { return self.not_read(name, why, changes) };
         let asked = self.next_timestamp(now);
@@ -158,7 +158,7 @@ impl Client {
                 continue;
             }
             let (to, timestamp) = name;
-            let ratchet_key = Some(retry.ratchet_key);
+            let ratchet_key = retry.ratchet_key;
             let error = DecryptionErrorMessage { ratchet_key, timestamp, device: to.device };
             let request = Request::SendToDevice {
                 to,
@@ -261,12 +261,13 @@ fn hash(bytes: &[u8]) -> ContentHash {
     start
 }
 
-/// The ratchet key of an encrypted message. `None` if no session can have produced it.
-fn ratchet_key(message: &UnsealedMessage) -> Option<PublicKey> {
+/// The ratchet key of an encrypted message; those to groups have none. `None` if it is not encrypted.
+const fn named_key(message: &UnsealedMessage) -> Option<Option<PublicKey>> {
     match message {
-        UnsealedMessage::First(first) => Some(first.message.ratchet_key),
-        UnsealedMessage::Signal(message) => Some(message.ratchet_key),
-        UnsealedMessage::DecryptionError(_) | UnsealedMessage::SenderKey(_) => None,
+        UnsealedMessage::First(first) => Some(Some(first.message.ratchet_key)),
+        UnsealedMessage::Signal(message) => Some(Some(message.ratchet_key)),
+        UnsealedMessage::SenderKey(_) => Some(None),
+        UnsealedMessage::DecryptionError(_) => None,
     }
 }
 

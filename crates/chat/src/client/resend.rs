@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exchange::{Request, Response};
+use super::groups::Requested;
 use super::pending::Purpose;
 use super::sent_log::{Logged, LoggedName, MAX_RESENDS};
 use super::store::{Changes, StoreKey};
@@ -32,16 +33,25 @@ struct Budget {
     since: Timestamp,
     archived: u8,
     empty: u8,
+    sender_keys: u8,
 }
 
 impl Repairs {
     fn budget(&mut self, now: Timestamp, device: Address) -> &mut Budget {
-        let new = Budget { since: now, archived: 0, empty: 0 };
+        let new = Budget { since: now, archived: 0, empty: 0, sender_keys: 0 };
         let budget = self.budgets.entry(device).or_insert(new);
         if now.since(budget.since) >= BUDGET_TIME {
             *budget = new;
         }
         budget
+    }
+
+    /// Whether a device gets our sender key of a group again.
+    pub(super) fn may_send_key(&mut self, now: Timestamp, device: Address) -> bool {
+        let budget = self.budget(now, device);
+        let has_some = budget.sender_keys < MAX_SENDER_KEYS;
+        budget.sender_keys = budget.sender_keys.saturating_add(1);
+        has_some
     }
 
     fn empty_for(&self, account: AccountId) -> Vec<(Address, Timestamp)> {
@@ -96,6 +106,13 @@ impl Client {
             return;
         }
         let is_archived = self.archive_broken(now, from, error, changes);
+        match self.group_message_requested(now, from, error.timestamp, changes) {
+            Requested::Unknown => {}
+            Requested::Accepted => return,
+            Requested::Refused => {
+                return self.answer_empty(now, from, error.timestamp, is_archived);
+            }
+        }
         let name = (from.account, error.timestamp);
         let logged = self.sent_log.get(&name).cloned().or_else(|| self.delivered(now, name));
         let Some(mut logged) = logged.filter(|it| self.may_get(from.account, it)) else {
@@ -161,7 +178,7 @@ impl Client {
 
     /// Sends what devices of an account want. Without a session that works, it asks for keys first, if it `may_ask`.
     pub(super) fn advance_resends(&mut self, now: Timestamp, account: AccountId, may_ask: bool) {
-        let wanted = [self.sent_log.wanted_by(account), self.repairs.empty_for(account)].concat();
+        let wanted = self.all_wanted_by(account);
         let is_blocked = self.peers.get(&account).is_none_or(|peer| peer.changed.is_some());
         if wanted.is_empty() || is_blocked {
             return;
@@ -170,7 +187,10 @@ impl Client {
         for (to, timestamp) in wanted {
             let name = (account, timestamp);
             let logged = self.sent_log.get(&name);
-            if logged.is_some_and(|logged| !self.may_get(account, logged)) {
+            let is_for_group = self.groups.sent.plaintext(timestamp).is_some();
+            if logged.is_some_and(|logged| !self.may_get(account, logged))
+                || is_for_group && !self.may_get_now(to, timestamp)
+            {
                 self.end_resend(to, timestamp);
             } else if self.pending.has(Purpose::Resend((to, timestamp))) {
                 // It is on its way.
@@ -187,10 +207,24 @@ impl Client {
         }
     }
 
+    /// Everything that the devices of an account must get.
+    fn all_wanted_by(&self, account: AccountId) -> Vec<(Address, Timestamp)> {
+        let (log, groups) = (&self.sent_log, &self.groups.sent);
+        [log.wanted_by(account), groups.wanted_by(account), self.repairs.empty_for(account)]
+            .concat()
+    }
+
+    /// Whether a device may get a message to a group, or an empty one instead.
+    fn may_get_now(&self, to: Address, timestamp: Timestamp) -> bool {
+        self.repairs.empty.contains(&(to, timestamp)) || self.may_get_again(to, timestamp)
+    }
+
     fn resend(&mut self, now: Timestamp, to: Address, timestamp: Timestamp) {
         let empty = || pad(&Content::Null.encode());
-        let logged = self.sent_log.get(&(to.account, timestamp));
-        let plaintext = logged.map_or_else(empty, |logged| logged.plaintext.clone());
+        let logged = self.sent_log.get(&(to.account, timestamp)).map(|logged| &logged.plaintext);
+        let of_group =
+            || self.groups.sent.plaintext(timestamp).filter(|_| self.may_get_again(to, timestamp));
+        let plaintext = logged.or_else(of_group).map_or_else(empty, Clone::clone);
         let Some(record) = self.sessions.get_mut(&to) else { return };
         let route = Route { from: self.us, to };
         let registration_id = record.their_registration_id();
@@ -225,6 +259,10 @@ impl Client {
             record.archive();
             changes.put_session(to, record, &mut self.archived_rows);
         }
+        if self.repeat_group_resend(to, timestamp, &mut changes) {
+            self.commit(changes, Vec::new());
+            return self.advance_resends(now, to.account, true);
+        }
         let logged = self.sent_log.get(&name).cloned();
         let Some(mut logged) = logged else {
             self.commit(changes, Vec::new());
@@ -242,6 +280,7 @@ impl Client {
     /// A message does not need to be sent to a device any more.
     fn end_resend(&mut self, to: Address, timestamp: Timestamp) {
         self.repairs.empty.remove(&(to, timestamp));
+        self.end_group_resend(to, timestamp);
         let name = (to.account, timestamp);
         let Some(mut logged) = self.sent_log.get(&name).cloned() else { return };
         let Some(device) = logged.device(to.device) else { return };
@@ -253,7 +292,7 @@ impl Client {
 
     /// The keys of an account cannot be had: nothing is sent again to it.
     pub(super) fn end_resends(&mut self, account: AccountId) {
-        let wanted = [self.sent_log.wanted_by(account), self.repairs.empty_for(account)].concat();
+        let wanted = self.all_wanted_by(account);
         wanted.into_iter().for_each(|(to, timestamp)| self.end_resend(to, timestamp));
     }
 
@@ -293,6 +332,9 @@ const BUDGET_TIME: u64 = DAY / 24;
 
 /// Sessions that requests of one device make us give up.
 const MAX_ARCHIVED: u8 = 5;
+
+/// How often a device gets our sender key of a group again.
+const MAX_SENDER_KEYS: u8 = 10;
 
 /// Empty messages that wait to be sent.
 const MAX_EMPTY_OF_ALL: usize = 1_000;

@@ -31,8 +31,8 @@ pub(super) struct Retry {
     pub(super) ciphertexts: [ContentHash; MAX_TRIES],
     /// Why it could not be decrypted the first time.
     pub(super) why: DecryptError,
-    /// Its ratchet key, when it arrived last.
-    pub(super) ratchet_key: PublicKey,
+    /// Its ratchet key, when it arrived last. Messages to groups have none.
+    pub(super) ratchet_key: Option<PublicKey>,
 }
 
 /// What has become of such a message.
@@ -142,7 +142,7 @@ pub(super) struct NoRoom;
 
 impl Retry {
     /// A message that has arrived for the first time.
-    pub(super) fn new(now: Timestamp, why: DecryptError, ratchet_key: PublicKey) -> Self {
+    pub(super) fn new(now: Timestamp, why: DecryptError, ratchet_key: Option<PublicKey>) -> Self {
         Self {
             since: now,
             asked: now,
@@ -193,7 +193,7 @@ impl Retry {
         value.extend([self.is_reported.into(), self.tries, why]);
         value.extend(self.ciphertexts.iter().flatten());
         value.extend(detail.to_be_bytes());
-        value.extend(self.ratchet_key.as_u());
+        value.extend(self.ratchet_key.iter().flat_map(|key| *key.as_u()));
         value
     }
 
@@ -214,7 +214,7 @@ impl Retry {
             *ciphertext = value.array()?;
         }
         let why = from_number(why, value.u32_be()?).ok_or(RestoreError::Damaged)?;
-        let ratchet_key = read_key(value)?;
+        let ratchet_key = if value.is_empty() { None } else { Some(read_key(value)?) };
         Ok(Self { since, asked, step, is_reported, tries, ciphertexts, why, ratchet_key })
     }
 }

@@ -202,7 +202,7 @@ impl Logged {
 }
 
 /// Milliseconds for which a message is kept.
-const KEPT: u64 = DAY;
+pub(super) const KEPT: u64 = DAY;
 
 /// What is kept for one account: every message can have 256 KiB.
 const MAX_OF_ACCOUNT: Size = Size { messages: 500, bytes: 2 << 20 };

@@ -111,6 +111,15 @@ pub enum StoreKey {
         /// The id of the keys.
         distribution: DistributionId,
     },
+    /// Whether a message to a group must be sent again to one device, and how often it was.
+    ResentToGroup {
+        /// The device.
+        to: Address,
+        /// The timestamp of the message.
+        timestamp: Timestamp,
+    },
+    /// A message to a group that the server may have got lately.
+    SentToGroup(Timestamp),
     /// A session that started without one of our one-time prekeys.
     SessionWithoutOneTimePreKey {
         /// The signed prekey.
@@ -392,7 +401,9 @@ impl Client {
             | StoreKey::Group(_)
             | StoreKey::GroupOutgoing(_)
             | StoreKey::OwnSenderKey(_)
-            | StoreKey::SenderKey { .. } => self.restore_group_row(key, value)?,
+            | StoreKey::ResentToGroup { .. }
+            | StoreKey::SenderKey { .. }
+            | StoreKey::SentToGroup(_) => self.restore_group_row(key, value)?,
             StoreKey::KemPreKey(id) => {
                 prekeys.kem.insert(id, read_kem(id, value)?);
             }

@@ -68,6 +68,11 @@ impl Client {
         self.commit(changes, Vec::new());
     }
 
+    /// The user has blocked an account, or does not want to know it any more. Its sessions stay.
+    pub(super) fn do_not_keep(&mut self, account: AccountId) {
+        self.kept.remove(&account);
+    }
+
     /// The user knows an account, or writes to it: it is never forgotten.
     pub(super) fn not_a_stranger(&mut self, account: AccountId, changes: &mut Changes) {
         if let Some(peer) = self.peers.get_mut(&account)

@@ -168,12 +168,13 @@ const operations = {
     return { message: text(sealed) };
   },
 
-  /// Encrypts a message to a group, and seals it with version 2.
+  /// Encrypts a message to a group, and seals it with version 2 for one peer or for several.
   async sealForMany(request) {
     const certificate = signal.SenderCertificate.deserialize(bytes(request.certificate));
     const message = await signal.groupEncrypt(us, request.distribution, senderKeys, bytes(request.plaintext));
     const content = signal.UnidentifiedSenderMessageContent.new(message, certificate, 1, Buffer.from('group'));
-    return { message: text(await signal.sealedSenderMultiRecipientEncrypt(content, [peer(request)], identities, sessions)) };
+    const recipients = (request.peers ?? [request.peer]).map((account) => signal.ProtocolAddress.new(account, 1));
+    return { message: text(await signal.sealedSenderMultiRecipientEncrypt(content, recipients, identities, sessions)) };
   },
 
   /// Opens a sealed message, and decrypts it with the session.

@@ -36,10 +36,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts a peer, if its package is installed.
     pub(crate) fn start(version: &str) -> Option<Self> {
+        Self::start_as(version, THEM)
+    }
+
+    /// Starts a peer with this address.
+    pub(crate) fn start_as(version: &str, number: u8) -> Option<Self> {
         let modules = modules(version)?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/libsignal-peer.mjs");
         let mut command = Command::new("node");
-        command.arg(script).arg(modules).arg(address(THEM).account.to_string());
+        command.arg(script).arg(modules).arg(address(number).account.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let requests = child.stdin.take().unwrap();

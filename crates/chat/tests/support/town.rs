@@ -489,7 +489,7 @@ impl Server {
                 Response::Done
             }
             Request::Bundles(account) => self.bundles(account),
-            Request::Send { to, timestamp, messages, is_online: _ } => {
+            Request::Send { to, timestamp, messages, .. } => {
                 let parts = messages.iter().map(|message| {
                     let kind = match message.ciphertext.kind {
                         CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,

@@ -58,6 +58,8 @@ pub(crate) struct Server {
     pub(crate) reports_other_devices: bool,
     /// Whether it delivers messages and answers that the devices differ, without naming any.
     pub(crate) lies_about_devices: bool,
+    /// Who has sent something to whom that accepts the recipient.
+    pub(crate) accepted: BTreeSet<(AccountId, AccountId)>,
     /// An account for whose devices it has no room.
     pub(crate) full: Option<AccountId>,
     /// How it changes the bundles that it hands out.
@@ -73,6 +75,9 @@ impl Server {
     fn answer(&mut self, from: Address, request: Request) -> Response {
         if self.is_down {
             return Response::Unavailable;
+        }
+        if let Request::Send { to, wants_answers: true, .. } = &request {
+            self.accepted.insert((from.account, *to));
         }
         match request {
             Request::Publish(keys) => {
@@ -269,9 +274,16 @@ impl Server {
             return Response::GroupMismatched(wrong);
         }
         if !self.taken.insert((from, timestamp)) {
-            return Response::GroupSent { gone: Vec::new() };
+            return Response::GroupSent { gone: Vec::new(), full: Vec::new() };
         }
         self.group_messages += 1;
+        let full: BTreeSet<_> = queues.iter().map(|it| it.account).collect();
+        let full: Vec<_> = full.into_iter().filter(|it| Some(*it) == self.full).collect();
+        if !full.is_empty() {
+            // A repetition must reach those who had no room.
+            self.taken.remove(&(from, timestamp));
+            queues.retain(|address| !full.contains(&address.account));
+        }
         for address in queues {
             let mut envelope = Envelope::new(EnvelopeKind::UnidentifiedSender, timestamp);
             envelope.content = message.for_account(address.account);
@@ -279,7 +291,7 @@ impl Server {
             let delivery = Delivery(self.last_delivery);
             self.devices.get_mut(&address).unwrap().queue.push_back((delivery, envelope));
         }
-        Response::GroupSent { gone: Vec::new() }
+        Response::GroupSent { gone: Vec::new(), full }
     }
 
     /// The answer to a message.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use wormhole::chat::group::{GroupChange, GroupId, GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Event, Events, GroupEvent, GroupInfo, Membership, Timestamp,
+    AccountId, Client, Event, Events, GroupEvent, GroupInfo, Membership, PartlySent, Timestamp,
 };
 
 use super::people::People;
@@ -193,11 +193,16 @@ impl Groups<'_> {
         let sent = console.unless_interrupted(sent).await?;
         let sent = sent.map_err(|error| explain::ended(&error))?;
         let timestamp = sent.map_err(|why| Failure::new(why.to_string()))?;
-        self.wait_until_sent(group, timestamp, console).await?;
-        console.report(&json!({
-            "event": "chat-sent", "group": group.to_string(), "timestamp": timestamp.0,
-        }))?;
-        console.screen.show("Sent.");
+        let Some(partly) = self.wait_until_sent(group, timestamp, console).await? else {
+            console.report(&json!({
+                "event": "chat-sent", "group": group.to_string(), "timestamp": timestamp.0,
+            }))?;
+            console.screen.show("Sent.");
+            return Ok(());
+        };
+        let people = People::new(self.client, console).await?;
+        console.report(&partly_sent(group, &partly))?;
+        console.screen.show(&reach(&partly, &people));
         Ok(())
     }
 
@@ -268,6 +273,8 @@ impl Groups<'_> {
                     | GroupEvent::Changed(..)
                     | GroupEvent::Invited(_)
                     | GroupEvent::NotSent(..)
+                    | GroupEvent::NotSentTo(..)
+                    | GroupEvent::PartlySent(_)
                     | GroupEvent::Sent(_) => {}
                 },
                 Ok(Ok(_)) => {}
@@ -287,15 +294,23 @@ impl Groups<'_> {
         Err(Failure::new(why).into())
     }
 
+    /// Waits until the server has a message. If some members do not get it now, returns who does.
     async fn wait_until_sent(
         &mut self,
         group: GroupId,
         message: Timestamp,
         console: &mut Console,
-    ) -> Result<()> {
+    ) -> Result<Option<PartlySent>> {
+        let mut partly = None;
         loop {
             match self.event(group, console).await? {
-                GroupEvent::Sent(timestamp) if timestamp == message => return Ok(()),
+                GroupEvent::Sent(timestamp) if timestamp == message => return Ok(partly),
+                GroupEvent::PartlySent(sent) if sent.timestamp == message => {
+                    if !sent.waiting.is_empty() {
+                        return Ok(Some(sent));
+                    }
+                    partly = Some(sent);
+                }
                 GroupEvent::NotSent(timestamp, why) if timestamp == message => {
                     return Err(Failure::new(why.to_string()).into());
                 }
@@ -304,6 +319,8 @@ impl Groups<'_> {
                 | GroupEvent::Changed(..)
                 | GroupEvent::Invited(_)
                 | GroupEvent::NotSent(..)
+                | GroupEvent::NotSentTo(..)
+                | GroupEvent::PartlySent(_)
                 | GroupEvent::Removed
                 | GroupEvent::Sent(_) => {}
             }
@@ -370,6 +387,38 @@ impl Groups<'_> {
                 .into()),
         }
     }
+}
+
+/// A message that some members do not get now, for programs.
+fn partly_sent(group: GroupId, sent: &PartlySent) -> Value {
+    let names = |accounts: &[AccountId]| accounts.iter().map(ToString::to_string).collect();
+    let [waiting, unreachable]: [Vec<String>; 2] = [names(&sent.waiting), names(&sent.unreachable)];
+    json!({
+        "event": "chat-partly-sent", "group": group.to_string(), "timestamp": sent.timestamp.0,
+        "sent": sent.sent, "waiting": waiting, "unreachable": unreachable,
+    })
+}
+
+/// The same for people.
+fn reach(sent: &PartlySent, people: &People) -> String {
+    let names = |accounts: &[AccountId]| {
+        let names = accounts.iter().map(|account| name(*account, people));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let PartlySent { waiting, unreachable, .. } = sent;
+    let all = sent.sent + waiting.len() + unreachable.len();
+    let mut text = format!("Sent to {} of {all}", sent.sent);
+    if !waiting.is_empty() {
+        let (count, who) = (waiting.len(), names(waiting));
+        text += &format!(
+            ", {count} waiting ({who}): the server has no room for them now, and this program tries again"
+        );
+    }
+    if !unreachable.is_empty() {
+        let (count, who) = (unreachable.len(), names(unreachable));
+        text += &format!(", {count} not reachable ({who})");
+    }
+    text + "."
 }
 
 /// A message to somebody who is in the group no longer.

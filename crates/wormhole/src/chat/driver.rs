@@ -210,7 +210,9 @@ impl Driver {
         let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
         let us = core.address().account;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
-            core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+            if !blocked.contains(&known.account) {
+                core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
+            }
             describe(&mut core, known);
         }
         signals.syncs.send_replace(core.waiting_syncs());
@@ -476,6 +478,7 @@ impl Driver {
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::Group(group, event) => {
                 self.group_message(group, &event);
+                self.accept_members(group, &event);
                 self.emit(Event::Group { group, event });
             }
             ClientEvent::IdentityChanged(account, key) => {

@@ -146,8 +146,10 @@ impl Service {
         timestamp: Timestamp,
         messages: &[SealedMessage],
         is_online: bool,
+        wants_answers: bool,
     ) -> Result<Response, Unconfirmed> {
-        self.submit(to, &MessageJson::new(timestamp, messages, is_online)).await
+        let message = MessageJson::new(timestamp, messages, is_online, wants_answers);
+        self.submit(to, &message).await
     }
 
     /// Sends a message to one device of an account. The others get nothing.

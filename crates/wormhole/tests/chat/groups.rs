@@ -1,7 +1,7 @@
 //! Groups of people in different apps, through the real service.
 
 use wormhole::chat::group::{GroupChange, GroupId, Role};
-use wormhole::chat::{AccountId, Client, Event, GroupEvent, Membership, Messages};
+use wormhole::chat::{AccountId, Client, Event, GroupEvent, Membership, Messages, Options};
 
 use crate::world::{World, next_event, next_message, say, soon};
 
@@ -77,4 +77,39 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
     say(&b, &carol.destination(), "only for you").await;
     let message = soon(next_message(&mut to_c)).await;
     assert_eq!((message.text.as_deref(), message.group), (Some("only for you"), None));
+}
+
+/// Alice has a group with Bob and Carol, who do not know each other. Bob is asked about strangers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
+    let world = World::new().await;
+    let alice = world.register("+14155550911", 0).await;
+    let bob = world.register("+14155550912", 1).await;
+    let carol = world.register("+14155550913", 0).await;
+    let mut asked = Options::default();
+    asked.requests = true;
+    let (a, c) = (alice.open().await, carol.open().await);
+    let b = Client::open(bob.account(), asked).await.unwrap();
+    let ids = [&a, &b, &c].map(|client| client.me().address.account);
+    let (mut to_a, mut to_b) = (a.messages(), b.messages());
+    for client in [&b, &c] {
+        say(client, &alice.destination(), "hello").await;
+        next_message(&mut to_a).await;
+    }
+    let group = a.create_group("Walks").await.unwrap().unwrap();
+    group_event(&mut to_a, |event| matches!(event, GroupEvent::Changed(..))).await;
+    let invite = GroupChange::Invite([(ids[1], None), (ids[2], None)].into());
+    a.change_group(group, invite).await.unwrap().unwrap();
+    for client in [&a, &b, &c] {
+        soon(wait_for_members(client, group, &ids)).await;
+    }
+    // A stranger may send five.
+    let texts: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    for text in &texts {
+        c.send_to_group(group, text).await.unwrap().unwrap();
+    }
+    for text in &texts {
+        let message = soon(next_message(&mut to_b)).await;
+        assert_eq!((message.text.as_ref(), message.group), (Some(text), Some(group)));
+    }
 }

@@ -5,8 +5,9 @@
 //! | a sender key from a member of the group that it names | it is kept for the device that sent it |
 //! | a sender key from somebody else | ignored; kept for later if its sender knows more of the log than we do |
 //! | a message whose key we have, from a member | it is read |
-//! | a message whose key we do not have | kept for later, with a limit |
+//! | a message whose key we do not have | kept for later, with a limit, and asked for |
 
+use super::super::repair::Outcome;
 use super::super::store::{Changes, StoreKey};
 use super::super::{ClientEvent, ClientOutput, ReadError, Received, Unreadable};
 use super::{Client, Group, Groups};
@@ -148,7 +149,7 @@ impl Client {
     /// Reads a message that is encrypted with a sender key.
     ///
     /// # Errors
-    /// It cannot be read. If only its sender key is missing, it is kept, and that is no error.
+    /// It cannot be read. If only its sender key is missing, it is kept: the key may arrive before the message does again.
     pub(in super::super) fn read_group_message(
         &mut self,
         envelope: GroupEnvelope<'_>,
@@ -156,13 +157,12 @@ impl Client {
     ) -> Result<Option<Received>, ReadError> {
         let GroupEnvelope { from, timestamp, message } = envelope;
         match self.open_group_message(envelope, changes) {
-            Err(OpenError::NoKey) if !self.may_write_to_us(from.account) => {
-                Err(DecryptError::NoSession.into())
-            }
             Err(OpenError::NoKey) => {
-                let (group, identity, bytes) = (None, None, message.encode());
-                self.keep_early(Early { from, timestamp, group, identity, bytes }, changes);
-                Ok(None)
+                if self.may_write_to_us(from.account) {
+                    let (group, identity, bytes) = (None, None, message.encode());
+                    self.keep_early(Early { from, timestamp, group, identity, bytes }, changes);
+                }
+                Err(DecryptError::NoSession.into())
             }
             Err(OpenError::Read(error)) => Err(error),
             Ok(received) => Ok(received),
@@ -217,9 +217,14 @@ impl Client {
                 Err(OpenError::Read(ReadError::Decrypt(DecryptError::Duplicate))) | Ok(None) => {}
                 Err(OpenError::Read(why)) => self.unread(from, timestamp, why, changes),
                 Ok(Some(received)) => {
-                    changes.received.push(received.clone());
-                    let event = ClientEvent::Received(received);
-                    self.groups.events.push(ClientOutput::Event(event));
+                    // It may have been sent again meanwhile.
+                    let (outcome, report) = self.settle_read(received, changes);
+                    self.groups.events.extend(report);
+                    if let Outcome::Received(received) = outcome {
+                        changes.received.push(received.clone());
+                        let event = ClientEvent::Received(received);
+                        self.groups.events.push(ClientOutput::Event(event));
+                    }
                 }
             }
             self.groups.early.remove(&number);
@@ -241,6 +246,14 @@ impl Client {
 
     /// Keeps what cannot be read yet. If there is too much, the oldest of the same account, or of all, is given up.
     fn keep_early(&mut self, early: Early, changes: &mut Changes) {
+        let is_same = |known: &Early| {
+            known.from == early.from
+                && known.timestamp == early.timestamp
+                && known.bytes == early.bytes
+        };
+        if self.groups.early.values().any(is_same) {
+            return;
+        }
         let account = early.from.account;
         let of_account = |other: &&u64, early: &Groups| {
             early.early.get(other).is_some_and(|early| early.from.account == account)
@@ -275,6 +288,10 @@ impl Client {
         why: ReadError,
         changes: &mut Changes,
     ) {
+        // What was asked for is reported when it does not arrive in time.
+        if self.retries.get(&(from, timestamp)).is_some() {
+            return;
+        }
         changes.unreadable.push(Unreadable { from: Some(from), timestamp, why });
         let event = ClientEvent::NotRead(Some(from), why);
         self.groups.events.push(ClientOutput::Event(event));

@@ -9,6 +9,7 @@ use super::super::store::{
 };
 use super::receive::{Early, TheirKey};
 use super::send::{GroupMessage, OwnKey};
+use super::waiting::Waiting;
 use super::{Client, Group, Known};
 use crate::address::{AccountId, Address};
 use crate::group::{
@@ -53,6 +54,9 @@ impl Client {
             }
             StoreKey::GroupOutgoing(timestamp) => {
                 groups.outbox.insert(timestamp, read_message(value)?);
+            }
+            StoreKey::SentToGroup(_) | StoreKey::ResentToGroup { .. } => {
+                groups.sent.restore(key, value)?;
             }
             StoreKey::EarlyGroupMessage(number) => {
                 groups.early.insert(number, read_early(value)?);
@@ -104,11 +108,23 @@ impl Changes {
 
     pub(super) fn put_group_outgoing(&mut self, timestamp: Timestamp, message: &GroupMessage) {
         let encrypted = message.encrypted.as_deref();
-        let room = 32 + message.content.len() + encrypted.map_or(0, <[u8]>::len);
+        let waiting = message.waiting.as_ref();
+        let names = waiting.map_or(0, |it| 8 + 16 * it.accounts.len() + 21 * it.devices.len());
+        let room = 32 + message.content.len() + encrypted.map_or(0, <[u8]>::len) + names;
         let mut value = Vec::with_capacity(room);
         value.extend(message.group.as_bytes());
         value.extend(message.attempts.to_be_bytes());
-        value.push(encrypted.is_some().into());
+        value.push(u8::from(encrypted.is_some()) | if waiting.is_some() { HAS_WAITING } else { 0 });
+        if let Some(waiting) = waiting {
+            // A group has at most 1000 members.
+            value.extend(u32::try_from(waiting.accounts.len()).unwrap_or(u32::MAX).to_be_bytes());
+            value.extend(waiting.accounts.iter().flat_map(|account| *account.as_bytes()));
+            value.extend(u32::try_from(waiting.devices.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for (address, registration_id) in &waiting.devices {
+                put_address(&mut value, *address);
+                value.extend(registration_id.to_be_bytes());
+            }
+        }
         put_bytes(&mut value, &message.content);
         value.extend(encrypted.unwrap_or_default());
         self.put(StoreKey::GroupOutgoing(timestamp), value);
@@ -243,12 +259,12 @@ impl Group {
     }
 }
 
-fn put_address(value: &mut Vec<u8>, address: Address) {
+pub(super) fn put_address(value: &mut Vec<u8>, address: Address) {
     value.extend(address.account.as_bytes());
     value.push(address.device.number());
 }
 
-fn read_address(value: &mut Reader<'_>) -> Result<Address, RestoreError> {
+pub(super) fn read_address(value: &mut Reader<'_>) -> Result<Address, RestoreError> {
     Ok(Address { account: AccountId::from_bytes(value.array()?), device: read_device(value)? })
 }
 
@@ -312,11 +328,27 @@ fn read_own(value: &mut Reader<'_>) -> Result<OwnKey, RestoreError> {
 fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
     let group = GroupId::from_bytes(value.array()?);
     let attempts = value.u32_be()?;
-    let is_encrypted = read_flag(value)?;
+    let flags = value.u8()?;
+    if flags & !(IS_ENCRYPTED | HAS_WAITING) != 0 {
+        return Err(RestoreError::Damaged);
+    }
+    let waiting = flags & HAS_WAITING != 0;
+    let waiting = if waiting { Some(read_waiting(value)?) } else { None };
     let content = Zeroizing::new(read_bytes(value)?.to_vec());
     let bytes = value.take(value.rest().len())?;
-    let encrypted = is_encrypted.then(|| bytes.into());
-    Ok(GroupMessage { group, content, encrypted, attempts })
+    let encrypted = (flags & IS_ENCRYPTED != 0).then(|| bytes.into());
+    Ok(GroupMessage { encrypted, attempts, waiting, ..GroupMessage::new(group, content) })
+}
+
+fn read_waiting(value: &mut Reader<'_>) -> Result<Waiting, RestoreError> {
+    let mut waiting = Waiting::default();
+    for _ in 0..value.u32_be()? {
+        waiting.accounts.insert(AccountId::from_bytes(value.array()?));
+    }
+    for _ in 0..value.u32_be()? {
+        waiting.devices.insert(read_address(value)?, value.u32_be()?);
+    }
+    Ok(waiting)
 }
 
 fn read_early(value: &mut Reader<'_>) -> Result<Early, RestoreError> {
@@ -330,3 +362,7 @@ fn read_early(value: &mut Reader<'_>) -> Result<Early, RestoreError> {
 
 /// The format that we write.
 const FORMAT: u8 = 1;
+
+/// Flags of a message: it is encrypted; the server had no room for some members.
+const IS_ENCRYPTED: u8 = 1;
+const HAS_WAITING: u8 = 2;

@@ -8,6 +8,7 @@
 //! | is encrypted | sealed for the devices that have the key: `Request::SendGroup` |
 //! | the server reports other devices | `Commit` (a new key, if a device has left), then from the beginning, at most 5 times |
 //! | the server has it | `Commit` (a copy for our other devices); `Sent` |
+//! | the server has no room for some members | `Commit`; `PartlySent`; the same for them, later: see `waiting` |
 //!
 //! A new key is drawn when a member or a device has left, when a new epoch has started, and when the key is old.
 
@@ -22,6 +23,7 @@ use super::super::outbox::Outgoing;
 use super::super::pending::Purpose;
 use super::super::store::{Changes, OutboxChange, StoreKey};
 use super::super::{ClientEvent, ClientOutput, SendFailure};
+use super::waiting::Waiting;
 use super::{Client, GroupEvent, Membership};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::content::{Content, GroupContent, GroupTranscript, SyncMessage};
@@ -43,9 +45,18 @@ pub(super) struct GroupMessage {
     pub(super) encrypted: Option<Arc<[u8]>>,
     /// Number of times the server reported different devices.
     pub(super) attempts: u32,
+    /// The members who have not got it yet, after others have. `None`: nobody has, as far as we know.
+    pub(super) waiting: Option<Waiting>,
+    /// The devices for which it was sealed last, and their registration ids.
+    pub(super) sealed_for: BTreeMap<Address, u32>,
 }
 
 impl GroupMessage {
+    pub(super) const fn new(group: GroupId, content: Zeroizing<Vec<u8>>) -> Self {
+        let sealed_for = BTreeMap::new();
+        Self { group, content, encrypted: None, attempts: 0, waiting: None, sealed_for }
+    }
+
     /// Whether the user has written it.
     pub(super) fn is_written(&self) -> bool {
         !self.content.is_empty()
@@ -80,7 +91,7 @@ impl Client {
         changes: &mut Changes,
     ) {
         let content = content.map(Content::encode).unwrap_or_default();
-        let message = GroupMessage { group, content, encrypted: None, attempts: 0 };
+        let message = GroupMessage::new(group, content);
         changes.put_last_written(timestamp);
         changes.put_group_outgoing(timestamp, &message);
         self.groups.outbox.insert(timestamp, message);
@@ -100,8 +111,10 @@ impl Client {
         id: GroupId,
         rng: &mut impl CryptoRngCore,
     ) {
+        self.send_waiting_messages(now, id, rng);
         // One after the other: the devices that have the key of an encrypted message are known until the key is replaced.
-        let mut messages = self.groups.outbox.iter().filter(|(_, message)| message.group == id);
+        let is_next = |message: &GroupMessage| message.group == id && !message.is_set_aside();
+        let mut messages = self.groups.outbox.iter().filter(|(_, message)| is_next(message));
         let first = messages.next().map(|(timestamp, message)| (*timestamp, message));
         let Some((timestamp, is_encrypted)) =
             first.map(|(timestamp, message)| (timestamp, message.encrypted.is_some()))
@@ -113,7 +126,9 @@ impl Client {
         {
             return;
         }
-        if is_encrypted || self.encrypt_group_message(now, timestamp, id, rng) {
+        // Without our key, nobody knows who can read it.
+        let is_usable = is_encrypted && self.groups.own.contains_key(&id);
+        if is_usable || self.encrypt_group_message(now, timestamp, id, rng) {
             self.send_group_message(now, timestamp, rng);
         }
     }
@@ -135,6 +150,8 @@ impl Client {
             return false;
         }
         let plaintext = self.group_plaintext(timestamp, id);
+        let recipients =
+            self.groups.outbox.get(&timestamp).map(|message| self.recipients_of(message));
         let groups = &mut self.groups;
         let (Some(own), Some(message)) =
             (groups.own.get_mut(&id), groups.outbox.get_mut(&timestamp))
@@ -148,6 +165,8 @@ impl Client {
         message.encrypted = Some(encrypted.into());
         changes.put_own_key(id, own);
         changes.put_group_outgoing(timestamp, message);
+        let recipients = recipients.unwrap_or_default();
+        self.log_sent_to_group(now, (id, timestamp), &recipients, plaintext, &mut changes);
         self.commit(changes, Vec::new());
         true
     }
@@ -272,11 +291,10 @@ impl Client {
         recipients: &[Recipient],
         changes: &mut Changes,
     ) -> Vec<Timestamp> {
-        let Some(own) = self.groups.own.get(&id) else { return Vec::new() };
-        let revision = self.group_state(id).map_or(0, |state| state.revision);
-        let mut content = GroupContent::notice(id, revision);
-        let key = own.key.distribution_message().encode().to_vec();
-        content.inner = Some(Box::new(Content::SenderKeyDistribution(key)));
+        let (Some(own), Some(content)) = (self.groups.own.get(&id), self.key_for_members(id))
+        else {
+            return Vec::new();
+        };
         let waiting: BTreeSet<_> = self.distributed(id).collect();
         let lacks = |recipient: &&Recipient| {
             let account = recipient.account;
@@ -291,6 +309,16 @@ impl Client {
             timestamp
         };
         lacking.into_iter().map(put).collect()
+    }
+
+    /// Our sender key, as a member gets it.
+    pub(super) fn key_for_members(&self, id: GroupId) -> Option<GroupContent> {
+        let own = self.groups.own.get(&id)?;
+        let revision = self.group_state(id).map_or(0, |state| state.revision);
+        let mut content = GroupContent::notice(id, revision);
+        let key = own.key.distribution_message().encode().to_vec();
+        content.inner = Some(Box::new(Content::SenderKeyDistribution(key)));
+        Some(content)
     }
 
     /// The accounts to which our sender key is on its way.
@@ -308,7 +336,7 @@ impl Client {
     }
 
     /// Seals an encrypted message for the devices that have its key, and sends it.
-    fn send_group_message(
+    pub(super) fn send_group_message(
         &mut self,
         now: Timestamp,
         timestamp: Timestamp,
@@ -316,9 +344,9 @@ impl Client {
     ) {
         let Some(message) = self.groups.outbox.get(&timestamp) else { return };
         let (id, Some(encrypted)) = (message.group, message.encrypted.clone()) else { return };
-        let recipients = self.holders(id);
+        let recipients = self.recipients_of(message);
         if recipients.is_empty() {
-            return self.group_message_sent(now, timestamp);
+            return self.nobody_to_send_to(now, timestamp);
         }
         let certificate = self.groups.certificate.clone();
         let valid = certificate.filter(|it| it.expires().0 > now.0.saturating_add(MARGIN));
@@ -335,6 +363,9 @@ impl Client {
             let changes = Changes::default();
             return self.give_up_group_message(timestamp, SendFailure::NotAuthentic, changes);
         };
+        if let Some(message) = self.groups.outbox.get_mut(&timestamp) {
+            message.sealed_for = devices_of(&recipients);
+        }
         let request = Request::SendGroup { timestamp, message: sealed.encode().into() };
         let request = self.request(Purpose::GroupSend(timestamp), request);
         self.after_commits(vec![request]);
@@ -342,12 +373,29 @@ impl Client {
 
     /// The devices that have our sender key, by member.
     fn holders(&self, id: GroupId) -> Vec<SealedRecipient> {
-        let Some((own, group)) = self.groups.own.get(&id).zip(self.groups.groups.get(&id)) else {
-            return Vec::new();
-        };
+        let own = self.groups.own.get(&id);
+        own.map(|own| self.members_among(id, &own.holders)).unwrap_or_default()
+    }
+
+    /// The members for whom a message must be sealed.
+    fn recipients_of(&self, message: &GroupMessage) -> Vec<SealedRecipient> {
+        match &message.waiting {
+            None => self.holders(message.group),
+            Some(waiting) if waiting.devices.is_empty() => {
+                let mut holders = self.holders(message.group);
+                holders.retain(|member| waiting.accounts.contains(&member.account));
+                holders
+            }
+            Some(waiting) => self.members_among(message.group, &waiting.devices),
+        }
+    }
+
+    /// Those of some devices that belong to members to whom we may write, by member.
+    fn members_among(&self, id: GroupId, among: &BTreeMap<Address, u32>) -> Vec<SealedRecipient> {
+        let Some(group) = self.groups.groups.get(&id) else { return Vec::new() };
         let Some(state) = group.state() else { return Vec::new() };
         let mut devices: BTreeMap<AccountId, Vec<SealedDevice>> = BTreeMap::new();
-        for (address, registration_id) in &own.holders {
+        for (address, registration_id) in among {
             let registration_id = u16::try_from(*registration_id).unwrap_or_default();
             let device = SealedDevice { device: address.device, registration_id };
             devices.entry(address.account).or_default().push(device);
@@ -391,10 +439,12 @@ impl Client {
         response: Response,
     ) {
         match response {
-            Response::Done | Response::Sent { .. } => self.group_message_sent(now, timestamp),
-            Response::GroupSent { gone } => {
+            Response::Done | Response::Sent { .. } => {
+                self.group_message_stored(now, timestamp, &[]);
+            }
+            Response::GroupSent { gone, full } => {
                 self.groups.absent.extend(gone);
-                self.group_message_sent(now, timestamp);
+                self.group_message_stored(now, timestamp, &full);
             }
             Response::GroupMismatched(accounts) if accounts.is_empty() => {}
             Response::GroupMismatched(accounts) => self.repair_group(timestamp, accounts),
@@ -418,6 +468,9 @@ impl Client {
         let Some(message) = groups.outbox.get_mut(&timestamp) else { return };
         let id = message.group;
         message.encrypted = None;
+        if let Some(waiting) = &mut message.waiting {
+            waiting.devices.clear();
+        }
         message.attempts += 1;
         if message.attempts > MAX_ATTEMPTS {
             return self.give_up_group_message(
@@ -447,30 +500,17 @@ impl Client {
         accounts.into_iter().for_each(|it| self.request_bundles(it.account));
     }
 
-    /// The server has a message: our other devices must learn that.
-    fn group_message_sent(&mut self, now: Timestamp, timestamp: Timestamp) {
+    /// The server has a message for all members.
+    pub(super) fn group_message_sent(&mut self, now: Timestamp, timestamp: Timestamp) {
         let Some(message) = self.groups.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete(StoreKey::GroupOutgoing(timestamp));
         changes.outbox.extend(message.is_written().then_some(OutboxChange::Sent(timestamp)));
+        self.renew_sent_to_group(now, timestamp, &mut changes);
         self.groups.dirty.insert(message.group);
-        let content = Content::decode_stored(&message.content).ok();
-        let written = if let Some(Content::Data(data)) = content {
-            Some((*data, None))
-        } else if let Some(Content::Edit(edit)) = content {
-            Some((edit.message, Some(edit.target)))
-        } else {
-            None
-        };
-        let copy = match written {
-            Some((written, edits)) if self.groups.other_devices != Some(false) => {
-                let group = message.group;
-                let transcript = GroupTranscript { group, timestamp, message: written, edits };
-                let sync = SyncMessage::SentToGroup(Box::new(transcript)).encode();
-                Some(self.put_sync(now, &Content::Sync(sync.to_vec()), &mut changes))
-            }
-            Some(_) | None => None,
-        };
+        // If some had to wait, our other devices know it already.
+        let is_new = message.waiting.is_none();
+        let copy = if is_new { self.copy_of(now, timestamp, &message, &mut changes) } else { None };
         let sent = ClientEvent::Group(message.group, GroupEvent::Sent(timestamp));
         let event = message.is_written().then_some(ClientOutput::Event(sent));
         self.commit(changes, event.into_iter().collect());
@@ -479,7 +519,34 @@ impl Client {
         }
     }
 
-    fn give_up_group_message(
+    /// Our other devices must learn what we have sent. Returns the timestamp of the message for them.
+    pub(super) fn copy_of(
+        &mut self,
+        now: Timestamp,
+        timestamp: Timestamp,
+        message: &GroupMessage,
+        changes: &mut Changes,
+    ) -> Option<Timestamp> {
+        let content = Content::decode_stored(&message.content).ok();
+        let written = if let Some(Content::Data(data)) = content {
+            Some((*data, None))
+        } else if let Some(Content::Edit(edit)) = content {
+            Some((edit.message, Some(edit.target)))
+        } else {
+            None
+        };
+        match written {
+            Some((written, edits)) if self.groups.other_devices != Some(false) => {
+                let group = message.group;
+                let transcript = GroupTranscript { group, timestamp, message: written, edits };
+                let sync = SyncMessage::SentToGroup(Box::new(transcript)).encode();
+                Some(self.put_sync(now, &Content::Sync(sync.to_vec()), changes))
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    pub(super) fn give_up_group_message(
         &mut self,
         timestamp: Timestamp,
         why: SendFailure,
@@ -501,8 +568,14 @@ impl Client {
         self.pending.forget(Purpose::GroupSend(timestamp));
         changes.delete(StoreKey::GroupOutgoing(timestamp));
         if message.is_written() {
-            changes.failed.push(message.failed(timestamp, self.us.account, why));
-            self.group_event(message.group, GroupEvent::NotSent(timestamp, why));
+            let event = if let Some(waiting) = &message.waiting {
+                let accounts = waiting.accounts.iter().copied().collect();
+                GroupEvent::NotSentTo(timestamp, accounts, why)
+            } else {
+                changes.failed.push(message.failed(timestamp, self.us.account, why));
+                GroupEvent::NotSent(timestamp, why)
+            };
+            self.group_event(message.group, event);
         }
     }
 
@@ -566,6 +639,16 @@ impl Client {
             .collect();
         self.groups.distributions.extend(found);
     }
+}
+
+/// The devices of recipients, with their registration ids.
+fn devices_of(recipients: &[SealedRecipient]) -> BTreeMap<Address, u32> {
+    let devices = recipients.iter().flat_map(|SealedRecipient { account, devices, .. }| {
+        devices
+            .iter()
+            .map(|it| (Address { account: *account, device: it.device }, it.registration_id.into()))
+    });
+    devices.collect()
 }
 
 /// How many times a message is encrypted again because the server reported different devices.

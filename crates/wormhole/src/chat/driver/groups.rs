@@ -68,12 +68,14 @@ impl Driver {
             GroupEvent::NotSent(timestamp, why) => {
                 self.left(*timestamp, Progress::NotSent(NotSent::Failed(*why)));
             }
-            GroupEvent::Sent(timestamp) => {
+            // Others have it: the event says who does not.
+            GroupEvent::Sent(timestamp) | GroupEvent::NotSentTo(timestamp, ..) => {
                 self.left(*timestamp, Progress::OnServer);
             }
             GroupEvent::ChangeFailed(..)
             | GroupEvent::Changed(..)
             | GroupEvent::Invited(_)
+            | GroupEvent::PartlySent(_)
             | GroupEvent::Removed => {}
         }
     }

@@ -2,8 +2,10 @@
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
+use wormhole_chat::group::{GroupChange, GroupId};
 use wormhole_chat::{
-    AccountId, ClientInput, Content, Envelope, Received, RequestDecision, RequestSync, SyncMessage,
+    AccountId, ClientInput, Content, Envelope, GroupEvent, Membership, Received, RequestDecision,
+    RequestSync, SyncMessage,
 };
 use zeroize::Zeroizing;
 
@@ -69,6 +71,7 @@ impl Driver {
             // `Client::block` also replaces the profile key: with the old one, the blocked person could still send sealed messages,
             // which are only refused here.
             RequestDecision::Block | RequestDecision::Delete => {
+                self.input(ClientInput::DoNotKeep(account));
                 self.commits.people().deleted.insert(account);
             }
         }
@@ -90,6 +93,21 @@ impl Driver {
             self.commits.people().decisions.insert(account, Some(Decision::Accept));
             self.signals.decisions.send_replace(self.decisions.len());
         }
+    }
+
+    /// Whoever joins a group wants the messages of its members, who need not know each other. Messages to one person still wait
+    /// for the user's decision here.
+    pub(super) fn accept_members(&mut self, group: GroupId, event: &GroupEvent) {
+        let GroupEvent::Changed(author, change) = event else { return };
+        let joins = matches!(change, GroupChange::Accept { .. } | GroupChange::Join { .. });
+        if !joins || self.core.group_membership(group) != Some(Membership::Member) {
+            return;
+        }
+        let members = self.core.group_state(group).map(|state| state.members.keys().copied());
+        let members: Vec<_> = members.into_iter().flatten().collect();
+        let (own, author) = (self.own, *author);
+        let new = members.into_iter().filter(|it| *it != own && (author == own || *it == author));
+        new.for_each(|account| self.tell_accepted(account));
     }
 
     /// What another device of our account has decided.

@@ -364,14 +364,14 @@ async fn answered(way: Way, lane: Lane, id: RequestId, request: Request) -> Fini
 async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
     let Way { service, sealing, target } = way;
     let result = match request {
-        Request::Send { to, timestamp, messages, is_online } => {
+        Request::Send { to, timestamp, messages, is_online, wants_answers } => {
             if let Some(target) = target
                 && let Some(sent) =
                     sealing.send(service, to, timestamp, &messages, is_online, target).await
             {
                 return sent;
             }
-            return service.send(to, timestamp, &messages, is_online).await;
+            return service.send(to, timestamp, &messages, is_online, wants_answers).await;
         }
         Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
             let message = DeviceMessage { device: to.device, registration_id, kind, bytes };

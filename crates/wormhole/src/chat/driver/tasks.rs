@@ -278,7 +278,7 @@ impl Driver {
         }
         self.contacts.insert(contact.clone());
         super::describe(&mut self.core, &contact);
-        if contact.is_known() {
+        if contact.is_known() && !self.is_blocked(contact.account) {
             self.input(ClientInput::Keep(contact.account));
         }
         self.commits.add_contact(contact);

@@ -35,4 +35,5 @@ pub fn sdk_chat_response(bytes: &[u8]) {
     let _registered = read::<Registered>(bytes);
     let _form = read::<UploadForm>(bytes);
     super::profiles::read_any(bytes);
+    super::groups::read_any(bytes);
 }

@@ -35,10 +35,24 @@ struct ConflictJson {
     revision: u64,
 }
 
-/// The accounts that do not exist any more.
+/// The accounts that do not exist any more, and those for which the server has no room now.
 #[derive(Deserialize)]
 struct SentJson {
     uuids404: Vec<String>,
+    /// Servers of others leave it out.
+    #[serde(default)]
+    uuids413: Vec<String>,
+}
+
+impl SentJson {
+    /// # Errors
+    /// A name of an account is malformed: to ignore it could lose the message for it.
+    fn response(&self) -> Result<Response, RequestError> {
+        let ids = |texts: &[String]| texts.iter().map(|id| id.parse()).collect::<Result<_, _>>();
+        let (gone, full) = (ids(&self.uuids404), ids(&self.uuids413));
+        let (Ok(gone), Ok(full)) = (gone, full) else { return Err(RequestError::NotAService) };
+        Ok(Response::GroupSent { gone, full })
+    }
 }
 
 /// The wrong devices of an account.
@@ -142,9 +156,7 @@ impl Service {
             let unavailable = RequestError::Unavailable(response.status);
             return is_useful.then_some(Response::GroupMismatched(accounts)).ok_or(unavailable);
         }
-        let sent: SentJson = read(&check(response)?)?;
-        let gone = sent.uuids404.iter().filter_map(|id| id.parse().ok());
-        Ok(Response::GroupSent { gone: gone.collect() })
+        read::<SentJson>(&check(response)?)?.response()
     }
 
     /// A request with a body that is not JSON.
@@ -174,6 +186,19 @@ impl AccountJson {
     }
 }
 
+/// The body of a response, as each of those that it could be.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(body: &[u8]) {
+    if let Ok(sent) = read::<SentJson>(body) {
+        let _sent = sent.response();
+    }
+    if let Ok(accounts) = read::<Vec<AccountJson>>(body) {
+        let _devices: Option<Vec<_>> = accounts.into_iter().map(AccountJson::devices).collect();
+    }
+    let _entries = read::<EntriesJson>(body);
+    let _conflict = read::<ConflictJson>(body);
+}
+
 /// A key of a group.
 const ACCESS: HeaderName = HeaderName::from_static("group-access");
 
@@ -185,3 +210,20 @@ const NEXT_ADMIN: HeaderName = HeaderName::from_static("group-next-admin");
 
 /// The hash of the next key of the link.
 const NEXT_LINK: HeaderName = HeaderName::from_static("group-next-link");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_without_room_are_not_taken_for_recipients() {
+        let id = AccountId::from_bytes([7; 16]);
+        let answer = |text: String| read::<SentJson>(text.as_bytes())?.response();
+        let sent = answer(format!(r#"{{"uuids404":[],"uuids413":["{id}"]}}"#));
+        assert_eq!(sent, Ok(Response::GroupSent { gone: vec![], full: vec![id] }));
+        let old = answer(format!(r#"{{"uuids404":["{id}"]}}"#));
+        assert_eq!(old, Ok(Response::GroupSent { gone: vec![id], full: vec![] }));
+        let malformed = answer(r#"{"uuids404":[],"uuids413":["bob"]}"#.to_owned());
+        assert_eq!(malformed, Err(RequestError::NotAService));
+    }
+}

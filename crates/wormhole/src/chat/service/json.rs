@@ -209,7 +209,12 @@ struct PartJson {
 }
 
 impl MessageJson {
-    pub(super) fn new(timestamp: Timestamp, messages: &[SealedMessage], online: bool) -> Self {
+    pub(super) fn new(
+        timestamp: Timestamp,
+        messages: &[SealedMessage],
+        online: bool,
+        wants_answers: bool,
+    ) -> Self {
         let part = |message: &SealedMessage| PartJson {
             kind: match message.ciphertext.kind {
                 CiphertextKind::Signal => 1,
@@ -220,7 +225,8 @@ impl MessageJson {
             content: BASE64.encode(&message.ciphertext.bytes),
         };
         let messages = messages.iter().map(part).collect();
-        Self { messages, timestamp: timestamp.0, online, partial: false, accept: None }
+        let accept = (!wants_answers).then_some(false);
+        Self { messages, timestamp: timestamp.0, online, partial: false, accept }
     }
 
     /// A message for one device. An unknown registration id is 0.

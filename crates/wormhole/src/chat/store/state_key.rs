@@ -31,6 +31,10 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
             bytes.extend(distribution.as_bytes());
             bytes
         }
+        StoreKey::SentToGroup(timestamp) => with(SENT_TO_GROUP, &timestamp.0.to_be_bytes()),
+        StoreKey::ResentToGroup { to, timestamp } => {
+            of_device(RESENT_TO_GROUP, *to, &timestamp.0.to_be_bytes())
+        }
         StoreKey::KemPreKey(id) => with(KEM_PRE_KEY, &id.to_be_bytes()),
         StoreKey::LastWritten => vec![LAST_WRITTEN],
         StoreKey::OneTimePreKey(id) => with(ONE_TIME_PRE_KEY, &id.to_be_bytes()),
@@ -108,6 +112,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
             from: decode_address(&mut reader)?,
             distribution: DistributionId::from_bytes(reader.array()?),
         },
+        SENT_TO_GROUP => StoreKey::SentToGroup(Timestamp(u64::from_be_bytes(reader.array()?))),
+        RESENT_TO_GROUP => StoreKey::ResentToGroup {
+            to: decode_address(&mut reader)?,
+            timestamp: Timestamp(u64::from_be_bytes(reader.array()?)),
+        },
         _ => return Err(StoreError::UnknownFormat),
     };
     if reader.is_empty() { Ok(key) } else { Err(StoreError::Damaged) }
@@ -140,3 +149,5 @@ const GROUP_OUTGOING: u8 = 21;
 const OWN_SENDER_KEY: u8 = 22;
 const SENDER_KEY: u8 = 23;
 const EARLY_GROUP_MESSAGE: u8 = 24;
+const SENT_TO_GROUP: u8 = 25;
+const RESENT_TO_GROUP: u8 = 26;
