@@ -49,14 +49,8 @@ async fn main() {
 
 /// Sends the files again and again. Returns the median speed.
 async fn measure(folder: &Path, files: &[PathBuf], is_direct: bool) -> f64 {
-    let [a, b] = [open(folder, 0, is_direct).await, open(folder, 1, is_direct).await];
-    let [to_a, to_b]: [Destination; 2] = NUMBERS.map(|number| number.parse().unwrap());
-    for (from, to, destination) in [(&a, &b, &to_b), (&b, &a, &to_a)] {
-        let mut messages = to.messages();
-        from.send(destination, Message::text("hello")).await.unwrap();
-        let received = next(&mut messages).await;
-        to.done(received.id).await.unwrap();
-    }
+    let [a, b] = acquainted(folder, is_direct).await;
+    let to_b: Destination = NUMBERS[1].parse().unwrap();
     let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
     let mut speeds = Vec::new();
     let mut messages = b.messages();
@@ -78,6 +72,19 @@ async fn measure(folder: &Path, files: &[PathBuf], is_direct: bool) -> f64 {
     let median = speeds.get(RUNS / 2).copied().unwrap();
     println!("{median:.0} MiB/s, {}", if is_direct { "directly" } else { "through the service" });
     median
+}
+
+/// Two people who have written to each other.
+async fn acquainted(folder: &Path, is_direct: bool) -> [Client; 2] {
+    let [a, b] = [open(folder, 0, is_direct).await, open(folder, 1, is_direct).await];
+    for (from, to, number) in [(&a, &b, NUMBERS[1]), (&b, &a, NUMBERS[0])] {
+        let destination: Destination = number.parse().unwrap();
+        let mut messages = to.messages();
+        from.send(destination, Message::text("hello")).await.unwrap();
+        let received = next(&mut messages).await;
+        to.done(received.id).await.unwrap();
+    }
+    [a, b]
 }
 
 async fn open(folder: &Path, person: usize, is_direct: bool) -> Client {

@@ -54,9 +54,9 @@ pub(crate) async fn wait_for<T>(
 
 /// The address of a listener, once the peer offers its service.
 pub(crate) async fn listening(session: &mut Session) -> SocketAddr {
-    wait_for(session, "listener", |event| match event {
-        Event::Listening { address, .. } => Some(*address),
-        _ => None,
+    wait_for(session, "listener", |event| {
+        let Event::Listening { address, .. } = event else { return None };
+        Some(*address)
     })
     .await
 }
@@ -157,14 +157,14 @@ async fn both_sides_offer_and_listen_at_the_same_time_also_over_ipv6() {
 async fn a_service_that_is_not_offered_is_not_listened_for_and_the_reason_is_reported() {
     let servers = TestServers::start(&[]).await;
     let (mut one, mut two) = (offer(&servers, 1).await, listen(&servers, "database").await);
-    let reason = wait_for(&mut one, "refusal", |event| match event {
-        Event::NotOffered { reason, .. } => Some(reason.clone()),
-        _ => None,
+    let reason = wait_for(&mut one, "refusal", |event| {
+        let Event::NotOffered { reason, .. } = event else { return None };
+        Some(reason.clone())
     });
     assert_eq!(reason.await, "No service permitted for name \"web\"");
-    let unwanted = wait_for(&mut two, "offer", |event| match event {
-        Event::NotWanted(name) => Some(name.clone()),
-        _ => None,
+    let unwanted = wait_for(&mut two, "offer", |event| {
+        let Event::NotWanted(name) = event else { return None };
+        Some(name.clone())
     });
     assert_eq!(unwanted.await, name("web"));
 }
@@ -179,9 +179,9 @@ async fn a_dead_service_ends_the_connection_and_both_sides_learn_why() {
     let mut socket = TcpStream::connect(address).await.unwrap();
     assert_eq!(soon("end", socket.read(&mut [0])).await.unwrap(), 0);
     for (session, expected) in [(&mut one, true), (&mut two, false)] {
-        let (is_incoming, reason) = wait_for(session, "failure", |event| match event {
-            Event::NotOpened { is_incoming, reason, .. } => Some((*is_incoming, reason.clone())),
-            _ => None,
+        let (is_incoming, reason) = wait_for(session, "failure", |event| {
+            let Event::NotOpened { is_incoming, reason, .. } = event else { return None };
+            Some((*is_incoming, reason.clone()))
         })
         .await;
         assert_eq!(is_incoming, expected);

@@ -158,6 +158,8 @@ impl Talk<'_> {
             | GroupEvent::ChangeFailed(..)
             | GroupEvent::Invited(_)
             | GroupEvent::NotSent(..)
+            | GroupEvent::NotSentTo(..)
+            | GroupEvent::PartlySent(_)
             | GroupEvent::Sent(_) => Ok(()),
         }
     }
