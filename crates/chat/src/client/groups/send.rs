@@ -665,4 +665,4 @@ const MAX_AGE: u64 = 14 * DAY;
 const MAX_MESSAGES: u32 = 10_000;
 
 /// Milliseconds for which a certificate must still be valid.
-const MARGIN: u64 = DAY / 24;
+const MARGIN: u64 = 5 * 60 * 1000;

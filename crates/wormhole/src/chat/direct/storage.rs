@@ -22,12 +22,12 @@ pub(in crate::chat) fn make_room(
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     let (own, mut bytes, mut count) = (name.to_text(), length.saturating_add(reserved), 0_usize);
-    for entry in entries {
+    for entry in entries.into_iter().flatten() {
         let entry = entry?;
         if entry.file_name().to_str() == Some(own.as_str()) {
             continue;

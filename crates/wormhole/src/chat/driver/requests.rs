@@ -385,7 +385,10 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
         Request::GroupEntries { group, access, from } => {
             service.group_entries(group, &access, from).await
         }
-        Request::Certificate => service.group_certificate().await,
+        Request::Certificate => {
+            let certificate = sealing.certificate(service).await;
+            certificate.map(|certificate| Response::Certificate(Box::new(certificate)))
+        }
         Request::SendGroup { timestamp, message } => {
             service.send_to_many(timestamp, &message).await
         }

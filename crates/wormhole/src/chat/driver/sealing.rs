@@ -90,7 +90,7 @@ impl Sealing {
         if self.is_refused(to, &target.access) {
             return None;
         }
-        let certificate = self.certificate(service).await?;
+        let certificate = self.certificate(service).await.ok()?;
         let seal = |message: &SealedMessage| {
             let sealed = self.sealer.seal(&certificate, message, &target.identity, &mut OsRng);
             Some((message.device, message.registration_id, sealed.ok()?))
@@ -127,34 +127,43 @@ impl Sealing {
         refused.is_some_and(|(key, at)| key == access && at.elapsed() < REFUSED_TIME)
     }
 
-    /// Our certificate. A new one is fetched before it expires.
-    async fn certificate(&self, service: &Service) -> Option<SenderCertificate> {
+    /// Returns our certificate, which does not contain our number, and fetches a new one before it expires.
+    ///
+    /// # Errors
+    /// There is none now, or the service certifies with another key than the pinned one.
+    pub(super) async fn certificate(
+        &self,
+        service: &Service,
+    ) -> Result<SenderCertificate, RequestError> {
         let _turn = self.fetching.lock().await;
         let known = self.usable();
         let expires = known.as_ref().map_or(0, |certificate| certificate.expires().0);
         if expires > now().0.saturating_add(RENEW_BEFORE) || !self.may_ask() {
-            return known;
+            return known.ok_or(RequestError::TooMany(ASK_PAUSE));
         }
-        let fetched = service.certificate().await.ok();
-        match fetched.filter(|certificate| self.check(certificate)) {
-            Some(new) => {
-                let mut state = self.state();
+        let fetched = service.certificate().await.and_then(|certificate| {
+            self.check(&certificate).then_some(certificate).ok_or(RequestError::NotAService)
+        });
+        let mut state = self.state();
+        match fetched {
+            Ok(new) => {
                 state.certificate = Some(new.clone());
                 state.renewed = Some(new.clone());
-                Some(new)
+                Ok(new)
             }
-            None => {
-                self.state().ask_after = Some(Instant::now() + ASK_PAUSE);
-                known
+            Err(error) => {
+                state.ask_after = Some(Instant::now() + ASK_PAUSE);
+                known.ok_or(error)
             }
         }
     }
 
-    /// The certificate that we have, if it is still valid.
+    /// The certificate that we have, if it is valid long enough for a message.
     fn usable(&self) -> Option<SenderCertificate> {
         let state = self.state();
         let (root, certificate) = (state.root?, state.certificate.clone()?);
-        self.sealer.check(&certificate, &[root], now()).ok().map(|()| certificate)
+        let soon = Timestamp(now().0.saturating_add(MIN_VALIDITY));
+        self.sealer.check(&certificate, &[root], soon).ok().map(|()| certificate)
     }
 
     fn may_ask(&self) -> bool {
@@ -187,6 +196,9 @@ impl Sealing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Milliseconds for which a certificate must be valid; more than the core requires for messages to groups.
+const MIN_VALIDITY: u64 = 10 * 60 * 1000;
 
 /// Milliseconds before its end after which a certificate is renewed.
 const RENEW_BEFORE: u64 = 60 * 60 * 1000;

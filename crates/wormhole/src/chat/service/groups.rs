@@ -5,16 +5,10 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::Deserialize;
 use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
-use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, SenderCertificate, Timestamp};
+use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, Timestamp};
 
 use super::{Failure, MAX_ANSWER, Service, check, header, json, read};
 use crate::chat::RequestError;
-
-/// A certificate for our device.
-#[derive(Deserialize)]
-struct CertificateJson {
-    certificate: String,
-}
 
 /// Entries of a log.
 #[derive(Deserialize)]
@@ -123,17 +117,6 @@ impl Service {
         });
         let entries = entries.collect::<Result<_, RequestError>>()?;
         Ok(Response::GroupEntries { entries, latest: revision })
-    }
-
-    /// Fetches a certificate for our device.
-    pub(crate) async fn group_certificate(&self) -> Result<Response, RequestError> {
-        let certificate: CertificateJson =
-            read(&self.ask(Method::GET, "/v1/certificate/delivery", None).await?)?;
-        let bytes = BASE64.decode(certificate.certificate.as_bytes());
-        let bytes = bytes.map_err(|_| RequestError::NotAService)?;
-        let certificate =
-            SenderCertificate::decode(&bytes).map_err(|_| RequestError::NotAService)?;
-        Ok(Response::Certificate(Box::new(certificate)))
     }
 
     /// Sends a sealed message to all its recipients.
