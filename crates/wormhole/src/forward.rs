@@ -148,7 +148,7 @@ pub fn config() -> Config {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn start(wormhole: Wormhole, settings: dilated::Settings, forwards: Forwards) -> Session {
-    let (reporter, events) = mpsc::unbounded_channel();
+    let (reporter, events) = mpsc::channel(MAX_EVENTS);
     let (close, closed) = oneshot::channel();
     let traffic = Traffic::default();
     let running = session::Running::new(reporter, traffic.clone());
@@ -159,14 +159,14 @@ pub fn start(wormhole: Wormhole, settings: dilated::Settings, forwards: Forwards
 /// A running session.
 #[derive(Debug)]
 pub struct Session {
-    events: mpsc::UnboundedReceiver<Result<Event, Error>>,
+    events: mpsc::Receiver<Result<Event, Error>>,
     traffic: Traffic,
     close: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Session {
-    /// Waits for the next event. `None` after the end. Cancelling loses nothing.
+    /// Waits for the next event. `None` after the end. Cancelling loses nothing. If 1,024 events wait, later ones are lost.
     ///
     /// # Errors
     /// The session has failed, and ends.
@@ -196,6 +196,9 @@ impl Drop for Session {
         self.task.abort();
     }
 }
+
+/// Maximum number of events that wait for the application.
+const MAX_EVENTS: usize = 1024;
 
 /// An event of a session.
 #[derive(Clone, Debug, PartialEq)]

@@ -105,7 +105,8 @@ fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
     let again = alice.run(&["link", "accept", "--yes", uri]);
     again.failed(1, "no device waits at the address in the QR code");
     let cut = alice.run(&["link", "accept", "sgnl://linkdevice?uuid=abc"]);
-    cut.failed(2, "put the whole text in single quotes");
+    assert!(cut.stderr.contains("put the whole text in single quotes"), "{cut}");
+    cut.failed(2, "not the QR code of a new device");
     laptop.run(&["link", "--qr"]).failed(2, "--server <URL>");
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn request_listener(shared: Arc<Shared>, service: Service) {
         match ask(&shared, &service).await {
             Ok((ListenReply::Listening { .. }, mut stream)) => {
                 shared.report(Event::Offered(service.name.clone()));
-                (pause, last_reason) = (FIRST_PAUSE, None);
+                last_reason = None;
                 // Nothing more comes before the end.
                 let _ended = stream.read(&mut [0]).await;
             }
@@ -48,12 +48,14 @@ async fn ask(shared: &Shared, service: &Service) -> io::Result<(ListenReply, Sub
     write_message(&mut stream, &request.encode()).await?;
     let reply = timeout(ANSWER, read_message(&mut stream)).await??;
     let reply = ListenReply::decode(&reply).map_err(io::Error::other)?;
-    Ok((reply, stream))
+    let (ListenReply::Listening { name, .. } | ListenReply::NotListening { name, .. }) = &reply;
+    if *name == service.name { Ok((reply, stream)) } else { Err(io::Error::other(Malformed)) }
 }
 
 /// Answers the requests on one stream of the peer.
 pub(super) async fn answer_requests(shared: Arc<Shared>, mut stream: Subchannel) {
-    while let Ok(message) = read_message(&mut stream).await {
+    for _ in 0..MAX_REQUESTS {
+        let Ok(message) = read_message(&mut stream).await else { return };
         let Ok(request) = ListenRequest::decode(&message) else { return };
         let reply = shared.start_listening(&request);
         if write_message(&mut stream, &reply.encode()).await.is_err() {
@@ -77,6 +79,9 @@ pub(super) async fn read_message(stream: &mut Subchannel) -> io::Result<Vec<u8>>
     stream.read_exact(&mut message).await?;
     Ok(message)
 }
+
+/// Maximum number of requests on one stream.
+const MAX_REQUESTS: usize = 1000;
 
 /// How long an answer of the peer may take; it has to connect to its service first.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);

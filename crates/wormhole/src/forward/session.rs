@@ -1,12 +1,12 @@
 //! The task that runs a session, and what its parts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wormhole_magic::dilation::DilationError;
@@ -29,19 +29,28 @@ pub(super) struct Shared {
     listeners: Mutex<BTreeMap<ServiceName, Listener>>,
     /// The addresses of all listeners, with the port that we would like the peer to connect to.
     listening: Mutex<BTreeMap<ServiceName, Option<u16>>>,
-    /// Starts to accept connections.
-    ready: mpsc::UnboundedSender<(ServiceName, TcpListener)>,
+    /// Names without a listener for which the peer has asked.
+    not_wanted: Mutex<BTreeSet<ServiceName>>,
+    starter: mpsc::UnboundedSender<Task>,
     reporter: Reporter,
     traffic: Traffic,
 }
 
-type Reporter = mpsc::UnboundedSender<Result<Event, Error>>;
+type Reporter = mpsc::Sender<Result<Event, Error>>;
+
+/// A task to start. All run in the session's own set, so that none outlives it.
+#[derive(Debug)]
+enum Task {
+    /// Accept the connections to a listener.
+    Accept(ServiceName, TcpListener),
+    /// Carry a connection to a listener.
+    Open(ServiceName, TcpStream, OwnedSemaphorePermit),
+}
 
 impl Shared {
-    /// Tells the application what has happened.
+    /// Tells the application what has happened. If it does not read, events are lost.
     pub(super) fn report(&self, event: Event) {
-        // The application may have stopped to read.
-        let _gone = self.reporter.send(Ok(event));
+        let _full = self.reporter.try_send(Ok(event));
     }
 
     /// Opens a stream to the peer.
@@ -69,13 +78,19 @@ impl Shared {
                 let wanted_port = request.port.filter(|port| *port != address.port());
                 self.report(Event::Listening { name: name.clone(), address, wanted_port });
             }
-            let _ended = self.ready.send((name.clone(), socket));
+            let _ended = self.starter.send(Task::Accept(name.clone(), socket));
         }
         // The peer may ask again, for example if it has restarted its request.
         match lock(&self.listening).get(&name) {
             Some(connect_port) => ListenReply::Listening { name, connect_port: *connect_port },
             None => {
-                self.report(Event::NotWanted(name.clone()));
+                let is_new = {
+                    let mut not_wanted = lock(&self.not_wanted);
+                    not_wanted.len() < MAX_NOT_WANTED && not_wanted.insert(name.clone())
+                };
+                if is_new {
+                    self.report(Event::NotWanted(name.clone()));
+                }
                 let reason = format!("No service permitted for name \"{name}\"");
                 ListenReply::NotListening { name, reason }
             }
@@ -127,8 +142,8 @@ impl Running {
         // The application may have stopped to read.
         let _gone = match end {
             End::Closed => return,
-            End::PeerLeft => reporter.send(Ok(Event::PeerLeft)),
-            End::Failed(error) => reporter.send(Err(error)),
+            End::PeerLeft => reporter.try_send(Ok(Event::PeerLeft)),
+            End::Failed(error) => reporter.try_send(Err(error)),
         };
     }
 
@@ -139,13 +154,14 @@ impl Running {
         Forwards { services, listeners }: Forwards,
         closed: &mut oneshot::Receiver<()>,
     ) -> End {
-        let (ready, starting) = mpsc::unbounded_channel();
+        let (starter, starting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             dilated,
             services,
             listeners: Mutex::new(listeners),
             listening: Mutex::default(),
-            ready,
+            not_wanted: Mutex::default(),
+            starter,
             reporter: self.reporter,
             traffic: self.traffic,
         });
@@ -181,7 +197,7 @@ async fn connect(wormhole: Wormhole, settings: Settings) -> Result<Dilated, Erro
 async fn serve(
     shared: &Arc<Shared>,
     tasks: &mut JoinSet<()>,
-    mut starting: mpsc::UnboundedReceiver<(ServiceName, TcpListener)>,
+    mut starting: mpsc::UnboundedReceiver<Task>,
 ) -> End {
     for service in shared.services.values() {
         tasks.spawn(commands::request_listener(Arc::clone(shared), service.clone()));
@@ -211,9 +227,7 @@ async fn serve(
                 Ok(stream) => { tasks.spawn(connections::accept(Arc::clone(shared), stream)); }
                 Err(error) => return ended(error),
             },
-            Some((name, listener)) = starting.recv() => {
-                tasks.spawn(accept_sockets(Arc::clone(shared), name, listener));
-            }
+            Some(task) = starting.recv() => start(shared, tasks, task),
             message = shared.dilated.wormhole().receive_message() => match message {
                 Ok(message) if is_closing(&message) => return End::PeerLeft,
                 Ok(_) => {}
@@ -243,23 +257,25 @@ fn ended(error: dilated::Error) -> End {
     }
 }
 
-/// Opens a stream for each connection to a listener.
+fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, task: Task) {
+    let shared = Arc::clone(shared);
+    match task {
+        Task::Accept(name, listener) => tasks.spawn(accept_sockets(shared, name, listener)),
+        Task::Open(name, socket, permit) => tasks.spawn(async move {
+            connections::open(shared, name, socket).await;
+            drop(permit);
+        }),
+    };
+}
+
+/// Starts a task for each connection to a listener.
 async fn accept_sockets(shared: Arc<Shared>, name: ServiceName, listener: TcpListener) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut tasks = JoinSet::new();
     // Closing the semaphore never happens.
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let socket = tokio::select! {
-            socket = listener.accept() => socket,
-            Some(_) = tasks.join_next() => continue,
-        };
-        match socket {
+        match listener.accept().await {
             Ok((socket, _)) => {
-                let opening = connections::open(Arc::clone(&shared), name.clone(), socket);
-                tasks.spawn(async move {
-                    opening.await;
-                    drop(permit);
-                });
+                let _ended = shared.starter.send(Task::Open(name.clone(), socket, permit));
             }
             // Too many open files, or the client has gone: others can follow.
             Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
@@ -288,6 +304,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Maximum number of the peer's streams with requests to listen.
 const MAX_COMMAND_STREAMS: usize = 64;
+
+/// Maximum number of names without a listener that are reported.
+const MAX_NOT_WANTED: usize = 64;
 
 /// Maximum number of connections to one of our listeners. The next ones wait.
 const MAX_CONNECTIONS: usize = 512;
