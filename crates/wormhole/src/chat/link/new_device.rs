@@ -71,7 +71,9 @@ pub struct InterruptedLink {
 
 impl Account {
     /// Prepares this device to become a device of an account that exists already: it waits under a new code, which the user
-    /// passes to [`accept_link`](Self::accept_link) on the first device of the account.
+    /// passes to [`accept_link`](Self::accept_link) on the first device of the account. Call [`finish_link`](Self::finish_link)
+    /// before: this link replaces one that was interrupted, and the device that the server has perhaps accepted then stays in the
+    /// list of the account.
     ///
     /// # Errors
     /// This store has an account already, or cannot be read.
