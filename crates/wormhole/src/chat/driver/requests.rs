@@ -88,6 +88,14 @@ impl Finished {
         }
     }
 
+    /// The group whose log the request was about.
+    pub(super) const fn group(&self) -> Option<GroupId> {
+        match self.lane {
+            Lane::GroupLog(group) => Some(group),
+            Lane::Account(_) | Lane::GroupMessages | Lane::OwnKeys => None,
+        }
+    }
+
     /// Whether the request was the publication of our keys.
     pub(super) const fn is_publication(&self) -> bool {
         matches!(self.lane, Lane::OwnKeys)
