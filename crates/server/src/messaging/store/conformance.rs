@@ -281,6 +281,7 @@ cases! {
         an_entry_needs_the_next_revision_and_the_access_key,
         a_repeated_entry_is_stored_once,
         an_entry_of_an_administrator_replaces_the_keys,
+        attack_18_neither_a_member_nor_a_link_displaces_the_log,
         attack_18_neither_a_member_nor_a_link_replaces_keys,
         attack_18_a_link_permits_one_entry_of_each_account,
         an_account_creates_a_limited_number_of_groups,

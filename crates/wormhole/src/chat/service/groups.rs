@@ -180,7 +180,7 @@ fn sent_to_many(response: HttpResponse) -> Result<Response, RequestError> {
 /// Whether the server will never accept the entry.
 fn is_final(body: &[u8]) -> bool {
     let failure: Option<Failure> = serde_json::from_slice(body).ok();
-    let codes = ["already_joined", "link_used", "not_admin", "too_many_groups"];
+    let codes = ["already_joined", "link_used", "not_admin", "too_many_groups", "too_much"];
     failure.is_some_and(|failure| codes.contains(&failure.error.as_str()))
 }
 
