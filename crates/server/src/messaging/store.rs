@@ -32,7 +32,9 @@ pub(super) use access::{Access, AccessChoice, AccessKey, DeliveryKeys};
 pub(super) use consent::{
     Consent, ConsentRows, ConsentState, Pair, ReadConsentRows, Report, ReportKey, ReportedMessage,
 };
-pub(super) use groups::{Group, GroupEntry, GroupId, GroupKeys, GroupRows, ReadGroupRows};
+pub(super) use groups::{
+    Group, GroupEntry, GroupId, GroupKeys, GroupRows, GroupShare, ReadGroupRows,
+};
 pub(super) use postgres::PostgresStore;
 #[cfg(test)]
 use postgres::STEPS as POSTGRES_STEPS;

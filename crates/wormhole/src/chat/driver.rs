@@ -51,7 +51,7 @@ use direct::DirectOffers;
 use ending::Ending;
 use history::HistoryUpkeep;
 use outbox::Outbox;
-pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
+pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED, MEMBERS};
 use profiles::{ProfileAnswer, Profiles};
 use receipts::Receipts;
 use requests::{Finished, Requests};
@@ -101,6 +101,8 @@ pub(super) struct Driver {
     decisions: Decisions,
     direct: DirectOffers,
     blocked: BTreeSet<AccountId>,
+    /// Members of groups of whom the server has learned, or will learn, that they may write to us.
+    members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
     asks: bool,
     /// Our account.
@@ -156,6 +158,8 @@ pub(super) struct People {
     pub(super) blocked: BTreeSet<AccountId>,
     /// What the server does not know yet.
     pub(super) decisions: Vec<(AccountId, Decision)>,
+    /// Members of groups of whom the server has learned that they may write, or of whom `decisions` says it.
+    members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
     asks: bool,
     /// The same as the server should learn it, unless it knows it.
@@ -171,7 +175,8 @@ impl People {
         let known = store.setting(CAPABILITY)?.is_some_and(|known| *known == [1]);
         let capability = Some(asks).filter(|asks| *asks != known);
         let (blocked, decisions) = (store.blocked().clone(), store.decisions()?);
-        Ok(Self { blocked, decisions, asks, capability })
+        let members = store.setting(MEMBERS)?.map(|ids| people::members(&ids)).unwrap_or_default();
+        Ok(Self { blocked, decisions, members, asks, capability })
     }
 }
 
@@ -214,7 +219,7 @@ impl Driver {
     pub(super) fn new(start: Start) -> Self {
         let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
         let Start { settings, max_unread, signals, tasks, direct, direct_folder, .. } = start;
-        let People { blocked, decisions, asks, capability } = people;
+        let People { blocked, decisions, members, asks, capability } = people;
         let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
         core.set_roots(root.into_iter().collect());
         let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
@@ -245,6 +250,7 @@ impl Driver {
             decisions: Decisions::new(Arc::clone(&service), decisions, capability),
             direct: DirectOffers::new(direct, direct_folder),
             blocked,
+            members,
             asks,
             accepting: VecDeque::new(),
             accepting_groups: BTreeMap::new(),
@@ -269,6 +275,7 @@ impl Driver {
         let mut ending = Ending { signals, handles, account, why: Ended::Failed };
         self.input(ClientInput::Connected);
         self.core.ask_for_groups(now(), &mut OsRng);
+        self.accept_all_members();
         let closing = match self.serve().await {
             Ok(closing) => {
                 ending.why = Ended::Closed;
@@ -429,7 +436,7 @@ impl Driver {
         self.report_certificates();
         let (account, is_cached) = (finished.account(), finished.is_cached());
         let is_publication = finished.is_publication();
-        let message = finished.message();
+        let (message, group) = (finished.message(), finished.group());
         if let Some(message) = message.filter(|_| finished.may_have_arrived()) {
             self.outbox.may_have_arrived(message);
         }
@@ -442,6 +449,9 @@ impl Driver {
             self.outbox.answered(account, error);
         }
         self.input(ClientInput::Response(id, response));
+        if let Some(group) = group {
+            self.accept_members(group);
+        }
         if let Some(message) = message.filter(|message| self.outbox.is_cancelling(*message)) {
             self.cancel_unless_sending(message);
         }
@@ -492,7 +502,6 @@ impl Driver {
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::Group(group, event) => {
                 self.group_message(group, &event);
-                self.accept_members(group, &event);
                 self.emit(Event::Group { group, event });
             }
             ClientEvent::IdentityChanged(account, key) => {

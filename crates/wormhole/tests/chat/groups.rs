@@ -149,6 +149,51 @@ async fn attack_18_a_link_lets_an_account_in_once_and_is_useless_after_a_removal
     soon(wait_for_members(&a, group, &[for_alice])).await;
 }
 
+/// Carol joins a group while Bob, who does not know her and is asked about strangers, is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_member_writes_to_somebody_who_is_away_is_not_lost() {
+    let world = World::new().await;
+    let alice = world.register("+14155550914", 0).await;
+    let bob = world.register("+14155550915", 1).await;
+    let carol = world.register("+14155550916", 0).await;
+    let asked = || {
+        let mut options = Options::default();
+        options.requests = true;
+        options
+    };
+    let (a, c) = (alice.open().await, carol.open().await);
+    let b = Client::open(bob.account(), asked()).await.unwrap();
+    let ids = [&a, &b, &c].map(|client| client.me().address.account);
+    let mut to_a = a.messages();
+    for client in [&b, &c] {
+        say(client, &alice.destination(), "hello").await;
+        next_message(&mut to_a).await;
+    }
+    let group = a.create_group("Walks").await.unwrap().unwrap();
+    group_event(&mut to_a, |event| matches!(event, GroupEvent::Changed(..))).await;
+    let invite = |id| GroupChange::Invite([(id, None)].into());
+    a.change_group(group, invite(ids[1])).await.unwrap().unwrap();
+    soon(wait_for_members(&a, group, &ids[..2])).await;
+    soon(wait_for_members(&b, group, &ids[..2])).await;
+    b.close().await.unwrap();
+    a.change_group(group, invite(ids[2])).await.unwrap().unwrap();
+    soon(wait_for_members(&c, group, &ids)).await;
+    let mut sent = c.messages();
+    // More than a stranger may send.
+    let mut texts: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    for text in &texts {
+        c.send_to_group(group, text).await.unwrap().unwrap();
+    }
+    group_event(&mut sent, |event| matches!(event, GroupEvent::PartlySent(_))).await;
+    let b = Client::open(bob.account(), asked()).await.unwrap();
+    let mut to_b = b.messages();
+    // What has waited comes later.
+    while !texts.is_empty() {
+        let message = soon(next_message(&mut to_b)).await;
+        texts.retain(|text| Some(text) != message.text.as_ref());
+    }
+}
+
 /// Alice has a group with Bob and Carol, who do not know each other. Bob is asked about strangers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {

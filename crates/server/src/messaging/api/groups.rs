@@ -238,6 +238,9 @@ impl From<AppendRefusal> for ApiError {
                 Self::new(StatusCode::CONFLICT, "conflict", "another entry was appended before")
             }
             AppendRefusal::NotFound => Self::no_group(),
+            AppendRefusal::TooMuch => {
+                forbidden("too_much", "an eighth of the log are entries of the account already")
+            }
             AppendRefusal::TooManyGroups => {
                 forbidden("too_many_groups", "the account has created as many groups as it may")
             }

@@ -43,7 +43,7 @@ pub(super) struct MultiQuery {
 pub(super) struct SentToMany {
     /// Accounts that do not exist, or have no device that can receive messages.
     uuids404: Vec<String>,
-    /// Accounts that have no room now: send it to them again later.
+    /// Accounts that have no room now, or must accept the sender first: send it to them again later.
     uuids413: Vec<String>,
 }
 

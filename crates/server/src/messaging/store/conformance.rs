@@ -281,6 +281,7 @@ cases! {
         an_entry_needs_the_next_revision_and_the_access_key,
         a_repeated_entry_is_stored_once,
         an_entry_of_an_administrator_replaces_the_keys,
+        attack_18_neither_a_member_nor_a_link_displaces_the_log,
         attack_18_neither_a_member_nor_a_link_replaces_keys,
         attack_18_a_link_permits_one_entry_of_each_account,
         an_account_creates_a_limited_number_of_groups,
@@ -345,6 +346,7 @@ cases! {
     sealed_requests {
         attack_11_a_stranger_sends_as_little_to_many_as_to_one,
         attack_11_strangers_who_send_to_many_do_not_use_up_what_contacts_may_send,
+        a_blocked_sender_to_many_gets_the_same_answers_as_an_accepted_one,
         a_message_to_many_for_a_full_queue_uses_up_nothing,
     }
     requests {

@@ -25,12 +25,8 @@ pub(in crate::messaging) trait ReadGroupRows {
         max_bytes: usize,
     ) -> Result<Vec<(u32, Vec<u8>)>, StoreError>;
 
-    /// The authors of the entries that are still stored and were appended with the key of this hash.
-    fn group_authors(
-        &mut self,
-        id: GroupId,
-        access: TokenHash,
-    ) -> Result<Vec<AccountKey>, StoreError>;
+    /// Whose the entries are that are still stored, in order, without those that have replaced keys.
+    fn group_shares(&mut self, id: GroupId) -> Result<Vec<GroupShare>, StoreError>;
 
     /// How many groups an account has created.
     fn count_groups(&mut self, creator: AccountKey) -> Result<u64, StoreError>;
@@ -99,6 +95,16 @@ pub(in crate::messaging) struct GroupEntry {
     /// The keys after this entry, if it has replaced them.
     pub(in crate::messaging) next: Option<GroupKeys>,
     pub(in crate::messaging) entry: Vec<u8>,
+}
+
+/// What an entry takes of a log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct GroupShare {
+    pub(in crate::messaging) author: AccountKey,
+    /// SHA-256 of the key that the author has shown.
+    pub(in crate::messaging) access: TokenHash,
+    /// The length of the entry.
+    pub(in crate::messaging) bytes: u64,
 }
 
 impl fmt::Debug for GroupEntry {

@@ -1,11 +1,13 @@
 //! Who may write to the user: blocked people, and those who wait for a decision.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
-use wormhole_chat::group::{GroupChange, GroupId};
+use wormhole_chat::group::GroupId;
 use wormhole_chat::{
-    AccountId, ClientInput, Content, Envelope, GroupEvent, IdentityChoice, IdentitySync,
-    Membership, Received, RequestDecision, RequestSync, SyncMessage,
+    AccountId, ClientInput, Content, Envelope, IdentityChoice, IdentitySync, Membership, Received,
+    RequestDecision, RequestSync, SyncMessage,
 };
 use zeroize::Zeroizing;
 
@@ -73,6 +75,10 @@ impl Driver {
             RequestDecision::Block | RequestDecision::Delete => {
                 self.input(ClientInput::DoNotKeep(account));
                 self.commits.people().deleted.insert(account);
+                // The server forgets that it may write, too.
+                if self.members.remove(&account) {
+                    self.store_members();
+                }
             }
         }
     }
@@ -95,19 +101,37 @@ impl Driver {
         }
     }
 
-    /// Whoever joins a group wants the messages of its members, who need not know each other. Messages to one person still wait
+    /// The same as of [`Self::accept_members`] for all groups: entries of their logs may have been read while nobody was asked.
+    pub(super) fn accept_all_members(&mut self) {
+        let groups: Vec<_> = self.core.groups().collect();
+        groups.into_iter().for_each(|group| self.accept_members(group));
+    }
+
+    /// Whoever is in a group wants the messages of its members, who need not know each other. Messages to one person still wait
     /// for the user's decision here.
-    pub(super) fn accept_members(&mut self, group: GroupId, event: &GroupEvent) {
-        let GroupEvent::Changed(author, change) = event else { return };
-        let joins = matches!(change, GroupChange::Accept { .. } | GroupChange::Join { .. });
-        if !joins || self.core.group_membership(group) != Some(Membership::Member) {
+    pub(super) fn accept_members(&mut self, group: GroupId) {
+        if !self.asks || self.core.group_membership(group) != Some(Membership::Member) {
             return;
         }
-        let members = self.core.group_state(group).map(|state| state.members.keys().copied());
-        let members: Vec<_> = members.into_iter().flatten().collect();
-        let (own, author) = (self.own, *author);
-        let new = members.into_iter().filter(|it| *it != own && (author == own || *it == author));
-        new.for_each(|account| self.tell_accepted(account));
+        let members = self.core.group_state(group).into_iter().flat_map(|it| it.members.keys());
+        let is_new = |account: &&AccountId| {
+            let is_known = self.members.contains(account) || self.blocked.contains(account);
+            **account != self.own && !is_known
+        };
+        let room = MAX_MEMBERS.saturating_sub(self.members.len());
+        let new: Vec<_> = members.filter(is_new).take(room).copied().collect();
+        if new.is_empty() {
+            return;
+        }
+        self.members.extend(new.iter().copied());
+        new.into_iter().for_each(|account| self.tell_accepted(account));
+        self.store_members();
+    }
+
+    /// Stores of which members the server has learned, or will learn, that they may write.
+    fn store_members(&mut self) {
+        let ids = self.members.iter().flat_map(|account| *account.as_bytes()).collect();
+        self.commits.add_setting(MEMBERS.to_owned(), Some(Zeroizing::new(ids)));
     }
 
     /// What another device of our account has decided.
@@ -182,6 +206,12 @@ impl Driver {
     }
 }
 
+/// The accounts in the setting [`MEMBERS`].
+pub(super) fn members(setting: &[u8]) -> BTreeSet<AccountId> {
+    let ids = setting.chunks_exact(16).filter_map(|id| id.try_into().ok());
+    ids.map(AccountId::from_bytes).take(MAX_MEMBERS).collect()
+}
+
 /// What proves to the server that it has delivered this envelope.
 pub(super) fn evidence(envelope: &Envelope) -> Option<Evidence> {
     let guid: AccountId = envelope.guid.as_ref()?.parse().ok()?;
@@ -196,6 +226,13 @@ pub(super) fn evidence(envelope: &Envelope) -> Option<Evidence> {
 
 /// The setting that says what the server knows about message requests on this device.
 pub(in crate::chat) const CAPABILITY: &str = "wormhole.requests";
+
+/// The setting with the ids of [`Driver::members`].
+pub(in crate::chat) const MEMBERS: &str = "wormhole.members";
+
+/// Maximum number of members of groups of whom the server is told that they may write. It keeps twice as many accounts, so members do
+/// not displace people whom the user knows; messages of more members wait there until somebody is asked.
+const MAX_MEMBERS: usize = 10_000;
 
 /// Maximum number of blocked accounts. A service keeps as many.
 pub(in crate::chat) const MAX_BLOCKED: usize = 2000;

@@ -88,6 +88,14 @@ impl Finished {
         }
     }
 
+    /// The group whose log the request was about.
+    pub(super) const fn group(&self) -> Option<GroupId> {
+        match self.lane {
+            Lane::GroupLog(group) => Some(group),
+            Lane::Account(_) | Lane::GroupMessages | Lane::OwnKeys => None,
+        }
+    }
+
     /// Whether the request was the publication of our keys.
     pub(super) const fn is_publication(&self) -> bool {
         matches!(self.lane, Lane::OwnKeys)
@@ -334,13 +342,12 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
 /// The message that a request sends.
 const fn sent_by(request: &Request) -> Option<Timestamp> {
     match request {
-        Request::Send { timestamp, .. } => Some(*timestamp),
+        Request::Send { timestamp, .. } | Request::SendGroup { timestamp, .. } => Some(*timestamp),
         Request::AppendGroupEntry { .. }
         | Request::Bundles(_)
         | Request::Certificate
         | Request::GroupEntries { .. }
         | Request::Publish(_)
-        | Request::SendGroup { .. }
         | Request::SendToDevice { .. } => None,
     }
 }
@@ -390,7 +397,7 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
             certificate.map(|certificate| Response::Certificate(Box::new(certificate)))
         }
         Request::SendGroup { timestamp, message } => {
-            service.send_to_many(timestamp, &message).await
+            return service.send_to_many(timestamp, &message).await;
         }
     };
     result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
@@ -540,6 +547,24 @@ mod tests {
         // When they have ended, the client makes its requests again.
         requests.running.clear();
         assert!(requests.due().is_some() && requests.take_retry());
+    }
+
+    #[tokio::test]
+    async fn a_group_message_is_being_sent_or_is_forgotten() {
+        let mut requests = requests();
+        for timestamp in [Timestamp(1), Timestamp(2)] {
+            let message = Request::SendGroup { timestamp, message: vec![7].into() };
+            requests.push(request_id(), message);
+        }
+        requests.start();
+        assert!(requests.is_sending(Timestamp(1)) && !requests.is_sending(Timestamp(2)));
+        requests.forget(Timestamp(2));
+        assert!(requests.queues.is_empty());
+        // There is no server, so it certainly has not arrived.
+        let finished = requests.next().await.unwrap();
+        assert_eq!((finished.message(), finished.may_have_arrived()), (Some(Timestamp(1)), false));
+        requests.finish(finished);
+        assert!(!requests.is_sending(Timestamp(1)));
     }
 
     fn resolved(number: u8) -> Resolved {

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, Timestamp};
 
-use super::{Failure, MAX_ANSWER, Service, check, header, json, read};
+use super::{Failure, HttpFailure, MAX_ANSWER, Service, Unconfirmed, check, header, json, read};
 use crate::chat::RequestError;
+use crate::net::http::HttpResponse;
 
 /// Entries of a log.
 #[derive(Deserialize)]
@@ -120,29 +121,29 @@ impl Service {
     }
 
     /// Sends a sealed message to all its recipients.
+    ///
+    /// # Errors
+    /// The server has not confirmed that it has the message, but may have it.
     pub(crate) async fn send_to_many(
         &self,
         timestamp: Timestamp,
         message: &[u8],
-    ) -> Result<Response, RequestError> {
+    ) -> Result<Response, Unconfirmed> {
         let path =
             format!("/v1/messages/multi_recipient?ts={}&online=false&urgent=true", timestamp.0);
         let kind = "application/vnd.signal-messenger.mrm";
-        let request = self.bytes(Method::PUT, &path, message.to_vec(), kind)?;
-        let response = self.http.request(request, MAX_ANSWER).await?;
-        if matches!(response.status, 409 | 410) {
-            let accounts: Vec<AccountJson> = read(&response.body)?;
-            let accounts = accounts.into_iter().map(AccountJson::devices);
-            let accounts = accounts.collect::<Option<Vec<_>>>().ok_or(RequestError::NotAService)?;
-            // Without a device there is nothing to change: to encrypt the message again could deliver it twice.
-            let names_some = |it: &AccountDevices| {
-                !it.missing.is_empty() || !it.extra.is_empty() || !it.stale.is_empty()
-            };
-            let is_useful = accounts.iter().any(names_some);
-            let unavailable = RequestError::Unavailable(response.status);
-            return is_useful.then_some(Response::GroupMismatched(accounts)).ok_or(unavailable);
-        }
-        read::<SentJson>(&check(response)?)?.response()
+        let request = self.bytes(Method::PUT, &path, message.to_vec(), kind);
+        let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
+        let response = self.http.request(request, MAX_ANSWER).await.map_err(|failure| {
+            let may_have_arrived = !matches!(failure, HttpFailure::NotConnected(_));
+            Unconfirmed { why: failure.into(), may_have_arrived }
+        })?;
+        let is_repeated = response.is_repeated;
+        sent_to_many(response).map_err(|why| {
+            // Only the service itself knows, not a proxy in front of it.
+            let is_vague = matches!(why, RequestError::NotAService | RequestError::Unavailable(_));
+            Unconfirmed { why, may_have_arrived: is_vague || is_repeated }
+        })
     }
 
     /// A request with a body that is not JSON.
@@ -159,10 +160,27 @@ impl Service {
     }
 }
 
+/// The answer to a message for many.
+fn sent_to_many(response: HttpResponse) -> Result<Response, RequestError> {
+    if matches!(response.status, 409 | 410) {
+        let accounts: Vec<AccountJson> = read(&response.body)?;
+        let accounts = accounts.into_iter().map(AccountJson::devices);
+        let accounts = accounts.collect::<Option<Vec<_>>>().ok_or(RequestError::NotAService)?;
+        // Without a device there is nothing to change: to encrypt the message again could deliver it twice.
+        let names_some = |it: &AccountDevices| {
+            !it.missing.is_empty() || !it.extra.is_empty() || !it.stale.is_empty()
+        };
+        let is_useful = accounts.iter().any(names_some);
+        let unavailable = RequestError::Unavailable(response.status);
+        return is_useful.then_some(Response::GroupMismatched(accounts)).ok_or(unavailable);
+    }
+    read::<SentJson>(&check(response)?)?.response()
+}
+
 /// Whether the server will never accept the entry.
 fn is_final(body: &[u8]) -> bool {
     let failure: Option<Failure> = serde_json::from_slice(body).ok();
-    let codes = ["already_joined", "link_used", "not_admin", "too_many_groups"];
+    let codes = ["already_joined", "link_used", "not_admin", "too_many_groups", "too_much"];
     failure.is_some_and(|failure| codes.contains(&failure.error.as_str()))
 }
 

@@ -2,11 +2,11 @@
 
 use super::fixture::{Fixture, Person};
 use crate::messaging::store::rules::groups::{
-    Append, AppendRefusal, GroupPage, MAX_ENTRIES, MAX_GROUPS, MAX_LINK_ENTRIES, MAX_LOG_BYTES,
-    read,
+    Append, AppendRefusal, GroupPage, MAX_ENTRIES, MAX_ENTRY, MAX_GROUPS, MAX_LINK_ENTRIES,
+    MAX_LOG_BYTES, MAX_SHARE, read,
 };
 use crate::messaging::store::{
-    AccountKey, Group, GroupEntry, GroupId, GroupKeys, IntraApp, TokenHash, WorkError,
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupShare, IntraApp, TokenHash, WorkError,
 };
 
 const GROUP: GroupId = GroupId([1; 16]);
@@ -80,11 +80,9 @@ pub(super) fn the_log_of_a_group_is_read_as_it_was_written(fixture: &mut Fixture
     }
     assert_eq!(fixture.rows(|rows| rows.group_entry(GROUP, 1)), None);
     assert_eq!(fixture.rows(|rows| rows.group_entry(OTHER, 0)), None);
-    for (access, expected) in [(KEY, 2), (LINK, 1), (ADMIN, 0)] {
-        let authors = fixture.rows(move |rows| rows.group_authors(GROUP, access));
-        assert_eq!(authors, vec![AccountKey(7); expected]);
-    }
-    assert_eq!(fixture.rows(|rows| rows.group_authors(OTHER, KEY)), []);
+    let first = GroupShare { author: AccountKey(7), access: KEY, bytes: 8 };
+    assert_eq!(fixture.rows(|rows| rows.group_shares(GROUP)), [first], "others replace keys");
+    assert_eq!(fixture.rows(|rows| rows.group_shares(OTHER)), []);
     assert_eq!(fixture.rows(|rows| rows.count_groups(AccountKey(7))), 2);
     assert_eq!(fixture.rows(|rows| rows.count_groups(AccountKey(8))), 0);
 }
@@ -143,7 +141,8 @@ pub(super) fn a_group_keeps_the_newest_entries(fixture: &mut Fixture<'_>) {
     // Long entries leave room for fewer.
     let long = usize::try_from(MAX_LOG_BYTES / 4 + 1).unwrap();
     for revision in all..all + 5 {
-        let request = Append { entry: vec![7; long], ..request(revision) };
+        let next = Some(KEYS);
+        let request = Append { entry: vec![7; long], access: ADMIN, next, ..request(revision) };
         assert_eq!(append(fixture, &alice, &request), Ok(()));
     }
     let kept = revisions(fixture, 0, usize::MAX);
@@ -256,6 +255,33 @@ pub(super) fn attack_18_a_link_permits_one_entry_of_each_account(fixture: &mut F
     assert_eq!(append(fixture, &carol, &with_link(all + 4)), Err(AppendRefusal::NotFound));
     let with_link = Append { access: TokenHash([7; 32]), ..request(all + 4) };
     assert_eq!(append(fixture, &carol, &with_link), Ok(()));
+}
+
+pub(super) fn attack_18_neither_a_member_nor_a_link_displaces_the_log(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    assert_eq!(append(fixture, &alice, &request(0)), Ok(()));
+    let long = |revision| Append { entry: vec![7; MAX_ENTRY], ..request(revision) };
+    let half =
+        |revision| Append { entry: vec![7; MAX_ENTRY / 2], access: LINK, ..request(revision) };
+    let share = u32::try_from(MAX_SHARE).unwrap() / u32::try_from(MAX_ENTRY).unwrap();
+    for revision in 1..=share {
+        assert_eq!(append(fixture, &bob, &long(revision)), Ok(()));
+    }
+    let next = share + 1;
+    assert_eq!(append(fixture, &bob, &long(next)), Err(AppendRefusal::TooMuch));
+    assert_eq!(append(fixture, &bob, &request(next)), Ok(()), "Bob can leave");
+    assert_eq!(append(fixture, &alice, &long(next + 1)), Ok(()), "others have their own share");
+    // Those with the link have one together.
+    let mut revision = next + 2;
+    let app = fixture.app("com.c", IntraApp::Delivered);
+    for number in 0..2 * share {
+        let person = fixture.person(&app, &format!("+1415555{:04}", 200 + number));
+        assert_eq!(append(fixture, &person, &half(revision)), Ok(()));
+        revision += 1;
+    }
+    let last = fixture.person(&app, "+14155550300");
+    assert_eq!(append(fixture, &last, &half(revision)), Err(AppendRefusal::LinkUsed));
+    assert_eq!(revisions(fixture, 0, usize::MAX).len(), usize::try_from(revision).unwrap());
 }
 
 pub(super) fn an_account_creates_a_limited_number_of_groups(fixture: &mut Fixture<'_>) {

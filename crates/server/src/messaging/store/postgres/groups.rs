@@ -5,7 +5,8 @@ use tokio_postgres::types::ToSql;
 use super::columns::{Columns, Read};
 use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::{
-    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, ReadGroupRows, TokenHash,
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, GroupShare, ReadGroupRows,
+    TokenHash,
 };
 
 impl ReadGroupRows for PostgresTables<'_> {
@@ -42,9 +43,12 @@ impl ReadGroupRows for PostgresTables<'_> {
         self.read(|it| &it.group_entries, &row, |it| Ok((it.number()?, it.value()?)))
     }
 
-    fn group_authors(&mut self, id: GroupId, access: TokenHash) -> Stored<Vec<AccountKey>> {
-        let row: [&(dyn ToSql + Sync); 2] = [&id.0.as_slice(), &access.0.as_slice()];
-        self.read(|it| &it.group_authors, &row, |it| it.value().map(AccountKey))
+    fn group_shares(&mut self, id: GroupId) -> Stored<Vec<GroupShare>> {
+        let read = |columns: &mut Columns<'_>| {
+            let (author, access) = (AccountKey(columns.value()?), token(columns)?);
+            Ok(GroupShare { author, access, bytes: columns.number()? })
+        };
+        self.read(|it| &it.group_shares, &[&id.0.as_slice()], read)
     }
 
     fn count_groups(&mut self, creator: AccountKey) -> Stored<u64> {

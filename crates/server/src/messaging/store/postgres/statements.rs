@@ -76,7 +76,8 @@ statements! {
         ON CONFLICT (id) DO UPDATE SET access = excluded.access,
             admin_access = excluded.admin_access, link_access = excluded.link_access,
             latest = excluded.latest",
-    group_authors: "SELECT author FROM messaging_group_entries WHERE group_id = $1 AND access = $2
+    group_shares: "SELECT author, access, octet_length(entry)::bigint
+        FROM messaging_group_entries WHERE group_id = $1 AND next_access IS NULL
         ORDER BY revision",
     count_groups: "SELECT count(*) FROM messaging_groups WHERE creator = $1",
     group_entry: "SELECT author, access, next_access, next_admin_access, next_link_access, entry

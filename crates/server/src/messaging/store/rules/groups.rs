@@ -8,8 +8,8 @@
 //! | of the link | yes | one entry of each account | no |
 
 use crate::messaging::store::{
-    Account, Group, GroupEntry, GroupId, GroupKeys, ReadRows, Rows, StoreError, TokenHash,
-    WorkError,
+    Account, Group, GroupEntry, GroupId, GroupKeys, GroupShare, ReadRows, Rows, StoreError,
+    TokenHash, WorkError,
 };
 
 /// A request to append an entry.
@@ -38,6 +38,8 @@ pub(in crate::messaging) enum AppendRefusal {
     NotAdmin,
     /// There is no such group, or the access key is wrong.
     NotFound,
+    /// Too many bytes of the log are entries of the account already.
+    TooMuch,
     /// The account has created as many groups as it may.
     TooManyGroups,
 }
@@ -72,6 +74,7 @@ impl Append {
             return Err(WorkError::Refused(AppendRefusal::Conflict(group.latest)));
         }
         self.check_right(rows, author, right)?;
+        self.check_share(rows, author, right)?;
         let keys = self.next.unwrap_or(group.keys);
         self.write(rows, author, &Group { keys, latest: self.revision, ..group })?;
         let oldest = (self.revision + 1).saturating_sub(MAX_ENTRIES);
@@ -91,14 +94,36 @@ impl Append {
         if right != Right::Link {
             return Ok(());
         }
-        let authors = rows.group_authors(self.group, self.access)?;
-        if authors.contains(&author.key) {
+        let shares = rows.group_shares(self.group)?;
+        let with_link = shares.iter().filter(|share| share.access == self.access);
+        if with_link.clone().any(|share| share.author == author.key) {
             return Err(WorkError::Refused(AppendRefusal::AlreadyJoined));
         }
-        if authors.len() >= MAX_LINK_ENTRIES {
+        if with_link.count() >= MAX_LINK_ENTRIES {
             return Err(WorkError::Refused(AppendRefusal::LinkUsed));
         }
         Ok(())
+    }
+
+    /// Whether the log has room for more of this author, or of those with the link, who together must not displace the entries of
+    /// others. Administrators replace keys however long their entries are: they can remove everybody anyway.
+    fn check_share(
+        &self,
+        rows: &mut dyn Rows,
+        author: &Account,
+        right: Right,
+    ) -> Result<(), WorkError<AppendRefusal>> {
+        let (is_counted, refusal): (&dyn Fn(&GroupShare) -> bool, _) = match right {
+            Right::Admin => return Ok(()),
+            // Small entries are limited by their number, so that everybody can always leave.
+            Right::Member if self.entry.len() <= SMALL_ENTRY => return Ok(()),
+            Right::Member => (&|share| share.author == author.key, AppendRefusal::TooMuch),
+            Right::Link => (&|share| share.access == self.access, AppendRefusal::LinkUsed),
+        };
+        let shares = rows.group_shares(self.group)?;
+        let bytes = shares.iter().filter(|share| is_counted(share)).map(|share| share.bytes);
+        let bytes = bytes.sum::<u64>().saturating_add(bytes_of(&self.entry));
+        if bytes > MAX_SHARE { Err(WorkError::Refused(refusal)) } else { Ok(()) }
     }
 
     fn create(
@@ -179,6 +204,10 @@ pub(in crate::messaging) fn read(
     Ok(Some(GroupPage { entries, latest }))
 }
 
+fn bytes_of(entry: &[u8]) -> u64 {
+    u64::try_from(entry.len()).unwrap_or(u64::MAX)
+}
+
 /// Longest entry, in bytes.
 pub(in crate::messaging) const MAX_ENTRY: usize = 256 << 10;
 
@@ -187,6 +216,13 @@ pub(in crate::messaging) const MAX_ENTRIES: u32 = 256;
 
 /// Maximum number of bytes of entries of a group that are kept.
 pub(in crate::messaging) const MAX_LOG_BYTES: u64 = 8 << 20;
+
+/// Maximum number of bytes of kept entries of one member, or of all that were appended with the key of one link, without those that
+/// have replaced keys.
+pub(in crate::messaging) const MAX_SHARE: u64 = MAX_LOG_BYTES / 8;
+
+/// An entry of a member with at most so many bytes is appended however much the log has of it.
+pub(in crate::messaging) const SMALL_ENTRY: usize = 4 << 10;
 
 /// Maximum number of groups that an account creates.
 pub(in crate::messaging) const MAX_GROUPS: u64 = 1000;

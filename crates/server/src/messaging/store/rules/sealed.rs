@@ -2,7 +2,8 @@
 //! credentials that nobody else learns of. A message to many accounts goes to all of them in one transaction.
 //!
 //! For each recipient, a sender with credentials has the same rules as for a message to it alone: what strangers may send is
-//! separate from what others may, and the sender does not notice whether its message is withheld.
+//! separate from what others may, and the sender does not notice whether it is blocked. But members of a group who do not know
+//! each other write more than strangers: what waits for a decision is reported as if there were no room, so that it is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,8 +21,9 @@ use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
 use crate::messaging::store::{
-    Access, Account, AccountKey, DeviceKey, IntraApp, Job, NewMessage, Pair, ReadRows,
-    SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError, Stranger,
+    Access, Account, AccountKey, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
+    ReadRows, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError,
+    Stranger,
 };
 
 /// The account that a client without credentials means. Reads as much for one that does not exist.
@@ -196,8 +198,8 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
-    /// Whether a message is delivered. Its sender must not notice it, so everything that it does notice is decided without this.
-    /// Whoever shows an access key knows the recipient.
+    /// Whether a message is delivered. Its sender must not notice that it is blocked, so everything that it does notice is decided
+    /// without this. Whoever shows an access key knows the recipient.
     fn verdict(&self, pair: Option<Pair>) -> Verdict {
         let Some(pair) = pair.filter(|pair| pair.sender != pair.recipient) else {
             return Verdict::Deliver;
@@ -301,6 +303,14 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
+    /// Whether the sender keeps a withheld message, because the recipient may still accept it. A blocked sender does not notice
+    /// anything.
+    fn waits(&self, submission: &SealedSubmission, pair: Pair) -> bool {
+        let is_many = matches!(submission.messages, SealedMessages::Many(_));
+        let state = self.consents.of(pair).map(|consent| consent.state);
+        is_many && !submission.is_ephemeral && state != Some(ConsentState::Blocked)
+    }
+
     /// Adds the messages for the devices of an account, and returns those that get one.
     fn store(
         &mut self,
@@ -334,7 +344,8 @@ impl<'a> SealedAcceptance<'a> {
         limited.map_err(NoRoom::Limited)?;
         let verdict = self.limit_requests(target.account, bytes, verdict);
         if verdict == Verdict::Withhold {
-            return Ok(Vec::new());
+            let waits = pair.is_some_and(|pair| self.waits(submission, pair));
+            return if waits { Err(NoRoom::Undecided) } else { Ok(Vec::new()) };
         }
         if let (Some(pair), Verdict::DeliverAsRequest) = (pair, verdict) {
             self.consents.count_request(pair, self.now);
@@ -351,6 +362,8 @@ impl<'a> SealedAcceptance<'a> {
 enum NoRoom {
     Limited(Duration),
     QueueFull,
+    /// The recipient has not decided about the sender yet, who may send no more until then.
+    Undecided,
 }
 
 /// Fields 6 and 8 of an envelope.

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::rows::SqliteTables;
 use crate::messaging::store::{
-    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, ReadGroupRows, StoreError,
-    TokenHash,
+    AccountKey, Group, GroupEntry, GroupId, GroupKeys, GroupRows, GroupShare, ReadGroupRows,
+    StoreError, TokenHash,
 };
 
 type Stored<T> = std::result::Result<T, StoreError>;
@@ -28,12 +28,15 @@ impl ReadGroupRows for SqliteTables<'_> {
         Ok(entries(self.database, id, from, max_bytes)?)
     }
 
-    fn group_authors(&mut self, id: GroupId, access: TokenHash) -> Stored<Vec<AccountKey>> {
-        let sql = "SELECT author FROM group_entries WHERE group_id = ? AND access = ?
-            ORDER BY revision";
+    fn group_shares(&mut self, id: GroupId) -> Stored<Vec<GroupShare>> {
+        let sql = "SELECT author, access, length(entry) FROM group_entries
+            WHERE group_id = ? AND next_access IS NULL ORDER BY revision";
         let mut statement = self.database.prepare_cached(sql)?;
-        let authors = statement.query_map(params![id.0, access.0], |row| row.get(0))?;
-        Ok(authors.map(|author| author.map(AccountKey)).collect::<Result<_>>()?)
+        let read = |row: &Row<'_>| {
+            let (author, access) = (AccountKey(row.get(0)?), TokenHash(row.get(1)?));
+            Ok(GroupShare { author, access, bytes: row.get(2)? })
+        };
+        Ok(statement.query_map([id.0], read)?.collect::<Result<_>>()?)
     }
 
     fn count_groups(&mut self, creator: AccountKey) -> Stored<u64> {
