@@ -138,7 +138,7 @@ impl Driver {
         let reserved = self.direct.senders.values().map(|receiving| receiving.length);
         let reserved = reserved.fold(0_u64, u64::saturating_add);
         let has_room = |settings: &DirectFiles| {
-            direct::make_room(&folder, settings, name, (length, reserved)).is_ok()
+            direct::make_room(&folder, settings, (from, name), (length, reserved)).is_ok()
         };
         let Some(settings) = settings.filter(has_room) else {
             return self.answer_file(from, DirectAnswer { id, hints: None, offset: 0 });
@@ -147,7 +147,8 @@ impl Driver {
         let answering = async move { (from, id, answered.await.ok()) };
         self.direct.answers.push(Box::pin(answering));
         let transit = settings.transit;
-        let accepted = Accepted { offer, transit, folder: folder.to_path_buf(), answer };
+        let folder = folder.join(from.to_string());
+        let accepted = Accepted { offer, transit, folder, answer };
         let task = self.direct.receiving.spawn(direct::receive(accepted));
         self.direct.senders.insert(from, Receiving { task, length });
     }
