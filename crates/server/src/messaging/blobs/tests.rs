@@ -174,6 +174,30 @@ async fn an_upload_that_nobody_continues_is_removed_after_a_day() {
 }
 
 #[tokio::test]
+async fn an_attachment_stays_whole_if_a_crash_has_left_the_name_of_its_upload() {
+    let folder = Folder::new("linked");
+    let blobs = folder.open(100);
+    let name = PartialName::new("abcd", 17).unwrap();
+    let (data, stored) = (folder.0.join(PARTIAL).join("abcd/17"), blobs.path(&name.blob()));
+    for is_resumed in [true, false] {
+        blobs.create_partial(name.clone(), 10).await.unwrap();
+        let upload = blobs.resume(name.clone(), 0).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"half")]).await.unwrap().finish().await.unwrap();
+        fs::write(&data, b"half + rest").unwrap();
+        fs::hard_link(&data, &stored).unwrap();
+        let refused = if is_resumed {
+            blobs.resume(name.clone(), 4).await.map(drop)
+        } else {
+            blobs.remove_partial(name.clone()).await
+        };
+        assert!(matches!(refused, Err(UploadError::Exists)));
+        assert_eq!(fs::read(&stored).unwrap(), b"half + rest");
+        assert!(!data.exists());
+        fs::remove_file(&stored).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_perhaps_not_on_the_disk_do_not_count() {
     let folder = Folder::new("torn");
     let blobs = folder.open(100);
