@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 
 use axum::body::Bytes;
+use futures_util::FutureExt as _;
 
 use super::*;
 
@@ -195,6 +196,26 @@ async fn an_attachment_stays_whole_if_a_crash_has_left_the_name_of_its_upload() 
         assert!(!data.exists());
         fs::remove_file(&stored).unwrap();
     }
+}
+
+#[tokio::test]
+async fn bytes_whose_writing_was_interrupted_before_it_began_do_not_count() {
+    let folder = Folder::new("unwritten");
+    let blobs = folder.open(10);
+    let name = PartialName::new("abcd", 7).unwrap();
+    blobs.create_partial(name.clone(), 10).await.unwrap();
+    let upload = blobs.resume(name.clone(), 0).await.unwrap();
+    // All threads are busy.
+    let permits = blobs.threads.acquire_many(u32::try_from(MAX_THREADS).unwrap()).await.unwrap();
+    let writing = upload.write(vec![Bytes::from_static(b"half")]);
+    assert!(writing.now_or_never().is_none());
+    drop(permits);
+    while blobs.progress(name.clone()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let state = fs::read_to_string(folder.0.join(PARTIAL).join("abcd/7.state")).unwrap();
+    assert_eq!(state, "10 0\n");
+    store(&blobs, 1, &[b"0123456789"]).await.unwrap();
 }
 
 #[tokio::test]
