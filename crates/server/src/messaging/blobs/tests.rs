@@ -219,6 +219,18 @@ async fn bytes_whose_writing_was_interrupted_before_it_began_do_not_count() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_read_does_not_keep_expired_attachments() {
+    let folder = Folder::new("stray");
+    let blobs = folder.open(100);
+    store(&blobs, 1, &[b"1"]).await.unwrap();
+    fs::write(folder.0.join(PARTIAL).join("stray"), b"").unwrap();
+    let later = SystemTime::now() + Duration::from_secs(100);
+    blobs.remove_older(later, Duration::from_secs(1)).unwrap();
+    assert!(!blobs.exists(BlobName::allocated(1)).await);
+    let _opened_again = folder.open(100);
+}
+
+#[tokio::test]
 async fn bytes_that_are_perhaps_not_on_the_disk_do_not_count() {
     let folder = Folder::new("torn");
     let blobs = folder.open(100);
