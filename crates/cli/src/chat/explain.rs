@@ -235,7 +235,8 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         }
         SendError::FileTooLarge(path) => too_large(path),
         SendError::NotReachable(path) => not_reachable(path, args),
-        SendError::Ended(_)
+        SendError::DraftGone
+        | SendError::Ended(_)
         | SendError::Empty
         | SendError::Group(_)
         | SendError::NoSuchRecipient(_)

@@ -19,7 +19,7 @@ use crate::transit;
 
 pub(super) use receive::{Accepted, receive};
 pub(super) use send::{Attempt, Direct};
-pub(super) use storage::{FOLDER, make_room};
+pub(super) use storage::{FOLDER, make_room, open_whole};
 
 /// How files may go directly from one person to the other. Each learns the network address of the other, unless both use Tor or
 /// only a relay.

@@ -1,6 +1,7 @@
 //! Messages whose files are not with the service or the recipient yet. They are in the store, so that they are sent also if the
 //! program is killed meanwhile.
 
+use std::io;
 use std::path::PathBuf;
 
 use data_encoding::BASE64;
@@ -9,6 +10,7 @@ use wormhole_chat::{Content, DataMessage, Timestamp};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Conversation;
+use super::error::SendError;
 use super::store::{Store, StoreError};
 
 /// A message that waits for its files. `Debug` does not print the text.
@@ -105,17 +107,25 @@ pub(super) fn all(store: &Store) -> Result<Vec<Draft>, StoreError> {
     Ok(rows.iter().filter_map(Draft::from_row).collect())
 }
 
-/// Stores a draft.
+/// Stores a draft, and returns it. If one says the same, that one: an application that was killed perhaps sends the same again. An
+/// error inside means that it cannot be stored: there are too many, or the name of a file is no UTF-8.
 ///
 /// # Errors
 /// The store cannot be written.
-pub(super) fn add(store: &mut Store, draft: Draft) -> Result<(), StoreError> {
+pub(super) fn add(store: &mut Store, draft: Draft) -> Result<Result<Draft, SendError>, StoreError> {
     let mut drafts = all(store)?;
-    drafts.retain(|known| known.id != draft.id);
-    drafts.push(draft);
-    let surplus = drafts.len().saturating_sub(MAX_DRAFTS);
-    drafts.drain(..surplus);
-    store.set_setting(SETTING, encode(&drafts).as_deref().map(Vec::as_slice))
+    if let Some(known) = drafts.iter().find(|known| known.is_same(&draft)) {
+        return Ok(Ok(known.clone()));
+    }
+    if let Some(path) = draft.files.iter().find(|path| path.to_str().is_none()) {
+        return Ok(Err(SendError::File(path.clone(), io::ErrorKind::InvalidFilename)));
+    }
+    if drafts.len() >= MAX_DRAFTS {
+        return Ok(Err(SendError::OutboxFull));
+    }
+    drafts.push(draft.clone());
+    store.set_setting(SETTING, encode(&drafts).as_deref().map(Vec::as_slice))?;
+    Ok(Ok(draft))
 }
 
 /// Removes a draft. False if there is none.
@@ -123,28 +133,26 @@ pub(super) fn add(store: &mut Store, draft: Draft) -> Result<(), StoreError> {
 /// # Errors
 /// The store cannot be read or written.
 pub(super) fn remove(store: &mut Store, id: Timestamp) -> Result<bool, StoreError> {
-    if !all(store)?.iter().any(|draft| draft.id == id) {
-        return Ok(false);
-    }
-    let left = without(store, id)?;
+    let Some(left) = without(store, id)? else { return Ok(false) };
     store.set_setting(SETTING, left.as_deref().map(Vec::as_slice))?;
     Ok(true)
 }
 
-/// The setting without this draft.
+/// The setting without this draft. `None` if there is no such draft.
 ///
 /// # Errors
 /// The store cannot be read.
-pub(super) fn without(
-    store: &Store,
-    id: Timestamp,
-) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+pub(super) fn without(store: &Store, id: Timestamp) -> Result<Option<Setting>, StoreError> {
     let mut drafts = all(store)?;
+    let before = drafts.len();
     drafts.retain(|known| known.id != id);
-    Ok(encode(&drafts))
+    Ok((drafts.len() < before).then(|| encode(&drafts)))
 }
 
-fn encode(drafts: &[Draft]) -> Option<Zeroizing<Vec<u8>>> {
+/// The stored drafts. `None` if there are none.
+type Setting = Option<Zeroizing<Vec<u8>>>;
+
+fn encode(drafts: &[Draft]) -> Setting {
     let rows: Vec<_> = drafts.iter().filter_map(Draft::row).collect();
     let encoded = serde_json::to_vec(&rows).ok().map(Zeroizing::new);
     encoded.filter(|_| !rows.is_empty())
@@ -153,5 +161,44 @@ fn encode(drafts: &[Draft]) -> Option<Zeroizing<Vec<u8>>> {
 /// The setting with the drafts. Settings of applications have other names.
 pub(super) const SETTING: &str = "wormhole.drafts";
 
-/// Maximum number of drafts. The oldest ones make room.
+/// Maximum number of drafts.
 const MAX_DRAFTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use wormhole_chat::AccountId;
+
+    use super::*;
+    use crate::chat::store::Protection;
+
+    fn draft(id: u64, file: impl Into<PathBuf>) -> Draft {
+        let to = Conversation::Account(AccountId::from_bytes([1; 16]));
+        let data = DataMessage { body: Some(format!("text {id}")), ..DataMessage::default() };
+        Draft::new(Timestamp(id), to, data, vec![file.into()])
+    }
+
+    #[test]
+    fn a_draft_that_cannot_be_stored_is_an_error_and_displaces_none() {
+        let name = format!("wormhole-drafts-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _left = std::fs::remove_dir_all(&folder);
+        let mut store = Store::create(&folder, &Protection::KeyFile).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt as _;
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff"));
+            let refused = add(&mut store, draft(1, path.clone())).unwrap();
+            assert_eq!(refused, Err(SendError::File(path, io::ErrorKind::InvalidFilename)));
+        }
+        for id in 1..=64 {
+            assert_eq!(add(&mut store, draft(id, "/a")).unwrap(), Ok(draft(id, "/a")));
+        }
+        assert_eq!(add(&mut store, draft(65, "/a")).unwrap(), Err(SendError::OutboxFull));
+        assert_eq!(add(&mut store, draft(3, "/a")).unwrap(), Ok(draft(3, "/a")), "it is the same");
+        assert_eq!(all(&store).unwrap().len(), 64);
+        assert_eq!(remove(&mut store, Timestamp(1)), Ok(true));
+        assert!(without(&store, Timestamp(1)).unwrap().is_none(), "it is gone");
+        drop(store);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -256,6 +256,9 @@ pub enum SendError {
     /// The user has blocked the recipient.
     #[error("you have blocked this person")]
     Blocked(AccountId),
+    /// The draft was discarded, or sent by another call, while its files were being delivered.
+    #[error("the draft was discarded or sent meanwhile")]
+    DraftGone,
     /// The client has ended.
     #[error(transparent)]
     Ended(#[from] Ended),
@@ -327,7 +330,8 @@ impl SendError {
         match self {
             Self::Request(error) => error.may_retry(),
             Self::OutboxFull | Self::NotReachable(_) => true,
-            Self::Empty
+            Self::DraftGone
+            | Self::Empty
             | Self::Ended(_)
             | Self::File(..)
             | Self::FileTooLarge(_)

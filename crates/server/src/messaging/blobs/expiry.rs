@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,15 +28,11 @@ impl Blobs {
                 name if name == AVATARS => Duration::MAX,
                 _ => age,
             };
-            for file in fs::read_dir(folder.path())? {
-                let file = file?;
-                // Another node may have removed it.
-                let Ok(metadata) = file.metadata() else { continue };
-                let is_old = metadata.modified()?.checked_add(age).is_some_and(|end| end < now);
-                if is_old {
-                    let _removed = fs::remove_file(file.path());
+            for (path, bytes, modified) in files(&folder.path()) {
+                if modified.checked_add(age).is_some_and(|end| end < now) {
+                    let _removed = fs::remove_file(path);
                 } else if !is_incoming {
-                    stored = stored.saturating_add(metadata.len());
+                    stored = stored.saturating_add(bytes);
                 }
             }
         }
@@ -50,20 +46,32 @@ fn remove_partials(folder: &Path, now: SystemTime, age: Duration) -> io::Result<
     let mut bytes = 0_u64;
     for account in fs::read_dir(folder)? {
         let account = account?.path();
-        for file in fs::read_dir(&account)? {
-            let file = file?;
-            // Another request may have removed it.
-            let Ok(metadata) = file.metadata() else { continue };
-            if metadata.modified()?.checked_add(age).is_some_and(|end| end < now) {
-                let _removed = fs::remove_file(file.path());
-            } else if file.path().extension().is_none() {
-                bytes = bytes.saturating_add(metadata.len());
+        for (path, length, modified) in files(&account) {
+            if modified.checked_add(age).is_some_and(|end| end < now) {
+                let _removed = fs::remove_file(path);
+            } else if path.extension().is_none() {
+                bytes = bytes.saturating_add(length);
             }
         }
         // It stays if it has uploads.
         let _used = fs::remove_dir(&account);
     }
     Ok(bytes)
+}
+
+/// The files of a folder, their lengths in bytes, and when they were written. What cannot be read is left out: another node may have
+/// removed it, and it must not keep the others.
+fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, u64, SystemTime)> {
+    let entries = fs::read_dir(folder).inspect_err(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!(%error, folder = %folder.display(), "cannot read a folder of attachments");
+        }
+    });
+    entries.into_iter().flatten().filter_map(|file| {
+        let file = file.ok()?;
+        let metadata = file.metadata().ok()?;
+        Some((file.path(), metadata.len(), metadata.modified().ok()?))
+    })
 }
 
 /// Removes expired attachments now and once an hour, for ever.

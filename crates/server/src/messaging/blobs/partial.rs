@@ -132,6 +132,7 @@ impl Blobs {
         let file = self.lock_partial(&name).await?;
         let (data, state) = self.partial_paths(&name);
         self.run(move |blobs| {
+            blobs.refuse_stored(&name, &data, &state)?;
             let progress = usable(&file, read_state(&state)?)?;
             if progress.offset != offset {
                 return Err(UploadError::Offset(progress));
@@ -159,7 +160,29 @@ impl Blobs {
     ) -> Result<(), UploadError> {
         let file = self.lock_partial(&name).await?;
         let (data, state) = self.partial_paths(&name);
-        self.run(move |blobs| Ok(blobs.remove_files(&data, &state, &file)?)).await?
+        self.run(move |blobs| {
+            blobs.refuse_stored(&name, &data, &state)?;
+            Ok(blobs.remove_files(&data, &state, &file)?)
+        })
+        .await?
+    }
+
+    /// Refuses to change an upload that is complete: its file is that of the attachment. Call it with the lock. A crash has left
+    /// the old name, which is removed now.
+    fn refuse_stored(
+        &self,
+        name: &PartialName,
+        data: &Path,
+        state: &Path,
+    ) -> Result<(), UploadError> {
+        if !self.path(&name.blob()).exists() {
+            return Ok(());
+        }
+        for file in [data, state] {
+            // If it stays, it is removed when it is old.
+            let _left = fs::remove_file(file);
+        }
+        Err(UploadError::Exists)
     }
 
     fn remove_files(&self, data: &Path, state: &Path, file: &File) -> io::Result<()> {

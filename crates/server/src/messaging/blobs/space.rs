@@ -43,15 +43,13 @@ impl Space {
         true
     }
 
-    /// Ends an upload that has reserved these bytes.
-    pub(super) fn end(&self, name: &BlobName, reserved: u64, is_stored: bool) {
+    /// Ends an upload that has reserved these bytes, and of which so many stay.
+    pub(super) fn end(&self, name: &BlobName, reserved: u64, stored: u64) {
         let mut used = self.lock();
         used.uploads.remove(name);
         used.arriving = used.arriving.saturating_sub(reserved);
-        if is_stored {
-            used.stored = used.stored.saturating_add(reserved);
-            used.since_count = used.since_count.saturating_add(reserved);
-        }
+        used.stored = used.stored.saturating_add(stored);
+        used.since_count = used.since_count.saturating_add(stored);
     }
 
     /// So many stored bytes were removed.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 
 use axum::body::Bytes;
+use futures_util::FutureExt as _;
 
 use super::*;
 
@@ -171,6 +172,62 @@ async fn an_upload_that_nobody_continues_is_removed_after_a_day() {
     blobs.remove_older(SystemTime::now() + day * 2, Duration::MAX).unwrap();
     assert!(matches!(blobs.progress(name).await, Err(UploadError::NotFound)));
     assert_eq!(fs::read_dir(folder.0.join(PARTIAL)).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_attachment_stays_whole_if_a_crash_has_left_the_name_of_its_upload() {
+    let folder = Folder::new("linked");
+    let blobs = folder.open(100);
+    let name = PartialName::new("abcd", 17).unwrap();
+    let (data, stored) = (folder.0.join(PARTIAL).join("abcd/17"), blobs.path(&name.blob()));
+    for is_resumed in [true, false] {
+        blobs.create_partial(name.clone(), 10).await.unwrap();
+        let upload = blobs.resume(name.clone(), 0).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"half")]).await.unwrap().finish().await.unwrap();
+        fs::write(&data, b"half + rest").unwrap();
+        fs::hard_link(&data, &stored).unwrap();
+        let refused = if is_resumed {
+            blobs.resume(name.clone(), 4).await.map(drop)
+        } else {
+            blobs.remove_partial(name.clone()).await
+        };
+        assert!(matches!(refused, Err(UploadError::Exists)));
+        assert_eq!(fs::read(&stored).unwrap(), b"half + rest");
+        assert!(!data.exists());
+        fs::remove_file(&stored).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn bytes_whose_writing_was_interrupted_before_it_began_do_not_count() {
+    let folder = Folder::new("unwritten");
+    let blobs = folder.open(10);
+    let name = PartialName::new("abcd", 7).unwrap();
+    blobs.create_partial(name.clone(), 10).await.unwrap();
+    let upload = blobs.resume(name.clone(), 0).await.unwrap();
+    // All threads are busy.
+    let permits = blobs.threads.acquire_many(u32::try_from(MAX_THREADS).unwrap()).await.unwrap();
+    let writing = upload.write(vec![Bytes::from_static(b"half")]);
+    assert!(writing.now_or_never().is_none());
+    drop(permits);
+    while blobs.progress(name.clone()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let state = fs::read_to_string(folder.0.join(PARTIAL).join("abcd/7.state")).unwrap();
+    assert_eq!(state, "10 0\n");
+    store(&blobs, 1, &[b"0123456789"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_does_not_keep_expired_attachments() {
+    let folder = Folder::new("stray");
+    let blobs = folder.open(100);
+    store(&blobs, 1, &[b"1"]).await.unwrap();
+    fs::write(folder.0.join(PARTIAL).join("stray"), b"").unwrap();
+    let later = SystemTime::now() + Duration::from_secs(100);
+    blobs.remove_older(later, Duration::from_secs(1)).unwrap();
+    assert!(!blobs.exists(BlobName::allocated(1)).await);
+    let _opened_again = folder.open(100);
 }
 
 #[tokio::test]

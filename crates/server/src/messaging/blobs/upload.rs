@@ -29,6 +29,8 @@ pub(in crate::messaging) struct Upload {
     flush: Option<JoinHandle<io::Result<()>>>,
     /// Bytes for which room is reserved.
     reserved: u64,
+    /// Those of them that are in the file.
+    written: u64,
     is_stored: bool,
     /// Set if it can be continued.
     resumable: Option<Resumable>,
@@ -75,6 +77,7 @@ impl Blobs {
             unflushed: 0,
             flush: None,
             reserved: 0,
+            written: 0,
             is_stored: false,
             resumable: None,
         };
@@ -105,6 +108,7 @@ impl Upload {
             unflushed: 0,
             flush: None,
             reserved: 0,
+            written: 0,
             is_stored: false,
             resumable: Some(resumable),
         }
@@ -129,11 +133,11 @@ impl Upload {
 
     /// Where the next byte belongs, if the upload can be continued.
     fn offset(&self) -> u64 {
-        self.resumable.as_ref().map_or(self.reserved, |resumable| self.offset_of(resumable))
+        self.resumable.as_ref().map_or(self.written, |resumable| self.offset_of(resumable))
     }
 
     const fn offset_of(&self, resumable: &Resumable) -> u64 {
-        resumable.progress.offset.saturating_add(self.reserved)
+        resumable.progress.offset.saturating_add(self.written)
     }
 
     /// Writes more of it.
@@ -149,12 +153,13 @@ impl Upload {
             return Err(UploadError::Full);
         }
         self.reserved = self.reserved.saturating_add(bytes);
-        self.unflushed = self.unflushed.saturating_add(bytes);
         let blobs = Arc::clone(&self.blobs);
         let written = blobs.run(move |_| {
             if let Some(mut file) = self.file.as_deref() {
                 pieces.iter().try_for_each(|piece| file.write_all(piece))?;
             }
+            self.written = self.written.saturating_add(bytes);
+            self.unflushed = self.unflushed.saturating_add(bytes);
             Ok::<_, io::Error>(self)
         });
         let mut upload = written.await??;
@@ -243,7 +248,8 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let stays = self.is_stored || self.resumable.is_some();
-        self.blobs.space.end(&self.name, self.reserved, stays);
+        let stored = if stays { self.written } else { 0 };
+        self.blobs.space.end(&self.name, self.reserved, stored);
         if self.resumable.is_some() {
             return self.keep();
         }

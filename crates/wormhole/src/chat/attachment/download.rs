@@ -85,7 +85,7 @@ async fn attempt(
     let opened = spawn_blocking(move || {
         if direct::is_direct(&file.place) {
             let folder = folder.with_file_name(direct::FOLDER);
-            Partial::open_direct(&folder, FileName::of(&file.key))
+            direct::open_whole(&folder, FileName::of(&file.key))
         } else {
             Partial::open(&folder, &file)
         }
@@ -93,6 +93,12 @@ async fn attempt(
     let opened = opened.await;
     let partial = match opened.map_err(io::Error::other) {
         Ok(Ok(partial)) => partial,
+        // It came to another device, or was saved before.
+        Ok(Err(error))
+            if direct::is_direct(&pointer.place) && error.kind() == io::ErrorKind::NotFound =>
+        {
+            return (false, Err(AttachmentError::Expired));
+        }
         Ok(Err(error)) | Err(error) => return (false, Err(failed(partials, error.kind()))),
     };
     let has_begun = partial.len() > 0;
@@ -106,7 +112,7 @@ async fn attempt(
     let fetching = async {
         match (direct::is_direct(&pointer.place), arrived) {
             (false, _) => fetch(service, pointer, limit, progress, &pieces).await,
-            // It came to another device, or was saved before.
+            // It is empty, and useless.
             (true, 0) => Err(AttachmentError::Expired),
             // It was whole before the message was sent.
             (true, _) => finish(&pieces).await,

@@ -11,8 +11,6 @@ use sha2::{Digest as _, Sha256};
 use wormhole_chat::AttachmentPointer;
 use wormhole_disk::{durable, private};
 
-use crate::chat::direct::FileName;
-
 /// The bytes that have arrived so far. They are not authentic until all of them are checked.
 #[derive(Debug)]
 pub(in crate::chat) struct Partial {
@@ -30,18 +28,16 @@ impl Partial {
         private::create_directory(folder)?;
         let path = folder.join(name(pointer));
         remove_others(folder, &path);
-        Self::at(path)
+        Self::at(path, true)
     }
 
-    /// What has arrived of a file that comes directly. Others are not removed: their senders believe that they are here.
+    /// A file that comes directly, or has come. Others are not removed: their senders believe that they are here.
     ///
     /// # Errors
-    /// The directory cannot be used, or the file is arriving now.
-    pub(in crate::chat) fn open_direct(folder: &Path, name: FileName) -> io::Result<Self> {
-        private::create_directory(folder)?;
-        let path = folder.join(name.to_text());
+    /// `NotFound` if there is none. Otherwise it cannot be used, or is arriving now.
+    pub(in crate::chat) fn open_direct(path: &Path) -> io::Result<Self> {
         for _ in 0..LOCK_ATTEMPTS {
-            match Self::at(path.clone()) {
+            match Self::at(path.to_owned(), false) {
                 // A transfer whose connection is lost has not ended yet.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     std::thread::sleep(LOCK_PAUSE);
@@ -49,11 +45,21 @@ impl Partial {
                 result => return result,
             }
         }
-        Self::at(path)
+        Self::at(path.to_owned(), false)
     }
 
-    fn at(path: PathBuf) -> io::Result<Self> {
-        let file = private::options().read(true).append(true).create(true).open(&path)?;
+    /// A file of which the first bytes arrive directly.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(in crate::chat) fn create_direct(path: &Path) -> io::Result<Self> {
+        path.parent().map_or(Ok(()), private::create_directory)?;
+        Self::at(path.to_owned(), true)
+    }
+
+    fn at(path: PathBuf, is_created: bool) -> io::Result<Self> {
+        let mut options = private::options();
+        let file = options.read(true).append(true).create(is_created).open(&path)?;
         file.try_lock().map_err(io::Error::from)?;
         let length = file.metadata()?.len();
         Ok(Self { file, path, length })
@@ -87,18 +93,14 @@ impl Partial {
         }
     }
 
-    /// Begins again with nothing.
-    pub(in crate::chat) fn clear(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.length = 0;
-        Ok(())
-    }
-
-    /// When this returns, the bytes are on the disk.
-    pub(in crate::chat) fn sync(&self) -> io::Result<()> {
+    /// The file is whole, and gets this name in the same folder. When this returns, it is on the disk.
+    pub(in crate::chat) fn finish(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
-        durable::sync_parent(&self.path)?;
-        self.path.parent().map_or(Ok(()), durable::sync_parent)
+        if self.path != path {
+            fs::rename(&self.path, path)?;
+        }
+        // Its name, and those of the two folders that may be new.
+        path.ancestors().take(3).try_for_each(durable::sync_parent)
     }
 
     /// Removes the bytes: the download is complete, or can never be.

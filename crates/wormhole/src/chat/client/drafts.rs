@@ -28,7 +28,10 @@ impl Client {
     pub async fn send_draft(&self, id: Timestamp) -> Result<Option<SentMessage>, SendError> {
         let drafts = self.drafts().await?;
         let Some(draft) = drafts.into_iter().find(|draft| draft.id == id) else { return Ok(None) };
-        self.deliver_draft(&draft).await.map(Some)
+        match self.deliver_draft(&draft).await {
+            Err(SendError::DraftGone) => Ok(None),
+            sent => sent.map(Some),
+        }
     }
 
     /// Removes a draft. False if there is none.
@@ -52,17 +55,14 @@ impl Client {
     ) -> Result<SentMessage, SendError> {
         let files = files.into_iter().map(|file| std::path::absolute(&file).unwrap_or(file));
         let new = Draft::new(now(), to, data, files.collect());
-        // An application that was killed perhaps sends the same again.
-        let known = self.drafts().await?.into_iter().find(|draft| draft.is_same(&new));
-        let draft = known.unwrap_or(new);
-        {
+        let draft = {
             let _one = self.drafts.lock().await;
-            let stored = draft.clone();
-            let added = self.store.run(move |store| drafts::add(store, stored)).await;
-            if !matches!(added, Some(Ok(()))) {
-                return Err(self.wait_for_end().await.into());
+            let added = self.store.run(move |store| drafts::add(store, new)).await;
+            match added {
+                Some(Ok(draft)) => draft?,
+                Some(Err(_)) | None => return Err(self.wait_for_end().await.into()),
             }
-        }
+        };
         let sent = self.deliver_draft(&draft).await;
         let stays = matches!(&sent, Err(SendError::Request(why)) if why.may_retry());
         if sent.is_err() && !stays {
@@ -83,6 +83,7 @@ impl Client {
         let id = draft.id;
         let left = self.store.run(move |store| drafts::without(store, id)).await;
         let Some(Ok(left)) = left else { return Err(self.wait_for_end().await.into()) };
+        let left = left.ok_or(SendError::DraftGone)?;
         let sent = self.put_with_drafts(draft.to, content(&data)?, Some(left)).await?;
         self.uploads.forget_all(&data.attachments).await;
         Ok(sent)

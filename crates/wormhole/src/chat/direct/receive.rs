@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wormhole_chat::{DirectAnswer, DirectOffer};
 
+use super::storage::Places;
 use super::{CONNECT_TIME, FileName, SILENCE, WHOLE};
 use crate::chat::attachment::Partial;
 use crate::net::LinkFailure;
@@ -20,7 +21,7 @@ use crate::transit::{Pipe, PipeError, Role, Settings, Transit, TransitInfo, Tran
 pub(in crate::chat) struct Accepted {
     pub(in crate::chat) offer: DirectOffer,
     pub(in crate::chat) transit: Settings,
-    /// Where the file will be.
+    /// The folder of the sender's files.
     pub(in crate::chat) folder: PathBuf,
     /// Takes the answer.
     pub(in crate::chat) answer: oneshot::Sender<DirectAnswer>,
@@ -53,14 +54,14 @@ async fn attempt(
     answer: oneshot::Sender<DirectAnswer>,
 ) -> Result<(), ReceiveError> {
     let name = FileName(offer.file);
-    let (path, length) = (folder.to_owned(), offer.length);
-    let opened = spawn_blocking(move || Incoming::open(&path, name, length)).await;
+    let (places, length) = (Places::new(folder, name), offer.length);
+    let opened = spawn_blocking(move || Incoming::open(places, length)).await;
     let incoming = opened.map_err(io::Error::other)??;
     let hints: Value = serde_json::from_str(&offer.hints).map_err(|_| ReceiveError::Wrong)?;
     let peer = TransitInfo::decode(&hints);
     let transit = Transit::new(settings).map_err(|_| ReceiveError::NotConnected)?;
     let hints = Some(transit.info().encode().to_string());
-    let offset = incoming.partial.len();
+    let offset = incoming.len();
     if answer.send(DirectAnswer { id: offer.id, hints, offset }).is_err() {
         return Err(ReceiveError::NotConnected);
     }
@@ -77,7 +78,9 @@ async fn attempt(
 
 /// A file that is arriving.
 struct Incoming {
-    partial: Partial,
+    places: Places,
+    /// `None` until the first bytes arrive: an offer alone leaves nothing on the disk.
+    partial: Option<Partial>,
     /// Of what has arrived.
     digest: Sha256,
     length: u64,
@@ -85,48 +88,59 @@ struct Incoming {
 
 impl Incoming {
     /// What an earlier transfer has left, or nothing.
-    fn open(folder: &Path, name: FileName, length: u64) -> io::Result<Self> {
-        let mut partial = Partial::open_direct(folder, name)?;
-        if partial.len() > length {
-            partial.clear()?;
+    fn open(places: Places, length: u64) -> io::Result<Self> {
+        let mut partial = places.open()?;
+        if let Some(useless) = partial.take_if(|partial| partial.len() > length) {
+            useless.remove();
         }
         let mut digest = Sha256::new();
-        partial.read(|piece| {
-            digest.update(piece);
-            io::Result::Ok(())
-        })?;
-        Ok(Self { partial, digest, length })
+        if let Some(partial) = &mut partial {
+            partial.read(|piece| {
+                digest.update(piece);
+                io::Result::Ok(())
+            })?;
+        }
+        Ok(Self { places, partial, digest, length })
+    }
+
+    fn len(&self) -> u64 {
+        self.partial.as_ref().map_or(0, Partial::len)
     }
 
     fn append(&mut self, piece: &[u8]) -> Result<(), ReceiveError> {
         let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if self.partial.len().saturating_add(bytes) > self.length {
+        if self.len().saturating_add(bytes) > self.length {
             return Err(ReceiveError::Wrong);
         }
-        self.partial.append(piece)?;
+        let partial = match &mut self.partial {
+            Some(partial) => partial,
+            none => none.insert(self.places.create()?),
+        };
+        partial.append(piece)?;
         self.digest.update(piece);
         Ok(())
     }
 
     /// Checks the whole file, and brings it to the disk.
-    fn finish(mut self, digest: &[u8]) -> Result<(), ReceiveError> {
+    fn finish(self, digest: &[u8]) -> Result<(), ReceiveError> {
+        let Some(partial) = self.partial else { return Err(ReceiveError::Wrong) };
         let found: [u8; 32] = self.digest.finalize().into();
         if digest != found.as_slice() {
             // Perhaps a power failure has damaged it: the next transfer begins with nothing.
-            self.partial.clear()?;
+            partial.remove();
             return Err(ReceiveError::Wrong);
         }
-        Ok(self.partial.sync()?)
+        Ok(partial.finish(&self.places.whole)?)
     }
 }
 
 /// Reads all records. A thread writes them, so that the disk and the network work at the same time.
 async fn take(pipe: &mut Pipe, mut incoming: Incoming) -> Result<(), ReceiveError> {
-    let mut left = incoming.length.saturating_sub(incoming.partial.len());
+    let mut left = incoming.length.saturating_sub(incoming.len());
     let (records, mut receiver) = mpsc::channel::<Vec<u8>>(RECORDS);
     let writing = spawn_blocking(move || {
         while let Some(record) = receiver.blocking_recv() {
-            if incoming.partial.len() < incoming.length {
+            if incoming.len() < incoming.length {
                 incoming.append(&record)?;
             } else {
                 return incoming.finish(&record);

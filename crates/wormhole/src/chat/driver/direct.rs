@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use wormhole_chat::{
     AccountId, ClientInput, Content, DirectAnswer, DirectContent, DirectOffer, OfferId, Received,
 };
@@ -28,6 +30,8 @@ pub(super) struct DirectOffers {
     /// Who sends them. A new offer of the same account ends the transfer before: its connection is lost.
     senders: BTreeMap<AccountId, Receiving>,
     answers: FuturesUnordered<Answering>,
+    /// How many offers of an account were answered, and since when.
+    answered: BTreeMap<AccountId, (Instant, u32)>,
 }
 
 /// A file that arrives.
@@ -48,7 +52,16 @@ impl DirectOffers {
             receiving: JoinSet::new(),
             senders: BTreeMap::new(),
             answers: FuturesUnordered::new(),
+            answered: BTreeMap::new(),
         }
+    }
+
+    /// Counts an answer to an account. False if it has got too many.
+    fn may_answer(&mut self, to: AccountId) -> bool {
+        self.answered.retain(|_, (since, _)| since.elapsed() < ANSWERS_TIME);
+        let (_, count) = self.answered.entry(to).or_insert_with(|| (Instant::now(), 0));
+        *count = count.saturating_add(1);
+        *count <= MAX_ANSWERS
     }
 
     /// The next answer of ours.
@@ -125,7 +138,9 @@ impl Driver {
 
     /// Accepts an offer of somebody whom the user knows, if there is room. Others get no answer, and learn nothing.
     fn offered(&mut self, from: AccountId, offer: DirectOffer) {
-        if !self.may_send_receipts(from) || self.is_blocked(from) {
+        let is_known = self.may_send_receipts(from) && !self.is_blocked(from);
+        // An answer tells that the user is online.
+        if !is_known || self.direct.settings.is_none() || !self.direct.may_answer(from) {
             return;
         }
         let (id, length, name) = (offer.id, offer.length, FileName(offer.file));
@@ -138,7 +153,7 @@ impl Driver {
         let reserved = self.direct.senders.values().map(|receiving| receiving.length);
         let reserved = reserved.fold(0_u64, u64::saturating_add);
         let has_room = |settings: &DirectFiles| {
-            direct::make_room(&folder, settings, name, (length, reserved)).is_ok()
+            direct::make_room(&folder, settings, (from, name), (length, reserved)).is_ok()
         };
         let Some(settings) = settings.filter(has_room) else {
             return self.answer_file(from, DirectAnswer { id, hints: None, offset: 0 });
@@ -147,7 +162,8 @@ impl Driver {
         let answering = async move { (from, id, answered.await.ok()) };
         self.direct.answers.push(Box::pin(answering));
         let transit = settings.transit;
-        let accepted = Accepted { offer, transit, folder: folder.to_path_buf(), answer };
+        let folder = folder.join(from.to_string());
+        let accepted = Accepted { offer, transit, folder, answer };
         let task = self.direct.receiving.spawn(direct::receive(accepted));
         self.direct.senders.insert(from, Receiving { task, length });
     }
@@ -155,3 +171,7 @@ impl Driver {
 
 /// Maximum number of files that arrive at the same time. One account sends one at a time.
 const MAX_RECEIVING: usize = 4;
+
+/// Maximum number of offers of one account that are answered within this time.
+const MAX_ANSWERS: u32 = 100;
+const ANSWERS_TIME: Duration = Duration::from_secs(60 * 60);
