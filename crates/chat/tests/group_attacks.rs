@@ -13,12 +13,16 @@ mod groups;
 #[path = "support/world.rs"]
 mod world;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::group::{
     AccessHashes, Author, EpochKeys, GroupChange, GroupEntry, GroupId, GroupLink, GroupView,
     LinkPassword, Member, Role,
 };
-use wormhole_chat::{ClientInput, GroupFailure, KeyPair, Membership, Response, StoreKey};
+use wormhole_chat::{
+    ClientEvent, ClientInput, GroupFailure, KeyPair, Membership, PreKeyBundle, Response, StoreKey,
+};
 
 /// Other keys than any group has.
 const STOLEN: AccessHashes = AccessHashes { member: [1; 32], admin: [2; 32], link: None };
@@ -134,6 +138,53 @@ fn whoever_joins_with_a_link_gets_the_keys_of_members_from_an_administrator() {
     world.change(2, group, GroupChange::Leave { successor: None });
     world.settle();
     assert_eq!(world.membership(2, group), Some(Membership::Outside));
+}
+
+/// The server invents an identity key, and signs the keys of a device with it.
+fn invent_identity(bundles: &mut Vec<PreKeyBundle>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let invented = KeyPair::random(&mut rng);
+    for bundle in bundles {
+        bundle.identity = *invented.public();
+        bundle.signed.2 = invented.sign(&bundle.signed.1.encode(), &mut rng);
+        if let Some((_, key, signature)) = &mut bundle.kem {
+            *signature = invented.sign(&key.encode(), &mut rng);
+        }
+    }
+}
+
+#[test]
+fn attack_18_an_identity_key_that_the_server_invents_gets_no_keys_of_a_group() {
+    let mut world = World::new(1);
+    world.people(2);
+    let group = world.create(0);
+    let link = world.enable_link(0, group);
+    let (now, rng) = (world.now, &mut world.rng);
+    world.devices[1].client.join_group(now, &link, rng);
+    world.run(1);
+    world.server.edits_bundles = Some(invent_identity);
+    world.input(0, ClientInput::Connected);
+    world.run(0);
+    assert_eq!(world.members(0, group), 2, "the log names the right key");
+    let said = world.say(0, group, "secret");
+    world.run(0);
+    assert_eq!(world.waiting_kinds(1), []);
+    // Nor after a restart.
+    world.crash(0);
+    world.run(0);
+    assert_eq!(world.waiting_kinds(1), []);
+    world.server.edits_bundles = None;
+    world.deliver(0);
+    let account = world.account(1);
+    let right = world.devices[0].client.group_state(group).unwrap().members[&account].identity;
+    let changed = ClientEvent::IdentityChanged(account, right);
+    assert!(world.devices[0].events.contains(&changed), "{said:?}");
+    world.input(0, ClientInput::AcceptIdentity(account, right));
+    world.settle();
+    assert_eq!(world.view(1, group).secret(), world.view(0, group).secret());
+    world.say(0, group, "welcome");
+    world.settle();
+    assert!(world.read(1, group).contains(&"welcome".to_owned()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! | `log` | reads the log of a group, and adds entries to it |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
+//! | `keyed` | who may get the keys of a group in a session |
 //! | `send` | gives the sender key to all members, then sends one message for all |
 //! | `receive` | sender keys and messages of other members |
 //! | `sent` | messages that may have to be sent again to one device |
@@ -15,6 +16,7 @@
 //! those groups: first with the log, then with the messages.
 
 mod effects;
+mod keyed;
 mod log;
 mod outbox;
 mod receive;
@@ -27,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRngCore;
 
+use super::outbox::Outgoing;
 use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, SendFailure};
 use crate::address::{AccountId, Address, DeviceId};
@@ -44,6 +47,7 @@ use log::Reading;
 use receive::{Early, TheirKey};
 use send::{GroupMessage, OwnKey};
 
+pub(super) use keyed::Permission;
 pub(super) use receive::GroupEnvelope;
 pub(super) use sent::Requested;
 
@@ -434,10 +438,14 @@ impl Client {
 
     /// Number of messages of groups that the server may accept soon: those to members, and those about groups.
     pub fn waiting_group_messages(&self) -> usize {
-        let is_blocked = |to: &AccountId| self.peers.get(to).is_some_and(|it| it.changed.is_some());
+        let is_blocked = |outgoing: &&Outgoing| {
+            let peer = self.peers.get(&outgoing.to);
+            peer.is_some_and(|peer| peer.changed.is_some())
+                || self.permission(outgoing) == Permission::Later
+        };
         let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
         let messages = self.groups.outbox.values().filter(|message| !message.is_set_aside());
-        messages.count() + controls.filter(|outgoing| !is_blocked(&outgoing.to)).count()
+        messages.count() + controls.filter(|outgoing| !is_blocked(outgoing)).count()
     }
 
     /// The messages to groups that the server has not accepted yet, in the order in which they were written.

@@ -7,6 +7,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
+use super::groups::Permission;
 use super::sent_log::Logged;
 use super::store::{Changes, OutboxChange};
 use super::{Client, ClientEvent, ClientOutput, CopyFailure, Failed, Purpose, SendFailure};
@@ -170,6 +171,11 @@ impl Client {
         }
         if self.peers.get(&to).is_some_and(|peer| peer.changed.is_some()) {
             return;
+        }
+        match self.permission(outgoing) {
+            Permission::Now => {}
+            Permission::Later => return,
+            Permission::Never => return self.drop_keys_of_group(timestamp),
         }
         let devices = self.devices(to);
         let usable =

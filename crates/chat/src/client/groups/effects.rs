@@ -103,6 +103,10 @@ impl Client {
         // Whoever does this to itself still knows keys that it must not have.
         let has_left = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline)
             || matches!(&change, GroupChange::SetRole { account, role: Role::Member } if *account == author);
+        self.advance_unsettled(author);
+        if let GroupChange::ReplaceIdentity { account, .. } = &change {
+            self.advance_unsettled(*account);
+        }
         if matches!(change, GroupChange::Join { .. }) && !is_ours && state.is_admin(us) {
             self.welcome(now, id, author, changes);
         }

@@ -329,10 +329,7 @@ impl Client {
 
     /// Whether a member to whom we can write does not have our sender key yet.
     fn is_distributing(&self, id: GroupId) -> bool {
-        let is_blocked = |account: &AccountId| {
-            self.peers.get(account).is_some_and(|peer| peer.changed.is_some())
-        };
-        self.distributed(id).any(|account| !is_blocked(&account))
+        self.distributed(id).any(|account| !self.is_unsettled(id, account))
     }
 
     /// Seals an encrypted message for the devices that have its key, and sends it.
