@@ -13,6 +13,7 @@ mod space;
 mod upload;
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -40,8 +41,11 @@ pub(super) struct Blobs {
     space: Space,
     /// Limits the threads that work with files at the same time: other services use the same threads.
     threads: Semaphore,
-    /// Held while an upload that can be continued begins, so that an account's limits are exact on this node.
-    creating: Mutex<()>,
+    /// One of them is held while an upload of an account that can be continued begins, so that the account's limits are exact on
+    /// this node. Waiting for it takes no thread.
+    creating: [Arc<tokio::sync::Mutex<()>>; LOCKS],
+    /// Which accounts have which lock.
+    hasher: RandomState,
     /// Requests that write an upload which can be continued.
     writing: Mutex<HashMap<PartialName, Arc<Notify>>>,
 }
@@ -95,7 +99,8 @@ impl Blobs {
             key,
             space: Space::new(max_bytes),
             threads,
-            creating: Mutex::default(),
+            creating: std::array::from_fn(|_| Arc::default()),
+            hasher: RandomState::new(),
             writing: Mutex::default(),
         };
         blobs.remove_older(SystemTime::now(), Duration::MAX)?;
@@ -135,6 +140,9 @@ const AVATARS: &str = "avatars";
 
 /// Folders of stored attachments.
 const FOLDERS: u32 = 100;
+
+/// Locks of accounts: more than there are threads, so that an account seldom waits for another one.
+const LOCKS: usize = 256;
 
 /// Maximum number of threads that work with files at the same time.
 const MAX_THREADS: usize = 64;

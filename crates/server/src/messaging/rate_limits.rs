@@ -24,6 +24,8 @@ pub(super) enum Action {
     Attachment,
     /// An account: bytes of attachments are uploaded, in KiB.
     AttachmentKib,
+    /// An account: a request of an upload that can be continued.
+    AttachmentPart,
     /// An attachment: it is downloaded, in thousandths of its length.
     AttachmentRead,
     /// An account and another one: something is sent that no person has written, such as a receipt. It uses up nothing that messages
@@ -141,6 +143,8 @@ impl Action {
             Self::Attachment => (50.0, 50.0),
             // A GiB, and another one in an hour.
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
+            // Several for each attachment that is allocated.
+            Self::AttachmentPart => (300.0, 300.0),
             // 200 times a day.
             Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
             Self::Certificate => (10.0, 10.0 / HOUR),

@@ -6,6 +6,7 @@
 //! A lock on the file of the bytes lets one request write at a time, also if nodes share the directory.
 
 use std::fs::{self, File};
+use std::hash::BuildHasher as _;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,8 +77,9 @@ impl Blobs {
         name: PartialName,
         length: u64,
     ) -> Result<(), UploadError> {
+        let one = self.creating(&name.owner).lock_owned().await;
         self.run(move |blobs| {
-            let _one = blobs.creating.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = one;
             if blobs.path(&name.blob()).exists() {
                 return Err(UploadError::Exists);
             }
@@ -95,6 +97,14 @@ impl Blobs {
             Ok(durable::sync_parent(&data)?)
         })
         .await?
+    }
+
+    /// The lock of an account.
+    fn creating(&self, owner: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let hash = self.hasher.hash_one(owner);
+        let [first, ..] = hash.to_le_bytes();
+        let lock = self.creating.get(usize::from(first)).unwrap_or(&self.creating[0]);
+        Arc::clone(lock)
     }
 
     /// How far an upload is. A request that is still writing it is ended: its client has probably lost the connection.

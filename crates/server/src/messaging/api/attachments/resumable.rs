@@ -5,6 +5,7 @@
 //! continue it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
@@ -33,6 +34,7 @@ use super::{
 use crate::messaging::api::json::{Answer, Json};
 use crate::messaging::blobs::{BlobName, MAX_PARTIAL, PartialName, Progress, UploadError};
 use crate::messaging::context::Service;
+use crate::messaging::rate_limits::Action;
 use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::signed_url::Permission;
 use crate::messaging::store_thread::unix_now;
@@ -229,7 +231,7 @@ fn credential(headers: &HeaderMap) -> Option<Credential> {
     Some(Credential { owner, expires, signature: parts.next()?.to_owned() })
 }
 
-/// The upload, if the headers allow it.
+/// The upload, if the headers allow it and the account does not do this too often.
 fn allowed(service: &Service, headers: &HeaderMap, key: &str) -> Result<PartialName, ApiError> {
     let id = parse_id(key).ok_or_else(not_allowed)?;
     let Credential { owner, expires, signature } = credential(headers).ok_or_else(not_allowed)?;
@@ -238,7 +240,11 @@ fn allowed(service: &Service, headers: &HeaderMap, key: &str) -> Result<PartialN
     let keys = &service.blobs.key;
     let is_allowed = unix_now() < expires
         && keys.allows(Permission::Resume, blob.as_str(), expires, &owner, &signature);
-    is_allowed.then_some(name).ok_or_else(not_allowed)
+    let name = is_allowed.then_some(name).ok_or_else(not_allowed)?;
+    let limits = &service.limits;
+    let spent = limits.spend(Action::AttachmentPart, &owner, 1, Instant::now());
+    spent.map_err(ApiError::too_many)?;
+    Ok(name)
 }
 
 /// The key in the metadata, which the address of a new upload does not have.
