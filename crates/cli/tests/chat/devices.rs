@@ -107,7 +107,9 @@ fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
     let cut = alice.run(&["link", "accept", "sgnl://linkdevice?uuid=abc"]);
     assert!(cut.stderr.contains("put the whole text in single quotes"), "{cut}");
     cut.failed(2, "not the QR code of a new device");
-    laptop.run(&["link", "--qr"]).failed(2, "--server <URL>");
+    let without_server = laptop.run(&["link", "--qr"]);
+    assert!(without_server.stderr.contains("--server <URL>"), "{without_server}");
+    without_server.failed(2, "required arguments were not provided");
 }
 
 #[test]
