@@ -92,7 +92,8 @@ fn a_transfer_whose_events_cannot_be_written_has_failed() {
     let _receiver = world.receive(&["--only-text", "4-our-own"]);
     let sent = sender.end();
     assert_eq!(world.read("receiver/status"), b"1\n");
-    assert!(!sent.stderr.contains("error"), "{sent}");
+    let was_refused = sent.stderr.contains("transfer rejected");
+    assert!(was_refused || !sent.stderr.contains("error"), "{sent}");
 }
 
 #[cfg(unix)]
