@@ -139,7 +139,7 @@ impl AdminKey {
 pub struct EpochKeys {
     /// The secret of all members.
     pub secret: GroupSecret,
-    /// The key of administrators; `None` if its owner is none.
+    /// The key of administrators. `None` if its owner is not an administrator.
     pub admin: Option<AdminKey>,
 }
 

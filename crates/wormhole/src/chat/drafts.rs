@@ -128,7 +128,7 @@ pub(super) fn add(store: &mut Store, draft: Draft) -> Result<Result<Draft, SendE
     Ok(Ok(draft))
 }
 
-/// Removes a draft. False if there is none.
+/// Removes a draft. Returns false if no draft has this id.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -149,7 +149,7 @@ pub(super) fn without(store: &Store, id: Timestamp) -> Result<Option<Setting>, S
     Ok((drafts.len() < before).then(|| encode(&drafts)))
 }
 
-/// The stored drafts. `None` if there are none.
+/// The drafts as they are stored. `None` if no draft is left.
 type Setting = Option<Zeroizing<Vec<u8>>>;
 
 fn encode(drafts: &[Draft]) -> Setting {

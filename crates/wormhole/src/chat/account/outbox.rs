@@ -36,7 +36,7 @@ impl Account {
         self.store.run(|store| drafts::all(store)).await
     }
 
-    /// Removes a draft. False if there is none.
+    /// Removes a draft. Returns false if no draft has this id.
     ///
     /// # Errors
     /// The store cannot be read or written.

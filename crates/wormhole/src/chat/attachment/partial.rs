@@ -34,7 +34,7 @@ impl Partial {
     /// A file that comes directly, or has come. Others are not removed: their senders believe that they are here.
     ///
     /// # Errors
-    /// `NotFound` if there is none. Otherwise it cannot be used, or is arriving now.
+    /// `NotFound` if no such file has arrived. With any other error, the file is still arriving or cannot be read.
     pub(in crate::chat) fn open_direct(path: &Path) -> io::Result<Self> {
         for _ in 0..LOCK_ATTEMPTS {
             match Self::at(path.to_owned(), false) {

@@ -34,7 +34,7 @@ impl Client {
         }
     }
 
-    /// Removes a draft. False if there is none.
+    /// Removes a draft. Returns false if no draft has this id.
     ///
     /// # Errors
     /// The client has ended.

@@ -53,7 +53,7 @@ impl Places {
 /// Opens a whole file, whoever has sent it.
 ///
 /// # Errors
-/// `NotFound` if there is none. Otherwise it cannot be used.
+/// `NotFound` if no such file has arrived. With any other error, the file cannot be read.
 pub(in crate::chat) fn open_whole(folder: &Path, name: FileName) -> io::Result<Partial> {
     for sender in fs::read_dir(folder)? {
         match Partial::open_direct(&Places::new(&sender?.path(), name).whole) {

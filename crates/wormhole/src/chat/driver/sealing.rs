@@ -130,7 +130,7 @@ impl Sealing {
     /// Returns our certificate, which does not contain our number, and fetches a new one before it expires.
     ///
     /// # Errors
-    /// There is none now, or the service certifies with another key than the pinned one.
+    /// The server does not give us a certificate now, or its key is not the pinned one.
     pub(super) async fn certificate(
         &self,
         service: &Service,

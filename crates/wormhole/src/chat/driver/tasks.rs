@@ -217,7 +217,7 @@ impl Driver {
         let account = contact.account;
         let verified = contact.verified.filter(|key| known != Some(*key));
         self.put(contact);
-        // A key that still waits for a decision is none that the other devices should use.
+        // The other devices must not use a key about which the user has not decided.
         let accepted = self.core.identity_of(account).map(|identity| identity.accepted);
         if let Some(key) = verified.filter(|key| accepted == Some(*key)) {
             self.tell_identity(account, key, IdentityChoice::Verified);

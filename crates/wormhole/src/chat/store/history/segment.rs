@@ -47,7 +47,7 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// XOR of the keyed hashes of its messages.
     pub(super) digest: [u8; 32],
-    /// The words of its first messages. `None`: there are none, and it is read completely.
+    /// The words of its first messages. `None` if the segment has no list of words: then it is read completely.
     pub(super) words: Option<SegmentWords>,
     /// When the first of its messages expires.
     pub(super) due: Option<Timestamp>,
