@@ -20,15 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use wormhole_chat::service::{Destination, Username};
 use wormhole_chat::{
     AccountId, Address, AttachmentPointer, Client as Core, Content, DataMessage, DeviceId,
 };
 
 use super::account::{Account, ClientStore, service_of};
-use super::attachment::{MAX_FILE, Uploads};
-use super::direct::{self, Attempt, Direct, DirectFiles};
+use super::attachment::Uploads;
+use super::direct::{self, DirectFiles};
 use super::driver::{
     Counts, Driver, GROUP_TIMERS, OwnRows, People, Settings, Signals, Start, TIMERS, Timers,
 };
@@ -384,40 +384,6 @@ impl Client {
         self.ask(Driver::close).await
     }
 
-    /// Brings a file to its recipient, or to the service.
-    async fn deliver(&self, to: Conversation, file: &Path) -> Result<AttachmentPointer, SendError> {
-        // The members of a group are never all online.
-        let (Some(settings), Conversation::Account(to)) = (&self.options.direct, to) else {
-            return self.upload(file).await;
-        };
-        let size = tokio::fs::metadata(file).await.map_or(0, |found| found.len());
-        let is_only_way = size > MAX_FILE;
-        if size < settings.min_bytes && !is_only_way {
-            return self.upload(file).await;
-        }
-        let direct = Direct { client: self, settings, uploads: &self.uploads, to };
-        let mut connected: Option<Instant> = None;
-        for broken in 0_u32.. {
-            let may = self.query(move |driver| driver.may_offer_file(to, is_only_way)).await?;
-            let attempt = if may { direct.attempt(file).await? } else { Attempt::Unreachable };
-            match attempt {
-                Attempt::Sent(pointer) => return Ok(*pointer),
-                Attempt::Broken => connected = Some(Instant::now()),
-                Attempt::Unreachable => {}
-            }
-            let waits = connected.is_some_and(|last| last.elapsed() < DIRECT_PATIENCE);
-            match (is_only_way, waits) {
-                // It came back, or its program was only restarted.
-                (true, true) => {}
-                (false, true) if broken < MAX_BROKEN => {}
-                (true, false) => return Err(SendError::NotReachable(file.to_owned())),
-                (false, _) => break,
-            }
-            sleep(DIRECT_PAUSE).await;
-        }
-        self.upload(file).await
-    }
-
     async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
         let mut attempt = 0;
         loop {
@@ -591,15 +557,6 @@ const MAX_EVENTS: usize = 256;
 
 /// Longest content of a message, in bytes. The ciphertext must have less than 256 KiB.
 const MAX_CONTENT: usize = 128 << 10;
-
-/// How long a file that is too large for the service waits for a connection that was lost.
-const DIRECT_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Pause between two attempts to send a file directly.
-const DIRECT_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a lost direct connection is replaced, for a file that the service takes, too.
-const MAX_BROKEN: u32 = 3;
 
 /// How often an upload is repeated.
 const MAX_UPLOADS: u32 = 3;

@@ -1,13 +1,19 @@
 //! Messages whose files are not with the service or the recipient yet.
 
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
 use wormhole_chat::{AttachmentPointer, DataMessage, Timestamp};
 
 use super::sent::SentMessage;
 use super::{Client, content};
-use crate::chat::Conversation;
 use crate::chat::account::now;
+use crate::chat::attachment::MAX_FILE;
+use crate::chat::direct::{Attempt, Direct};
 use crate::chat::drafts::{self, Draft};
 use crate::chat::error::{Ended, SendError};
+use crate::chat::{Connection, Conversation};
 
 impl Client {
     /// Messages whose files were not with the service or the recipient yet when [`send`](Self::send) was interrupted, oldest first.
@@ -88,4 +94,63 @@ impl Client {
         self.uploads.forget_all(&data.attachments).await;
         Ok(sent)
     }
+
+    /// Brings a file to its recipient, or to the service.
+    async fn deliver(&self, to: Conversation, file: &Path) -> Result<AttachmentPointer, SendError> {
+        // The members of a group are never all online.
+        let (Some(settings), Conversation::Account(to)) = (&self.options.direct, to) else {
+            return self.upload(file).await;
+        };
+        let size = tokio::fs::metadata(file).await.map_or(0, |found| found.len());
+        let is_only_way = size > MAX_FILE;
+        if size < settings.min_bytes && !is_only_way {
+            return self.upload(file).await;
+        }
+        self.wait_for_connection().await;
+        let direct = Direct { client: self, settings, uploads: &self.uploads, to };
+        let mut connected: Option<Instant> = None;
+        for broken in 0_u32.. {
+            let may = self.query(move |driver| driver.may_offer_file(to, is_only_way)).await?;
+            let attempt = if may { direct.attempt(file).await? } else { Attempt::Unreachable };
+            match attempt {
+                Attempt::Sent(pointer) => return Ok(*pointer),
+                Attempt::Broken => connected = Some(Instant::now()),
+                Attempt::Unreachable => {}
+            }
+            let waits = connected.is_some_and(|last| last.elapsed() < DIRECT_PATIENCE);
+            match (is_only_way, waits) {
+                // It came back, or its program was only restarted.
+                (true, true) => {}
+                // Their program may just be starting.
+                (true, false) if broken == 0 => {}
+                (false, true) if broken < MAX_BROKEN => {}
+                (true, false) => return Err(SendError::NotReachable(file.to_owned())),
+                (false, _) => break,
+            }
+            sleep(DIRECT_PAUSE).await;
+        }
+        self.upload(file).await
+    }
+
+    /// Waits a moment for the connection to the server, which a client that was just opened does not have yet.
+    async fn wait_for_connection(&self) {
+        let mut connection = self.signals.connection.subscribe();
+        let is_connected = |connection: &Connection| {
+            matches!(connection, Connection::Connected | Connection::UpToDate)
+        };
+        // Without a connection, the upload says why.
+        let _late = timeout(CONNECTION_PATIENCE, connection.wait_for(is_connected)).await;
+    }
 }
+
+/// How long a large file waits for the connection to the server.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a file that is too large for the service waits for a connection that was lost.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Pause between two attempts to send a file directly.
+const DIRECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a lost direct connection is replaced, for a file that the service takes, too.
+const MAX_BROKEN: u32 = 3;
