@@ -272,6 +272,9 @@ pub enum SendFailure {
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
+    /// This account left the group, or was removed from it, before the server had the message.
+    #[error("this account is no longer a member of the group")]
+    NotMember,
     /// The server had no room for the recipient for too long.
     #[error("the server had no room for the recipient for too long")]
     NoRoom,
@@ -306,6 +309,7 @@ impl SendFailure {
             Self::RefusedIdentity => 7,
             Self::NoPostQuantum => 8,
             Self::NoRoom => 9,
+            Self::NotMember => 10,
         }
     }
 
@@ -321,6 +325,7 @@ impl SendFailure {
             7 => Self::RefusedIdentity,
             8 => Self::NoPostQuantum,
             9 => Self::NoRoom,
+            10 => Self::NotMember,
             _ => return None,
         })
     }

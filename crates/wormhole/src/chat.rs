@@ -13,7 +13,8 @@
 //! [forgotten](Client::forget_failed). A message that waits can be [cancelled](Client::cancel). If the application is killed between storing a message and `done`, it gets the message
 //! again, with the same [`ReceivedId`].
 //!
-//! Groups: [`Client::create_group`], [`Client::change_group`], [`Client::send_to_group`].
+//! Groups: [`Client::create_group`] and [`Client::join_group`]; [`Client::group`] changes one, and [`Client::send`] sends a message to
+//! its members.
 
 mod account;
 mod attachment;
@@ -44,15 +45,15 @@ pub use {link::fuzz as sdk_chat_copy, service::fuzzing::sdk_chat_response};
 pub use account::{Account, AccountState};
 pub use change::Change;
 pub use client::{
-    Client, Download, DownloadProgress, Events, GroupInfo, Messages, Options, RouteHook,
-    SentMessage,
+    Client, Download, DownloadProgress, Events, Group, GroupInfo, Messages, Options, PendingChange,
+    RouteHook, SentMessage,
 };
 pub use devices::{DeviceError, OwnDevice};
 pub use direct::DirectFiles;
 pub use drafts::Draft;
 pub use error::{
-    AttachmentError, DecideError, Ended, IdentityError, NameError, NotOpened, NotSent, NotStored,
-    OpenError, ReadError, RegisterError, RequestError, SendError,
+    AttachmentError, DecideError, Ended, GroupError, IdentityError, NameError, NotOpened, NotSent,
+    NotStored, OpenError, ReadError, RegisterError, RequestError, SendError,
 };
 pub use history::{
     Conversation, ConversationSummary, EarlierMessage, EarlierText, HistoryId, HistoryLimits,

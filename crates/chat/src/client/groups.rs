@@ -36,8 +36,8 @@ use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent, SyncMessage};
 use crate::group::{
-    Announcement, Basis, ChangeError, Draft, EpochKeys, GroupChange, GroupId, GroupLink,
-    GroupState, GroupView,
+    Announcement, Basis, ChangeError, Draft, EntryError, EpochKeys, GroupChange, GroupId,
+    GroupLink, GroupState, GroupView,
 };
 use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
@@ -118,6 +118,7 @@ enum Known {
 
 /// What our account is in a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Membership {
     /// We were invited, or have a link, and have not read the log yet.
     Unread,
@@ -131,6 +132,7 @@ pub enum Membership {
 
 /// Events of groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum GroupEvent {
     /// A message with this timestamp is in the outbox and will not be lost.
     Accepted(Timestamp),
@@ -167,19 +169,44 @@ pub struct PartlySent {
 
 /// Why a change of a group is not possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GroupFailure {
+    /// The change could not be made, because of a defect of this program.
+    #[error("the change of the group could not be made, because of a defect in this program")]
+    Internal,
     /// The change is not permitted, or makes no sense any more.
     #[error(transparent)]
     NotPermitted(#[from] ChangeError),
+    /// With the change, the state of the group would be longer than the server accepts.
+    #[error("the group is too large for this change: remove members or invitations first")]
+    TooLong,
     /// Too many changes wait for the server.
     #[error("{MAX_WANTED} changes of this group wait for the server already: try again later")]
     TooManyChanges,
-    /// The server refuses it.
+    /// The server has refused the change.
     #[error("the server does not accept the change of the group")]
     Refused,
     /// The group does not exist, or we are not a member any more.
     #[error("the group does not exist, or this account has no access to it any more")]
     Unknown,
+}
+
+impl From<EntryError> for GroupFailure {
+    /// Why an entry of ours could not be prepared.
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::NotPermitted(why) => Self::NotPermitted(why),
+            EntryError::TooLong => Self::TooLong,
+            EntryError::BadSignature
+            | EntryError::Forked
+            | EntryError::Malformed
+            | EntryError::NotAuthentic
+            | EntryError::OtherPlace
+            | EntryError::Replayed
+            | EntryError::UnknownVersion(_)
+            | EntryError::WrongState => Self::Internal,
+        }
+    }
 }
 
 impl Group {
@@ -277,18 +304,7 @@ impl Client {
         let change = GroupChange::Create { title: title.to_owned(), app, access_key };
         let author = (self.us.account, &self.identity.pair);
         let created = GroupView::create(id, author, change.clone(), rng);
-        let (view, draft) = created.map_err(|error| match error {
-            crate::group::EntryError::NotPermitted(why) => GroupFailure::NotPermitted(why),
-            crate::group::EntryError::BadSignature
-            | crate::group::EntryError::Forked
-            | crate::group::EntryError::Malformed
-            | crate::group::EntryError::NotAuthentic
-            | crate::group::EntryError::OtherPlace
-            | crate::group::EntryError::Replayed
-            | crate::group::EntryError::TooLong
-            | crate::group::EntryError::UnknownVersion(_)
-            | crate::group::EntryError::WrongState => GroupFailure::Refused,
-        })?;
+        let (view, draft) = created?;
         let basis = view.state().basis();
         let mut group = Group::new(Known::View(Box::new(view)));
         group.wanted.push_back((basis, change));

@@ -355,6 +355,7 @@ impl Client {
                 SendFailure::NotAuthentic => Some(ClientEvent::ForeignDevice),
                 SendFailure::DevicesKeepChanging
                 | SendFailure::IntraApp
+                | SendFailure::NotMember
                 | SendFailure::NoPostQuantum
                 | SendFailure::NoRoom
                 | SendFailure::Refused

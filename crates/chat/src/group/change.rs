@@ -15,6 +15,7 @@ use crate::service::AppName;
 
 /// A change of a group. `Debug` prints neither texts nor passwords.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum GroupChange {
     /// The author, who was invited, becomes a member.
     Accept {
@@ -189,6 +190,7 @@ pub struct Author {
 
 /// Why a change is not permitted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChangeError {
     /// The person is a member or invited already.
     #[error("the person is already a member or invited")]

@@ -5,9 +5,10 @@ mod devices;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use wormhole::chat::group::ChangeError;
 use wormhole::chat::store::StoreError;
 use wormhole::chat::{
-    Ended, IdentityError, NotStored, OpenError, RegisterError, RequestError, SendError,
+    Ended, GroupError, IdentityError, NotStored, OpenError, RegisterError, RequestError, SendError,
 };
 
 use super::{profile, show};
@@ -113,6 +114,25 @@ fn directory(args: &AccountArgs) -> String {
         |_| "of the account".to_owned(),
         |path| format!("'{}'", printable::path(&path)),
     )
+}
+
+/// Why a group is not changed.
+pub(super) fn group(error: &GroupError) -> Failure {
+    match error {
+        GroupError::NotPermitted(ChangeError::BadTitle) => Failure::usage(plain(error)),
+        GroupError::NotPermitted(ChangeError::LastAdmin) => Failure::new(plain(error))
+            .hint("`wormhole chat group promote`, or `wormhole chat group leave --successor`"),
+        GroupError::Ended(error) => ended(error),
+        GroupError::Internal
+        | GroupError::NotFound
+        | GroupError::NotMember
+        | GroupError::NotPermitted(_)
+        | GroupError::ServerRefused
+        | GroupError::TooLong
+        | GroupError::TooManyWaiting => Failure::new(plain(error)),
+        // Later errors of the SDK have no hint.
+        _ => Failure::new(plain(error)),
+    }
 }
 
 /// Why a client could not be started.
@@ -238,9 +258,9 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
         SendError::DraftGone
         | SendError::Ended(_)
         | SendError::Empty
-        | SendError::Group(_)
         | SendError::NoSuchRecipient(_)
         | SendError::NotAllowed(_)
+        | SendError::NotMember(_)
         | SendError::OutboxFull
         | SendError::OwnRoute(_)
         | SendError::TooManyFailed => Failure::new(plain(error)),

@@ -1,14 +1,15 @@
 //! `chat group`: groups of people in different apps.
 
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use wormhole::chat::group::{GroupChange, GroupId, GroupLink, Role};
+use wormhole::chat::group::{GroupId, GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Event, Events, GroupEvent, GroupInfo, Membership, PartlySent, Timestamp,
+    AccountId, Client, Ended, Event, Events, Group, GroupError, GroupEvent, GroupInfo, Membership,
+    Message, NotSent, PartlySent, PendingChange, SentMessage,
 };
 
 use super::people::People;
@@ -62,7 +63,7 @@ async fn execute(command: GroupCommand, client: &Client, console: &mut Console) 
         GroupCommand::Create(args) => groups.create(&args, console).await,
         GroupCommand::Invite(args) => {
             let group = groups.find(&args.group, console).await?;
-            groups.invite(group.id, &args, console).await
+            groups.invite(&group, &args, console).await
         }
         GroupCommand::Join(args) => groups.join(&args.group, console).await,
         GroupCommand::Leave(args) => groups.leave(&args, console).await,
@@ -82,78 +83,66 @@ struct Groups<'a> {
 }
 
 impl Groups<'_> {
-    async fn create(&mut self, args: &PeopleArgs, console: &mut Console) -> Result<()> {
-        let created = console.unless_interrupted(self.client.create_group(&args.group)).await?;
-        let created = created.map_err(|error| explain::ended(&error))?;
-        let group = created.map_err(|why| Failure::usage(why.to_string()))?;
-        self.settle(group, "create", console).await?;
+    async fn create(&self, args: &PeopleArgs, console: &mut Console) -> Result<()> {
+        let created = self.request(self.client.create_group(&args.group), console).await?;
+        let group = self.client.group(created.group());
+        wait(created, console).await?;
         if !args.who.is_empty() {
-            self.invite(group, args, console).await?;
+            self.invite(&group, args, console).await?;
         }
-        console.report(&json!({"event": "chat-group-created", "group": group.to_string()}))?;
-        console.print(&format!("{group}\n"))
+        let id = group.id();
+        console.report(&json!({"event": "chat-group-created", "group": id.to_string()}))?;
+        console.print(&format!("{id}\n"))
     }
 
-    async fn invite(
-        &mut self,
-        group: GroupId,
-        args: &PeopleArgs,
-        console: &mut Console,
-    ) -> Result<()> {
-        let mut invited = BTreeMap::new();
+    async fn invite(&self, group: &Group, args: &PeopleArgs, console: &mut Console) -> Result<()> {
+        let mut invited = Vec::new();
         for who in &args.who {
-            invited.insert(self.person(who, &args.client.account, console).await?, None);
+            invited.push(self.person(who, &args.client.account, console).await?);
         }
         if invited.is_empty() {
             return Err(Failure::usage("name the people that you want to invite").into());
         }
-        self.change(group, GroupChange::Invite(invited), console).await
+        self.change(group, "invite", group.invite(invited), console).await
     }
 
-    async fn join(&mut self, text: &str, console: &mut Console) -> Result<()> {
-        let (group, change) = if let Ok(link) = text.parse::<GroupLink>() {
-            let joined = console.unless_interrupted(self.client.join_group(link)).await?;
-            (joined.map_err(|error| explain::ended(&error))?, "join")
+    async fn join(&self, text: &str, console: &mut Console) -> Result<()> {
+        let joining = if let Ok(link) = text.parse::<GroupLink>() {
+            self.request(self.client.join_group(link), console).await?
         } else {
-            let group = self.find(text, console).await?.id;
-            let app = self.client.me().app.clone();
-            let accept = GroupChange::Accept { app, access_key: None };
-            self.request(group, accept, console).await?;
-            (group, "accept")
+            let group = self.find(text, console).await?;
+            self.request(group.accept_invitation(), console).await?
         };
-        self.settle(group, change, console).await?;
-        let info = self.info(group, console).await?;
-        if info.is_none_or(|info| info.membership != Membership::Member) {
-            return Err(not_a_member().into());
-        }
+        let group = joining.group();
+        wait(joining, console).await?;
         console.report(&json!({"event": "chat-group-joined", "group": group.to_string()}))?;
         console.print(&format!("{group}\n"))
     }
 
-    async fn leave(&mut self, args: &LeaveArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id;
+    async fn leave(&self, args: &LeaveArgs, console: &mut Console) -> Result<()> {
+        let group = self.find(&args.group, console).await?;
         let successor = match &args.successor {
             Some(who) => Some(self.person(who, &args.client.account, console).await?),
             None => None,
         };
-        self.change(group, GroupChange::Leave { successor }, console).await
+        self.change(&group, "leave", group.leave(successor), console).await
     }
 
-    async fn link(&mut self, args: &GroupLinkArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id;
-        let link = self.current_link(group, console).await?;
+    async fn link(&self, args: &GroupLinkArgs, console: &mut Console) -> Result<()> {
+        let group = self.find(&args.group, console).await?;
         if args.off {
-            return self.change(group, GroupChange::SetLink(None), console).await;
+            return self.change(&group, "set link", group.disable_link(), console).await;
         }
-        if args.reset || link.is_none() {
-            let password = Client::new_link_password();
-            self.change(group, GroupChange::SetLink(Some(password)), console).await?;
+        if args.reset {
+            self.change(&group, "set link", group.reset_link(), console).await?;
+        } else if current_link(&group, console).await?.is_none() {
+            self.change(&group, "set link", group.enable_link(), console).await?;
         }
-        let Some(link) = self.current_link(group, console).await? else {
+        let Some(link) = current_link(&group, console).await? else {
             return Err(Failure::new("the group has no link").into());
         };
         console.report(&json!({
-            "event": "chat-group-link", "group": group.to_string(), "link": link.to_string(),
+            "event": "chat-group-link", "group": group.id().to_string(), "link": link.to_string(),
         }))?;
         console.screen.show("Whoever has this link can read who is in the group, and join:");
         console.print(&format!("{link}\n"))
@@ -172,30 +161,26 @@ impl Groups<'_> {
         Ok(())
     }
 
-    async fn promote(&mut self, args: &MemberArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id;
+    async fn promote(&self, args: &MemberArgs, console: &mut Console) -> Result<()> {
+        let group = self.find(&args.group, console).await?;
         let account = self.person(&args.who, &args.client.account, console).await?;
-        let change = GroupChange::SetRole { account, role: Role::Admin };
-        self.change(group, change, console).await
+        self.change(&group, "set role", group.set_role(account, Role::Admin), console).await
     }
 
-    async fn remove(&mut self, args: &MemberArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id;
+    async fn remove(&self, args: &MemberArgs, console: &mut Console) -> Result<()> {
+        let group = self.find(&args.group, console).await?;
         let account = self.person(&args.who, &args.client.account, console).await?;
-        let has_link = self.current_link(group, console).await?.is_some();
-        let password = has_link.then(Client::new_link_password);
-        self.change(group, GroupChange::Remove { account, password }, console).await
+        self.change(&group, "remove", group.remove(account), console).await
     }
 
     async fn send(&mut self, args: &SendToGroupArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id;
-        let sent = self.client.send_to_group(group, &args.text);
+        let group = self.find(&args.group, console).await?.id();
+        let sent = self.client.send(group, Message::text(&args.text));
         let sent = console.unless_interrupted(sent).await?;
-        let sent = sent.map_err(|error| explain::ended(&error))?;
-        let timestamp = sent.map_err(|why| Failure::new(why.to_string()))?;
-        let Some(partly) = self.wait_until_sent(group, timestamp, console).await? else {
+        let mut sent = sent.map_err(|error| explain::send(&error, &args.client.account))?;
+        let Some(partly) = self.wait_until_sent(group, &mut sent, console).await? else {
             console.report(&json!({
-                "event": "chat-sent", "group": group.to_string(), "timestamp": timestamp.0,
+                "event": "chat-sent", "group": group.to_string(), "timestamp": sent.timestamp().0,
             }))?;
             console.screen.show("Sent.");
             return Ok(());
@@ -207,7 +192,7 @@ impl Groups<'_> {
     }
 
     async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
-        let info = self.find(text, console).await?;
+        let info = self.find_info(text, console).await?;
         let people = People::new(self.client, console).await?;
         console.report(&described(&info))?;
         let Some(state) = &info.state else { return Ok(()) };
@@ -223,16 +208,16 @@ impl Groups<'_> {
 
     /// Makes a change, and waits until the server has it.
     async fn change(
-        &mut self,
-        group: GroupId,
-        change: GroupChange,
+        &self,
+        group: &Group,
+        name: &str,
+        change: impl Future<Output = Result<PendingChange, GroupError>>,
         console: &mut Console,
     ) -> Result<()> {
-        let what = change.name();
-        self.request(group, change, console).await?;
-        self.settle(group, what, console).await?;
+        let pending = self.request(change, console).await?;
+        wait(pending, console).await?;
         console.report(&json!({
-            "event": "chat-group-changed", "group": group.to_string(), "change": what,
+            "event": "chat-group-changed", "group": group.id().to_string(), "change": name,
         }))?;
         console.screen.show("The group is changed.");
         Ok(())
@@ -240,116 +225,43 @@ impl Groups<'_> {
 
     async fn request(
         &self,
-        group: GroupId,
-        change: GroupChange,
+        change: impl Future<Output = Result<PendingChange, GroupError>>,
         console: &mut Console,
-    ) -> Result<()> {
-        let changed = console.unless_interrupted(self.client.change_group(group, change)).await?;
-        let changed = changed.map_err(|error| explain::ended(&error))?;
-        Ok(changed.map_err(|why| Failure::new(why.to_string()))?)
+    ) -> Result<PendingChange> {
+        let requested = console.unless_interrupted(change).await?;
+        Ok(requested.map_err(|error| explain::group(&error))?)
     }
 
-    /// Waits until the server has our change with this name, or it has failed.
-    async fn settle(
-        &mut self,
-        group: GroupId,
-        change: &'static str,
-        console: &mut Console,
-    ) -> Result<()> {
-        let us = self.client.me().address.account;
-        for _ in 0..PATIENCE.as_secs() {
-            let event = timeout(STEP, self.events.next());
-            match console.unless_interrupted(event).await? {
-                Ok(Ok(Event::Group { group: of, event })) if of == group => match event {
-                    GroupEvent::Changed(author, made) if author == us && made.name() == change => {
-                        return Ok(());
-                    }
-                    GroupEvent::ChangeFailed(wanted, why) if wanted.name() == change => {
-                        return Err(Failure::new(why.to_string()).into());
-                    }
-                    GroupEvent::Removed => return Err(not_a_member().into()),
-                    GroupEvent::Accepted(_)
-                    | GroupEvent::ChangeFailed(..)
-                    | GroupEvent::Changed(..)
-                    | GroupEvent::Invited(_)
-                    | GroupEvent::NotSent(..)
-                    | GroupEvent::NotSentTo(..)
-                    | GroupEvent::PartlySent(_)
-                    | GroupEvent::Sent(_) => {}
-                },
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(explain::ended(&error).into()),
-                // Somebody else may have made the same change.
-                Err(_) => {
-                    let info = self.info(group, console).await?;
-                    let waits =
-                        |it: &GroupInfo| it.is_changing || it.membership == Membership::Unread;
-                    if !info.as_ref().is_some_and(waits) {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        let why = "the server was not reached: the next command tries again";
-        Err(Failure::new(why).into())
-    }
-
-    /// Waits until the server has a message. If some members do not get it now, returns who does.
+    /// Waits until the server has a message. Returns which members do not get it now, if there are any.
     async fn wait_until_sent(
         &mut self,
         group: GroupId,
-        message: Timestamp,
+        sent: &mut SentMessage,
         console: &mut Console,
     ) -> Result<Option<PartlySent>> {
+        let message = sent.timestamp();
         let mut partly = None;
         loop {
-            match self.event(group, console).await? {
-                GroupEvent::Sent(timestamp) if timestamp == message => return Ok(partly),
-                GroupEvent::PartlySent(sent) if sent.timestamp == message => {
+            let next = timeout(PATIENCE, next(sent, &mut self.events));
+            match console.unless_interrupted(next).await? {
+                Ok(Next::OnServer(result)) => {
+                    result.map_err(|why| Failure::new(why.to_string()))?;
+                    return Ok(partly);
+                }
+                Ok(Next::Event(Ok(Event::Group {
+                    group: of,
+                    event: GroupEvent::PartlySent(sent),
+                }))) if of == group && sent.timestamp == message => {
                     if !sent.waiting.is_empty() {
                         return Ok(Some(sent));
                     }
                     partly = Some(sent);
                 }
-                GroupEvent::NotSent(timestamp, why) if timestamp == message => {
-                    return Err(Failure::new(why.to_string()).into());
-                }
-                GroupEvent::Accepted(_)
-                | GroupEvent::ChangeFailed(..)
-                | GroupEvent::Changed(..)
-                | GroupEvent::Invited(_)
-                | GroupEvent::NotSent(..)
-                | GroupEvent::NotSentTo(..)
-                | GroupEvent::PartlySent(_)
-                | GroupEvent::Removed
-                | GroupEvent::Sent(_) => {}
+                Ok(Next::Event(Ok(_))) => {}
+                Ok(Next::Event(Err(error))) => return Err(explain::ended(&error).into()),
+                Err(_) => return Err(not_confirmed("message").into()),
             }
         }
-    }
-
-    /// The next event of a group.
-    async fn event(&mut self, group: GroupId, console: &mut Console) -> Result<GroupEvent> {
-        loop {
-            let event = timeout(PATIENCE, self.events.next());
-            match console.unless_interrupted(event).await? {
-                Ok(Ok(Event::Group { group: of, event })) if of == group => return Ok(event),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(explain::ended(&error).into()),
-                Err(_) => {
-                    let why = "the server was not reached: the next command tries again";
-                    return Err(Failure::new(why).into());
-                }
-            }
-        }
-    }
-
-    async fn current_link(
-        &self,
-        group: GroupId,
-        console: &mut Console,
-    ) -> Result<Option<GroupLink>> {
-        let link = console.unless_interrupted(self.client.group_link(group)).await?;
-        Ok(link.map_err(|error| explain::ended(&error))?)
     }
 
     async fn person(
@@ -361,13 +273,12 @@ impl Groups<'_> {
         Ok(who::contact(who, self.client, args, console).await?.account)
     }
 
-    async fn info(&self, group: GroupId, console: &mut Console) -> Result<Option<GroupInfo>> {
-        let groups = all(self.client, console).await?;
-        Ok(groups.into_iter().find(|info| info.id == group))
+    /// The group with this id or title.
+    async fn find(&self, text: &str, console: &mut Console) -> Result<Group> {
+        Ok(self.client.group(self.find_info(text, console).await?.id))
     }
 
-    /// The group with this id or title.
-    async fn find(&self, text: &str, console: &mut Console) -> Result<GroupInfo> {
+    async fn find_info(&self, text: &str, console: &mut Console) -> Result<GroupInfo> {
         let groups = all(self.client, console).await?;
         let is_named = |info: &GroupInfo| {
             info.id.to_string() == text
@@ -387,6 +298,40 @@ impl Groups<'_> {
                 .into()),
         }
     }
+}
+
+/// What happens while a message is sent.
+enum Next {
+    Event(Result<Event, Ended>),
+    OnServer(Result<(), NotSent>),
+}
+
+/// The next event. Those that came before the server had the message come first.
+async fn next(sent: &mut SentMessage, events: &mut Events) -> Next {
+    tokio::select! {
+        biased;
+        event = events.next() => Next::Event(event),
+        result = sent.on_server() => Next::OnServer(result),
+    }
+}
+
+/// Waits until the server has a change.
+async fn wait(mut change: PendingChange, console: &mut Console) -> Result<()> {
+    match console.unless_interrupted(timeout(PATIENCE, change.on_server())).await? {
+        Ok(outcome) => Ok(outcome.map_err(|error| explain::group(&error))?),
+        Err(_) => Err(not_confirmed("change").into()),
+    }
+}
+
+fn not_confirmed(what: &str) -> Failure {
+    let seconds = PATIENCE.as_secs();
+    Failure::new(format!("the server has not confirmed the {what} after {seconds} seconds"))
+        .hint(format!("the {what} is stored: `wormhole chat receive` continues"))
+}
+
+async fn current_link(group: &Group, console: &mut Console) -> Result<Option<GroupLink>> {
+    let link = console.unless_interrupted(group.invite_link()).await?;
+    Ok(link.map_err(|error| explain::ended(&error))?)
 }
 
 /// A message that some members do not get now, for programs.
@@ -421,11 +366,9 @@ fn reach(sent: &PartlySent, people: &People) -> String {
     text + "."
 }
 
-/// A message to somebody who is in the group no longer.
+/// The account is no longer a member of the group.
 pub(super) fn not_a_member() -> Failure {
-    Failure::new(
-        "you are not a member: you were removed, or the invitation or the link is not valid any more",
-    )
+    explain::group(&GroupError::NotMember)
 }
 
 /// All groups of an account.
@@ -437,7 +380,7 @@ pub(super) async fn all(client: &Client, console: &mut Console) -> Result<Vec<Gr
     Ok(groups.map_err(|error| explain::ended(&error))?)
 }
 
-/// Waits until what has arrived about groups is done: reading their logs, and accepting invitations of contacts. Gives up
+/// Waits until this device has read the logs of groups, and accepted the invitations of contacts, that have arrived. Gives up
 /// silently, because the next command continues.
 ///
 /// # Errors
@@ -468,7 +411,7 @@ const fn state_of(info: &GroupInfo) -> &'static str {
         Membership::Invited => " (you are invited: `wormhole chat group join`)",
         Membership::Member => "",
         Membership::Outside => " (you are not a member any more)",
-        Membership::Unread => " (not read yet)",
+        Membership::Unread | _ => " (not read yet)",
     }
 }
 
@@ -491,10 +434,7 @@ fn described(info: &GroupInfo) -> Value {
     })
 }
 
-/// How long to wait before looking whether a change still waits.
-const STEP: Duration = Duration::from_secs(1);
-
-/// How long the server may take for one step.
+/// How long to wait until the server confirms a change or a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long `chat receive` waits for what continues by itself.

@@ -4,10 +4,12 @@ mod changes;
 mod download;
 mod drafts;
 mod events;
+mod group;
 mod groups;
 mod identity;
 mod messages;
 mod notes;
+mod pending_change;
 mod profiles;
 mod queries;
 mod requests;
@@ -43,8 +45,10 @@ use crate::transfer::OnExists;
 use changes::{READ_RECEIPTS, are_read_receipts_on};
 pub use download::{Download, DownloadProgress};
 pub use events::Events;
+pub use group::Group;
 pub use groups::GroupInfo;
 pub use messages::Messages;
+pub use pending_change::PendingChange;
 pub use sent::SentMessage;
 
 /// A client of one account. It connects in the background, and reconnects by itself.

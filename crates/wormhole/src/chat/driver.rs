@@ -10,6 +10,7 @@ mod decisions;
 mod direct;
 mod ending;
 mod envelopes;
+mod group_changes;
 mod groups;
 mod history;
 mod outbox;
@@ -49,6 +50,8 @@ use contacts::Contacts;
 use decisions::{Decisions, Told};
 use direct::DirectOffers;
 use ending::Ending;
+pub(super) use group_changes::ChangeOutcome;
+use group_changes::GroupChanges;
 use history::HistoryUpkeep;
 use outbox::Outbox;
 pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED, MEMBERS};
@@ -114,6 +117,7 @@ pub(super) struct Driver {
     accepting: VecDeque<oneshot::Sender<Sending>>,
     /// Messages to groups that wait to be accepted by the client.
     accepting_groups: BTreeMap<Timestamp, oneshot::Sender<Sending>>,
+    group_changes: GroupChanges,
     outbox: Outbox,
     receipts: Receipts,
     timers: Timers,
@@ -254,6 +258,7 @@ impl Driver {
             asks,
             accepting: VecDeque::new(),
             accepting_groups: BTreeMap::new(),
+            group_changes: GroupChanges::default(),
             receipts: Receipts::new(settings.are_read_receipts_on),
             timers: settings.timers,
             deliveries: BTreeMap::new(),
@@ -402,6 +407,9 @@ impl Driver {
         self.signals.syncs.send_if_modified(|waiting| std::mem::replace(waiting, syncs) != syncs);
         self.requests.start();
         self.commits.start(&self.store);
+        if self.commits.is_idle() {
+            self.group_changes.finish_superfluous(&self.core);
+        }
         if self.is_up_to_date && self.commits.is_idle() {
             self.is_up_to_date = false;
             self.signals.connection.send_replace(Connection::UpToDate);
@@ -502,6 +510,7 @@ impl Driver {
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::Group(group, event) => {
                 self.group_message(group, &event);
+                self.group_changes.handle(self.own, group, &event);
                 self.emit(Event::Group { group, event });
             }
             ClientEvent::IdentityChanged(account, key) => {

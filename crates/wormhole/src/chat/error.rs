@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wormhole_chat::group::{ChangeError, GroupId};
 use wormhole_chat::rules::ChangeRefusal;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, GroupFailure, PublicKey, RestoreError, SendFailure};
@@ -231,6 +232,51 @@ pub enum DecideError {
     TooManyBlocked,
 }
 
+/// Why a group is not changed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The client has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// The change could not be made, because of a defect of this program.
+    #[error("the group could not be changed, because of a defect in this program")]
+    Internal,
+    /// This device does not know the group, or has not read its first change yet.
+    #[error("this device does not know the group, or has not read it yet")]
+    NotFound,
+    /// This account is not a member: it was removed, or the invitation or the link is no longer valid.
+    #[error(
+        "you are not a member of the group: you were removed, or the invitation or the link is no longer valid"
+    )]
+    NotMember,
+    /// The change is not permitted, or has become pointless.
+    #[error(transparent)]
+    NotPermitted(#[from] ChangeError),
+    /// The server has refused the change.
+    #[error("the server does not accept the change of the group")]
+    ServerRefused,
+    /// With the change, the state of the group would be longer than the server accepts.
+    #[error("the group is too large for this change: remove members or invitations first")]
+    TooLong,
+    /// Too many changes of the group wait for the server.
+    #[error("too many changes of the group wait for the server: try again later")]
+    TooManyWaiting,
+}
+
+impl From<GroupFailure> for GroupError {
+    fn from(failure: GroupFailure) -> Self {
+        match failure {
+            GroupFailure::NotPermitted(why) => Self::NotPermitted(why),
+            GroupFailure::Refused => Self::ServerRefused,
+            GroupFailure::TooLong => Self::TooLong,
+            GroupFailure::TooManyChanges => Self::TooManyWaiting,
+            GroupFailure::Unknown => Self::NotMember,
+            GroupFailure::Internal | _ => Self::Internal,
+        }
+    }
+}
+
 /// Why the name of the account, or what the directory shows, is not changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -271,9 +317,9 @@ pub enum SendError {
     /// A file is too large.
     #[error("{}: files of up to 100 MiB can be sent", .0.display())]
     FileTooLarge(PathBuf),
-    /// Nothing can be sent to the group.
-    #[error(transparent)]
-    Group(#[from] GroupFailure),
+    /// This account is not a member of the group.
+    #[error("this account is not a member of the group")]
+    NotMember(GroupId),
     /// A file is too large for the service, and there is no direct connection to the recipient. It goes when both are online.
     #[error("{}: the service takes files of up to 100 MiB, and the other person cannot be reached directly now", .0.display())]
     NotReachable(PathBuf),
@@ -335,10 +381,10 @@ impl SendError {
             | Self::Ended(_)
             | Self::File(..)
             | Self::FileTooLarge(_)
-            | Self::Group(_)
             | Self::IdentityChanged { .. }
             | Self::NoSuchRecipient(_)
             | Self::NotAllowed(_)
+            | Self::NotMember(_)
             | Self::NumberMoved { .. }
             | Self::OwnRoute(_)
             | Self::TooLong

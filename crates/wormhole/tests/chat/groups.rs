@@ -1,8 +1,9 @@
 //! Groups of people in different apps, through the real service.
 
-use wormhole::chat::group::{GroupChange, GroupId, Role};
+use wormhole::chat::group::{ChangeError, GroupChange, GroupId, Role};
 use wormhole::chat::{
-    AccountId, Client, Event, GroupEvent, GroupInfo, Membership, Messages, Options,
+    AccountId, Client, Event, GroupError, GroupEvent, GroupInfo, Membership, Message, Messages,
+    Options, SendError,
 };
 
 use crate::mailbox::Mailbox;
@@ -12,6 +13,13 @@ use crate::world::{World, next_event, next_message, say, soon};
 async fn group_event(events: &mut Messages, wanted: fn(&GroupEvent) -> bool) {
     let is_wanted = |event: &Event| matches!(event, Event::Group { event, .. } if wanted(event));
     next_event(events, is_wanted).await;
+}
+
+/// Creates a group with one member.
+async fn create(client: &Client) -> GroupId {
+    let mut created = client.create_group("Walks").await.unwrap();
+    soon(created.on_server()).await.unwrap();
+    created.group()
 }
 
 /// Waits until a device knows a group with these members.
@@ -42,14 +50,12 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
     let [for_alice, for_bob, for_carol] = ids;
     let (mut to_a, mut to_c) = (a.messages(), c.messages());
     // They know Alice: so they accept her invitation.
-    for (client, messages) in [(&b, &mut to_a), (&c, &mut a.messages())] {
+    for client in [&b, &c] {
         say(client, &alice.destination(), "hello").await;
-        next_message(messages).await;
+        next_message(&mut to_a).await;
     }
-    let group = a.create_group("Walks").await.unwrap().unwrap();
-    group_event(&mut to_a, |event| matches!(event, GroupEvent::Changed(..))).await;
-    let invite = GroupChange::Invite([(for_bob, None), (for_carol, None)].into());
-    a.change_group(group, invite).await.unwrap().unwrap();
+    let group = create(&a).await;
+    a.group(group).invite([for_bob, for_carol]).await.unwrap();
     for client in [&a, &b, &c] {
         soon(wait_for_members(client, group, &[for_alice, for_bob, for_carol])).await;
     }
@@ -57,23 +63,20 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
     assert_eq!(state.title, "Walks");
     assert_eq!(state.members[&for_alice].role, Role::Admin);
 
-    b.send_to_group(group, "at three?").await.unwrap().unwrap();
+    b.send(group, Message::text("at three?")).await.unwrap();
     for messages in [&mut to_a, &mut to_c] {
         let message = soon(next_message(messages)).await;
         assert_eq!((message.text.as_deref(), message.group), (Some("at three?"), Some(group)));
         assert_eq!(message.from.account, for_bob);
     }
 
-    let password = None;
-    a.change_group(group, GroupChange::Remove { account: for_carol, password })
-        .await
-        .unwrap()
-        .unwrap();
+    a.group(group).remove(for_carol).await.unwrap();
     soon(wait_for_members(&b, group, &[for_alice, for_bob])).await;
     group_event(&mut to_c, |event| matches!(event, GroupEvent::Removed)).await;
     assert_eq!(c.groups().await.unwrap().remove(0).membership, Membership::Outside);
-    assert!(c.send_to_group(group, "still here").await.unwrap().is_err());
-    b.send_to_group(group, "without Carol").await.unwrap().unwrap();
+    let refused = c.send(group, Message::text("still here")).await.map(drop);
+    assert_eq!(refused, Err(SendError::NotMember(group)));
+    b.send(group, Message::text("without Carol")).await.unwrap();
     let message = soon(next_message(&mut to_a)).await;
     assert_eq!(message.text.as_deref(), Some("without Carol"));
     // What is for Carol alone arrives after it, and is the next message that she gets.
@@ -92,9 +95,8 @@ async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
     let mut to_a = a.messages();
     say(&b, &alice.destination(), "hello").await;
     next_message(&mut to_a).await;
-    let group = a.create_group("Walks").await.unwrap().unwrap();
-    let invite = GroupChange::Invite([(members[1], None)].into());
-    a.change_group(group, invite).await.unwrap().unwrap();
+    let group = create(&a).await;
+    a.group(group).invite([members[1]]).await.unwrap();
     soon(wait_for_members(&b, group, &members)).await;
     a.close().await.unwrap();
     let laptop = mailbox.link(&alice, "laptop").await;
@@ -102,7 +104,7 @@ async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
     let is_in = |info: &GroupInfo| info.membership == Membership::Member;
     soon(async { while !l.groups().await.unwrap().iter().any(is_in) {} }).await;
     let mut to_l = l.messages();
-    b.send_to_group(group, "at three?").await.unwrap().unwrap();
+    b.send(group, Message::text("at three?")).await.unwrap();
     loop {
         let message = soon(next_message(&mut to_l)).await;
         if message.text.as_deref() == Some("at three?") {
@@ -112,7 +114,7 @@ async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
         l.done(message.id).await.unwrap();
     }
     let mut to_b = b.messages();
-    l.send_to_group(group, "at four").await.unwrap().unwrap();
+    l.send(group, Message::text("at four")).await.unwrap();
     let message = soon(next_message(&mut to_b)).await;
     assert_eq!((message.text.as_deref(), message.group), (Some("at four"), Some(group)));
     assert_eq!(message.device, l.me().address.device);
@@ -126,27 +128,60 @@ async fn attack_18_a_link_lets_an_account_in_once_and_is_useless_after_a_removal
     let bob = world.register("+14155550922", 1).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let [for_alice, for_bob] = [&a, &b].map(|client| client.me().address.account);
-    let (mut to_a, mut to_b) = (a.messages(), b.messages());
-    let group = a.create_group("Walks").await.unwrap().unwrap();
-    let password = Some(Client::new_link_password());
-    a.change_group(group, GroupChange::SetLink(password)).await.unwrap().unwrap();
-    let is_link =
-        |event: &GroupEvent| matches!(event, GroupEvent::Changed(_, GroupChange::SetLink(_)));
-    group_event(&mut to_a, is_link).await;
-    let link = a.group_link(group).await.unwrap().unwrap();
-    b.join_group(link.clone()).await.unwrap();
+    let group = create(&a).await;
+    soon(a.group(group).enable_link().await.unwrap().on_server()).await.unwrap();
+    let link = a.group(group).invite_link().await.unwrap().unwrap();
+    // Nothing to do.
+    soon(a.group(group).enable_link().await.unwrap().on_server()).await.unwrap();
+    assert_eq!(a.group(group).invite_link().await.unwrap().unwrap().password, link.password);
+    soon(b.join_group(link.clone()).await.unwrap().on_server()).await.unwrap();
     soon(wait_for_members(&b, group, &[for_alice, for_bob])).await;
     // Bob leaves with the key that Alice has sent, and the link does not let him in again.
-    let leave = GroupChange::Leave { successor: None };
-    b.change_group(group, leave).await.unwrap().unwrap();
-    let is_leave =
-        |event: &GroupEvent| matches!(event, GroupEvent::Changed(_, GroupChange::Leave { .. }));
-    group_event(&mut to_b, is_leave).await;
-    b.join_group(link).await.unwrap();
-    let is_refused =
-        |event: &GroupEvent| matches!(event, GroupEvent::ChangeFailed(..) | GroupEvent::Removed);
-    group_event(&mut to_b, is_refused).await;
+    let mut to_a = a.messages();
+    soon(b.group(group).leave(None).await.unwrap().on_server()).await.unwrap();
+    let is_epoch =
+        |event: &GroupEvent| matches!(event, GroupEvent::Changed(_, GroupChange::NewEpoch { .. }));
+    group_event(&mut to_a, is_epoch).await;
+    let joined = soon(b.join_group(link).await.unwrap().on_server()).await;
+    assert!(
+        matches!(joined, Err(GroupError::NotMember | GroupError::NotPermitted(_))),
+        "{joined:?}"
+    );
     soon(wait_for_members(&a, group, &[for_alice])).await;
+}
+
+#[tokio::test]
+async fn an_application_learns_what_becomes_of_each_change() {
+    let world = World::new().await;
+    let [alice, bob] =
+        [world.register("+14155550931", 0).await, world.register("+14155550932", 1).await];
+    let (a, b) = (alice.open().await, bob.open().await);
+    let for_bob = b.me().address.account;
+    let not_permitted = |why| Err(GroupError::NotPermitted(why));
+    let long = a.create_group(&"x".repeat(129)).await.map(drop);
+    assert_eq!(long, not_permitted(ChangeError::BadTitle));
+    let group = a.group(create(&a).await);
+    let unknown = b.group(group.id());
+    assert_eq!(unknown.info().await, Ok(None));
+    assert_eq!(unknown.leave(None).await.map(drop), Err(GroupError::NotFound));
+    // Equal changes, and one that is not possible, one after the other.
+    let mut titles = Vec::new();
+    for title in ["Hikes", "Hikes", "", "Talks"] {
+        titles.push(group.set_title(title).await.unwrap());
+    }
+    let mut outcomes = Vec::new();
+    for mut title in titles {
+        outcomes.push(soon(title.on_server()).await);
+        assert_eq!(Some(&soon(title.on_server()).await), outcomes.last());
+    }
+    assert_eq!(outcomes, [Ok(()), Ok(()), not_permitted(ChangeError::BadTitle), Ok(())]);
+    assert_eq!(group.info().await.unwrap().unwrap().state.unwrap().title, "Talks");
+    let role = soon(group.set_role(for_bob, Role::Admin).await.unwrap().on_server()).await;
+    assert_eq!(role, not_permitted(ChangeError::NotMember));
+    let mut waits = group.set_description(Some("on Sundays")).await.unwrap();
+    a.close().await.unwrap();
+    // It was made, or will be when the client is opened again.
+    assert!(matches!(soon(waits.on_server()).await, Ok(()) | Err(GroupError::Ended(_))));
 }
 
 /// Carol joins a group while Bob, who does not know her and is asked about strangers, is away.
@@ -169,20 +204,18 @@ async fn what_a_new_member_writes_to_somebody_who_is_away_is_not_lost() {
         say(client, &alice.destination(), "hello").await;
         next_message(&mut to_a).await;
     }
-    let group = a.create_group("Walks").await.unwrap().unwrap();
-    group_event(&mut to_a, |event| matches!(event, GroupEvent::Changed(..))).await;
-    let invite = |id| GroupChange::Invite([(id, None)].into());
-    a.change_group(group, invite(ids[1])).await.unwrap().unwrap();
+    let group = create(&a).await;
+    a.group(group).invite([ids[1]]).await.unwrap();
     soon(wait_for_members(&a, group, &ids[..2])).await;
     soon(wait_for_members(&b, group, &ids[..2])).await;
     b.close().await.unwrap();
-    a.change_group(group, invite(ids[2])).await.unwrap().unwrap();
+    a.group(group).invite([ids[2]]).await.unwrap();
     soon(wait_for_members(&c, group, &ids)).await;
     let mut sent = c.messages();
     // More than a stranger may send.
     let mut texts: Vec<String> = (0..8).map(|number| number.to_string()).collect();
     for text in &texts {
-        c.send_to_group(group, text).await.unwrap().unwrap();
+        c.send(group, Message::text(text)).await.unwrap();
     }
     group_event(&mut sent, |event| matches!(event, GroupEvent::PartlySent(_))).await;
     let b = Client::open(bob.account(), asked()).await.unwrap();
@@ -211,17 +244,15 @@ async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
         say(client, &alice.destination(), "hello").await;
         next_message(&mut to_a).await;
     }
-    let group = a.create_group("Walks").await.unwrap().unwrap();
-    group_event(&mut to_a, |event| matches!(event, GroupEvent::Changed(..))).await;
-    let invite = GroupChange::Invite([(ids[1], None), (ids[2], None)].into());
-    a.change_group(group, invite).await.unwrap().unwrap();
+    let group = create(&a).await;
+    a.group(group).invite([ids[1], ids[2]]).await.unwrap();
     for client in [&a, &b, &c] {
         soon(wait_for_members(client, group, &ids)).await;
     }
     // A stranger may send five.
     let texts: Vec<String> = (0..12).map(|number| number.to_string()).collect();
     for text in &texts {
-        c.send_to_group(group, text).await.unwrap().unwrap();
+        c.send(group, Message::text(text)).await.unwrap();
     }
     for text in &texts {
         let message = soon(next_message(&mut to_b)).await;

@@ -342,7 +342,7 @@ impl Client {
         let messages = self.groups.outbox.iter().filter(|(_, message)| message.group == id);
         let messages: Vec<_> = messages.map(|(timestamp, _)| *timestamp).collect();
         for timestamp in messages {
-            self.drop_group_message(timestamp, super::SendFailure::Refused, changes);
+            self.drop_group_message(timestamp, super::SendFailure::NotMember, changes);
         }
     }
 }

@@ -184,7 +184,7 @@ impl Client {
                             group.draft = Some(draft);
                             break;
                         }
-                        Err(_) => Some(GroupFailure::Refused),
+                        Err(why) => Some(why.into()),
                     }
                 }
                 Rebased::Done => None,

@@ -160,7 +160,9 @@ impl Talk<'_> {
             | GroupEvent::NotSent(..)
             | GroupEvent::NotSentTo(..)
             | GroupEvent::PartlySent(_)
-            | GroupEvent::Sent(_) => Ok(()),
+            | GroupEvent::Sent(_)
+            // Later events of the SDK.
+            | _ => Ok(()),
         }
     }
 

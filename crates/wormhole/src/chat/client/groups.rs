@@ -1,12 +1,12 @@
-//! Groups, as an application uses them.
+//! The groups of an account: creating one, joining one, and listing them.
 
 use rand_core::OsRng;
-use wormhole_chat::group::{GroupChange, GroupId, GroupLink, GroupState, LinkPassword};
-use wormhole_chat::{Client as Core, Content, DataMessage, GroupFailure, Membership, Timestamp};
+use wormhole_chat::group::{GroupChange, GroupId, GroupLink, GroupState};
+use wormhole_chat::{Client as Core, Membership};
 
-use super::Client;
+use super::{Client, Group, PendingChange};
 use crate::chat::account::{Account, now};
-use crate::chat::error::{Ended, OpenError};
+use crate::chat::error::{Ended, GroupError, OpenError};
 
 /// A group, as this device knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,13 +25,16 @@ pub struct GroupInfo {
 impl GroupInfo {
     /// All groups of a device.
     fn all(core: &Core) -> Vec<Self> {
-        let info = |id| Self {
+        core.groups().map(|id| Self::new(core, id)).collect()
+    }
+
+    pub(super) fn new(core: &Core, id: GroupId) -> Self {
+        Self {
             id,
             membership: core.group_membership(id).unwrap_or(Membership::Outside),
             state: core.group_state(id).cloned(),
             is_changing: core.is_changing_group(id),
-        };
-        core.groups().map(info).collect()
+        }
     }
 }
 
@@ -47,15 +50,32 @@ impl Account {
 }
 
 impl Client {
-    /// Creates a group with this account as its only member. It exists once the server has it.
+    /// Creates a group with this account as its only member. It exists once the server has it:
+    /// [`PendingChange::on_server`] waits for that, and [`PendingChange::group`] is its id.
     ///
     /// # Errors
     /// The client has ended, or the title is invalid.
-    pub async fn create_group(&self, title: &str) -> Result<Result<GroupId, GroupFailure>, Ended> {
-        let title = title.to_owned();
-        let app = self.me.app.clone();
-        self.query(move |driver| {
-            driver.core_mut().create_group(now(), &title, (app, None), &mut OsRng)
+    pub async fn create_group(&self, title: &str) -> Result<PendingChange, GroupError> {
+        let (title, app) = (title.to_owned(), self.me.app.clone());
+        self.request_change(move |driver| {
+            let profile = (app.clone(), None);
+            let id = driver.core_mut().create_group(now(), &title, profile, &mut OsRng)?;
+            let change = GroupChange::Create { title, app, access_key: None };
+            Ok((id, driver.await_change(id, change)))
+        })
+        .await
+    }
+
+    /// Joins a group with a link: [`PendingChange::on_server`] waits until this account is a member.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn join_group(&self, link: GroupLink) -> Result<PendingChange, GroupError> {
+        self.request_change(move |driver| {
+            let id = driver.core_mut().join_group(now(), &link, &mut OsRng);
+            let password = link.password;
+            let change = GroupChange::Join { password, app: None, access_key: None };
+            Ok((id, driver.await_change(id, change)))
         })
         .await
     }
@@ -68,63 +88,8 @@ impl Client {
         self.query(|driver| GroupInfo::all(driver.core())).await
     }
 
-    /// Changes a group as soon as possible: see [`GroupChange`]. [`Event::Group`](crate::chat::Event::Group) reports the result.
-    ///
-    /// # Errors
-    /// The client has ended, or there is no such group.
-    pub async fn change_group(
-        &self,
-        group: GroupId,
-        change: GroupChange,
-    ) -> Result<Result<(), GroupFailure>, Ended> {
-        self.query(move |driver| driver.core_mut().change_group(now(), group, change, &mut OsRng))
-            .await
-    }
-
-    /// Joins a group with a link.
-    ///
-    /// # Errors
-    /// The client has ended.
-    pub async fn join_group(&self, link: GroupLink) -> Result<GroupId, Ended> {
-        self.query(move |driver| driver.core_mut().join_group(now(), &link, &mut OsRng)).await
-    }
-
-    /// Forgets a group of which this account is not a member.
-    ///
-    /// # Errors
-    /// The client has ended.
-    pub async fn forget_group(&self, group: GroupId) -> Result<(), Ended> {
-        self.query(move |driver| driver.core_mut().forget_group(group)).await
-    }
-
-    /// The link with which people join a group; `None` if it is disabled.
-    ///
-    /// # Errors
-    /// The client has ended.
-    pub async fn group_link(&self, group: GroupId) -> Result<Option<GroupLink>, Ended> {
-        self.query(move |driver| driver.core().group_link(group)).await
-    }
-
-    /// A password for a link, or for the next one when somebody is removed.
-    pub fn new_link_password() -> LinkPassword {
-        LinkPassword::random(&mut OsRng)
-    }
-
-    /// Sends a text to all members of a group; [`send`](Self::send) can do more. When this returns, it is in the outbox, but may not be durable yet:
-    /// [`GroupEvent::Accepted`](crate::chat::GroupEvent::Accepted) says when it is.
-    ///
-    /// # Errors
-    /// The client has ended, or this account is not a member.
-    pub async fn send_to_group(
-        &self,
-        group: GroupId,
-        text: &str,
-    ) -> Result<Result<Timestamp, GroupFailure>, Ended> {
-        let data = DataMessage { body: Some(text.to_owned()), ..DataMessage::default() };
-        let content = Content::Data(Box::new(data));
-        self.query(move |driver| {
-            driver.core_mut().send_to_group(now(), group, &content, &mut OsRng)
-        })
-        .await
+    /// A handle of the group with this id, which may be unknown to this device.
+    pub fn group(&self, id: GroupId) -> Group {
+        Group::new(self.clone(), id)
     }
 }

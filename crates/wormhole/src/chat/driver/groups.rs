@@ -4,8 +4,7 @@ use rand_core::OsRng;
 use tokio::sync::oneshot;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
-    AccountId, Changes, Content, GroupEvent, GroupFailure, Membership, OutboxChange, Received,
-    Timestamp,
+    AccountId, Changes, Content, GroupEvent, Membership, OutboxChange, Received, Timestamp,
 };
 
 use super::{Driver, Sending};
@@ -24,8 +23,8 @@ impl Driver {
     pub(in crate::chat) fn check_membership(&self, group: GroupId) -> Result<(), SendError> {
         match self.core.group_membership(group) {
             Some(Membership::Member) => Ok(()),
-            Some(Membership::Invited | Membership::Outside | Membership::Unread) | None => {
-                Err(SendError::Group(GroupFailure::Unknown))
+            Some(Membership::Invited | Membership::Outside | Membership::Unread | _) | None => {
+                Err(SendError::NotMember(group))
             }
         }
     }
@@ -50,7 +49,8 @@ impl Driver {
         content: &Content,
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
-        let timestamp = self.core.send_to_group(now(), group, content, &mut OsRng)?;
+        let sent = self.core.send_to_group(now(), group, content, &mut OsRng);
+        let timestamp = sent.map_err(|_| SendError::NotMember(group))?;
         self.accepting_groups.insert(timestamp, reply);
         Ok(())
     }
@@ -76,7 +76,8 @@ impl Driver {
             | GroupEvent::Changed(..)
             | GroupEvent::Invited(_)
             | GroupEvent::PartlySent(_)
-            | GroupEvent::Removed => {}
+            | GroupEvent::Removed
+            | _ => {}
         }
     }
 
