@@ -9,10 +9,10 @@ use wormhole_magic::AppId;
 use wormhole_magic::code::uri::TransferUri;
 use wormhole_magic::code::{Code, completion};
 use wormhole_magic::dilation::frame::{FrameBuffer, MAX_FRAME, PREFIX};
-use wormhole_magic::dilation::noise::{self, Initiator};
+use wormhole_magic::dilation::noise::{self, Initiator, NoiseCipher};
 use wormhole_magic::dilation::{
     Dilation, DilationCommand, DilationConfig, DilationKey, DilationMessage, DilationRecord,
-    DilationRole, DilationSide,
+    DilationRole, DilationSide, DilationVersion, Please,
 };
 use wormhole_magic::forward::{
     ConnectReply, ConnectRequest, ListenReply, ListenRequest, PREFIX as FORWARD_PREFIX,
@@ -98,9 +98,10 @@ pub fn code(bytes: &[u8]) {
 pub fn dilation_frames(bytes: &[u8]) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let psk = Secret::new([7; 32]);
-    let (initiator, first) = Initiator::start(&psk, &mut rng);
+    let (initiator, first) = Initiator::start(NoiseCipher::ChaChaPoly, &psk, &mut rng);
     let (answer, mut sealer, mut opener) =
-        noise::respond(&psk, &first, &mut rng).expect("a handshake with ourselves");
+        noise::respond(NoiseCipher::ChaChaPoly, &psk, &first, &mut rng)
+            .expect("a handshake with ourselves");
     let (_, mut forged) = initiator.finish(&answer).expect("a handshake with ourselves");
     let mut buffer = FrameBuffer::default();
     for piece in bytes.chunks(7) {
@@ -125,14 +126,22 @@ pub fn dilation_message(bytes: &[u8]) {
 
 /// The records of a peer that has the key: each has two bytes for its length. They may end the connection or the session.
 pub fn dilation_records(bytes: &[u8]) {
+    for version in [DilationVersion::Ged, DilationVersion::GedCredit] {
+        dilation_records_of(version, bytes);
+    }
+}
+
+fn dilation_records_of(version: DilationVersion, bytes: &[u8]) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let (now, link) = (Instant::now(), LinkId(1));
     let key = DilationKey::from_secret(Secret::new([7; 32]));
     let psk = key.psk().clone();
-    let config = DilationConfig::new(key, DilationSide::leading(&mut rng));
+    let config =
+        DilationConfig { version, ..DilationConfig::new(key, DilationSide::leading(&mut rng)) };
     let mut session = Dilation::new(config, now, ChaCha8Rng::seed_from_u64(2));
     let side = DilationSide::following(&mut rng);
-    let please = DilationMessage::Please { side, extended: true }.encode();
+    let please = Please { side, version, extended: true, aes: false };
+    let please = DilationMessage::Please(please).encode();
     let please = Input::Command(DilationCommand::Mailbox(please));
     session.handle(now, please).expect("a peer");
     session.handle(now, Input::Opened(link)).expect("a link");
@@ -144,7 +153,8 @@ pub fn dilation_records(bytes: &[u8]) {
     });
     let first = sent.last().expect("the first message of the handshake");
     let first = first[PREFIX..].try_into().expect("a message of the handshake");
-    let (answer, mut sealer, _) = noise::respond(&psk, &first, &mut rng).expect("a handshake");
+    let (answer, mut sealer, _) =
+        noise::respond(NoiseCipher::ChaChaPoly, &psk, &first, &mut rng).expect("a handshake");
     let kcm = sealer.seal(&[0], &[]).expect("a short record");
     let answer = [&48_u32.to_be_bytes()[..], &answer, &kcm].concat();
     session.handle(now, Input::Bytes(link, &answer)).expect("a confirmation");

@@ -1,7 +1,7 @@
 //! Dilation: many streams between two sides over one connection that is replaced when it is lost.
 //!
-//! This is what Python 0.24 speaks (version `ged`); where its code and the specification differ, the code decides. The
-//! application exchanges the mailbox messages of this protocol through [`crate::wormhole`], and opens the connections.
+//! This is what Python 0.24 speaks (version `ged`); where its code and the specification differ, the code decides. Between two
+//! sides of this project, it is `ged-credit`, where a subchannel that nobody reads does not hold up others. The application exchanges the mailbox messages of this protocol through [`crate::wormhole`], and opens the connections.
 //! (dilation-protocol.md; docs/dilation.md)
 //!
 //! ```text
@@ -23,24 +23,16 @@ mod outbound;
 pub mod record;
 mod session;
 mod subchannels;
+mod version;
 
 pub use config::{DilationConfig, KEEPALIVE};
 pub use error::{DilationError, DilationViolation};
 pub use event::{DilationCommand, DilationEvent, SubchannelId};
 pub use keys::{DilationKey, DilationRole, DilationSide};
-pub use message::{DilationMessage, MalformedDilationMessage};
+pub use message::{DilationMessage, MalformedDilationMessage, Please};
+pub use noise::aes_is_available;
 pub use outbound::MAX_UNACKNOWLEDGED;
 pub use record::{BadDilationRecord, DilationRecord};
 pub use session::Dilation;
-pub use subchannels::{MAX_THEIRS, MAX_UNPROCESSED};
-
-use crate::wormhole::PeerVersion;
-
-/// The versions of the protocol that we speak, as announced in `can-dilate` of the version message.
-pub const VERSIONS: [&str; 1] = [message::VERSION];
-
-/// Whether the peer can dilate, according to its version message. Otherwise [`Dilation`] would wait for ever.
-pub fn peer_can_dilate(peer: &PeerVersion) -> bool {
-    let versions = peer.get("can-dilate").and_then(serde_json::Value::as_array);
-    versions.is_some_and(|versions| versions.iter().any(|version| version == message::VERSION))
-}
+pub use subchannels::{INITIAL_CREDIT, MAX_THEIRS, MAX_UNPROCESSED};
+pub use version::{DilationVersion, VERSIONS};

@@ -16,6 +16,8 @@ mod sodium;
 use portable as backend;
 #[cfg(all(feature = "libsodium", not(target_arch = "wasm32")))]
 use sodium as backend;
+#[cfg(all(feature = "libsodium", not(target_arch = "wasm32")))]
+pub(crate) use sodium::initialize as initialize_sodium;
 
 /// Encrypts a message with a random nonce: nonce, MAC, ciphertext. [`OVERHEAD`] bytes longer.
 pub fn seal(key: &Secret<32>, plaintext: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {

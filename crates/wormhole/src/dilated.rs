@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! The protocol has no flow control for single streams. If an application does not read a stream, at most 4 MiB of it are
-//! kept; then all streams wait.
+//! If an application does not read a stream, at most 4 MiB of it are kept; then this stream waits. If the peer is a Python
+//! program, all streams wait, because its protocol has no flow control for single streams.
 
 mod driver;
 mod requests;
@@ -37,7 +37,7 @@ use rand_core::OsRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use wormhole_magic::dilation::record::MAX_SUBPROTOCOL;
 use wormhole_magic::dilation::{
-    Dilation, DilationConfig, DilationError, DilationKey, DilationSide, KEEPALIVE, peer_can_dilate,
+    Dilation, DilationConfig, DilationError, DilationKey, DilationSide, DilationVersion, KEEPALIVE,
 };
 
 use crate::code::{self, Closed, Wormhole};
@@ -161,9 +161,7 @@ impl Wormhole {
     pub async fn dilate(mut self, settings: Settings) -> Result<Dilated, Error> {
         let messages = self.take_dilation().ok_or(Error::NotDilatable)?;
         let version = self.peer_version().await?;
-        if !peer_can_dilate(&version) {
-            return Err(Error::PeerCannotDilate);
-        }
+        let version = DilationVersion::choose(&version).ok_or(Error::PeerCannotDilate)?;
         let key = DilationKey::new(&self.key().await?);
         let (mailbox, tor) = self.dilation_sender();
         let hidden = settings.policy == RelayPolicy::Only || tor.is_some();
@@ -179,6 +177,8 @@ impl Wormhole {
             DilationSide::following(&mut OsRng)
         };
         let config = DilationConfig {
+            version,
+            aes: true,
             relays: settings.relays,
             policy: settings.policy,
             tor: tor.is_some(),

@@ -11,6 +11,7 @@
 //! matter: do not add figures of another machine.
 
 mod chat;
+mod forward;
 mod measure;
 mod network;
 mod nodes;
@@ -47,7 +48,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "transfers,memory,mailbox,nodes,relay,whisper,chat"
+        default_value = "transfers,memory,forward,mailbox,nodes,relay,whisper,chat"
     )]
     only: Vec<String>,
 
@@ -110,6 +111,9 @@ impl Bench {
         }
         if self.arguments.wants("memory") {
             transfers::measure_memory(self, &mut report)?;
+        }
+        if self.arguments.wants("forward") {
+            forward::measure(self, &mut report)?;
         }
         if self.arguments.wants("mailbox") {
             servers::measure_mailboxes(self, &mut report)?;

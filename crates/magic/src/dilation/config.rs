@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::{DilationKey, DilationSide};
+use super::version::DilationVersion;
 use crate::transit::{RelayHint, RelayPolicy};
 
 /// Settings of a dilated connection.
@@ -13,6 +14,11 @@ pub struct DilationConfig {
     pub key: DilationKey,
     /// Our side; random.
     pub side: DilationSide,
+    /// The version that both sides have announced, see [`DilationVersion::choose`].
+    pub version: DilationVersion,
+    /// Whether to use AES-256-GCM if both sides can: on processors with instructions for it, it is faster than
+    /// ChaCha20-Poly1305. Has no effect without [`aes_is_available`](super::aes_is_available).
+    pub aes: bool,
     /// Our own relays, in addition to the peer's.
     pub relays: Vec<RelayHint>,
     /// Whether to use relays.
@@ -30,11 +36,13 @@ pub struct DilationConfig {
 }
 
 impl DilationConfig {
-    /// A connection with this key, with defaults for everything else.
+    /// A connection with this key, with defaults for everything else: version `ged`, without AES.
     pub const fn new(key: DilationKey, side: DilationSide) -> Self {
         Self {
             key,
             side,
+            version: DilationVersion::Ged,
+            aes: false,
             relays: Vec::new(),
             policy: RelayPolicy::Auto,
             tor: false,

@@ -53,6 +53,9 @@ pub enum DilationViolation {
     /// A record is invalid.
     #[error(transparent)]
     Record(#[from] BadDilationRecord),
+    /// It sent more data on a subchannel than it may.
+    #[error("sent more data on subchannel {0} than it may")]
+    BeyondCredit(u32),
     /// It confirmed the key again.
     #[error("confirmed the key twice")]
     SecondKcm,

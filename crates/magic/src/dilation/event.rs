@@ -80,6 +80,8 @@ pub enum DilationEvent {
     Data(SubchannelId, Vec<u8>),
     /// The peer sends no more data on this subchannel.
     Finished(SubchannelId),
+    /// The peer accepts data on this subchannel again, see [`accepts_data`](super::Dilation::accepts_data).
+    Writable(SubchannelId),
 }
 
 /// Prints no data.
@@ -93,6 +95,7 @@ impl fmt::Debug for DilationEvent {
             Self::Opened { id, subprotocol } => write!(f, "Opened({id:?}, {subprotocol:?})"),
             Self::Data(id, data) => write!(f, "Data({id:?}, {} bytes)", data.len()),
             Self::Finished(id) => f.debug_tuple("Finished").field(id).finish(),
+            Self::Writable(id) => f.debug_tuple("Writable").field(id).finish(),
         }
     }
 }

@@ -9,7 +9,9 @@ use wormhole_kit::Instant;
 use super::error::DilationViolation;
 use super::frame::{BadFrame, FrameBuffer, MAX_FRAME};
 use super::keys::{DilationKey, DilationRole, DilationSide};
-use super::noise::{self, BadNoise, FrameOpener, FrameSealer, HANDSHAKE, Initiator, TAG};
+use super::noise::{
+    self, BadNoise, FrameOpener, FrameSealer, HANDSHAKE, Initiator, NoiseCipher, TAG,
+};
 use super::record::DilationRecord;
 use crate::transit::Route;
 
@@ -19,12 +21,18 @@ pub(super) struct LinkContext {
     pub(super) key: DilationKey,
     pub(super) role: DilationRole,
     pub(super) relay_line: Vec<u8>,
+    pub(super) cipher: NoiseCipher,
 }
 
 impl LinkContext {
-    pub(super) fn new(key: DilationKey, role: DilationRole, side: &DilationSide) -> Self {
+    pub(super) fn new(
+        key: DilationKey,
+        role: DilationRole,
+        side: &DilationSide,
+        cipher: NoiseCipher,
+    ) -> Self {
         let relay_line = key.relay_line(side);
-        Self { key, role, relay_line }
+        Self { key, role, relay_line, cipher }
     }
 }
 
@@ -213,7 +221,7 @@ impl PeerLink {
         Ok(match context.role {
             DilationRole::Follower => (LinkState::ExpectFirst, true),
             DilationRole::Leader => {
-                let (initiator, first) = Initiator::start(context.key.psk(), rng);
+                let (initiator, first) = Initiator::start(context.cipher, context.key.psk(), rng);
                 say.extend_from_slice(&HANDSHAKE_PREFIX);
                 say.extend_from_slice(&first);
                 (LinkState::ExpectAnswer(initiator), true)
@@ -244,7 +252,8 @@ impl PeerLink {
         let Some(first) = self.next_handshake()? else {
             return Ok((LinkState::ExpectFirst, false));
         };
-        let (answer, mut sealer, opener) = noise::respond(context.key.psk(), &first, rng)?;
+        let (answer, mut sealer, opener) =
+            noise::respond(context.cipher, context.key.psk(), &first, rng)?;
         say.extend_from_slice(&HANDSHAKE_PREFIX);
         say.extend_from_slice(&answer);
         let kcm = sealer.seal(&DilationRecord::Kcm.encode(), &[])?;

@@ -4,20 +4,15 @@
 use serde_json::{Value, json};
 
 use super::keys::DilationSide;
+use super::version::DilationVersion;
 use crate::transit::hint::Hint;
 
 /// A mailbox message about the dilated connection: a JSON object with a `type`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DilationMessage {
-    /// Starts: announces the side, which decides who leads.
-    Please {
-        /// The side.
-        side: DilationSide,
-        /// Whether the sender understands [`Lost`](Self::Lost) and [`Leaving`](Self::Leaving), and may be told to
-        /// reconnect at any time.
-        extended: bool,
-    },
+    /// Starts: announces the sender.
+    Please(Please),
     /// Where the sender can be reached. A list adds to earlier lists of the same generation.
     Hints(Vec<Hint>),
     /// From the leader: the connection is lost, start the next generation.
@@ -32,6 +27,47 @@ pub enum DilationMessage {
     Unknown,
 }
 
+/// What a side announces about itself. The last three are of this project only; other clients ignore them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the fields of a message, which whoever sends it decides"
+)]
+pub struct Please {
+    /// The side, which decides who leads.
+    pub side: DilationSide,
+    /// The version. Both sides choose the same one from their lists.
+    pub version: DilationVersion,
+    /// Whether the sender understands [`DilationMessage::Lost`] and [`DilationMessage::Leaving`], and may be told to
+    /// reconnect at any time.
+    pub extended: bool,
+    /// Whether the sender can use AES-256-GCM. It is used if both can.
+    pub aes: bool,
+}
+
+impl Please {
+    fn decode(value: &Value) -> Result<Self, MalformedDilationMessage> {
+        let text = |key| value.get(key).and_then(Value::as_str);
+        let flag = |key| value.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let side = text("side").and_then(DilationSide::parse).ok_or(MALFORMED)?;
+        // Python leaves it out if no version suits.
+        let version = text("use-version").and_then(DilationVersion::parse);
+        let version = version.unwrap_or(DilationVersion::Ged);
+        Ok(Self { side, version, extended: flag(EXTENDED), aes: flag(AES) })
+    }
+
+    fn encode(&self) -> Value {
+        let (side, version) = (self.side.as_str(), self.version.name());
+        let mut value = json!({ "type": "please", "side": side, "use-version": version });
+        for (key, is_set) in [(EXTENDED, self.extended), (AES, self.aes)] {
+            if let (true, Some(object)) = (is_set, value.as_object_mut()) {
+                object.insert(key.to_owned(), Value::Bool(true));
+            }
+        }
+        value
+    }
+}
+
 impl DilationMessage {
     /// Decodes a message.
     ///
@@ -41,12 +77,7 @@ impl DilationMessage {
         let value: Value = serde_json::from_slice(plaintext).map_err(|_| MALFORMED)?;
         let kind = value.get("type").and_then(Value::as_str).ok_or(MALFORMED)?;
         Ok(match kind {
-            "please" => {
-                let side = value.get("side").and_then(Value::as_str).ok_or(MALFORMED)?;
-                let side = DilationSide::parse(side).ok_or(MALFORMED)?;
-                let extended = value.get(EXTENDED).and_then(Value::as_bool).unwrap_or(false);
-                Self::Please { side, extended }
-            }
+            "please" => Self::Please(Please::decode(&value)?),
             "connection-hints" => {
                 Self::Hints(Hint::parse_list(value.get("hints").unwrap_or(&Value::Null)))
             }
@@ -61,13 +92,7 @@ impl DilationMessage {
     /// Encodes the message.
     pub fn encode(&self) -> Vec<u8> {
         let value = match self {
-            Self::Please { side, extended: false } => {
-                json!({ "type": "please", "side": side.as_str(), "use-version": VERSION })
-            }
-            Self::Please { side, extended: true } => {
-                let side = side.as_str();
-                json!({ "type": "please", "side": side, "use-version": VERSION, EXTENDED: true })
-            }
+            Self::Please(please) => please.encode(),
             Self::Hints(hints) => {
                 json!({ "type": "connection-hints", "hints": Hint::encode_list(hints) })
             }
@@ -88,11 +113,9 @@ pub struct MalformedDilationMessage;
 
 const MALFORMED: MalformedDilationMessage = MalformedDilationMessage;
 
-/// The version of the protocol, as in `can-dilate`.
-pub(super) const VERSION: &str = "ged";
-
-/// A key of `please` that other clients ignore.
+/// Keys of `please` that other clients ignore.
 const EXTENDED: &str = "wormhole-extensions";
+const AES: &str = "wormhole-aes-gcm";
 
 const LOST: &str = "connection-lost";
 const LEAVING: &str = "leaving";
@@ -108,9 +131,13 @@ mod tests {
     #[test]
     fn messages_survive_encoding_and_decoding() {
         let side = DilationSide::leading(&mut ChaCha8Rng::seed_from_u64(1));
+        let please = |version, extended, aes| {
+            DilationMessage::Please(Please { side: side.clone(), version, extended, aes })
+        };
         for message in [
-            DilationMessage::Please { side: side.clone(), extended: false },
-            DilationMessage::Please { side, extended: true },
+            please(DilationVersion::Ged, false, false),
+            please(DilationVersion::Ged, true, false),
+            please(DilationVersion::GedCredit, true, true),
             DilationMessage::Hints(vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))]),
             DilationMessage::Reconnect,
             DilationMessage::Reconnecting,

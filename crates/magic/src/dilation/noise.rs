@@ -1,17 +1,22 @@
-//! The handshake `Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s` and the encryption of frames after it.
+//! The handshake `Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s`, or the same with `AESGCM`, and the encryption of frames after it.
 //!
 //! Not a general implementation of Noise: one pattern, without a Noise prologue and without payloads. It consists of
 //! primitives of crates that the workspace already uses; `snow` would add the random source of the operating system,
 //! which a core must not have. (The Noise Protocol Framework, revision 34; dilation-protocol.md "Noise")
 
+#[cfg(all(feature = "libsodium", not(target_arch = "wasm32")))]
+mod aes;
+mod cipher;
+
 use blake2::{Blake2s256, Digest};
-use chacha20poly1305::aead::AeadInPlace;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use curve25519_dalek::MontgomeryPoint;
 use hkdf::SimpleHkdf;
 use rand_core::{CryptoRng, RngCore};
 use wormhole_kit::Secret;
 use zeroize::{Zeroize, Zeroizing};
+
+use cipher::KeyedCipher;
+pub use cipher::{NoiseCipher, aes_is_available};
 
 /// Size of each handshake message in bytes: a public key and the tag of an empty payload.
 pub const HANDSHAKE: usize = PUBLIC + TAG;
@@ -31,11 +36,12 @@ pub struct Initiator {
 impl Initiator {
     /// Starts; returns the first message.
     pub fn start(
+        cipher: NoiseCipher,
         psk: &Secret<32>,
         rng: &mut (impl RngCore + CryptoRng),
     ) -> (Self, [u8; HANDSHAKE]) {
         let ephemeral = random_key(rng);
-        let mut state = SymmetricState::new(psk);
+        let mut state = SymmetricState::new(cipher, psk);
         let message = state.write_ephemeral(&ephemeral);
         (Self { state, ephemeral }, message)
     }
@@ -59,11 +65,12 @@ impl Initiator {
 /// # Errors
 /// The peer does not have the key; close the connection.
 pub fn respond(
+    cipher: NoiseCipher,
     psk: &Secret<32>,
     message: &[u8; HANDSHAKE],
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<([u8; HANDSHAKE], FrameSealer, FrameOpener), BadNoise> {
-    let mut state = SymmetricState::new(psk);
+    let mut state = SymmetricState::new(cipher, psk);
     let theirs = state.read_ephemeral(message, None)?;
     let ephemeral = random_key(rng);
     let answer = state.write_ephemeral_and_mix(&ephemeral, &theirs);
@@ -80,6 +87,7 @@ fn random_key(rng: &mut (impl RngCore + CryptoRng)) -> Secret<32> {
 /// `SymmetricState` of the specification, with its `CipherState`, whose nonce is always 0 during this handshake.
 #[derive(Debug)]
 struct SymmetricState {
+    cipher: NoiseCipher,
     chaining_key: Secret<32>,
     hash: [u8; 32],
     key: Secret<32>,
@@ -87,10 +95,10 @@ struct SymmetricState {
 
 impl SymmetricState {
     /// Starts with the name of the protocol, an empty prologue, and the token `psk`.
-    fn new(psk: &Secret<32>) -> Self {
-        let name: [u8; 32] = Blake2s256::digest(PROTOCOL).into();
-        let mut state =
-            Self { chaining_key: Secret::new(name), hash: name, key: Secret::new([0; 32]) };
+    fn new(cipher: NoiseCipher, psk: &Secret<32>) -> Self {
+        let name: [u8; 32] = Blake2s256::digest(cipher.protocol()).into();
+        let (chaining_key, key) = (Secret::new(name), Secret::new([0; 32]));
+        let mut state = Self { cipher, chaining_key, hash: name, key };
         state.mix_hash(&[]);
         let [chaining_key, hash, key] = hkdf(&state.chaining_key, psk.expose());
         state.mix_hash(hash.expose());
@@ -139,7 +147,7 @@ impl SymmetricState {
 
     /// Encrypts an empty payload. The next key is used for nothing else, so its nonce is 0 as well.
     fn finish_message(&mut self, public: &[u8; PUBLIC]) -> [u8; HANDSHAKE] {
-        let tag = cipher(&self.key).encrypt_in_place_detached(&nonce(0), &self.hash, &mut []);
+        let tag = self.keyed().seal(0, &self.hash, &mut []);
         // An empty payload is never too long.
         let tag = tag.unwrap_or_default();
         self.mix_hash(&tag);
@@ -156,14 +164,13 @@ impl SymmetricState {
         ours: Option<&Secret<32>>,
     ) -> Result<[u8; PUBLIC], BadNoise> {
         let (public, tag) = message.split_first_chunk::<PUBLIC>().ok_or(BadNoise)?;
+        let tag: &[u8; TAG] = tag.try_into().map_err(|_| BadNoise)?;
         self.mix_hash(public);
         self.mix_key(public);
         if let Some(ours) = ours {
             self.mix_shared(ours, public);
         }
-        cipher(&self.key)
-            .decrypt_in_place_detached(&nonce(0), &self.hash, &mut [], Tag::from_slice(tag))
-            .map_err(|_| BadNoise)?;
+        self.keyed().open(0, &self.hash, &mut [], tag)?;
         self.mix_hash(tag);
         Ok(*public)
     }
@@ -171,7 +178,11 @@ impl SymmetricState {
     /// The keys of the two directions: from the leader to the follower, and back.
     fn split(&self) -> (CipherState, CipherState) {
         let [first, second, _] = hkdf(&self.chaining_key, &[]);
-        (CipherState::new(&first), CipherState::new(&second))
+        [first, second].map(|key| CipherState::new(KeyedCipher::new(self.cipher, &key))).into()
+    }
+
+    fn keyed(&self) -> KeyedCipher {
+        KeyedCipher::new(self.cipher, &self.key)
     }
 }
 
@@ -184,32 +195,32 @@ fn hkdf(chaining_key: &Secret<32>, input: &[u8]) -> [Secret<32>; 3] {
     output.map(Secret::new)
 }
 
-fn cipher(key: &Secret<32>) -> ChaCha20Poly1305 {
-    ChaCha20Poly1305::new(Key::from_slice(key.expose()))
-}
-
-fn nonce(counter: u64) -> Nonce {
-    let mut nonce = Nonce::default();
-    nonce.iter_mut().skip(4).zip(counter.to_le_bytes()).for_each(|(to, byte)| *to = byte);
-    nonce
-}
-
 /// The key of one direction.
 struct CipherState {
-    cipher: ChaCha20Poly1305,
+    cipher: KeyedCipher,
     counter: u64,
 }
 
 impl CipherState {
-    fn new(key: &Secret<32>) -> Self {
-        Self { cipher: cipher(key), counter: 0 }
+    const fn new(cipher: KeyedCipher) -> Self {
+        Self { cipher, counter: 0 }
     }
 
     /// No connection sends 2^64 messages.
-    const fn next_nonce(&mut self) -> u64 {
+    const fn next_counter(&mut self) -> u64 {
         let counter = self.counter;
         self.counter += 1;
         counter
+    }
+
+    fn seal(&mut self, buffer: &mut [u8]) -> Result<[u8; TAG], BadNoise> {
+        let counter = self.next_counter();
+        self.cipher.seal(counter, &[], buffer)
+    }
+
+    fn open(&mut self, buffer: &mut [u8], tag: &[u8; TAG]) -> Result<(), BadNoise> {
+        let counter = self.next_counter();
+        self.cipher.open(counter, &[], buffer, tag)
     }
 }
 
@@ -241,10 +252,8 @@ impl FrameSealer {
                 room -= now.len();
                 *part = later;
             }
-            let nonce = nonce(self.0.next_nonce());
-            let piece = frame.get_mut(start..).unwrap_or_default();
-            let sealed = self.0.cipher.encrypt_in_place_detached(&nonce, &[], piece);
-            frame.extend_from_slice(&sealed.map_err(|_| BadNoise)?);
+            let tag = self.0.seal(frame.get_mut(start..).unwrap_or_default())?;
+            frame.extend_from_slice(&tag);
             if parts.iter().all(|part| part.is_empty()) {
                 return Ok(frame);
             }
@@ -265,13 +274,12 @@ impl FrameOpener {
         loop {
             let end = body.len().min(from + MAX_PIECE + TAG);
             let tag_at = end.checked_sub(TAG).filter(|at| *at >= from).ok_or(BadNoise)?;
-            let (before, tag) = body.split_at_mut(tag_at);
-            let tag = Tag::clone_from_slice(tag.get(..TAG).ok_or(BadNoise)?);
-            let piece = before.get_mut(from..).ok_or(BadNoise)?;
-            let nonce = nonce(self.0.next_nonce());
-            let opened = self.0.cipher.decrypt_in_place_detached(&nonce, &[], piece, &tag);
-            opened.map_err(|_| BadNoise)?;
-            body.copy_within(from..tag_at, to);
+            let (before, rest) = body.split_at_mut(tag_at);
+            let tag = rest.first_chunk().ok_or(BadNoise)?;
+            self.0.open(before.get_mut(from..).ok_or(BadNoise)?, tag)?;
+            if from != to {
+                body.copy_within(from..tag_at, to);
+            }
             to += tag_at - from;
             from = end;
             if from == body.len() {
@@ -294,9 +302,6 @@ impl std::fmt::Debug for FrameOpener {
     }
 }
 
-/// The name of the protocol, which is longer than a hash and is therefore hashed.
-const PROTOCOL: &[u8] = b"Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
-
 /// Size of a public key in bytes.
 const PUBLIC: usize = 32;
 
@@ -316,17 +321,30 @@ mod tests {
 
     type Pair = (FrameSealer, FrameOpener);
 
+    const CHACHA: NoiseCipher = NoiseCipher::ChaChaPoly;
+
     fn pair() -> (Pair, Pair) {
+        pair_with(CHACHA)
+    }
+
+    fn pair_with(cipher: NoiseCipher) -> (Pair, Pair) {
         let psk = Secret::new([7; 32]);
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
-        let (initiator, first) = Initiator::start(&psk, rng);
-        let (answer, sealer, opener) = respond(&psk, &first, rng).unwrap();
+        let (initiator, first) = Initiator::start(cipher, &psk, rng);
+        let (answer, sealer, opener) = respond(cipher, &psk, &first, rng).unwrap();
         (initiator.finish(&answer).unwrap(), (sealer, opener))
     }
 
     #[test]
     fn frames_open_in_the_order_they_were_sealed() {
-        let ((mut sealer, mut our_opener), (mut their_sealer, mut opener)) = pair();
+        check_frames(CHACHA);
+        if aes_is_available() {
+            check_frames(NoiseCipher::AesGcm);
+        }
+    }
+
+    fn check_frames(cipher: NoiseCipher) {
+        let ((mut sealer, mut our_opener), (mut their_sealer, mut opener)) = pair_with(cipher);
         for length in [0, 1, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 3 * MAX_PIECE, 200_000] {
             let plaintext = vec![7; length];
             let (head, body) = plaintext.split_at(length.min(9));
@@ -352,17 +370,24 @@ mod tests {
     }
 
     #[test]
+    fn two_sides_with_different_ciphers_fail_in_the_handshake() {
+        let (psk, rng) = (Secret::new([7; 32]), &mut ChaCha8Rng::seed_from_u64(1));
+        let (_, first) = Initiator::start(NoiseCipher::AesGcm, &psk, rng);
+        assert!(respond(CHACHA, &psk, &first, rng).is_err());
+    }
+
+    #[test]
     fn a_handshake_with_another_key_or_a_changed_message_fails() {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let (psk, other) = (Secret::new([7; 32]), Secret::new([8; 32]));
-        let (_, first) = Initiator::start(&psk, rng);
-        assert!(respond(&other, &first, rng).is_err());
+        let (_, first) = Initiator::start(CHACHA, &psk, rng);
+        assert!(respond(CHACHA, &other, &first, rng).is_err());
         for at in 0..HANDSHAKE * 8 {
             let mut changed = first;
             changed[at / 8] ^= 1 << (at % 8);
-            assert!(respond(&psk, &changed, rng).is_err(), "bit {at}");
-            let (initiator, first) = Initiator::start(&psk, rng);
-            let (mut answer, ..) = respond(&psk, &first, rng).unwrap();
+            assert!(respond(CHACHA, &psk, &changed, rng).is_err(), "bit {at}");
+            let (initiator, first) = Initiator::start(CHACHA, &psk, rng);
+            let (mut answer, ..) = respond(CHACHA, &psk, &first, rng).unwrap();
             answer[at / 8] ^= 1 << (at % 8);
             // The highest bit of a public key has no meaning, but it is part of the hash.
             assert!(initiator.finish(&answer).is_err(), "bit {at} of the answer");

@@ -13,6 +13,7 @@ pub(super) enum Outgoing {
     Open { subchannel: u32, subprotocol: String },
     Data { subchannel: u32, data: Vec<u8> },
     Close { subchannel: u32 },
+    Credit { subchannel: u32, bytes: u32 },
 }
 
 impl Outgoing {
@@ -21,7 +22,7 @@ impl Outgoing {
             + match self {
                 Self::Open { subprotocol, .. } => subprotocol.len(),
                 Self::Data { data, .. } => data.len(),
-                Self::Close { .. } => 0,
+                Self::Close { .. } | Self::Credit { .. } => 0,
             }
     }
 }
@@ -85,6 +86,10 @@ impl Outbound {
             }
             Outgoing::Close { subchannel } => {
                 (DilationRecord::Close { subchannel: *subchannel, number }.encode(), &[])
+            }
+            Outgoing::Credit { subchannel, bytes } => {
+                let (subchannel, bytes) = (*subchannel, *bytes);
+                (DilationRecord::Credit { subchannel, number, bytes }.encode(), &[])
             }
         })
     }

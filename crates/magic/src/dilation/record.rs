@@ -45,6 +45,15 @@ pub enum DilationRecord {
         /// The number.
         number: u32,
     },
+    /// The receiver may send more data on this subchannel. Only in [`GedCredit`](super::DilationVersion::GedCredit).
+    Credit {
+        /// The subchannel.
+        subchannel: u32,
+        /// The number of this record.
+        number: u32,
+        /// How many bytes more.
+        bytes: u32,
+    },
 }
 
 impl DilationRecord {
@@ -61,7 +70,7 @@ impl DilationRecord {
             PING => Self::Ping(reader.array().map_err(too_short)?),
             PONG => Self::Pong(reader.array().map_err(too_short)?),
             ACK => Self::Ack { number: reader.u32_be().map_err(too_short)? },
-            OPEN | DATA | CLOSE => {
+            OPEN | DATA | CLOSE | CREDIT => {
                 let subchannel = reader.u32_be().map_err(too_short)?;
                 let number = reader.u32_be().map_err(too_short)?;
                 match kind {
@@ -72,6 +81,10 @@ impl DilationRecord {
                     DATA => {
                         plaintext.drain(..DATA_HEADER);
                         return Ok(Self::Data { subchannel, number, data: plaintext });
+                    }
+                    CREDIT => {
+                        let bytes = reader.u32_be().map_err(too_short)?;
+                        Self::Credit { subchannel, number, bytes }
                     }
                     _ => Self::Close { subchannel, number },
                 }
@@ -103,6 +116,11 @@ impl DilationRecord {
             Self::Data { subchannel, number, data } => (numbered(DATA, subchannel, number), data),
             Self::Close { subchannel, number } => (numbered(CLOSE, subchannel, number), &[]),
             Self::Ack { number } => ([&[ACK][..], &number.to_be_bytes()].concat(), &[]),
+            Self::Credit { subchannel, number, bytes } => {
+                let mut record = numbered(CREDIT, subchannel, number);
+                record.extend_from_slice(&bytes.to_be_bytes());
+                (record, &[])
+            }
         }
     }
 }
@@ -120,6 +138,9 @@ impl fmt::Debug for DilationRecord {
             }
             Self::Close { subchannel, number } => write!(f, "Close({subchannel}, {number})"),
             Self::Ack { number } => write!(f, "Ack({number})"),
+            Self::Credit { subchannel, number, bytes } => {
+                write!(f, "Credit({subchannel}, {number}, {bytes} bytes)")
+            }
         }
     }
 }
@@ -155,6 +176,9 @@ const DATA: u8 = 4;
 const CLOSE: u8 = 5;
 const ACK: u8 = 6;
 
+/// The kind of [`DilationRecord::Credit`].
+pub(super) const CREDIT: u8 = 7;
+
 /// Size of a data record before its data.
 pub const DATA_HEADER: usize = 9;
 
@@ -177,6 +201,7 @@ mod tests {
             DilationRecord::Data { subchannel, number, data: vec![] },
             DilationRecord::Close { subchannel, number },
             DilationRecord::Ack { number },
+            DilationRecord::Credit { subchannel, number, bytes: 100_000 },
         ];
         for record in records {
             assert_eq!(DilationRecord::decode(record.encode()), Ok(record.clone()));
@@ -197,11 +222,13 @@ mod tests {
             vec![OPEN, 0, 0, 0, 1, 0, 0, 0],
             vec![DATA, 0, 0, 0, 1, 0, 0, 0],
             vec![CLOSE, 0, 0, 0, 1, 0, 0, 0, 0, 0],
+            vec![CREDIT, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            vec![CREDIT, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0],
         ] {
             let length = bytes.len();
             assert_eq!(DilationRecord::decode(bytes), Err(BadDilationRecord::Length(length)));
         }
-        for kind in 7..=255 {
+        for kind in 8..=255 {
             let decoded = DilationRecord::decode(vec![kind, 0, 0, 0, 0]);
             assert_eq!(decoded, Err(BadDilationRecord::Unknown(kind)));
         }

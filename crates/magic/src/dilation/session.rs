@@ -20,17 +20,19 @@ use wormhole_kit::{Input, Instant, LinkId, LinkIds, Output, Session};
 use super::config::DilationConfig;
 use super::dialler::Dialler;
 use super::error::{DilationError, DilationViolation};
-use super::event::{DilationCommand, DilationEvent};
+use super::event::{DilationCommand, DilationEvent, SubchannelId};
 use super::inbound::Inbound;
 use super::keepalive::{Keepalive, Silence};
 use super::keys::DilationRole;
 use super::link::{LinkContext, LinkFault, PeerLink, Progress};
-use super::message::DilationMessage;
+use super::message::{DilationMessage, Please};
+use super::noise::{NoiseCipher, aes_is_available};
 use super::outbound::Outbound;
 use super::subchannels::Subchannels;
+use super::version::DilationVersion;
 use crate::transit::{Hint, RelayHint, Route, Target};
 
-/// A dilated connection to a peer that can dilate, see [`peer_can_dilate`](super::peer_can_dilate). Its links transport
+/// A dilated connection to a peer that can dilate, see [`DilationVersion::choose`]. Its links transport
 /// bytes; those that are closed before the session ends should be reset, because nobody reads what is still on the way.
 ///
 /// | stage | input | output | next |
@@ -108,7 +110,12 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     /// Starts like [`new`](Self::new), but with these numbers of the first records, in both directions. For tests.
     #[doc(hidden)]
     pub fn starting_at(config: DilationConfig, now: Instant, rng: R, number: u64) -> Self {
-        let please = DilationMessage::Please { side: config.side.clone(), extended: true };
+        let please = DilationMessage::Please(Please {
+            side: config.side.clone(),
+            version: config.version,
+            extended: true,
+            aes: config.aes && aes_is_available(),
+        });
         let mut session = Self {
             dialler: Dialler::new(&config, now),
             keepalive: Keepalive::new(config.keepalive, now),
@@ -172,7 +179,14 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
 
     /// Whether the peer has everything that was written.
     pub fn is_delivered(&self) -> bool {
-        self.outbound.is_empty() && self.early.is_empty()
+        let are_waiting = self.peer.as_ref().is_some_and(|peer| peer.subchannels.are_waiting());
+        self.outbound.is_empty() && self.early.is_empty() && !are_waiting
+    }
+
+    /// Whether the peer accepts data on this subchannel now. If not, what is written waits in this session, so writers
+    /// should wait for [`DilationEvent::Writable`]. Always true in version `ged`.
+    pub fn accepts_data(&self, id: SubchannelId) -> bool {
+        self.peer.as_ref().is_none_or(|peer| peer.subchannels.has_credit(id))
     }
 
     fn on_input(

@@ -1,6 +1,6 @@
 //! Secretbox on libsodium, which has SIMD code for Salsa20 and picks it at run time.
 //!
-//! The only module of this crate with `unsafe`: two calls into C, each with whole slices.
+//! One of two modules of this crate with `unsafe`: calls into C, each with whole slices.
 
 use std::sync::Once;
 
@@ -56,7 +56,7 @@ pub(super) fn open(
 
 /// Lets libsodium detect the processor's features; without this call, libsodium uses its slow portable code.
 #[expect(unsafe_code, reason = "libsodium is C")]
-fn initialize() {
+pub(crate) fn initialize() {
     static ONCE: Once = Once::new();
     // SAFETY: takes no arguments and may be called at any time from any thread.
     ONCE.call_once(|| unsafe {

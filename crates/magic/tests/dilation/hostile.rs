@@ -6,11 +6,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wormhole_kit::{Input, Instant, LinkId, Output, Secret, Session};
 use wormhole_magic::dilation::frame::{FrameBuffer, MAX_FRAME};
-use wormhole_magic::dilation::noise::{FrameOpener, FrameSealer, TAG, respond};
+use wormhole_magic::dilation::noise::{FrameOpener, FrameSealer, NoiseCipher, TAG, respond};
 use wormhole_magic::dilation::{
     BadDilationRecord, Dilation, DilationCommand, DilationConfig, DilationError, DilationEvent,
-    DilationKey, DilationMessage, DilationRecord, DilationRole, DilationSide, DilationViolation,
-    MAX_THEIRS, MAX_UNACKNOWLEDGED, MAX_UNPROCESSED, SubchannelId,
+    DilationKey, DilationMessage, DilationRecord, DilationRole, DilationSide, DilationVersion,
+    DilationViolation, INITIAL_CREDIT, MAX_THEIRS, MAX_UNACKNOWLEDGED, MAX_UNPROCESSED, Please,
+    SubchannelId,
 };
 
 use crate::node::{Paths, config};
@@ -50,6 +51,7 @@ impl Attack {
         let mut settings = config(true, Paths::Direct, 1);
         change(&mut settings);
         let now = Instant::now();
+        let version = settings.version;
         let victim = Dilation::new(settings, now, ChaCha8Rng::seed_from_u64(1));
         let mut attack = Self {
             victim,
@@ -64,7 +66,8 @@ impl Attack {
             next: 0,
         };
         let side = DilationSide::following(&mut attack.rng);
-        attack.mailbox(&DilationMessage::Please { side, extended }).unwrap();
+        let please = Please { side, version, extended, aes: false };
+        attack.mailbox(&DilationMessage::Please(please)).unwrap();
         attack
     }
 
@@ -109,7 +112,8 @@ impl Attack {
         self.bytes(DilationRole::Follower.prologue()).unwrap();
         let first = self.from_victim.next_frame(48, 48).unwrap().unwrap();
         let (answer, mut sealer, opener) =
-            respond(&psk(), &first.try_into().unwrap(), &mut self.rng).unwrap();
+            respond(NoiseCipher::ChaChaPoly, &psk(), &first.try_into().unwrap(), &mut self.rng)
+                .unwrap();
         let kcm = sealer.seal(&DilationRecord::Kcm.encode(), &[]).unwrap();
         self.keys = Some((sealer, opener));
         self.bytes(&[&48_u32.to_be_bytes()[..], &answer, &kcm].concat()).unwrap();
@@ -141,6 +145,11 @@ impl Attack {
     pub(crate) fn data(&mut self, subchannel: u32, data: &[u8]) -> Result<(), DilationError> {
         let (number, data) = (self.number(), data.to_vec());
         self.send(&DilationRecord::Data { subchannel, number, data })
+    }
+
+    fn credit(&mut self, subchannel: u32, bytes: u32) -> Result<(), DilationError> {
+        let number = self.number();
+        self.send(&DilationRecord::Credit { subchannel, number, bytes })
     }
 
     /// What the victim has sent.
@@ -446,7 +455,9 @@ fn a_subprotocol_that_nobody_expects_is_closed_at_once() {
 fn our_own_announcement_that_comes_back_and_malformed_messages_end_the_session() {
     let now = Instant::now();
     let settings = config(true, Paths::Direct, 1);
-    let please = DilationMessage::Please { side: settings.side.clone(), extended: true };
+    let side = settings.side.clone();
+    let please = Please { side, version: settings.version, extended: true, aes: false };
+    let please = DilationMessage::Please(please);
     let cases = [
         (please.encode(), DilationError::Reflected),
         (b"[]".to_vec(), DilationMessage::decode(b"[]").unwrap_err().into()),
@@ -483,4 +494,61 @@ fn thousands_of_hints_become_few_connections_and_none_to_this_computer() {
     assert!(!dialled.is_empty() && dialled.len() <= 2 * 64, "{}", dialled.len());
     let text = format!("{dialled:?}");
     assert!(!text.contains("127.0.0.1") && !text.contains("localhost") && !text.contains("\"::1"));
+}
+
+/// The victim and its peer use credit.
+fn with_credit() -> Attack {
+    let mut attack = Attack::with(|settings| settings.version = DilationVersion::GedCredit);
+    attack.connect();
+    attack.open(2).unwrap();
+    attack
+}
+
+#[test]
+fn a_peer_that_sends_more_than_its_credit_loses_the_connection() {
+    let mut attack = with_credit();
+    attack.data(2, &vec![0; INITIAL_CREDIT]).unwrap();
+    assert!(attack.closed.is_empty() && attack.victim.wants_bytes());
+    attack.data(2, b"x").unwrap();
+    assert_eq!(attack.closed.len(), 1);
+}
+
+#[test]
+fn credit_in_version_ged_is_an_unknown_record() {
+    let mut attack = Attack::new();
+    attack.connect();
+    attack.credit(1, 1).unwrap();
+    assert_eq!(attack.closed.len(), 1);
+}
+
+#[test]
+fn credit_of_any_size_for_any_subchannel_lets_us_send_no_more_than_we_have() {
+    let mut attack = with_credit();
+    let open = DilationCommand::Open { number: 0, subprotocol: "echo".into() };
+    attack.command(open).unwrap();
+    let id = SubchannelId::Ours(0);
+    attack.command(DilationCommand::Write(id, vec![7; INITIAL_CREDIT + 1000])).unwrap();
+    attack.command(DilationCommand::Finish(id)).unwrap();
+    assert!(!attack.victim.accepts_data(id) && !attack.victim.is_delivered());
+    for (subchannel, bytes) in [(1, 0), (77, u32::MAX), (0, 5), (1, 999)] {
+        attack.credit(subchannel, bytes).unwrap();
+    }
+    assert!(!attack.victim.accepts_data(id));
+    for _ in 0..3 {
+        attack.credit(1, u32::MAX).unwrap();
+    }
+    let sent = attack.received();
+    let data = sent.iter().filter_map(|record| match record {
+        DilationRecord::Data { data, .. } => Some(data.len()),
+        DilationRecord::Kcm
+        | DilationRecord::Ping(_)
+        | DilationRecord::Pong(_)
+        | DilationRecord::Open { .. }
+        | DilationRecord::Close { .. }
+        | DilationRecord::Ack { .. }
+        | DilationRecord::Credit { .. } => None,
+    });
+    assert_eq!(data.sum::<usize>(), INITIAL_CREDIT + 1000);
+    assert!(matches!(sent.last(), Some(DilationRecord::Close { subchannel: 1, .. })), "{sent:?}");
+    assert!(attack.closed.is_empty());
 }

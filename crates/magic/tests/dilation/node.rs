@@ -9,7 +9,7 @@ use rand_core::SeedableRng;
 use wormhole_kit::{Input, Instant, Output, Secret, Session};
 use wormhole_magic::dilation::{
     Dilation, DilationCommand, DilationConfig, DilationError, DilationEvent, DilationKey,
-    DilationSide, SubchannelId,
+    DilationSide, DilationVersion, SubchannelId,
 };
 use wormhole_magic::transit::{Endpoint, Hint, RelayHint, RelayPolicy, Route, Target, TcpHint};
 
@@ -21,12 +21,16 @@ pub(crate) enum Paths {
     Both,
 }
 
-/// The settings of side 0 or 1, which leads if `leads`.
+/// The settings of side 0 or 1, which leads if `leads`. Half of the seeds use credit.
 pub(crate) fn config(leads: bool, paths: Paths, seed: u64) -> DilationConfig {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     let key = DilationKey::from_secret(Secret::new([7; 32]));
     let side = if leads { DilationSide::leading(rng) } else { DilationSide::following(rng) };
     let mut config = DilationConfig::new(key, side);
+    if seed / 2 % 2 == 1 {
+        config.version = DilationVersion::GedCredit;
+        config.aes = seed / 4 % 2 == 1;
+    }
     if paths != Paths::Direct {
         config.relays = vec![RelayHint::tcp(TcpHint::new("relay.example", 4001))];
     }
@@ -51,6 +55,7 @@ pub(crate) struct Node {
     sent_mailbox: u64,
     hints: Vec<Hint>,
     rng: ChaCha8Rng,
+    seed: u64,
     streams: BTreeMap<SubchannelId, Stream>,
     /// Own streams that are still to be opened.
     to_open: VecDeque<u32>,
@@ -111,6 +116,7 @@ impl Node {
             sent_mailbox: 0,
             hints,
             rng: ChaCha8Rng::seed_from_u64(seed ^ 0xffff),
+            seed,
             streams: BTreeMap::new(),
             to_open: (0..streams).collect(),
             length,
@@ -166,7 +172,11 @@ impl Node {
             return Ok(true);
         }
         let length = self.length;
-        let mut open = self.streams.iter_mut().filter(|(_, stream)| stream.sent <= length);
+        // Some applications do not look whether the peer accepts data.
+        let waits = !self.seed.is_multiple_of(3);
+        let accepts = |id: &SubchannelId| !waits || self.session.accepts_data(*id);
+        let mut open =
+            self.streams.iter_mut().filter(|(id, stream)| stream.sent <= length && accepts(id));
         let Some((id, stream)) = open.next() else { return Ok(false) };
         let id = *id;
         let size = 1 + usize::try_from(self.rng.next_u32()).unwrap() % (length / 2).max(1);
@@ -231,7 +241,7 @@ impl Node {
             DilationEvent::Connected(route) => {
                 self.relayed = matches!(route, Route::Relay(_));
             }
-            DilationEvent::Disconnected => {}
+            DilationEvent::Disconnected | DilationEvent::Writable(_) => {}
             event => panic!("unknown event {event:?}"),
         }
         Ok(())

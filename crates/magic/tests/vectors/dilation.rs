@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use wormhole_magic::dilation::frame::PREFIX;
-use wormhole_magic::dilation::noise::{FrameOpener, FrameSealer, Initiator, respond};
+use wormhole_magic::dilation::noise::{FrameOpener, FrameSealer, Initiator, NoiseCipher, respond};
 use wormhole_magic::dilation::{
     DilationKey, DilationMessage, DilationRecord, DilationRole, DilationSide,
 };
@@ -23,9 +23,10 @@ fn handshake(vectors: &Value) -> Ends {
     let psk = key(vectors).psk().clone();
     let leader = &mut Fixed(bytes(vectors, "leader_ephemeral_private"));
     let follower = &mut Fixed(bytes(vectors, "follower_ephemeral_private"));
-    let (initiator, first) = Initiator::start(&psk, leader);
+    let (initiator, first) = Initiator::start(NoiseCipher::ChaChaPoly, &psk, leader);
     assert_eq!(first[..], bytes(vectors, "handshake1_leader_frame")[PREFIX..]);
-    let (answer, sealer, opener) = respond(&psk, &first, follower).unwrap();
+    let (answer, sealer, opener) =
+        respond(NoiseCipher::ChaChaPoly, &psk, &first, follower).unwrap();
     assert_eq!(answer[..], bytes(vectors, "handshake2_follower_frame")[PREFIX..]);
     Ends { leader: initiator.finish(&answer).unwrap(), follower: (sealer, opener) }
 }

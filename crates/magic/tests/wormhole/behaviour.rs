@@ -40,7 +40,7 @@ fn a_wormhole_for_dilation_announces_it_and_numbers_its_messages_separately() {
     client.receive(json!({"type": "claimed", "mailbox": "m"}));
     let peer = Peer::connect(&mut client, "peer", &code());
     let version = PeerVersion::parse(&peer.open(&client, "version")).unwrap();
-    assert_eq!(version.get("can-dilate"), Some(&json!(["ged"])));
+    assert_eq!(version.get("can-dilate"), Some(&json!(["ged-credit", "ged"])));
     let abilities = json!([{"type": "direct-tcp-v1"}, {"type": "relay-v1"}]);
     assert_eq!(version.get("dilation-abilities"), Some(&abilities));
     peer.send(&mut client, "version", b"{}");

@@ -192,6 +192,7 @@ impl DilationDriver {
             }
             DilationEvent::Data(id, data) => self.streams.on_data(id, data),
             DilationEvent::Finished(id) => self.streams.on_finished(id),
+            DilationEvent::Writable(id) => self.streams.on_writable(id),
             // There are no others yet.
             _ => {}
         }

@@ -128,6 +128,31 @@ async fn a_stream_that_nobody_reads_stops_and_then_continues() {
 }
 
 #[tokio::test]
+async fn twenty_streams_that_nobody_reads_hold_up_no_other_one() {
+    let servers = TestServers::start(&[]).await;
+    let [one, two] = pair(&servers, [direct(), direct()]).await;
+    let mut listener = two.listen("unread").unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        let mut stream = one.connect("unread").unwrap();
+        unread.push((
+            tokio::spawn(async move { stream.write_all(&vec![7; 8 << 20]).await }),
+            listener.accept().await.unwrap(),
+        ));
+    }
+    soon("other streams", check_many(&one, 10, 3_000_000)).await;
+    assert!(unread.iter().all(|(writer, _)| !writer.is_finished()));
+    // One that is dropped unread lets its writer finish.
+    let (writer, stream) = unread.pop().unwrap();
+    drop(stream);
+    soon("dropped stream", writer).await.unwrap().unwrap();
+    let (writer, mut stream) = unread.pop().unwrap();
+    let mut received = vec![0; 8 << 20];
+    soon("read stream", stream.read_exact(&mut received)).await.unwrap();
+    soon("its writer", writer).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_unexpected_subprotocol_is_closed_and_a_late_listener_finds_its_streams() {
     let servers = TestServers::start(&[]).await;
     let only = Settings { subprotocols: Some(vec![ECHO.into(), "late".into()]), ..direct() };

@@ -2,9 +2,8 @@
 //!
 //! (dilation-protocol.md "L3", "L4", "L5")
 
-use super::super::event::SubchannelId;
 use super::super::outbound::Outgoing;
-use super::super::record::{DilationRecord, MAX_SUBPROTOCOL};
+use super::super::record::{BadDilationRecord, CREDIT, DilationRecord, MAX_SUBPROTOCOL};
 use super::super::subchannels::PeerOpen;
 use super::*;
 
@@ -30,18 +29,18 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             DilationCommand::Write(id, data) => self.write(id, data),
             DilationCommand::Finish(id) => {
                 let Some(wire) = peer.subchannels.wire(id) else { return Ok(()) };
-                if !peer.subchannels.finish(id) {
+                if !peer.subchannels.finish(id) || peer.subchannels.is_waiting(id) {
                     return Ok(());
                 }
                 self.outbound.push(Outgoing::Close { subchannel: wire })
             }
             DilationCommand::Consumed(id, bytes) => {
                 peer.subchannels.consume(id, bytes);
-                Ok(())
+                self.grant(id)
             }
             DilationCommand::StopReading(id) => {
                 peer.subchannels.ignore(id);
-                Ok(())
+                self.grant(id)
             }
             DilationCommand::Mailbox(_) | DilationCommand::Hints(_) | DilationCommand::Leave => {
                 self.on_command(now, command)
@@ -49,11 +48,17 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         }
     }
 
-    /// Divides data into records.
+    /// Sends the data that the peer accepts.
     fn write(&mut self, id: SubchannelId, data: Vec<u8>) -> Result<(), DilationError> {
-        let Some(peer) = &self.peer else { return Ok(()) };
+        let Some(peer) = &mut self.peer else { return Ok(()) };
         let wire = peer.subchannels.wire(id).filter(|_| peer.subchannels.is_writable(id));
         let Some(subchannel) = wire else { return Ok(()) };
+        let data = peer.subchannels.allow(id, data);
+        self.send_data(subchannel, data)
+    }
+
+    /// Divides data into records.
+    fn send_data(&mut self, subchannel: u32, data: Vec<u8>) -> Result<(), DilationError> {
         if data.len() <= MAX_DATA {
             return if data.is_empty() {
                 Ok(())
@@ -64,6 +69,30 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         data.chunks(MAX_DATA).try_for_each(|piece| {
             self.outbound.push(Outgoing::Data { subchannel, data: piece.to_vec() })
         })
+    }
+
+    /// Allows the peer to send more on a subchannel, if it is time for that.
+    fn grant(&mut self, id: SubchannelId) -> Result<(), DilationError> {
+        let granted = self.peer.as_mut().and_then(|peer| peer.subchannels.grant(id));
+        granted.map_or(Ok(()), |(subchannel, bytes)| {
+            self.outbound.push(Outgoing::Credit { subchannel, bytes })
+        })
+    }
+
+    /// The peer allows us to send more.
+    fn on_credit(&mut self, subchannel: u32, bytes: u32) -> Result<(), DilationError> {
+        let Some(peer) = &mut self.peer else { return Ok(()) };
+        let Some(allowed) = peer.subchannels.on_credit(subchannel, bytes) else { return Ok(()) };
+        for data in allowed.data {
+            self.send_data(subchannel, data)?;
+        }
+        if allowed.finishes {
+            self.outbound.push(Outgoing::Close { subchannel })?;
+        }
+        if allowed.is_ready {
+            self.emit(DilationEvent::Writable(allowed.id));
+        }
+        Ok(())
     }
 
     /// Handles all complete records that have arrived on the current link.
@@ -108,15 +137,23 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 self.keepalive.on_progress();
                 return Ok(self.outbound.on_ack(number));
             }
+            DilationRecord::Credit { .. } if !self.has_credit() => {
+                return Ok(Err(BadDilationRecord::Unknown(CREDIT).into()));
+            }
             DilationRecord::Open { number, .. }
             | DilationRecord::Data { number, .. }
-            | DilationRecord::Close { number, .. } => match self.inbound.on_number(number) {
+            | DilationRecord::Close { number, .. }
+            | DilationRecord::Credit { number, .. } => match self.inbound.on_number(number) {
                 Ok(true) => return self.on_new_record(record),
                 Ok(false) => {}
                 Err(violation) => return Ok(Err(violation)),
             },
         }
         Ok(Ok(()))
+    }
+
+    fn has_credit(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.subchannels.uses_credit())
     }
 
     fn on_new_record(
@@ -137,7 +174,23 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 }
             }
             DilationRecord::Data { subchannel, data, .. } => {
-                peer.subchannels.on_data(subchannel, data)
+                let length = data.len();
+                let event = match peer.subchannels.on_data(subchannel, data) {
+                    Ok(event) => event,
+                    Err(violation) => return Ok(Err(violation)),
+                };
+                // Data that nobody reads is processed at once.
+                if event.is_none()
+                    && let Some((subchannel, bytes)) =
+                        peer.subchannels.grant_after_data(subchannel, length)
+                {
+                    self.outbound.push(Outgoing::Credit { subchannel, bytes })?;
+                }
+                event
+            }
+            DilationRecord::Credit { subchannel, bytes, .. } => {
+                self.on_credit(subchannel, bytes)?;
+                None
             }
             DilationRecord::Close { subchannel, .. } => peer.subchannels.on_close(subchannel),
             DilationRecord::Kcm

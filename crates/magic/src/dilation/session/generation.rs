@@ -11,10 +11,10 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         message: DilationMessage,
     ) -> Result<(), DilationError> {
         match message {
-            DilationMessage::Please { side, extended } => {
+            DilationMessage::Please(please) => {
                 if self.peer.is_none() {
-                    let role = DilationRole::of(&self.config.side, &side);
-                    self.on_role(now, role.ok_or(DilationError::Reflected)?, extended)?;
+                    let role = DilationRole::of(&self.config.side, &please.side);
+                    self.on_role(now, role.ok_or(DilationError::Reflected)?, &please)?;
                 }
             }
             DilationMessage::Hints(hints) => {
@@ -44,11 +44,15 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         &mut self,
         now: Instant,
         role: DilationRole,
-        extended: bool,
+        please: &Please,
     ) -> Result<(), DilationError> {
-        let context = LinkContext::new(self.config.key.clone(), role, &self.config.side);
-        let subchannels = Subchannels::new(role, self.config.expected_subprotocols.clone());
-        self.peer = Some(PeerState { context, extended, subchannels });
+        let aes = please.aes && self.config.aes && aes_is_available();
+        let cipher = if aes { NoiseCipher::AesGcm } else { NoiseCipher::ChaChaPoly };
+        let context = LinkContext::new(self.config.key.clone(), role, &self.config.side, cipher);
+        let has_credit = [self.config.version, please.version] == [DilationVersion::GedCredit; 2];
+        let expected = self.config.expected_subprotocols.clone();
+        let subchannels = Subchannels::new(role, expected, has_credit);
+        self.peer = Some(PeerState { context, extended: please.extended, subchannels });
         self.start_generation(now);
         for command in std::mem::take(&mut self.early) {
             self.on_data_command(now, command)?;

@@ -1,6 +1,6 @@
 //! The streams of a driver: passes their data to the session and from it, and new ones to listeners.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ pub(super) struct Streams {
     next: u32,
     /// Streams with data for the session, each at most once.
     writing: VecDeque<SubchannelId>,
+    /// Streams with data that the peer does not accept yet.
+    blocked: BTreeSet<SubchannelId>,
     listeners: BTreeMap<String, mpsc::UnboundedSender<Subchannel>>,
     /// Streams of the peer that nobody listens for yet.
     waiting: Vec<(String, Subchannel)>,
@@ -116,7 +118,7 @@ impl Streams {
         } else if consumed > 0 {
             session.handle(now, Input::Command(DilationCommand::Consumed(id, consumed)))?;
         }
-        if writes && !self.writing.contains(&id) {
+        if writes && !self.blocked.contains(&id) && !self.writing.contains(&id) {
             self.writing.push_back(id);
         }
         self.forget_if_over(id);
@@ -131,6 +133,11 @@ impl Streams {
     ) -> Result<bool, DilationError> {
         let Some(id) = self.writing.pop_front() else { return Ok(false) };
         let Some(stream) = self.open.get(&id) else { return Ok(true) };
+        // An end needs no credit.
+        if !session.accepts_data(id) && !stream.lock().to_send.is_empty() {
+            self.blocked.insert(id);
+            return Ok(true);
+        }
         let (data, finished) = {
             let mut shared = stream.lock();
             let data = std::mem::take(&mut shared.to_send);
@@ -145,9 +152,16 @@ impl Streams {
         Ok(true)
     }
 
+    /// The peer accepts data of a stream again.
+    pub(super) fn on_writable(&mut self, id: SubchannelId) {
+        if self.blocked.remove(&id) {
+            self.writing.push_back(id);
+        }
+    }
+
     /// Whether data or an end waits for the session.
     pub(super) fn has_data(&self) -> bool {
-        !self.writing.is_empty()
+        !self.writing.is_empty() || !self.blocked.is_empty()
     }
 
     /// Forgets a stream of which both directions have ended, or that was dropped.
@@ -156,11 +170,15 @@ impl Streams {
             let shared = stream.lock();
             let sent = shared.finished && shared.to_send.is_empty();
             let read = shared.ended && shared.received.is_empty() && shared.consumed == 0;
-            sent && !self.writing.contains(&id) && (read || shared.dropped)
+            sent && !self.is_writing(id) && (read || shared.dropped)
         });
         if over {
             self.open.remove(&id);
         }
+    }
+
+    fn is_writing(&self, id: SubchannelId) -> bool {
+        self.writing.contains(&id) || self.blocked.contains(&id)
     }
 
     /// Nothing can be sent or received any more.
