@@ -33,6 +33,6 @@ pub use message::{DilationMessage, MalformedDilationMessage, Please};
 pub use noise::aes_is_available;
 pub use outbound::MAX_UNACKNOWLEDGED;
 pub use record::{BadDilationRecord, DilationRecord};
-pub use session::Dilation;
+pub use session::{Dilation, MAX_DATA};
 pub use subchannels::{INITIAL_CREDIT, MAX_THEIRS, MAX_UNPROCESSED};
 pub use version::{DilationVersion, VERSIONS};

@@ -9,6 +9,8 @@ mod data;
 mod generation;
 mod paths;
 
+pub use data::MAX_DATA;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;

@@ -318,7 +318,7 @@ async fn until(deadline: Option<Instant>) {
 const MAX_UNWRITTEN: usize = 256 << 10;
 
 /// Number of bytes to read at once.
-const READ: usize = 64 << 10;
+const READ: usize = 256 << 10;
 
 /// Time limit for closing the last link.
 const LINGER: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use wormhole_magic::dilation::SubchannelId;
+use wormhole_magic::dilation::{MAX_DATA, SubchannelId};
 
 use super::Error;
 use super::requests::Request;
@@ -225,7 +225,7 @@ fn to_io(failure: &Error) -> io::Error {
 }
 
 /// Maximum data in bytes that a stream keeps until the driver takes it.
-const MAX_TO_SEND: usize = 256 << 10;
+const MAX_TO_SEND: usize = 4 * MAX_DATA;
 
 /// Number of read bytes after which the driver is notified.
 const REPORT: usize = 256 << 10;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use wormhole_magic::dilation::MAX_DATA;
 use wormhole_magic::forward::{CONNECTIONS, ConnectReply, ConnectRequest, ServiceName};
 
 use super::Event;
@@ -119,5 +120,5 @@ async fn carry_one(
 /// How long a service may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// Bytes that are carried at once.
-const BUFFER: usize = 64 << 10;
+/// Bytes that are carried at once: they become one record.
+const BUFFER: usize = MAX_DATA;

@@ -7,7 +7,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::{LinkFailure, WebSocket};
@@ -130,13 +130,17 @@ fn poll_read(
     cx: &mut Context<'_>,
     buffer: &mut Vec<u8>,
 ) -> Poll<Result<(), LinkFailure>> {
-    buffer.resize(buffer.capacity().max(READ), 0);
-    let mut read = ReadBuf::new(buffer);
-    let result = Pin::new(stream).poll_read(cx, &mut read);
-    let length = read.filled().len();
-    buffer.truncate(length);
-    ready!(result).map_err(|e| e.kind())?;
-    Poll::Ready(if length == 0 { Err(LinkFailure::Closed) } else { Ok(()) })
+    buffer.reserve(READ);
+    loop {
+        ready!(stream.poll_read_ready(cx)).map_err(|e| e.kind())?;
+        // Unlike `poll_read`, it fills memory that is not initialized.
+        match stream.try_read_buf(buffer) {
+            Ok(0) => return Poll::Ready(Err(LinkFailure::Closed)),
+            Ok(_) => return Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error.kind().into())),
+        }
+    }
 }
 
 fn poll_write(

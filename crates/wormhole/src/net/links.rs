@@ -197,7 +197,7 @@ impl Links {
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Maximum size in bytes of the buffer kept for the next read.
-const MAX_SPARE: usize = 64 << 10;
+const MAX_SPARE: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

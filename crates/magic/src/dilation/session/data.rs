@@ -227,8 +227,9 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     }
 }
 
-/// Maximum data of a record, so that it is one Noise message.
-const MAX_DATA: usize = super::super::noise::MAX_PIECE - super::super::record::DATA_HEADER;
+/// Maximum data of a record in bytes, so that it is one Noise message. Applications that write this much at once save a
+/// copy.
+pub const MAX_DATA: usize = super::super::noise::MAX_PIECE - super::super::record::DATA_HEADER;
 
 /// Maximum number of answers that wait to be sent.
 const MAX_PONGS: usize = 16;
