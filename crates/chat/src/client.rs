@@ -445,6 +445,7 @@ impl Client {
         // Ignores responses to requests that were repeated since, or were sent before a crash.
         match (self.pending.remove(id), response) {
             (None, _) | (_, Response::Unavailable) => {}
+            (Some(Purpose::Send(timestamp)), Response::NoRoom) => self.record_no_room(timestamp),
             (Some(Purpose::Bundles(account)), response) => {
                 self.handle_bundles(now, account, response, rng);
             }

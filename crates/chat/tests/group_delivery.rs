@@ -63,6 +63,12 @@ impl World {
         events.collect()
     }
 
+    /// Everybody exchanges what is possible while the server has no room for somebody.
+    fn settle_full(&mut self, full: AccountId) {
+        self.server.full = Some(full);
+        (0..5).for_each(|_| self.exchange());
+    }
+
     /// The time passes, and the device notices it.
     fn wait(&mut self, which: usize, time: u64) {
         self.now.0 += time;
@@ -142,6 +148,71 @@ fn a_full_queue_of_one_member_delays_a_message_only_for_that_member() {
     world.settle();
     assert_eq!(world.read(CAROL, group), texts(&["first", "second"]));
     assert_ne!(bob, carol);
+}
+
+#[test]
+fn attack_18_a_full_queue_of_a_member_without_the_sender_key_does_not_stop_messages_to_others() {
+    let (mut world, group) = group(4);
+    let (bob, dave) = (world.account(BOB), world.account(3));
+    let (now, rng) = (world.now, &mut world.rng);
+    let remove = GroupChange::Remove { account: dave, password: None };
+    world.devices[ALICE].client.change_group(now, group, remove, rng).unwrap();
+    world.settle();
+    // Each epoch has new keys.
+    world.server.full = Some(bob);
+    let first = world.say(ALICE, group, "first");
+    let partly = PartlySent { timestamp: first, sent: 1, waiting: vec![bob], unreachable: vec![] };
+    assert!(world.events(ALICE, group).contains(&GroupEvent::PartlySent(partly)));
+    world.crash(ALICE);
+    world.run(ALICE);
+    let second = world.say(ALICE, group, "second");
+    world.deliver(CAROL);
+    assert_eq!(world.read(CAROL, group), texts(&["first", "second"]));
+    assert_eq!(world.devices[ALICE].client.waiting_members(first), [bob]);
+    // The key is replaced before he has got it.
+    world.now.0 += 15 * 24 * 60 * MINUTE;
+    world.input(ALICE, ClientInput::Connected);
+    world.run(ALICE);
+    world.say(ALICE, group, "third");
+    world.deliver(CAROL);
+    assert_eq!(world.read(CAROL, group), texts(&["first", "second", "third"]));
+    // Not even a restart makes the others wait, or get it again.
+    world.crash(ALICE);
+    world.run(ALICE);
+    assert_eq!(world.devices[ALICE].client.waiting_group_messages(), 0);
+    world.server.full = None;
+    world.settle();
+    let mut read = world.read(BOB, group);
+    read.sort();
+    assert_eq!(read, texts(&["first", "second", "third"]));
+    assert_eq!(world.read(CAROL, group), texts(&["first", "second", "third"]));
+    for message in [first, second] {
+        assert!(world.events(ALICE, group).contains(&GroupEvent::Sent(message)));
+    }
+    let left = |key: &StoreKey| matches!(key, StoreKey::GroupOutgoing(_) | StoreKey::Outgoing(_));
+    assert!(!world.devices[ALICE].rows().keys().any(left));
+}
+
+#[test]
+fn a_message_waits_for_members_with_and_without_its_key() {
+    let (mut world, group) = group(4);
+    let (bob, carol) = (world.account(BOB), world.account(CAROL));
+    // Only Carol has the next key.
+    world.now.0 += 15 * 24 * 60 * MINUTE;
+    world.server.full = Some(bob);
+    world.say(ALICE, group, "one");
+    world.server.full = Some(carol);
+    world.input(ALICE, ClientInput::Timeout);
+    let second = world.say(ALICE, group, "two");
+    assert_eq!(world.devices[ALICE].client.waiting_members(second), [bob, carol]);
+    world.settle_full(carol);
+    assert_eq!(world.read(BOB, group), texts(&["one", "two"]));
+    assert_eq!(world.devices[ALICE].client.waiting_members(second), [carol]);
+    world.server.full = None;
+    world.wait(ALICE, 10 * MINUTE);
+    world.settle();
+    assert_eq!(world.read(CAROL, group), texts(&["one", "two"]));
+    assert_eq!(world.read(BOB, group), texts(&["one", "two"]));
 }
 
 #[test]

@@ -162,6 +162,8 @@ pub enum Response {
     },
     /// The app of sender and recipient delivers messages between its own users itself.
     IntraApp,
+    /// Nothing was delivered: the server has no room for the recipient now, or too much was sent to it lately.
+    NoRoom,
     /// The account does not exist.
     NotFound,
     /// The request will never succeed.

@@ -6,7 +6,8 @@
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
 //! | `keyed` | who may get the keys of a group in a session |
-//! | `send` | gives the sender key to all members, then sends one message for all |
+//! | `send` | encrypts a message once for all members, and sends it |
+//! | `sender_key` | our sender keys, and how members get them |
 //! | `receive` | sender keys and messages of other members |
 //! | `sent` | messages that may have to be sent again to one device |
 //! | `waiting` | messages for whose members the server has no room now |
@@ -22,6 +23,7 @@ mod outbox;
 mod receive;
 mod rows;
 mod send;
+mod sender_key;
 mod sent;
 mod waiting;
 
@@ -45,7 +47,8 @@ use crate::service::AppName;
 use crate::time::Timestamp;
 use log::Reading;
 use receive::{Early, TheirKey};
-use send::{GroupMessage, OwnKey};
+use send::GroupMessage;
+use sender_key::OwnKey;
 
 pub(super) use keyed::Permission;
 pub(super) use receive::GroupEnvelope;
@@ -67,6 +70,8 @@ pub(super) struct Groups {
     early: BTreeMap<u64, Early>,
     /// Messages of the ordinary outbox that carry our sender key: the group and the recipient.
     distributions: BTreeMap<Timestamp, (GroupId, AccountId)>,
+    /// Accounts for whom the server had no room when we last sent something to them alone.
+    without_room: BTreeSet<AccountId>,
     /// Accounts without a device, since the last connection.
     absent: BTreeSet<AccountId>,
     /// Whether our account has other devices, if we know.
@@ -276,6 +281,12 @@ impl Group {
         self.wanted.iter().any(|(_, change)| is_removal(change))
     }
 
+    /// Whether an account is a member, and we do not want to remove it.
+    fn is_staying(&self, account: AccountId) -> bool {
+        let is_member = |state: &GroupState| state.members.contains_key(&account);
+        self.state().is_some_and(is_member) && !self.is_removing(account)
+    }
+
     fn membership(&self, us: AccountId) -> Membership {
         match self.state() {
             _ if self.is_removed => Membership::Outside,
@@ -457,10 +468,11 @@ impl Client {
         let is_blocked = |outgoing: &&Outgoing| {
             let peer = self.peers.get(&outgoing.to);
             peer.is_some_and(|peer| peer.changed.is_some())
+                || self.groups.without_room.contains(&outgoing.to)
                 || self.permission(outgoing) == Permission::Later
         };
         let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
-        let messages = self.groups.outbox.values().filter(|message| !message.is_set_aside());
+        let messages = self.groups.outbox.values().filter(|message| message.waiting.is_none());
         messages.count() + controls.filter(|outgoing| !is_blocked(outgoing)).count()
     }
 

@@ -240,6 +240,7 @@ impl Client {
     ) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
+        self.record_room(to);
         match response {
             Response::Done => self.sent(now, timestamp, false),
             Response::Sent { needs_sync } => {
@@ -262,6 +263,7 @@ impl Client {
             | Response::GroupEntries { .. }
             | Response::GroupMismatched(_)
             | Response::GroupSent { .. }
+            | Response::NoRoom
             | Response::Unavailable => {}
         }
     }
@@ -416,6 +418,7 @@ impl Client {
             | Response::GroupMismatched(_)
             | Response::GroupSent { .. }
             | Response::Mismatched { .. }
+            | Response::NoRoom
             | Response::NotFound
             | Response::Sent { .. }
             | Response::Stale(_)

@@ -41,6 +41,8 @@ pub(crate) struct GroupLog {
 pub(crate) struct Server {
     pub(crate) devices: BTreeMap<Address, Registered>,
     taken: BTreeSet<(Address, Timestamp)>,
+    /// Messages to groups. Each time that one is sealed, it is another one.
+    taken_sealed: BTreeSet<(Address, Timestamp, Vec<u8>)>,
     /// What was sent to single devices: sender, recipient, timestamp and content.
     taken_bytes: BTreeSet<(Address, Address, Timestamp, Vec<u8>)>,
     pub(crate) groups: BTreeMap<GroupId, GroupLog>,
@@ -85,7 +87,7 @@ impl Server {
                 Response::Done
             }
             Request::Bundles(account) => self.bundles(account),
-            Request::Send { to, .. } if self.full == Some(to) => Response::Unavailable,
+            Request::Send { to, .. } if self.full == Some(to) => Response::NoRoom,
             Request::AppendGroupEntry { group, revision, access, next, entry } => {
                 self.append(from.account, (group, revision), &access, next, &entry)
             }
@@ -247,6 +249,7 @@ impl Server {
     }
 
     fn send_group(&mut self, from: Address, timestamp: Timestamp, message: &[u8]) -> Response {
+        let taken = (from, timestamp, message.to_vec());
         let message = MultiRecipientMessage::decode(message).unwrap();
         let mut wrong = Vec::new();
         let mut queues = Vec::new();
@@ -273,16 +276,16 @@ impl Server {
         if !wrong.is_empty() {
             return Response::GroupMismatched(wrong);
         }
-        if !self.taken.insert((from, timestamp)) {
+        if self.taken_sealed.contains(&taken) {
             return Response::GroupSent { gone: Vec::new(), full: Vec::new() };
         }
         self.group_messages += 1;
         let full: BTreeSet<_> = queues.iter().map(|it| it.account).collect();
         let full: Vec<_> = full.into_iter().filter(|it| Some(*it) == self.full).collect();
-        if !full.is_empty() {
-            // A repetition must reach those who had no room.
-            self.taken.remove(&(from, timestamp));
-            queues.retain(|address| !full.contains(&address.account));
+        queues.retain(|address| !full.contains(&address.account));
+        // A repetition must reach those who had no room.
+        if full.is_empty() {
+            self.taken_sealed.insert(taken);
         }
         for address in queues {
             let mut envelope = Envelope::new(EnvelopeKind::UnidentifiedSender, timestamp);
@@ -609,7 +612,9 @@ impl World {
             if self.devices.iter().all(idle) && self.server.devices.values().all(empty) {
                 return;
             }
-            assert!(round < 199, "it never settles: {:?}", self.server.devices);
+            let left = |it: &Device| (it.outbox_len(), it.client.group_outbox().count());
+            let left: Vec<_> = self.devices.iter().map(left).collect();
+            assert!(round < 199, "it never settles, because messages are left: {left:?}");
         }
     }
 
@@ -720,6 +725,11 @@ impl Device {
 
 #[allow(dead_code, reason = "only the tests of groups use them")]
 impl World {
+    /// No more faults.
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+    }
+
     /// Faults begin again.
     pub(crate) fn stir(&mut self) {
         self.calm = false;

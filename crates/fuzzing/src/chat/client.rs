@@ -117,7 +117,7 @@ fn response(request: &Request, next: &mut impl FnMut() -> u8) -> Response {
         let count = next() % 8;
         (0..count).filter_map(|_| DeviceId::new(u32::from(next()))).collect()
     };
-    match next() % 10 {
+    match next() % 11 {
         0 => Response::Mismatched { missing: devices(next), extra: devices(next) },
         1 => Response::Stale(devices(next)),
         2 => Response::NotFound,
@@ -126,6 +126,7 @@ fn response(request: &Request, next: &mut impl FnMut() -> u8) -> Response {
         5 => Response::IntraApp,
         6 => Response::Sent { needs_sync: true },
         7 => bundles(next),
+        10 => Response::NoRoom,
         _ if matches!(request, Request::Bundles(_)) => bundles(next),
         _ => Response::Done,
     }

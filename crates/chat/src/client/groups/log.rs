@@ -280,6 +280,7 @@ impl Client {
             | Response::GroupSent { .. }
             | Response::Mismatched { .. }
             | Response::IntraApp
+            | Response::NoRoom
             | Response::Sent { .. }
             | Response::Stale(_)
             | Response::Unavailable => {

@@ -8,7 +8,8 @@ use super::super::store::{
     read_time,
 };
 use super::receive::{Early, TheirKey};
-use super::send::{GroupMessage, OwnKey};
+use super::send::GroupMessage;
+use super::sender_key::OwnKey;
 use super::waiting::Waiting;
 use super::{Client, Group, Known};
 use crate::address::{AccountId, Address};
@@ -114,7 +115,9 @@ impl Changes {
         let mut value = Vec::with_capacity(room);
         value.extend(message.group.as_bytes());
         value.extend(message.attempts.to_be_bytes());
-        value.push(u8::from(encrypted.is_some()) | if waiting.is_some() { HAS_WAITING } else { 0 });
+        let is_waiting = if waiting.is_some() { HAS_WAITING } else { 0 };
+        let has_old_key = if message.has_old_key { HAS_OLD_KEY } else { 0 };
+        value.push(u8::from(encrypted.is_some()) | is_waiting | has_old_key);
         if let Some(waiting) = waiting {
             // A group has at most 1000 members.
             value.extend(u32::try_from(waiting.accounts.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -329,7 +332,7 @@ fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
     let group = GroupId::from_bytes(value.array()?);
     let attempts = value.u32_be()?;
     let flags = value.u8()?;
-    if flags & !(IS_ENCRYPTED | HAS_WAITING) != 0 {
+    if flags & !(IS_ENCRYPTED | HAS_WAITING | HAS_OLD_KEY) != 0 {
         return Err(RestoreError::Damaged);
     }
     let waiting = flags & HAS_WAITING != 0;
@@ -337,7 +340,9 @@ fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
     let content = Zeroizing::new(read_bytes(value)?.to_vec());
     let bytes = value.take(value.rest().len())?;
     let encrypted = (flags & IS_ENCRYPTED != 0).then(|| bytes.into());
-    Ok(GroupMessage { encrypted, attempts, waiting, ..GroupMessage::new(group, content) })
+    let has_old_key = flags & HAS_OLD_KEY != 0;
+    let message = GroupMessage::new(group, content);
+    Ok(GroupMessage { encrypted, attempts, waiting, has_old_key, ..message })
 }
 
 fn read_waiting(value: &mut Reader<'_>) -> Result<Waiting, RestoreError> {
@@ -363,6 +368,7 @@ fn read_early(value: &mut Reader<'_>) -> Result<Early, RestoreError> {
 /// The format that we write.
 const FORMAT: u8 = 1;
 
-/// Flags of a message: it is encrypted; the server had no room for some members.
+/// Flags of a message: it is encrypted; the server had no room for some members; our sender key was replaced since.
 const IS_ENCRYPTED: u8 = 1;
 const HAS_WAITING: u8 = 2;
+const HAS_OLD_KEY: u8 = 4;

@@ -4,13 +4,11 @@
 //! |---|---|
 //! | is not encrypted, and the devices of a member are unknown | `Request::Bundles` |
 //! | is not encrypted, and devices do not have our sender key | `Commit` (a message with the key for each such account) |
-//! | is not encrypted, and all have the key | `Commit` (the sender key, the ciphertext), then `Request::SendGroup` |
+//! | is not encrypted, and all have the key, except members for whom the server has no room | `Commit` (the sender key, the ciphertext), then `Request::SendGroup` |
 //! | is encrypted | sealed for the devices that have the key: `Request::SendGroup` |
 //! | the server reports other devices | `Commit` (a new key, if a device has left), then from the beginning, at most 5 times |
 //! | the server has it | `Commit` (a copy for our other devices); `Sent` |
 //! | the server has no room for some members | `Commit`; `PartlySent`; the same for them, later: see `waiting` |
-//!
-//! A new key is drawn when a member or a device has left, when a new epoch has started, and when the key is old.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +17,6 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::super::exchange::{AccountDevices, Request, Response};
-use super::super::outbox::Outgoing;
 use super::super::pending::Purpose;
 use super::super::store::{Changes, OutboxChange, StoreKey};
 use super::super::{ClientEvent, ClientOutput, SendFailure};
@@ -28,12 +25,11 @@ use super::{Client, GroupEvent, Membership};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::content::{Content, GroupContent, GroupTranscript, SyncMessage};
 use crate::group::GroupId;
-use crate::padding::{pad, unpad};
+use crate::padding::pad;
 use crate::sealed_sender::{
     ContentHint, MultiRecipientMessage, SealedContent, SealedDevice, SealedKind, SealedRecipient,
 };
-use crate::sender_key::{DistributionId, SenderKey};
-use crate::time::{DAY, Timestamp};
+use crate::time::Timestamp;
 
 /// A message to a group that the server has not accepted yet.
 #[derive(Debug)]
@@ -49,12 +45,24 @@ pub(super) struct GroupMessage {
     pub(super) waiting: Option<Waiting>,
     /// The devices for which it was sealed last, and their registration ids.
     pub(super) sealed_for: BTreeMap<Address, u32>,
+    /// The members who must get our sender key before it can be sent to them. Known when it was sealed for the others.
+    pub(super) keyless: BTreeSet<AccountId>,
+    /// Whether our sender key was replaced since the message was encrypted. Whoever does not have the earlier key never gets it.
+    pub(super) has_old_key: bool,
 }
 
 impl GroupMessage {
     pub(super) const fn new(group: GroupId, content: Zeroizing<Vec<u8>>) -> Self {
-        let sealed_for = BTreeMap::new();
-        Self { group, content, encrypted: None, attempts: 0, waiting: None, sealed_for }
+        Self {
+            group,
+            content,
+            encrypted: None,
+            attempts: 0,
+            waiting: None,
+            sealed_for: BTreeMap::new(),
+            keyless: BTreeSet::new(),
+            has_old_key: false,
+        }
     }
 
     /// Whether the user has written it.
@@ -63,22 +71,20 @@ impl GroupMessage {
     }
 }
 
-/// The key with which this device writes to a group.
-#[derive(Debug)]
-pub(super) struct OwnKey {
-    pub(super) key: SenderKey,
-    /// The epoch of the group in which it was drawn.
-    pub(super) epoch: u32,
-    pub(super) created: Timestamp,
-    /// The devices that have it, and their registration ids.
-    pub(super) holders: BTreeMap<Address, u32>,
-}
-
 /// The devices of a member to which we can encrypt.
-struct Recipient {
-    account: AccountId,
+pub(super) struct Recipient {
+    pub(super) account: AccountId,
     /// With their registration ids.
     devices: BTreeMap<DeviceId, u32>,
+}
+
+impl Recipient {
+    /// Its devices, with their registration ids.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (Address, u32)> {
+        let account = self.account;
+        let address = move |device| Address { account, device };
+        self.devices.iter().map(move |(device, id)| (address(*device), *id))
+    }
 }
 
 impl Client {
@@ -101,7 +107,9 @@ impl Client {
     /// Whether a message that is not encrypted yet will tell the members about the last change.
     pub(super) fn has_waiting_notice(&self, id: GroupId) -> bool {
         let mut messages = self.groups.outbox.values();
-        messages.any(|message| message.group == id && message.encrypted.is_none())
+        messages.any(|message| {
+            message.group == id && message.encrypted.is_none() && message.waiting.is_none()
+        })
     }
 
     /// Continues with the messages to a group.
@@ -113,14 +121,8 @@ impl Client {
     ) {
         self.send_waiting_messages(now, id, rng);
         // One after the other: the devices that have the key of an encrypted message are known until the key is replaced.
-        let is_next = |message: &GroupMessage| message.group == id && !message.is_set_aside();
-        let mut messages = self.groups.outbox.iter().filter(|(_, message)| is_next(message));
-        let first = messages.next().map(|(timestamp, message)| (*timestamp, message));
-        let Some((timestamp, is_encrypted)) =
-            first.map(|(timestamp, message)| (timestamp, message.encrypted.is_some()))
-        else {
-            return;
-        };
+        let Some((timestamp, message)) = self.next_group_message(id) else { return };
+        let is_encrypted = message.encrypted.is_some() && !message.has_old_key;
         if self.group_membership(id) != Some(Membership::Member)
             || self.pending.has(Purpose::GroupSend(timestamp))
         {
@@ -133,7 +135,15 @@ impl Client {
         }
     }
 
-    /// Encrypts a message, if all members have our sender key. Otherwise begins to give it to them.
+    /// The first message to a group that is not set aside.
+    fn next_group_message(&self, id: GroupId) -> Option<(Timestamp, &GroupMessage)> {
+        let keyless = self.keyless(id);
+        let mut messages = self.groups.outbox.iter().filter(|(_, message)| message.group == id);
+        let next = messages.find(|(_, message)| !self.is_set_aside(message, &keyless));
+        next.map(|(timestamp, message)| (*timestamp, message))
+    }
+
+    /// Encrypts a message, if all members have our sender key for whom the server has room. Otherwise begins to give it to them.
     fn encrypt_group_message(
         &mut self,
         now: Timestamp,
@@ -144,8 +154,8 @@ impl Client {
         let Some(recipients) = self.group_recipients(now, id) else { return false };
         let mut changes = Changes::default();
         self.renew_own_key(now, id, &recipients, &mut changes, rng);
-        let sent = self.distribute(now, id, &recipients, &mut changes);
-        if !sent.is_empty() || self.is_distributing(id) {
+        self.distribute(now, id, &recipients, &mut changes);
+        if self.is_distributing(id) {
             self.commit(changes, Vec::new());
             return false;
         }
@@ -162,7 +172,7 @@ impl Client {
             self.give_up_group_message(timestamp, SendFailure::TooLong, changes);
             return false;
         };
-        message.encrypted = Some(encrypted.into());
+        (message.encrypted, message.has_old_key) = (Some(encrypted.into()), false);
         changes.put_own_key(id, own);
         changes.put_group_outgoing(timestamp, message);
         let recipients = recipients.unwrap_or_default();
@@ -222,116 +232,6 @@ impl Client {
         is_complete.then_some(recipients)
     }
 
-    /// Draws a new sender key if somebody must not have the next one, or if it is old.
-    fn renew_own_key(
-        &mut self,
-        now: Timestamp,
-        id: GroupId,
-        recipients: &[Recipient],
-        changes: &mut Changes,
-        rng: &mut impl CryptoRngCore,
-    ) {
-        let Some(group) = self.groups.groups.get(&id) else { return };
-        let Some(state) = group.state() else { return };
-        let epoch = state.epoch;
-        let current: BTreeMap<_, _> = recipients
-            .iter()
-            .flat_map(|recipient| {
-                let account = recipient.account;
-                let address = move |device| Address { account, device };
-                recipient.devices.iter().map(move |(device, id)| (address(*device), *id))
-            })
-            .collect();
-        let own = self.groups.own.get(&id);
-        let is_good = own.is_some_and(|own| {
-            let age = now.since(own.created).max(own.created.since(now));
-            let is_held_by_members = own.holders.iter().all(|(address, registration_id)| {
-                let account = address.account;
-                let is_member = state.members.contains_key(&account) && !group.is_removing(account);
-                // The devices of somebody to whom we cannot write at the moment may be the same.
-                let is_skipped = !recipients.iter().any(|to| to.account == address.account);
-                is_member && (is_skipped || current.get(address) == Some(registration_id))
-            });
-            own.epoch == epoch
-                && age < MAX_AGE
-                && own.key.messages() < MAX_MESSAGES
-                && is_held_by_members
-        });
-        if is_good {
-            return;
-        }
-        let distribution = own.map(|own| own.key.distribution());
-        let distribution = distribution.unwrap_or_else(|| DistributionId::random(rng));
-        let key = SenderKey::random(distribution, rng);
-        let own = OwnKey { key, epoch, created: now, holders: BTreeMap::new() };
-        changes.put_own_key(id, &own);
-        self.groups.own.insert(id, own);
-        self.cancel_distributions(id, changes);
-    }
-
-    /// Messages with an earlier key are useless.
-    fn cancel_distributions(&mut self, id: GroupId, changes: &mut Changes) {
-        let of_group = self.groups.distributions.iter().filter(|(_, (group, _))| *group == id);
-        let of_group: Vec<_> = of_group.map(|(timestamp, _)| *timestamp).collect();
-        for timestamp in of_group {
-            // One that may have been sent already must be sent to the end, or its session has a gap.
-            let is_sent = self.is_encrypted(timestamp);
-            self.groups.distributions.remove(&timestamp);
-            if !is_sent && self.outbox.remove(&timestamp).is_some() {
-                changes.delete_outgoing(timestamp);
-            }
-        }
-    }
-
-    /// Gives our sender key to the members who have devices without it. Returns the messages that carry it.
-    fn distribute(
-        &mut self,
-        now: Timestamp,
-        id: GroupId,
-        recipients: &[Recipient],
-        changes: &mut Changes,
-    ) -> Vec<Timestamp> {
-        let (Some(own), Some(content)) = (self.groups.own.get(&id), self.key_for_members(id))
-        else {
-            return Vec::new();
-        };
-        let waiting: BTreeSet<_> = self.distributed(id).collect();
-        let lacks = |recipient: &&Recipient| {
-            let account = recipient.account;
-            let has =
-                |device: &DeviceId| own.holders.contains_key(&Address { account, device: *device });
-            !waiting.contains(&account) && !recipient.devices.keys().all(has)
-        };
-        let lacking: Vec<_> = recipients.iter().filter(lacks).map(|to| to.account).collect();
-        let put = |account: AccountId| {
-            let timestamp = self.put_group_control(now, account, content.clone(), changes);
-            self.groups.distributions.insert(timestamp, (id, account));
-            timestamp
-        };
-        lacking.into_iter().map(put).collect()
-    }
-
-    /// Our sender key, as a member gets it.
-    pub(super) fn key_for_members(&self, id: GroupId) -> Option<GroupContent> {
-        let own = self.groups.own.get(&id)?;
-        let revision = self.group_state(id).map_or(0, |state| state.revision);
-        let mut content = GroupContent::notice(id, revision);
-        let key = own.key.distribution_message().encode().to_vec();
-        content.inner = Some(Box::new(Content::SenderKeyDistribution(key)));
-        Some(content)
-    }
-
-    /// The accounts to which our sender key is on its way.
-    fn distributed(&self, id: GroupId) -> impl Iterator<Item = AccountId> {
-        let all = self.groups.distributions.values();
-        all.filter(move |(group, _)| *group == id).map(|(_, account)| *account)
-    }
-
-    /// Whether a member to whom we can write does not have our sender key yet.
-    fn is_distributing(&self, id: GroupId) -> bool {
-        self.distributed(id).any(|account| !self.is_unsettled(id, account))
-    }
-
     /// Seals an encrypted message for the devices that have its key, and sends it.
     pub(super) fn send_group_message(
         &mut self,
@@ -342,8 +242,17 @@ impl Client {
         let Some(message) = self.groups.outbox.get(&timestamp) else { return };
         let (id, Some(encrypted)) = (message.group, message.encrypted.clone()) else { return };
         let recipients = self.recipients_of(message);
-        if recipients.is_empty() {
+        let is_first = message.waiting.is_none();
+        let keyless = if is_first { self.keyless_members(id) } else { BTreeSet::new() };
+        if recipients.is_empty() && keyless.is_empty() {
             return self.nobody_to_send_to(now, timestamp);
+        }
+        if let Some(message) = self.groups.outbox.get_mut(&timestamp) {
+            message.sealed_for = devices_of(&recipients);
+            message.keyless = keyless;
+        }
+        if recipients.is_empty() {
+            return self.group_message_stored(now, timestamp, &[]);
         }
         let certificate = self.groups.certificate.clone();
         let valid = certificate.filter(|it| it.expires().0 > now.0.saturating_add(MARGIN));
@@ -356,35 +265,39 @@ impl Client {
             group: Some(id.as_bytes().to_vec()),
         };
         let sealed = MultiRecipientMessage::seal(&content, &self.identity.pair, &recipients, rng);
+        let mut changes = Changes::default();
         let Ok(sealed) = sealed else {
-            let changes = Changes::default();
             return self.give_up_group_message(timestamp, SendFailure::NotAuthentic, changes);
         };
-        if let Some(message) = self.groups.outbox.get_mut(&timestamp) {
-            message.sealed_for = devices_of(&recipients);
-        }
+        self.add_recipients(timestamp, &recipients, &mut changes);
         let request = Request::SendGroup { timestamp, message: sealed.encode().into() };
         let request = self.request(Purpose::GroupSend(timestamp), request);
-        self.after_commits(vec![request]);
+        self.commit(changes, vec![request]);
     }
 
-    /// The devices that have our sender key, by member.
-    fn holders(&self, id: GroupId) -> Vec<SealedRecipient> {
-        let own = self.groups.own.get(&id);
-        own.map(|own| self.members_among(id, &own.holders)).unwrap_or_default()
-    }
-
-    /// The members for whom a message must be sealed.
+    /// The members for whom a message must be sealed, with their devices that have its key.
     fn recipients_of(&self, message: &GroupMessage) -> Vec<SealedRecipient> {
-        match &message.waiting {
-            None => self.holders(message.group),
-            Some(waiting) if waiting.devices.is_empty() => {
-                let mut holders = self.holders(message.group);
-                holders.retain(|member| waiting.accounts.contains(&member.account));
-                holders
-            }
-            Some(waiting) => self.members_among(message.group, &waiting.devices),
-        }
+        // All devices of an account get a message, or none.
+        let without = self.distributed(message.group);
+        let is_wanted = |account: AccountId| match &message.waiting {
+            None => true,
+            Some(waiting) => waiting.lacks_key(account) && !message.has_old_key,
+        };
+        let holders = self.groups.own.get(&message.group).into_iter().flat_map(|own| &own.holders);
+        let wanted = holders.filter(|(address, _)| {
+            is_wanted(address.account) && !without.contains(&address.account)
+        });
+        let kept = message.waiting.iter().flat_map(|waiting| &waiting.devices);
+        let among = wanted.chain(kept).map(|(address, id)| (*address, *id)).collect();
+        self.members_among(message.group, &among)
+    }
+
+    /// The members to whom our sender key is on its way.
+    fn keyless_members(&self, id: GroupId) -> BTreeSet<AccountId> {
+        let Some(group) = self.groups.groups.get(&id) else { return BTreeSet::new() };
+        let mut keyless = self.keyless(id);
+        keyless.retain(|account| group.is_staying(*account));
+        keyless
     }
 
     /// Those of some devices that belong to members to whom we may write, by member.
@@ -397,7 +310,7 @@ impl Client {
             let device = SealedDevice { device: address.device, registration_id };
             devices.entry(address.account).or_default().push(device);
         }
-        let stays = devices.into_iter().filter(|(account, _)| !group.is_removing(*account));
+        let stays = devices.into_iter().filter(|(account, _)| group.is_staying(*account));
         let members = stays.filter_map(|(account, devices)| {
             let identity = state.members.get(&account)?.identity;
             let peer = self.peers.get(&account)?;
@@ -453,6 +366,7 @@ impl Client {
             | Response::GroupConflict { .. }
             | Response::GroupEntries { .. }
             | Response::Mismatched { .. }
+            | Response::NoRoom
             | Response::Stale(_)
             | Response::Unavailable => {}
         }
@@ -464,7 +378,7 @@ impl Client {
         let groups = &mut self.groups;
         let Some(message) = groups.outbox.get_mut(&timestamp) else { return };
         let id = message.group;
-        message.encrypted = None;
+        (message.encrypted, message.has_old_key) = (None, false);
         if let Some(waiting) = &mut message.waiting {
             waiting.devices.clear();
         }
@@ -580,31 +494,6 @@ impl Client {
         }
     }
 
-    /// A message of a session was sent. If it carries our sender key, its recipients have that now.
-    pub(in super::super) fn record_distribution(
-        &mut self,
-        timestamp: Timestamp,
-        sent: &Outgoing,
-        changes: &mut Changes,
-    ) {
-        let Some((id, account)) = self.groups.distributions.remove(&timestamp) else { return };
-        self.groups.dirty.insert(id);
-        let Some(own) = self.groups.own.get_mut(&id) else { return };
-        for message in sent.sealed.iter().flat_map(|sealed| sealed.iter()) {
-            let address = Address { account, device: message.device };
-            own.holders.insert(address, message.registration_id);
-        }
-        changes.put_own_key(id, own);
-    }
-
-    /// A message of a session cannot be sent. Whoever does not get our sender key does not get messages to the group.
-    pub(in super::super) fn record_failed_distribution(&mut self, timestamp: Timestamp) {
-        if let Some((id, account)) = self.groups.distributions.remove(&timestamp) {
-            self.groups.absent.insert(account);
-            self.groups.dirty.insert(id);
-        }
-    }
-
     /// The keys of an account have arrived, or it has none.
     pub(in super::super) fn record_bundles(&mut self, account: AccountId, has_devices: bool) {
         if !has_devices {
@@ -618,27 +507,6 @@ impl Client {
     /// Whether our account has other devices, as the server says.
     pub(in super::super) fn record_other_devices(&mut self, has_others: bool) {
         self.groups.other_devices = Some(has_others);
-    }
-
-    /// After a restart: finds the messages that carry our sender keys.
-    pub(in super::super) fn restore_distributions(&mut self) {
-        let found: Vec<_> = self
-            .outbox
-            .iter()
-            .filter_map(|(timestamp, outgoing)| {
-                let content = Content::decode_stored(unpad(&outgoing.plaintext)?).ok()?;
-                let Content::Group(content) = content else { return None };
-                let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() else {
-                    return None;
-                };
-                // Those with an earlier key do not count.
-                let own = self.groups.own.get(&content.group)?;
-                let key = crate::sender_key::SenderKeyDistributionMessage::decode(key).ok()?;
-                let is_current = own.key.distribution_message().is_same_key(&key);
-                is_current.then_some((*timestamp, (content.group, outgoing.to)))
-            })
-            .collect();
-        self.groups.distributions.extend(found);
     }
 }
 
@@ -654,12 +522,6 @@ fn devices_of(recipients: &[SealedRecipient]) -> BTreeMap<Address, u32> {
 
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
-
-/// Milliseconds after which a sender key is replaced.
-const MAX_AGE: u64 = 14 * DAY;
-
-/// Number of messages after which a sender key is replaced.
-const MAX_MESSAGES: u32 = 10_000;
 
 /// Milliseconds for which a certificate must still be valid.
 const MARGIN: u64 = 5 * 60 * 1000;

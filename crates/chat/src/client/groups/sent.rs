@@ -184,6 +184,22 @@ impl Client {
         }
     }
 
+    /// A message goes to more members, who had to wait for its key.
+    pub(super) fn extend_sent_to_group(
+        &mut self,
+        timestamp: Timestamp,
+        recipients: &[SealedRecipient],
+        changes: &mut Changes,
+    ) {
+        let Some(mut sent) = self.groups.sent.messages.get(&timestamp).cloned() else { return };
+        for SealedRecipient { account, identity, devices } in recipients {
+            sent.members.entry(*account).or_insert(*identity);
+            let address = |device| Address { account: *account, device };
+            sent.devices.extend(devices.iter().map(|it| address(it.device)));
+        }
+        self.put_sent_to_group(timestamp, sent, changes);
+    }
+
     /// The server has accepted a message, perhaps long after it was encrypted.
     pub(super) fn renew_sent_to_group(
         &mut self,

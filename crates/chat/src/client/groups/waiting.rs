@@ -1,7 +1,12 @@
 //! Messages to groups that the server has for some members only: it had no room for the others.
 //!
-//! Such a message is set aside, so that later ones do not wait for it. It is sent to the others again and again, with pauses
-//! that grow, unchanged for the same devices: they have its key, whatever has become of our current one.
+//! Such a message is set aside, so that later ones do not wait for it.
+//!
+//! | a member without room | gets the message |
+//! |---|---|
+//! | has its key | unchanged: it is sent again and again, with pauses that grow |
+//! | does not have our sender key yet | unchanged, as soon as the server has the message that carries the key |
+//! | does not have our sender key, and it was replaced since | encrypted again with the new key, once all that have the old one have got it |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,15 +18,17 @@ use super::super::store::Changes;
 use super::super::{ClientEvent, ClientOutput, SendFailure};
 use super::send::GroupMessage;
 use super::{Client, GroupEvent, Membership, PartlySent};
-use crate::address::{AccountId, Address};
+use crate::address::{AccountId, Address, DeviceId};
 use crate::group::GroupId;
+use crate::sealed_sender::SealedRecipient;
 use crate::time::Timestamp;
 
 /// The members who have not got a message yet, after others have.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Waiting {
     pub(super) accounts: BTreeSet<AccountId>,
-    /// Their devices that have the key of the encrypted message, and their registration ids. Empty if it must be encrypted again.
+    /// Their devices that have the key of the encrypted message, and their registration ids. Accounts without any need our sender key
+    /// first.
     pub(super) devices: BTreeMap<Address, u32>,
     /// How often the server had no room, since this program was started.
     tries: u32,
@@ -37,13 +44,31 @@ impl Waiting {
         self.due = later(now, pause);
         self.is_awake = false;
     }
+
+    /// Whether an account needs our sender key first.
+    pub(super) fn lacks_key(&self, account: AccountId) -> bool {
+        self.accounts.contains(&account) && !self.has_key(account)
+    }
+
+    fn has_key(&self, account: AccountId) -> bool {
+        let first = Address { account, device: DeviceId::PRIMARY };
+        let next = self.devices.range(first..).next();
+        next.is_some_and(|(address, _)| address.account == account)
+    }
 }
 
 impl GroupMessage {
-    /// Whether later messages may be sent before it.
-    pub(super) fn is_set_aside(&self) -> bool {
-        let waits = self.waiting.as_ref().is_some_and(|waiting| !waiting.devices.is_empty());
-        waits && self.encrypted.is_some()
+    /// Whether devices of members without room have its key.
+    pub(super) fn can_be_repeated(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        self.encrypted.is_some() && waiting.is_some_and(|waiting| !waiting.devices.is_empty())
+    }
+
+    /// If nobody who waits has the key of the message, it is encrypted again.
+    fn drop_old_ciphertext(&mut self) {
+        if self.has_old_key && self.waiting.is_some() && !self.can_be_repeated() {
+            (self.encrypted, self.has_old_key) = (None, false);
+        }
     }
 }
 
@@ -54,16 +79,40 @@ impl Client {
         waiting.into_iter().flat_map(|waiting| waiting.accounts.iter().copied()).collect()
     }
 
+    /// Whether later messages may be sent before a message. `keyless` are the members to whom our sender key is on its way.
+    pub(super) fn is_set_aside(
+        &self,
+        message: &GroupMessage,
+        keyless: &BTreeSet<AccountId>,
+    ) -> bool {
+        let Some(waiting) = &message.waiting else { return false };
+        let is_encrypted = message.encrypted.is_some();
+        let waits = |account: &&AccountId| {
+            // What is not encrypted waits like any other message, if the key may arrive soon.
+            let has_time = is_encrypted || self.groups.without_room.contains(account);
+            has_time && keyless.contains(account)
+        };
+        let (waiting_for_key, others): (Vec<_>, Vec<_>) = waiting.accounts.iter().partition(waits);
+        let group = self.groups.groups.get(&message.group);
+        let is_reachable = |account: &AccountId| {
+            group.is_some_and(|group| group.is_staying(*account))
+                && !self.groups.absent.contains(account)
+                && !self.is_unsettled(message.group, *account)
+        };
+        message.can_be_repeated()
+            || !waiting_for_key.is_empty() && !others.into_iter().any(is_reachable)
+    }
+
     /// When the next message must be sent again.
     pub(in super::super) fn waiting_deadline(&self) -> Option<Timestamp> {
-        let messages = self.groups.outbox.values().filter(|message| message.is_set_aside());
+        let messages = self.groups.outbox.values().filter(|message| message.can_be_repeated());
         messages.filter_map(|message| Some(message.waiting.as_ref()?.due)).min()
     }
 
     /// The time for some messages may have come.
     pub(in super::super) fn wake_waiting(&mut self, now: Timestamp) {
         let groups = &mut self.groups;
-        for message in groups.outbox.values_mut().filter(|message| message.is_set_aside()) {
+        for message in groups.outbox.values_mut().filter(|message| message.can_be_repeated()) {
             let Some(waiting) = &mut message.waiting else { continue };
             // A time far in the future comes from a clock that was wrong.
             if waiting.due <= now || waiting.due > later(now, super::super::MAX_PAUSE) {
@@ -71,6 +120,42 @@ impl Client {
                 waiting.is_awake = true;
                 groups.dirty.insert(message.group);
             }
+        }
+    }
+
+    /// An account has our sender key now: it gets what has waited for that.
+    pub(super) fn wake_waiting_for(&mut self, id: GroupId, account: AccountId) {
+        let messages = self.groups.outbox.values_mut().filter(|message| message.group == id);
+        for waiting in messages.filter_map(|message| message.waiting.as_mut()) {
+            waiting.is_awake |= waiting.lacks_key(account);
+        }
+    }
+
+    /// Our sender key is replaced: whoever has waited for it does not get it any more.
+    pub(super) fn encrypt_waiting_again(&mut self, id: GroupId, changes: &mut Changes) {
+        let messages = self.groups.outbox.iter_mut().filter(|(_, message)| message.group == id);
+        for (timestamp, message) in messages.filter(|(_, message)| message.encrypted.is_some()) {
+            message.has_old_key = true;
+            message.drop_old_ciphertext();
+            changes.put_group_outgoing(*timestamp, message);
+            self.groups.dirty.insert(id);
+        }
+    }
+
+    /// Devices that had to wait for our sender key get a message: from now on, they are among those that have its key.
+    pub(super) fn add_recipients(
+        &mut self,
+        timestamp: Timestamp,
+        recipients: &[SealedRecipient],
+        changes: &mut Changes,
+    ) {
+        let Some(message) = self.groups.outbox.get_mut(&timestamp) else { return };
+        let Some(waiting) = &mut message.waiting else { return };
+        let is_new = |address: &Address| !waiting.devices.contains_key(address);
+        if message.sealed_for.keys().any(is_new) {
+            waiting.devices.extend(&message.sealed_for);
+            changes.put_group_outgoing(timestamp, message);
+            self.extend_sent_to_group(timestamp, recipients, changes);
         }
     }
 
@@ -86,7 +171,9 @@ impl Client {
         }
         let is_awake = |message: &GroupMessage| {
             let waiting = message.waiting.as_ref();
-            message.group == id && message.is_set_aside() && waiting.is_some_and(|it| it.is_awake)
+            message.group == id
+                && message.can_be_repeated()
+                && waiting.is_some_and(|it| it.is_awake)
         };
         let awake = self.groups.outbox.iter().filter(|(_, message)| is_awake(message));
         let awake: Vec<_> = awake.map(|(timestamp, _)| *timestamp).collect();
@@ -106,7 +193,7 @@ impl Client {
         if !waits {
             return self.group_message_sent(now, timestamp);
         }
-        if !message.is_set_aside() {
+        if !message.can_be_repeated() {
             // Those who had no room have no device any more, or another identity key.
             let changes = Changes::default();
             return self.give_up_group_message(timestamp, SendFailure::NoDevice, changes);
@@ -127,20 +214,15 @@ impl Client {
         full: &[AccountId],
     ) {
         let Some(message) = self.groups.outbox.get(&timestamp) else { return };
-        let mut waiting = message.waiting.clone().unwrap_or_default();
-        let sealed_for = &message.sealed_for;
-        let is_full = |address: &Address| full.contains(&address.account);
-        let devices = sealed_for.iter().filter(|(address, _)| is_full(address));
-        waiting.devices = devices.map(|(address, id)| (*address, *id)).collect();
-        waiting.accounts = waiting.devices.keys().map(|address| address.account).collect();
         if !message.is_written() {
             // What it says is also in the log.
             return self.group_message_sent(now, timestamp);
         }
+        let mut waiting = self.left_over(message, full);
         let report = self.reach(timestamp, message, &waiting.accounts);
         let id = message.group;
         let is_first = message.waiting.is_none();
-        if waiting.devices.is_empty() {
+        if waiting.accounts.is_empty() {
             if is_first && !report.unreachable.is_empty() {
                 let event = ClientEvent::Group(id, GroupEvent::PartlySent(report));
                 self.after_commits(vec![ClientOutput::Event(event)]);
@@ -150,6 +232,21 @@ impl Client {
         waiting.tries = waiting.tries.saturating_add(1);
         waiting.postpone(now);
         self.set_aside(now, timestamp, waiting, report);
+    }
+
+    /// Who has to wait for a message, after the server has had no room for `full`.
+    fn left_over(&self, message: &GroupMessage, full: &[AccountId]) -> Waiting {
+        let sealed_for = &message.sealed_for;
+        let group = self.groups.groups.get(&message.group);
+        let stays = |account: &AccountId| group.is_some_and(|group| group.is_staying(*account));
+        let tried: BTreeSet<_> = sealed_for.keys().map(|address| address.account).collect();
+        let mut waiting = message.waiting.clone().unwrap_or_default();
+        waiting.accounts.extend(&message.keyless);
+        waiting.accounts.retain(|account| !tried.contains(account) && stays(account));
+        waiting.accounts.extend(full.iter().filter(|account| tried.contains(account)));
+        waiting.devices.extend(sealed_for);
+        waiting.devices.retain(|address, _| waiting.accounts.contains(&address.account));
+        waiting
     }
 
     /// Who gets a message for whose recipients some have to wait.
@@ -193,6 +290,7 @@ impl Client {
             if is_first { self.copy_of(now, timestamp, &message, &mut changes) } else { None };
         let is_new = message.waiting.as_ref().map(|it| &it.accounts) != Some(&waiting.accounts);
         message.waiting = Some(waiting);
+        message.drop_old_ciphertext();
         changes.put_group_outgoing(timestamp, &message);
         self.renew_sent_to_group(now, timestamp, &mut changes);
         self.groups.outbox.insert(timestamp, message);
@@ -211,7 +309,7 @@ impl Client {
 
     /// Gives up the oldest messages that wait, if there are too many: a member may never fetch anything again.
     fn limit_waiting(&mut self, changes: &mut Changes) {
-        let waiting = self.groups.outbox.iter().filter(|(_, message)| message.is_set_aside());
+        let waiting = self.groups.outbox.iter().filter(|(_, message)| message.waiting.is_some());
         let (mut count, mut bytes, mut surplus) = (0_usize, 0_usize, Vec::new());
         for (timestamp, message) in waiting.rev() {
             let encrypted = message.encrypted.as_ref().map_or(0, |it| it.len());

@@ -276,7 +276,11 @@ impl Requests {
             Err(RequestError::Invalid(_)) if is_about_account => (id, Response::Refused, None),
             Err(error) => {
                 self.pause(lane, &error);
-                (id, Response::Unavailable, Some(error))
+                let is_full = matches!(error, RequestError::TooMany(_)) && message.is_some();
+                let is_to_one = matches!(lane, Lane::Account(_));
+                let response =
+                    if is_full && is_to_one { Response::NoRoom } else { Response::Unavailable };
+                (id, response, Some(error))
             }
         }
     }
