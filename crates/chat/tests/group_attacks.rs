@@ -17,11 +17,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::group::{
-    AccessHashes, Author, EpochKeys, GroupChange, GroupEntry, GroupId, GroupLink, GroupView,
-    LinkPassword, Member, Role,
+    AccessHashes, Author, EntryHash, EpochKeys, GroupChange, GroupEntry, GroupId, GroupLink,
+    GroupSecret, GroupView, LinkPassword, Member, Role,
 };
 use wormhole_chat::{
-    ClientEvent, ClientInput, GroupFailure, KeyPair, Membership, PreKeyBundle, Response, StoreKey,
+    ClientEvent, ClientInput, Content, GroupContent, GroupFailure, KeyPair, Membership,
+    PreKeyBundle, Response, StoreKey,
 };
 
 /// Other keys than any group has.
@@ -269,10 +270,10 @@ fn attack_18_somebody_whom_we_remove_cannot_make_us_forget_that() {
     world.server.groups.get_mut(&group).unwrap().keys = STOLEN;
     world.remove(0, group, 1);
     // The other administrator says that we were removed.
-    let mut content = wormhole_chat::GroupContent::notice(group, 100);
+    let mut content = GroupContent::notice(group, 100);
     content.removed = true;
     let to = world.account(0);
-    let content = wormhole_chat::Content::Group(Box::new(content));
+    let content = Content::Group(Box::new(content));
     world.input(1, ClientInput::Send(to, content));
     (0..5).for_each(|_| world.exchange());
     assert_eq!(world.membership(0, group), Some(Membership::Outside));
@@ -353,6 +354,97 @@ fn attack_11_strangers_cannot_keep_out_the_groups_of_contacts_or_of_each_other()
     world.crash(0);
     invite(&mut world, 12, 1);
     assert_eq!(open(&world), 101);
+}
+
+/// The client of a person believes that it administrates a group and has invited somebody. Otherwise it would not send any keys.
+fn pretend(world: &mut World, liar: usize, group: GroupId, victim: usize) {
+    let other = world.create(liar);
+    world.run(liar);
+    let (author, victim) = (world.account(liar), world.account(victim));
+    let identity = KeyPair::random(&mut world.rng);
+    let author = (author, &identity);
+    let create = GroupChange::Create { title: "Mine".into(), app: None, access_key: None };
+    let (mut view, _) = GroupView::create(group, author, create, &mut world.rng).unwrap();
+    let invite = GroupChange::Invite([(victim, None)].into());
+    let draft = view.draft(0, author, &invite, &mut world.rng).unwrap();
+    view.read(draft.revision, &draft.entry, &[]).unwrap();
+    let mut rows = world.devices[liar].rows().clone();
+    let row = rows[&StoreKey::Group(other)].clone();
+    let length = world.view(liar, other).encode().len();
+    let view = view.encode();
+    let new_length = u32::try_from(view.len()).unwrap().to_be_bytes();
+    let row = [&row[..2], &new_length, &view, &row[6 + length..]].concat();
+    rows.insert(StoreKey::Group(group), row.into());
+    world.restore(liar, rows);
+}
+
+/// A false announcement of a group and a real invitation reach person 1 before it can read the log.
+fn announce_and_invite(
+    world: &mut World,
+    group: GroupId,
+    (liar, false_one): (usize, GroupContent),
+    is_false_first: bool,
+) {
+    let victim = world.account(1);
+    world.calm_down();
+    pretend(world, liar, group, 1);
+    if !is_false_first {
+        world.invite(0, group, &[1]);
+        world.run(0);
+    }
+    let content = Content::Group(Box::new(false_one));
+    world.input(liar, ClientInput::Send(victim, content));
+    world.run(liar);
+    if is_false_first {
+        world.invite(0, group, &[1]);
+        world.run(0);
+    }
+    // Both arrive before the log can be read, and survive a restart.
+    world.server.is_down = true;
+    world.deliver(1);
+    assert_eq!(world.membership(1, group), Some(Membership::Unread));
+    world.crash(1);
+    world.introduce();
+    world.run(1);
+    world.server.is_down = false;
+    world.settle();
+    let case = if is_false_first { "the false one is first" } else { "the real one is first" };
+    assert_eq!(world.membership(1, group), Some(Membership::Member), "{case}");
+}
+
+#[test]
+fn attack_18_an_invented_announcement_does_not_hide_an_invitation() {
+    for is_false_first in [true, false] {
+        let mut world = World::new(1);
+        world.people(3);
+        let group = world.create(0);
+        world.run(0);
+        let mut content = GroupContent::notice(group, 5);
+        content.secret = Some(GroupSecret::random(&mut world.rng));
+        content.head = Some(EntryHash([7; 32]));
+        announce_and_invite(&mut world, group, (2, content), is_false_first);
+    }
+}
+
+#[test]
+fn attack_18_a_former_member_who_announces_an_old_state_does_not_hide_an_invitation() {
+    for is_false_first in [true, false] {
+        let mut world = World::new(1);
+        world.people(4);
+        let group = world.create(0);
+        world.invite(0, group, &[2, 3]);
+        world.settle();
+        let old = world.view(2, group);
+        // Two epochs later, nobody who begins with the old state can read the next entry.
+        for which in [2, 3] {
+            world.remove(0, group, which);
+            world.settle();
+        }
+        let mut content = GroupContent::notice(group, old.state().revision);
+        content.secret = old.secret().cloned();
+        content.head = Some(old.head());
+        announce_and_invite(&mut world, group, (2, content), is_false_first);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `announcements` | groups that others announce to us, and which of them to believe |
 //! | `log` | reads the log of a group, and adds entries to it |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
@@ -16,6 +17,7 @@
 //! Whatever may have to continue marks its group as `dirty`. At the end of each input, [`Client::run_groups`] continues with
 //! those groups: first with the log, then with the messages.
 
+mod announcements;
 mod effects;
 mod keyed;
 mod log;
@@ -45,6 +47,7 @@ use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
 use crate::service::AppName;
 use crate::time::Timestamp;
+use announcements::Announced;
 use log::Reading;
 use receive::{Early, TheirKey};
 use send::GroupMessage;
@@ -107,6 +110,8 @@ struct Group {
     announced: u64,
     /// Who has invited us, according to the session.
     announcer: Option<AccountId>,
+    /// What others have announced about the group, oldest first, while we do not know what is true. One of each account.
+    others: Vec<Announced>,
     reading: Reading,
 }
 
@@ -225,6 +230,7 @@ impl Group {
             was_asked: false,
             announced: 0,
             announcer: None,
+            others: Vec::new(),
             reading: Reading::new(),
         }
     }

@@ -6,12 +6,11 @@ use rand_core::CryptoRngCore;
 
 use super::super::outbox::Lifetime;
 use super::super::store::{Changes, StoreKey};
+use super::announcements::Announced;
 use super::{Client, Group, GroupEvent, Known, Membership};
 use crate::address::AccountId;
 use crate::content::{Content, GroupContent};
-use crate::group::{
-    Announcement, Applied, Author, EpochKeys, GroupChange, GroupId, GroupState, LinkPassword, Role,
-};
+use crate::group::{Applied, EpochKeys, GroupChange, GroupId, GroupState, LinkPassword, Role};
 use crate::key::PublicKey;
 use crate::time::Timestamp;
 
@@ -244,7 +243,7 @@ impl Client {
         let (id, us) = (content.group, self.us.account);
         let membership = self.group_membership(id);
         if matches!(membership, None | Some(Membership::Outside)) {
-            if self.meet_group(from, identity, content) {
+            if self.add_invitation(from, identity, content) {
                 self.put_group(id, changes);
                 self.groups.dirty.insert(id);
             }
@@ -253,6 +252,9 @@ impl Client {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let mut is_news = false;
         if let Some(keys) = content.keys() {
+            let is_known = |who: AccountId| who == us || self.kept.contains(&who);
+            let announced = Announced::of(from, identity, content);
+            is_news |= announced.is_some_and(|it| group.add_announcement(it, is_known));
             is_news |= group.add_candidate(from, &keys, us);
         }
         if content.removed && group.state().is_some_and(|state| state.is_admin(from)) {
@@ -269,48 +271,6 @@ impl Client {
             self.put_group(id, changes);
             self.groups.dirty.insert(id);
         }
-    }
-
-    /// We hear of a group for the first time, or after we were removed. Whether it is an invitation.
-    fn meet_group(
-        &mut self,
-        from: AccountId,
-        identity: Option<PublicKey>,
-        content: &GroupContent,
-    ) -> bool {
-        let (Some(keys), Some(head)) = (content.keys(), content.head) else { return false };
-        if !self.may_announce(from, content.group) {
-            return false;
-        }
-        let by = identity.map(|identity| Author { account: from, identity });
-        let announced = Announcement { by, revision: content.revision, head };
-        let known = Known::Announced(keys, announced);
-        let group = Group { announcer: Some(from), ..Group::new(known) };
-        let before = self.groups.groups.insert(content.group, group);
-        let after = self.groups.groups.get_mut(&content.group);
-        if let Some((mut before, after)) = before.zip(after) {
-            after.wanted = before.take_removals();
-        }
-        true
-    }
-
-    /// Whether an account may announce one more group. Groups of which we are a member do not count; strangers have a limit of their
-    /// own, so that they cannot keep out those of contacts.
-    fn may_announce(&self, from: AccountId, id: GroupId) -> bool {
-        let us = self.us.account;
-        let groups = &self.groups.groups;
-        let is_known = |who: &AccountId| *who == us || self.kept.contains(who);
-        let is_open = |group: &&Group| group.membership(us) != Membership::Member;
-        let others = groups.iter().filter(|(other, _)| **other != id).map(|(_, group)| group);
-        let announcers = others.filter(is_open).filter_map(|group| group.announcer);
-        let (mut own, mut similar) = (0, 0);
-        for announcer in announcers {
-            own += usize::from(announcer == from);
-            similar += usize::from(is_known(&announcer) == is_known(&from));
-        }
-        let limits = if is_known(&from) { OF_CONTACTS } else { OF_STRANGERS };
-        let has_room = groups.contains_key(&id) || groups.len() < MAX_GROUPS;
-        has_room && similar < limits.all && (own < limits.one || from == us)
     }
 
     /// Deletes the keys with which a member has written.
@@ -359,25 +319,10 @@ const MAX_OF_OTHER: usize = 4;
 /// Maximum number of those that come from people who are no members, as far as we know.
 const MAX_UNKNOWN: usize = 4;
 
-/// How many groups of which we are no member others may announce.
-struct Announceable {
-    /// One account.
-    one: usize,
-    /// All such accounts together.
-    all: usize,
-}
-
-const OF_CONTACTS: Announceable = Announceable { one: 50, all: 1000 };
-
-const OF_STRANGERS: Announceable = Announceable { one: 10, all: 100 };
-
-/// Maximum number of groups.
-const MAX_GROUPS: usize = 2000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{EntryHash, GroupSecret};
+    use crate::group::{Announcement, EntryHash, GroupSecret};
     use wormhole_kit::Secret;
 
     #[test]

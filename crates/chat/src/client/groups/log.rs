@@ -199,8 +199,12 @@ impl Client {
         has_changed
     }
 
-    /// Nothing is true of what was announced.
+    /// Nothing is true of what was announced. Somebody else may have announced the truth.
     fn drop_announced(&mut self, id: GroupId, changes: &mut Changes) {
+        if self.groups.groups.get_mut(&id).is_some_and(Group::try_next_announcement) {
+            self.groups.dirty.insert(id);
+            return self.put_group(id, changes);
+        }
         self.groups.groups.remove(&id);
         changes.rows.retain(|(key, _)| *key != StoreKey::Group(id));
         changes.delete(StoreKey::Group(id));
@@ -408,6 +412,7 @@ impl Client {
 
     /// The log was read to its end.
     fn read_all(&mut self, id: GroupId, changes: &mut Changes) {
+        let us = self.us.account;
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let reading = &mut group.reading;
         (reading.needed, reading.from, reading.access) = (false, None, 0);
@@ -424,6 +429,10 @@ impl Client {
         if group.is_removed {
             // The server does not have the entry of the link any more, or never had it.
             self.group_event(id, GroupEvent::Removed);
+            return;
+        }
+        if group.settle_announcements(us) {
+            self.groups.dirty.insert(id);
             return;
         }
         self.answer_invitation(id);

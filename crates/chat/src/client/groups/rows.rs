@@ -7,6 +7,7 @@ use super::super::store::{
     Changes, RestoreError, StoreKey, put_bytes, read_bytes, read_device, read_flag, read_key,
     read_time,
 };
+use super::announcements::Announced;
 use super::receive::{Early, TheirKey};
 use super::send::GroupMessage;
 use super::sender_key::OwnKey;
@@ -155,7 +156,8 @@ impl Group {
             + view.as_ref().map_or(0, |view| view.len())
             + wanted.iter().map(|(_, change)| change.len() + 16).sum::<usize>()
             + self.draft.as_ref().map_or(0, |draft| draft.entry.len())
-            + self.candidates.len() * 96;
+            + self.candidates.len() * 96
+            + self.others.len() * 192;
         // In one piece: see above.
         let mut value = Zeroizing::new(Vec::with_capacity(room));
         value.push(FORMAT);
@@ -163,13 +165,7 @@ impl Group {
             Known::Announced(keys, announced) => {
                 value.push(0);
                 put_keys(&mut value, keys);
-                value.push(announced.by.is_some().into());
-                if let Some(by) = announced.by {
-                    value.extend(by.account.as_bytes());
-                    value.extend(by.identity.as_u());
-                }
-                value.extend(announced.revision.to_be_bytes());
-                value.extend(announced.head.0);
+                put_announced(&mut value, announced);
             }
             Known::Link(link) => {
                 value.push(2);
@@ -189,7 +185,7 @@ impl Group {
         value.extend(self.announced.to_be_bytes());
         value.push(self.announcer.is_some().into());
         value.extend(self.announcer.iter().flat_map(|account| *account.as_bytes()));
-        // There are few changes (`Group::want`), and at most 64 candidates.
+        // There are few changes (`Group::want`), at most 64 candidates, and at most 8 other announcements.
         value.extend(u16::try_from(wanted.len()).unwrap_or(u16::MAX).to_be_bytes());
         for (basis, change) in &wanted {
             value.extend(basis.epoch.to_be_bytes());
@@ -200,6 +196,12 @@ impl Group {
         for (from, keys) in &self.candidates {
             value.extend(from.as_bytes());
             put_keys(&mut value, keys);
+        }
+        value.push(u8::try_from(self.others.len()).unwrap_or(u8::MAX));
+        for Announced { from, keys, announcement } in &self.others {
+            value.extend(from.as_bytes());
+            put_keys(&mut value, keys);
+            put_announced(&mut value, announcement);
         }
         if let Some(draft) = &self.draft {
             value.extend(draft.revision.to_be_bytes());
@@ -251,6 +253,10 @@ impl Group {
             let from = AccountId::from_bytes(value.array()?);
             group.candidates.push((from, read_keys(value)?));
         }
+        for _ in 0..value.u8()? {
+            let (from, keys) = (AccountId::from_bytes(value.array()?), read_keys(value)?);
+            group.others.push(Announced { from, keys, announcement: read_announced(value)? });
+        }
         if !value.is_empty() {
             let revision = u64::from_be_bytes(value.array()?);
             let keys = read_flag(value)?.then(|| read_keys(value)).transpose()?;
@@ -301,6 +307,16 @@ fn read_link(value: &mut Reader<'_>) -> Result<GroupLink, RestoreError> {
 
 fn read_secret<const N: usize>(value: &mut Reader<'_>) -> Result<Secret<N>, RestoreError> {
     Ok(Secret::new(*Zeroizing::new(value.array()?)))
+}
+
+fn put_announced(value: &mut Vec<u8>, announced: &Announcement) {
+    value.push(announced.by.is_some().into());
+    if let Some(by) = announced.by {
+        value.extend(by.account.as_bytes());
+        value.extend(by.identity.as_u());
+    }
+    value.extend(announced.revision.to_be_bytes());
+    value.extend(announced.head.0);
 }
 
 fn read_announced(value: &mut Reader<'_>) -> Result<Announcement, RestoreError> {
