@@ -53,7 +53,7 @@ pub use direct::DirectFiles;
 pub use drafts::Draft;
 pub use error::{
     AttachmentError, DecideError, Ended, GroupError, IdentityError, NameError, NotOpened, NotSent,
-    NotStored, OpenError, ReadError, RegisterError, RequestError, SendError,
+    NotStored, OpenError, ReadError, RegisterError, RequestError, SendError, ServerFault,
 };
 pub use history::{
     Conversation, ConversationSummary, EarlierMessage, EarlierText, HistoryId, HistoryLimits,

@@ -9,6 +9,7 @@ use wormhole::chat::group::ChangeError;
 use wormhole::chat::store::StoreError;
 use wormhole::chat::{
     Ended, GroupError, IdentityError, NotStored, OpenError, RegisterError, RequestError, SendError,
+    ServerFault,
 };
 
 use super::{profile, show};
@@ -173,7 +174,9 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
 
 /// Why a code could not be confirmed.
 pub(super) fn verify(error: &RegisterError, args: &AccountArgs) -> Failure {
-    if let RegisterError::Request(why @ (RequestError::Link(_) | RequestError::NotAService)) = error
+    if let RegisterError::Request(
+        why @ (RequestError::InvalidAnswer(_) | RequestError::Link(_) | RequestError::NotAService),
+    ) = error
     {
         // The address was typed in another command.
         return request(why, args);
@@ -193,6 +196,7 @@ fn no_code(error: &RequestError) -> Failure {
         | RequestError::Internal
         | RequestError::IntraApp
         | RequestError::Invalid(_)
+        | RequestError::InvalidAnswer(_)
         | RequestError::Refused(_)
         | RequestError::StorageFull
         | RequestError::TooMany(_)
@@ -210,6 +214,13 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
             "check the address of the server: {} shows it",
             command("config", args)
         )),
+        RequestError::InvalidAnswer(ServerFault::Format) => failure.hint(format!(
+            "if the network has a login page, log in and try again. Otherwise check the address of the server: {} shows it",
+            command("config", args)
+        )),
+        RequestError::InvalidAnswer(_) => {
+            failure.hint("try again. If that does not help, ask the operator of the server")
+        }
         RequestError::CredentialsRefused => failure.hint(
             "if you have registered the number elsewhere, use it there. If not, somebody else may have your number now. \
              To register it again here, use --account with another name",
@@ -414,14 +425,17 @@ mod tests {
             assert_eq!(failure.to_string(), "this is not the address of a messaging service");
             assert_eq!(failure.advice(), Some("check the address: --server URL"));
         }
-        let failure = verify(&RegisterError::Request(RequestError::NotAService), &args());
+        let other = RequestError::InvalidAnswer(ServerFault::Format);
+        let failure = verify(&RegisterError::Request(other), &args());
         assert!(failure.advice().unwrap().contains("`wormhole chat config` shows it"));
     }
 
     #[test]
     fn no_answer_of_a_server_leads_to_removing_the_account() {
         let args = args();
-        for error in [RequestError::CredentialsRefused, RequestError::NotAService] {
+        for error in
+            [RequestError::CredentialsRefused, RequestError::InvalidAnswer(ServerFault::Format)]
+        {
             let failure = request(&error, &args);
             assert!(!failure.advice().unwrap().contains("remove"), "{error}");
         }

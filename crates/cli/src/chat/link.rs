@@ -99,12 +99,13 @@ async fn finish(
     let explain = |error: &LinkError| explain::link(error, place, &args.client.account);
     if args.forget {
         let forgotten = console.unless_interrupted(account.forget_link()).await?;
-        forgotten.map_err(|error| explain(&error))?;
+        forgotten.map_err(|error| explain::store(&error, &args.client.account))?;
         return Ok(None);
     }
     let forget = explain::command("link --forget", &args.client.account);
     let interrupted = console.unless_interrupted(account.interrupted_link()).await?;
-    let interrupted = interrupted.map_err(|error| explain(&error).hint(give_up(&forget)))?;
+    let interrupted = interrupted
+        .map_err(|error| explain::store(&error, &args.client.account).hint(give_up(&forget)))?;
     let Some(interrupted) = interrupted else { return Ok(None) };
     let wanted = options.server.as_ref().map(ToString::to_string);
     if wanted.is_some_and(|wanted| wanted != interrupted.server) {

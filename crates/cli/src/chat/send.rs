@@ -138,6 +138,7 @@ fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
         | RequestError::Internal
         | RequestError::IntraApp
         | RequestError::Invalid(_)
+        | RequestError::InvalidAnswer(_)
         | RequestError::NotAService
         | RequestError::NotFound
         | RequestError::Refused(_)

@@ -73,7 +73,7 @@ pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
         Database::File(path) => SqliteStore::open_shared(path)?.edit(execute),
         Database::Postgres(url) => PostgresStore::open(url)?.edit(execute),
     };
-    result.map_err(|StoreError(reason)| failed(reason))?.map_err(failed)
+    result.map_err(|error| failed(error.reason()))?.map_err(failed)
 }
 
 impl AppAction {

@@ -62,7 +62,7 @@ pub(crate) fn run(command: &ReportCommand) -> Result<String, ServerError> {
         Database::File(path) => SqliteStore::open_shared(path)?.edit(execute),
         Database::Postgres(url) => PostgresStore::open(url)?.edit(execute),
     };
-    result.map_err(|StoreError(reason)| failed(reason))
+    result.map_err(|error| failed(error.reason()))
 }
 
 impl ReportAction {

@@ -126,10 +126,32 @@ const REPORT_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How long a linked device stays silent before messages need not be addressed to it any more.
 const SILENCE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The database failed, so nothing of the turn has happened.
+/// Why the database has not done what it was asked for. Nothing of the turn has happened.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("database: {0}")]
-pub(super) struct StoreError(pub(super) String);
+pub(super) enum StoreError {
+    /// The database failed or cannot be reached.
+    #[error("database: {0}")]
+    Database(String),
+    /// A row that another row refers to is missing.
+    #[error("database: {0}")]
+    Inconsistent(&'static str),
+    /// The thread that had to execute the request has ended.
+    #[error("the request was not executed")]
+    NotExecuted,
+    /// The service accepts no more requests.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+}
+
+impl StoreError {
+    /// The reason, for a message that names the database already.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Database(reason) => reason,
+            Self::Inconsistent(_) | Self::NotExecuted | Self::ShuttingDown => self.to_string(),
+        }
+    }
+}
 
 /// Why [`Work`] has no result.
 #[derive(Clone, Debug, Eq, PartialEq)]

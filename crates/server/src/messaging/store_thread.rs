@@ -208,7 +208,7 @@ pub(super) fn unix_now() -> Timestamp {
 }
 
 fn closed() -> StoreError {
-    StoreError("the service is shutting down".into())
+    StoreError::ShuttingDown
 }
 
 #[cfg(test)]

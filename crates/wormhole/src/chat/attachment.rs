@@ -14,11 +14,12 @@ use hyper::Request;
 use url::{Position, Url};
 use wormhole_magic::transit::Permit;
 
-use super::RequestError;
+use super::error::{RequestError, ServerFault};
 use super::service::Service;
 use crate::net::Route;
 use crate::net::http::{HttpBody, HttpClient, Origin, StreamedResponse};
 
+pub(super) use download::MAX_BLOB;
 pub(super) use download::{Destination, download};
 pub(super) use partial::Partial;
 pub(super) use records::{Record, Uploads};
@@ -31,16 +32,16 @@ async fn send_to(
     location: &str,
     mut request: Request<HttpBody>,
 ) -> Result<StreamedResponse, RequestError> {
-    let url = Url::parse(location).map_err(|_| RequestError::NotAService)?;
-    let origin = Origin::of(&url).ok_or(RequestError::NotAService)?;
+    let url = Url::parse(location).map_err(|_| ServerFault::FileAddress)?;
+    let origin = Origin::of(&url).ok_or(ServerFault::FileAddress)?;
     let path = &url[Position::BeforePath..Position::AfterQuery];
-    *request.uri_mut() = path.parse().map_err(|_| RequestError::NotAService)?;
+    *request.uri_mut() = path.parse().map_err(|_| ServerFault::FileAddress)?;
     let own = service.http();
     if origin == *own.origin() {
         return Ok(own.send(request).await?);
     }
     if own.origin().uses_tls() && !origin.uses_tls() {
-        return Err(RequestError::NotAService);
+        return Err(ServerFault::FileAddress.into());
     }
     // The server could name an address in our own network.
     let route = Route { permit: Permit::PublicOrOwnNetwork, ..service.route().clone() };

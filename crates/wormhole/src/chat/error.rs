@@ -10,6 +10,8 @@ use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, GroupFailure, PublicKey, RestoreError, SendFailure};
 
 use super::account::Account;
+use super::attachment::{MAX_BLOB, MAX_FILE};
+use super::driver::MAX_BLOCKED;
 use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::net::{LinkFailure, TlsFailure};
@@ -35,6 +37,9 @@ pub enum RequestError {
     /// The request could not be made, because of a defect of this program.
     #[error("the request could not be made, because of a defect in this program")]
     Internal,
+    /// The server has sent an answer that breaks the protocol, or something else than the server has answered.
+    #[error("the server sent an invalid answer: {0}")]
+    InvalidAnswer(#[from] ServerFault),
     /// The request contains something that the server will never accept.
     #[error("the server will never accept this request (HTTP status {0})")]
     Invalid(u16),
@@ -44,7 +49,8 @@ pub enum RequestError {
     /// The server does not have what we asked for.
     #[error("the server does not have what was asked for")]
     NotFound,
-    /// The address belongs to something else.
+    /// The address belongs to something else. Only at the first contact, when a number is registered or a device waits to be linked: later,
+    /// it is [`InvalidAnswer`](Self::InvalidAnswer).
     #[error("this is not the address of a messaging service")]
     NotAService,
     /// The server cannot be reached.
@@ -71,10 +77,30 @@ impl RequestError {
             | Self::Internal
             | Self::IntraApp
             | Self::Invalid(_)
+            | Self::InvalidAnswer(_)
             | Self::NotAService
             | Self::NotFound
             | Self::Refused(_)
             | Self::StorageFull => false,
+        }
+    }
+
+    /// The error of the first request to an address, which the user may have mistyped.
+    pub(crate) fn at_first_contact(self) -> Self {
+        match self {
+            Self::InvalidAnswer(_) => Self::NotAService,
+            Self::AppRefused
+            | Self::CredentialsRefused
+            | Self::Internal
+            | Self::IntraApp
+            | Self::Invalid(_)
+            | Self::Link(_)
+            | Self::NotAService
+            | Self::NotFound
+            | Self::Refused(_)
+            | Self::StorageFull
+            | Self::TooMany(_)
+            | Self::Unavailable(_) => self,
         }
     }
 
@@ -95,6 +121,7 @@ impl RequestError {
             | Self::StorageFull => true,
             // A login page of the network says nothing about the keys, and neither does a defect of this program.
             Self::Internal
+            | Self::InvalidAnswer(_)
             | Self::Link(_)
             | Self::NotAService
             | Self::TooMany(_)
@@ -106,6 +133,53 @@ impl RequestError {
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         if let Self::TooMany(pause) = self { Some(*pause) } else { None }
     }
+}
+
+/// A limit in MiB, rounded up: the largest file leaves some bytes for its encryption.
+const fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// The part of an answer of the server that breaks the protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerFault {
+    /// The certificate for sealed messages, or the key that certifies it.
+    #[error("the certificate for sealed messages is malformed or has another key")]
+    Certificate,
+    /// The code with which a new device is linked.
+    #[error("the code for a new device is malformed")]
+    DeviceCode,
+    /// The accounts or devices that do not get a message.
+    #[error("an account or a device is malformed")]
+    Devices,
+    /// The address of a file or a picture.
+    #[error("the address of a file is malformed or not permitted")]
+    FileAddress,
+    /// A part of a file.
+    #[error("it contains another part of the file than was asked for")]
+    FileRange,
+    /// The whole answer. Perhaps something else has answered, such as a proxy or a login page of the network.
+    #[error("perhaps a proxy or a login page of the network has answered instead")]
+    Format,
+    /// An entry of the log of a group.
+    #[error("a change of a group is malformed")]
+    GroupEntry,
+    /// The keys of an account.
+    #[error("the keys of an account are malformed")]
+    Keys,
+    /// The address at which a new device waits was not sent.
+    #[error("the address for a new device is missing")]
+    NoAddress,
+    /// The account or the app: the answer is about another one.
+    #[error("it is about another account or app than was asked for")]
+    OtherAccount,
+    /// The requests on the WebSocket, which are malformed or too many.
+    #[error("the messages that it delivers are malformed or too many")]
+    Socket,
+    /// The username of our account.
+    #[error("the username is malformed")]
+    Username,
 }
 
 /// The text of a lost link; the advice of some of them is for WebSockets.
@@ -145,7 +219,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The code is wrong or old.
-    #[error("this verification code is wrong, was used, or is older than 10 minutes")]
+    #[error("this verification code is wrong, was used, or is too old")]
     WrongCode,
 }
 
@@ -228,7 +302,7 @@ pub enum DecideError {
     #[error("this is your own account")]
     OwnAccount,
     /// So many accounts are blocked that the service does not accept another one.
-    #[error("you have blocked 2000 people: unblock somebody first")]
+    #[error("you have blocked {MAX_BLOCKED} people: unblock somebody first")]
     TooManyBlocked,
 }
 
@@ -315,13 +389,17 @@ pub enum SendError {
     #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::ErrorKind),
     /// A file is too large.
-    #[error("{}: files of up to 100 MiB can be sent", .0.display())]
+    #[error("{}: files of up to {} MiB can be sent", .0.display(), mebibytes(MAX_FILE))]
     FileTooLarge(PathBuf),
     /// This account is not a member of the group.
     #[error("this account is not a member of the group")]
     NotMember(GroupId),
     /// A file is too large for the service, and there is no direct connection to the recipient. It goes when both are online.
-    #[error("{}: the service takes files of up to 100 MiB, and the other person cannot be reached directly now", .0.display())]
+    #[error(
+        "{}: the service takes files of up to {} MiB, and the other person cannot be reached directly now",
+        .0.display(),
+        mebibytes(MAX_FILE)
+    )]
     NotReachable(PathBuf),
     /// A message cannot be changed like this.
     #[error(transparent)]
@@ -357,7 +435,9 @@ pub enum SendError {
     #[error("too many messages wait for the server: try again when it can be reached")]
     OutboxFull,
     /// Too many messages [have failed](super::Client::failed) and were not [forgotten](super::Client::forget_failed).
-    #[error("too many messages could not be sent, and you have not looked at them yet")]
+    #[error(
+        "too many messages could not be sent, and you have not looked at them yet: look at them, and forget them"
+    )]
     TooManyFailed,
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]
@@ -509,7 +589,7 @@ pub enum AttachmentError {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// It is larger than the limit.
-    #[error("the attachment is larger than 128 MiB")]
+    #[error("the attachment is larger than {} MiB", mebibytes(MAX_BLOB))]
     TooLarge,
     /// The file cannot be written.
     #[error("{}: {}", .0.display(), .1)]
@@ -539,7 +619,7 @@ mod tests {
         for error in [RequestError::AppRefused, RequestError::Invalid(422)] {
             assert!(error.refuses_keys(), "{error}");
         }
-        for error in [RequestError::Internal, RequestError::NotAService] {
+        for error in [RequestError::Internal, ServerFault::Format.into()] {
             assert!(!error.refuses_keys(), "{error}");
         }
     }

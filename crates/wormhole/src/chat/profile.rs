@@ -8,9 +8,9 @@ use wormhole_chat::{AccountId, ProfileField, ProfileKey, Timestamp};
 use wormhole_kit::{Secret, is_deceptive};
 use zeroize::Zeroizing;
 
-use super::RequestError;
 use super::account::now;
 use super::error::{Ended, SendError};
+use super::error::{RequestError, ServerFault};
 use super::service::{Attributes, NewProfileJson, Service, ShownProfile};
 
 /// What a person says about itself. Only a claim: anybody may call itself as it likes.
@@ -159,7 +159,7 @@ impl OwnProfile {
         };
         let form = service.put_profile(&json).await?;
         if let Picture::New(picture) = picture {
-            let form = form.ok_or(RequestError::NotAService)?;
+            let form = form.ok_or(RequestError::from(ServerFault::Format))?;
             let sealed = self.key.seal_picture(&picture, &mut OsRng);
             let sealed = sealed.map_err(|_| ProfileError::TooLong("picture"))?;
             super::attachment::post_picture(service, &form, sealed).await?;

@@ -20,7 +20,7 @@ use wormhole_chat::service::{Destination, PhoneNumber};
 use wormhole_chat::{AccountId, PublicKey, Publication, Response, SealedMessage, Timestamp};
 use zeroize::Zeroizing;
 
-use super::RequestError;
+use super::error::{RequestError, ServerFault};
 use super::server::{Network, Server, ServerUrl, Transport};
 use crate::net::http::{HttpClient, HttpFailure, HttpResponse};
 use crate::net::{LinkFailure, Route};
@@ -92,8 +92,10 @@ impl Service {
         let path = format!("/v1/accounts/{}/code/{number}", transport.path());
         let request = self.request(Method::GET, &path, None)?;
         // Each request sends a code, so it is not repeated.
-        let response = self.http.request_once(request, MAX_ANSWER).await?;
-        read(&check(response)?).map(|_: json::Accepted| ())
+        let response = self.http.request_once(request, MAX_ANSWER).await;
+        let checked = response.map_err(RequestError::from).and_then(check);
+        let accepted = checked.and_then(|body| read(&body).map(|_: json::Accepted| ()));
+        accepted.map_err(RequestError::at_first_contact)
     }
 
     /// Confirms a verification code of six digits, and so registers the number.
@@ -128,7 +130,7 @@ impl Service {
     pub(crate) async fn bundles(&self, of: &Destination) -> Result<Resolved, RequestError> {
         let path = format!("/v2/keys/{of}/*");
         let bundles: json::Bundles = read(&self.ask(Method::GET, &path, None).await?)?;
-        bundles.check().ok_or(RequestError::NotAService)
+        bundles.check().ok_or(ServerFault::Keys.into())
     }
 
     /// The signed prekey that the server hands out for us. `None` if there is none, or if it is malformed.
@@ -178,7 +180,8 @@ impl Service {
         let is_repeated = response.is_repeated;
         sent(response).map_err(|why| {
             // Only the service itself knows, not a proxy in front of it.
-            let is_vague = matches!(why, RequestError::NotAService | RequestError::Unavailable(_));
+            let is_vague =
+                matches!(why, RequestError::InvalidAnswer(_) | RequestError::Unavailable(_));
             Unconfirmed { why, may_have_arrived: is_vague || is_repeated }
         })
     }
@@ -291,7 +294,7 @@ impl From<HttpFailure> for RequestError {
     fn from(failure: HttpFailure) -> Self {
         match failure {
             HttpFailure::Link(failure) | HttpFailure::NotConnected(failure) => Self::Link(failure),
-            HttpFailure::NotHttp | HttpFailure::TooLong => Self::NotAService,
+            HttpFailure::NotHttp | HttpFailure::TooLong => ServerFault::Format.into(),
         }
     }
 }
@@ -332,7 +335,7 @@ impl RequestError {
             500.. => Self::Unavailable(status),
             _ => match (status, code.as_deref()) {
                 // Something else than the service answers, such as a proxy or a login page of the network.
-                (_, None) => Self::NotAService,
+                (_, None) => ServerFault::Format.into(),
                 (401, Some("bad_package")) => Self::AppRefused,
                 // Only what the service itself says is final.
                 (401, Some("bad_credentials")) => Self::CredentialsRefused,
@@ -361,7 +364,7 @@ fn sent(response: HttpResponse) -> Result<Response, RequestError> {
             let accepted: json::Accepted = read(&check(response)?)?;
             let needs_sync = accepted.get("needsSync").and_then(serde_json::Value::as_bool);
             let sent = needs_sync.map(|needs_sync| Response::Sent { needs_sync });
-            return sent.ok_or(RequestError::NotAService);
+            return sent.ok_or(ServerFault::Format.into());
         }
     };
     let names_none = matches!(&devices, Response::Stale(stale) if stale.is_empty())
@@ -380,7 +383,7 @@ fn check(response: HttpResponse) -> Result<Vec<u8>, RequestError> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
-    serde_json::from_slice(body).map_err(|_| RequestError::NotAService)
+    serde_json::from_slice(body).map_err(|_| ServerFault::Format.into())
 }
 
 /// A header that `Debug` does not show.
@@ -419,7 +422,11 @@ mod tests {
             assert_eq!(sent(response(200, body)), Ok(Response::Sent { needs_sync }));
         }
         for body in ["", "{}", "[]", "[false]", r#"{"ok":true}"#, "<html>", r#"{"needsSync":1}"#] {
-            assert_eq!(sent(response(200, body)), Err(RequestError::NotAService), "{body}");
+            assert_eq!(
+                sent(response(200, body)),
+                Err(RequestError::InvalidAnswer(ServerFault::Format)),
+                "{body}"
+            );
         }
         assert!(read::<json::Accepted>(b"{}").is_ok());
         assert!(read::<json::Accepted>(b"[]").is_err());
@@ -448,7 +455,7 @@ mod tests {
         assert_eq!(error(r#"{"error":"bad_package"}"#), RequestError::AppRefused);
         // A proxy, or a login page of the network.
         for body in ["", "<html>", "{}", r#"{"message":"login required"}"#] {
-            assert_eq!(error(body), RequestError::NotAService, "{body}");
+            assert_eq!(error(body), RequestError::InvalidAnswer(ServerFault::Format), "{body}");
         }
         assert_eq!(error(r#"{"error":"new"}"#), RequestError::Refused(401));
     }
@@ -502,7 +509,7 @@ mod tests {
         ] {
             assert_eq!(of(status, &error(code)), RequestError::Refused(status), "{code}");
         }
-        assert_eq!(of(403, "<html>"), RequestError::NotAService);
-        assert_eq!(of(404, r#"{"detail":"no"}"#), RequestError::NotAService);
+        assert_eq!(of(403, "<html>"), RequestError::InvalidAnswer(ServerFault::Format));
+        assert_eq!(of(404, r#"{"detail":"no"}"#), RequestError::InvalidAnswer(ServerFault::Format));
     }
 }

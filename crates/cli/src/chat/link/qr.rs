@@ -91,7 +91,7 @@ async fn finish(
 ) -> Result<Option<Me>> {
     if forget {
         let forgotten = console.unless_interrupted(account.forget_link()).await?;
-        forgotten.map_err(|error| explain::qr(&error, args))?;
+        forgotten.map_err(|error| explain::store(&error, args))?;
         return Ok(None);
     }
     let finished = console.unless_interrupted(account.finish_link()).await?;

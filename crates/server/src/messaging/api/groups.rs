@@ -86,7 +86,7 @@ pub(super) struct EntriesFrom {
         (status = 404, description = "no such group, or wrong access key"),
         (status = 409, description = "the revision is not the next one", body = NewestRevision),
         (status = 413, description = "too many entries"),
-        (status = 422, description = "the entry is empty, or the next keys are malformed or incomplete"),
+        (status = 422, description = "the id or the revision is malformed, the entry is empty, or the next keys are malformed or incomplete"),
     )
 )]
 pub(super) async fn append(
@@ -136,6 +136,7 @@ pub(super) async fn append(
         (status = 401, description = "wrong credentials"),
         (status = 404, description = "no such group, or wrong access key"),
         (status = 413, description = "too many requests"),
+        (status = 422, description = "the id is malformed"),
     )
 )]
 pub(super) async fn read(
@@ -150,8 +151,8 @@ pub(super) async fn read(
     let Query(EntriesFrom { from }) = from.map_err(malformed)?;
     let limit = service.budget().spend(Action::GroupRead, found.account.id, 1);
     limit.map_err(ApiError::too_many)?;
-    let (group, access) =
-        GroupId::parse(&id).zip(access(&headers)).ok_or_else(ApiError::no_group)?;
+    let group = group(&id)?;
+    let access = access(&headers).ok_or_else(ApiError::no_group)?;
     memory.resize(PAGE_MEMORY)?;
     let read = move |rows: &mut dyn ReadRows, _: Account, _: Device| {
         groups::read(rows, group, &access, from)
@@ -182,7 +183,8 @@ fn parse(
     let is_number = revision.bytes().all(|byte| byte.is_ascii_digit());
     let is_plain = is_number && (revision == "0" || !revision.starts_with('0'));
     let revision = Some(revision).filter(|_| is_plain).and_then(|text| text.parse().ok());
-    let (group, revision) = GroupId::parse(id).zip(revision).ok_or_else(ApiError::no_group)?;
+    let revision = revision.ok_or_else(|| ApiError::invalid("the revision is not a number"))?;
+    let group = group(id)?;
     let next = next_keys(headers)?;
     // A new group has no key yet.
     let access = match (revision, next) {
@@ -191,6 +193,11 @@ fn parse(
         _ => access(headers).ok_or_else(ApiError::no_group)?,
     };
     Ok(Append { group, revision, access, next, entry })
+}
+
+fn group(id: &str) -> Result<GroupId, ApiError> {
+    let malformed = || ApiError::invalid("the id of a group has 32 hexadecimal digits");
+    GroupId::parse(id).ok_or_else(malformed)
 }
 
 /// The keys after the entry, if it replaces them.

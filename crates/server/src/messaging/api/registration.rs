@@ -68,7 +68,7 @@ pub(super) async fn request_code(
     let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
     // Goes on if the client leaves: whoever has used up an attempt gets a code.
     let sent = tokio::spawn(async move { service.send_code(request, permission).await });
-    sent.await.map_err(|_| StoreError("the request was not executed".into()))??;
+    sent.await.map_err(|_| StoreError::NotExecuted)??;
     Ok(Json(Nothing {}))
 }
 

@@ -76,7 +76,7 @@ impl PostgresStore {
         let (path, new) = ("of PostgreSQL".to_owned(), random::bytes());
         let key = store.retry_while_lost(|store| store.connection.run(report_key(new)));
         store.report_key =
-            key.map_err(|StoreError(reason)| ServerError::Database { path, reason })?;
+            key.map_err(|error| ServerError::Database { path, reason: error.reason() })?;
         Ok(store)
     }
 
@@ -106,7 +106,7 @@ impl PostgresStore {
         let result = work(&mut tables);
         #[cfg(test)]
         let result = match std::mem::take(&mut self.fail_next_commit) {
-            true => Err(StoreError("a test made this commit fail".into())),
+            true => Err(StoreError::Database("a test made this commit fail".into())),
             false => result,
         };
         tables.finish(result)
@@ -117,7 +117,7 @@ impl PostgresStore {
         &mut self,
         attempt: impl FnMut(&mut Self) -> Result<T, SessionError>,
     ) -> Result<T, StoreError> {
-        retry_while_lost(self, |store| &mut store.connection, attempt).map_err(StoreError)
+        retry_while_lost(self, |store| &mut store.connection, attempt).map_err(StoreError::Database)
     }
 }
 

@@ -136,7 +136,7 @@ impl SqliteStore {
         self.counters.save(&self.database)?;
         #[cfg(test)]
         if std::mem::take(&mut self.fail_next_commit) {
-            return Err(StoreError("a test made this commit fail".into()));
+            return Err(StoreError::Database("a test made this commit fail".into()));
         }
         Ok(self.database.prepare_cached("COMMIT")?.execute([]).map(drop)?)
     }
@@ -198,7 +198,7 @@ impl Store for SqliteStore {
 /// The text of SQLite's error names tables and files, never values.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        Self::Database(error.to_string())
     }
 }
 

@@ -392,7 +392,7 @@ impl Turn {
 
 fn finish<Q, A>(jobs: Vec<Job<Q, A>>, result: &Result<(), StoreError>) {
     for job in jobs {
-        let missing = || StoreError("the request was not executed".into());
+        let missing = || StoreError::NotExecuted;
         let answer = result.clone().and_then(|()| job.answer.ok_or_else(missing));
         // A client that has gone needs no answer.
         let _gone = job.reply.send(answer);

@@ -297,7 +297,7 @@ async fn what_only_reads_does_not_wait_for_what_writes() {
     let mut begin = Some(begin);
     let long = move |_: &mut dyn Rows, _: Timestamp| {
         begin.take().map(|begin| begin.send(()));
-        may_end.recv().map_err(|error| StoreError(error.to_string()))
+        may_end.recv().map_err(|error| StoreError::Database(error.to_string()))
     };
     let storage = running.storage.clone();
     let long = tokio::spawn(async move { storage.execute(long).await });

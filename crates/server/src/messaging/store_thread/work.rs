@@ -38,7 +38,7 @@ where
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
         let Self { value, reply, .. } = *self;
-        let missing = || StoreError("the request was not executed".into());
+        let missing = || StoreError::NotExecuted;
         // A client that has gone needs no answer.
         let _gone = reply.send(result.and_then(|()| value.ok_or_else(missing)));
     }

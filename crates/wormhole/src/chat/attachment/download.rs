@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 use super::partial::Partial;
 use super::seal::blob_length;
 use super::{PIECES, send_to};
-use crate::chat::RequestError;
 use crate::chat::direct::{self, FileName};
 use crate::chat::error::AttachmentError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Service;
 use crate::net::LinkFailure;
 use crate::net::http::{self, StreamedResponse, time_for};
@@ -185,7 +185,7 @@ async fn fetch_rest(
     let mut skip = match response.status {
         200 => received,
         206 if starts_at(&response, received) => 0,
-        206 => return Err(RequestError::NotAService.into()),
+        206 => return Err(RequestError::from(ServerFault::FileRange).into()),
         // The connection was lost after the last byte.
         416 if received > 0 => return finish(pieces).await,
         status => return Err(RequestError::of_storage(status, response.retry_after()).into()),
@@ -328,7 +328,7 @@ impl From<DiskError> for AttachmentError {
 }
 
 /// Longest blob, in bytes. Servers limit it to about 100 MiB.
-const MAX_BLOB: u64 = 128 << 20;
+pub(in crate::chat) const MAX_BLOB: u64 = 128 << 20;
 
 /// Longest key of a place, in bytes.
 const MAX_KEY: usize = 256;

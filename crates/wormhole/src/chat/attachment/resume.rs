@@ -18,8 +18,8 @@ use super::records::{Record, Uploads};
 use super::seal::{Checks, ENDED, Piece, SealError, SealingKeys, blob_length, seal};
 use super::upload::{MIN_RATE, Source, UPLOAD_TIME, Uploaded};
 use super::{PIECES, send_to};
-use crate::chat::RequestError;
 use crate::chat::error::SendError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Service;
 use crate::net::LinkFailure;
 use crate::net::http::{self, HttpBody, StreamedResponse};
@@ -182,9 +182,9 @@ fn request(record: &Record, method: Method) -> Result<hyper::http::request::Buil
     let mut request = Request::builder().method(method).uri("/").header(RESUMABLE, "1.0.0");
     let headers = request.headers_mut().ok_or(RequestError::Internal)?;
     for (name, value) in &record.headers {
-        let name: HeaderName = name.parse().map_err(|_| RequestError::NotAService)?;
+        let name: HeaderName = name.parse().map_err(|_| ServerFault::FileAddress)?;
         let mut value: hyper::header::HeaderValue =
-            value.parse().map_err(|_| RequestError::NotAService)?;
+            value.parse().map_err(|_| ServerFault::FileAddress)?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wormhole_chat::AccountId;
 use wormhole_chat::service::Destination;
 
-use crate::chat::RequestError;
 use crate::chat::error::SendError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Resolved;
 use crate::chat::store::Contact;
 
@@ -81,7 +81,7 @@ impl Contacts {
     /// What the server's answer to our question makes of the contact.
     ///
     /// # Errors
-    /// `NumberMoved` if the number is bound to another account. `NotAService` if the answer is about something else.
+    /// `NumberMoved` if the number is bound to another account. `InvalidAnswer` if the answer is about something else.
     pub(super) fn resolved(
         &mut self,
         to: &Destination,
@@ -94,7 +94,7 @@ impl Contacts {
             Destination::NumberInApp(_, app) => answer.app.as_ref() == Some(app),
         };
         if !is_right {
-            return Err(RequestError::NotAService.into());
+            return Err(RequestError::from(ServerFault::OtherAccount).into());
         }
         if let Some(from) = self.bound(to).map(|contact| contact.account)
             && from != account
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn an_answer_about_something_else_is_refused() {
         let mut contacts = Contacts::default();
-        let refused = Err(RequestError::NotAService.into());
+        let refused = Err(RequestError::from(ServerFault::OtherAccount).into());
         let account = Destination::Account(BOB);
         assert_eq!(contacts.resolved(&account, &answer(OTHER, "com.one")), refused);
         assert!(contacts.resolved(&account, &answer(BOB, "com.one")).is_ok());

@@ -209,6 +209,7 @@ mod tests {
     use wormhole_chat::KeyPair;
 
     use super::*;
+    use crate::chat::ServerFault;
 
     const BOB: AccountId = AccountId::from_bytes([1; 16]);
     const CAROL: AccountId = AccountId::from_bytes([2; 16]);
@@ -237,8 +238,8 @@ mod tests {
         let mut outbox = Outbox::default();
         let to_bob = outbox.add(Timestamp(1), Conversation::Account(BOB));
         let to_carol = outbox.add(Timestamp(2), Conversation::Account(CAROL));
-        outbox.answered(Some(BOB), Some(RequestError::NotAService));
-        assert_eq!(*to_bob.borrow(), delayed(RequestError::NotAService));
+        outbox.answered(Some(BOB), Some(RequestError::InvalidAnswer(ServerFault::Format)));
+        assert_eq!(*to_bob.borrow(), delayed(RequestError::InvalidAnswer(ServerFault::Format)));
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
         outbox.answered(Some(BOB), Some(RequestError::CredentialsRefused));
         assert_eq!(*to_carol.borrow(), delayed(RequestError::CredentialsRefused));

@@ -22,7 +22,7 @@ use wormhole_chat::{
 };
 
 use super::sealing::{SealedTarget, Sealing};
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::{DeviceMessage, Resolved, Service, Unconfirmed};
 
 /// The requests of a client that have no response yet.
@@ -411,7 +411,7 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
 async fn keys(service: &Service, account: AccountId) -> Result<Response, RequestError> {
     let resolved = service.bundles(&Destination::Account(account)).await?;
     let is_right = resolved.account == account;
-    is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(RequestError::NotAService)
+    is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(ServerFault::OtherAccount.into())
 }
 
 /// Maximum number of requests that run at the same time.

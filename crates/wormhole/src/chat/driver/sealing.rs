@@ -14,8 +14,8 @@ use wormhole_chat::{
     SenderCertificate, Timestamp,
 };
 
-use crate::chat::RequestError;
 use crate::chat::account::now;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::{Service, Unconfirmed};
 
 /// To whom a message can be sealed.
@@ -142,7 +142,7 @@ impl Sealing {
             return known.ok_or(RequestError::TooMany(ASK_PAUSE));
         }
         let fetched = service.certificate().await.and_then(|certificate| {
-            self.check(&certificate).then_some(certificate).ok_or(RequestError::NotAService)
+            self.check(&certificate).then_some(certificate).ok_or(ServerFault::Certificate.into())
         });
         let mut state = self.state();
         match fetched {

@@ -11,7 +11,7 @@ use wormhole_chat::{MAX_FRAME, WebSocketMessage, WebSocketRequest, WebSocketResp
 use wormhole_kit::{LinkId, LinkIds};
 
 use super::requests::pause;
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Service;
 use crate::net::{Frames, LinkEvent, LinkFailure, Links, NetLink, WebSocket};
 
@@ -158,7 +158,7 @@ impl Socket {
 
     fn misbehaved(&mut self, link: LinkId) -> SocketEvent {
         drop(self.links.take(link));
-        self.lost(RequestError::NotAService)
+        self.lost(ServerFault::Socket.into())
     }
 
     fn keep_alive(&mut self, link: LinkId) {

@@ -13,14 +13,14 @@ use zeroize::Zeroizing;
 
 use super::copy::Copied;
 use super::{APP_ID, LinkError, give_up, next, send};
-use crate::chat::RequestError;
 use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::message::Me;
 use crate::chat::profile::OwnProfile;
 use crate::chat::room::{Meeting, Room, SLOW};
 use crate::chat::server::{Network, Server, ServerUrl};
 use crate::chat::service::{Attributes, Service};
-use crate::chat::store::{App, PendingLink, Registration};
+use crate::chat::store::{App, PendingLink, Registration, StoreError};
 use crate::code::Code;
 
 /// How a device is linked.
@@ -104,7 +104,7 @@ impl Account {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn interrupted_link(&self) -> Result<Option<InterruptedLink>, LinkError> {
+    pub async fn interrupted_link(&self) -> Result<Option<InterruptedLink>, StoreError> {
         let pending = self.store.run(|store| store.pending_link()).await?;
         Ok(pending.map(|PendingLink { registration, .. }| InterruptedLink {
             number: registration.number,
@@ -117,8 +117,8 @@ impl Account {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn forget_link(&self) -> Result<(), LinkError> {
-        Ok(self.store.run(|store| store.forget_link()).await?)
+    pub async fn forget_link(&self) -> Result<(), StoreError> {
+        self.store.run(|store| store.forget_link()).await
     }
 
     pub(super) async fn check_unregistered(&self) -> Result<(), LinkError> {
@@ -348,5 +348,5 @@ async fn request(
         Err(error) => return Err(LinkError::of_request(error)),
     };
     let is_right = linked.uuid.is_none_or(|uuid| uuid == pending.account);
-    is_right.then_some(linked.device).ok_or(LinkError::Request(RequestError::NotAService))
+    is_right.then_some(linked.device).ok_or(LinkError::Request(ServerFault::OtherAccount.into()))
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::LinkError;
 use super::new_device::{OfferedAccount, pending_link, usable};
 use super::uri::LinkUri;
+use crate::chat::RequestError;
 use crate::chat::account::Account;
 use crate::chat::message::Me;
 use crate::chat::server::Server;
@@ -48,7 +49,8 @@ impl Account {
         if !server.is_permitted() {
             return Err(LinkError::PlainHttp(server.url));
         }
-        let mut socket = ProvisioningSocket::open(&server, &self.network).await?;
+        let opened = ProvisioningSocket::open(&server, &self.network).await;
+        let mut socket = opened.map_err(RequestError::at_first_contact)?;
         let address = socket.address().await?;
         let pair = KeyPair::random(&mut OsRng);
         let uri = LinkUri::of_address(&address, &pair).ok_or(LinkError::Unexpected)?;

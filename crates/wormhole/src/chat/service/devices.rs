@@ -6,7 +6,7 @@ use wormhole_chat::DeviceId;
 
 use super::json::{self, Attributes, LinkedJson, ListedDevice};
 use super::{Service, read};
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 
 impl Service {
     /// A code with which another device can be linked to our account. Only the first device gets one.
@@ -17,7 +17,7 @@ impl Service {
         let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_right =
             !code.verification_code.is_empty() && code.verification_code.bytes().all(is_code);
-        is_right.then_some(code.verification_code).ok_or(RequestError::NotAService)
+        is_right.then_some(code.verification_code).ok_or(ServerFault::DeviceCode.into())
     }
 
     /// Links this device to an account. Can be repeated: the server answers the same request in the same way.

@@ -8,7 +8,7 @@ use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, Timestamp};
 
 use super::{Failure, HttpFailure, MAX_ANSWER, Service, Unconfirmed, check, header, json, read};
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::net::http::HttpResponse;
 
 /// Entries of a log.
@@ -45,7 +45,7 @@ impl SentJson {
     fn response(&self) -> Result<Response, RequestError> {
         let ids = |texts: &[String]| texts.iter().map(|id| id.parse()).collect::<Result<_, _>>();
         let (gone, full) = (ids(&self.uuids404), ids(&self.uuids413));
-        let (Ok(gone), Ok(full)) = (gone, full) else { return Err(RequestError::NotAService) };
+        let (Ok(gone), Ok(full)) = (gone, full) else { return Err(ServerFault::Devices.into()) };
         Ok(Response::GroupSent { gone, full })
     }
 }
@@ -113,7 +113,7 @@ impl Service {
         let response = self.http.request(request, MAX_ANSWER).await?;
         let EntriesJson { entries, revision } = read(&check(response)?)?;
         let entries = entries.into_iter().map(|EntryJson { revision, entry }| {
-            let entry = BASE64.decode(entry.as_bytes()).map_err(|_| RequestError::NotAService)?;
+            let entry = BASE64.decode(entry.as_bytes()).map_err(|_| ServerFault::GroupEntry)?;
             Ok((revision, entry))
         });
         let entries = entries.collect::<Result<_, RequestError>>()?;
@@ -141,7 +141,8 @@ impl Service {
         let is_repeated = response.is_repeated;
         sent_to_many(response).map_err(|why| {
             // Only the service itself knows, not a proxy in front of it.
-            let is_vague = matches!(why, RequestError::NotAService | RequestError::Unavailable(_));
+            let is_vague =
+                matches!(why, RequestError::InvalidAnswer(_) | RequestError::Unavailable(_));
             Unconfirmed { why, may_have_arrived: is_vague || is_repeated }
         })
     }
@@ -165,7 +166,7 @@ fn sent_to_many(response: HttpResponse) -> Result<Response, RequestError> {
     if matches!(response.status, 409 | 410) {
         let accounts: Vec<AccountJson> = read(&response.body)?;
         let accounts = accounts.into_iter().map(AccountJson::devices);
-        let accounts = accounts.collect::<Option<Vec<_>>>().ok_or(RequestError::NotAService)?;
+        let accounts = accounts.collect::<Option<Vec<_>>>().ok_or(ServerFault::Devices)?;
         // Without a device there is nothing to change: to encrypt the message again could deliver it twice.
         let names_some = |it: &AccountDevices| {
             !it.missing.is_empty() || !it.extra.is_empty() || !it.stale.is_empty()
@@ -235,6 +236,6 @@ mod tests {
         let old = answer(format!(r#"{{"uuids404":["{id}"]}}"#));
         assert_eq!(old, Ok(Response::GroupSent { gone: vec![id], full: vec![] }));
         let malformed = answer(r#"{"uuids404":[],"uuids413":["bob"]}"#.to_owned());
-        assert_eq!(malformed, Err(RequestError::NotAService));
+        assert_eq!(malformed, Err(ServerFault::Devices.into()));
     }
 }

@@ -14,7 +14,7 @@ use wormhole_chat::{
 
 use super::json::{self, Attributes, SealedJson};
 use super::{MAX_ANSWER, Service, Unconfirmed, check, header, read, sent};
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::net::http::HttpFailure;
 
 /// Our profile as the server gets it.
@@ -116,7 +116,7 @@ impl Service {
     pub(crate) async fn picture(&self, path: &str) -> Result<Vec<u8>, RequestError> {
         let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/".contains(&byte);
         if !path.starts_with("profiles/") || !path.bytes().all(is_safe) {
-            return Err(RequestError::NotAService);
+            return Err(ServerFault::FileAddress.into());
         }
         let request = Request::get(self.url.path(&format!("/{path}"))).body(Bytes::new());
         let request = request.map_err(|_| RequestError::Internal)?;
@@ -128,14 +128,14 @@ impl Service {
         let path = "/v1/certificate/delivery?includeE164=false";
         let Certified { certificate } = read(&self.ask(Method::GET, path, None).await?)?;
         let certificate = certificate.and_then(|bytes| SenderCertificate::decode(&bytes).ok());
-        certificate.ok_or(RequestError::NotAService)
+        certificate.ok_or(ServerFault::Certificate.into())
     }
 
     /// The key that all certificates can be traced to.
     pub(crate) async fn root(&self) -> Result<PublicKey, RequestError> {
         let Root { root } = read(&self.ask(Method::GET, "/v1/certificate/root", None).await?)?;
         let root = root.and_then(|bytes| PublicKey::decode(&bytes).ok());
-        root.ok_or(RequestError::NotAService)
+        root.ok_or(ServerFault::Certificate.into())
     }
 
     /// Sends a sealed message, so that the server does not learn who has sent it. The parts are devices, their registration
@@ -162,7 +162,8 @@ impl Service {
         })?;
         let is_repeated = response.is_repeated;
         sent(response).map_err(|why| {
-            let is_vague = matches!(why, RequestError::NotAService | RequestError::Unavailable(_));
+            let is_vague =
+                matches!(why, RequestError::InvalidAnswer(_) | RequestError::Unavailable(_));
             Unconfirmed { why, may_have_arrived: is_vague || is_repeated }
         })
     }

@@ -7,7 +7,7 @@ use wormhole_chat::AccountId;
 use wormhole_chat::service::Username;
 
 use super::{Service, json, read};
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::store::Evidence;
 
 /// A decision about somebody.
@@ -91,7 +91,7 @@ impl Service {
     pub(crate) async fn username(&self) -> Result<Option<Username>, RequestError> {
         let found: NameJson = read(&self.ask(Method::GET, "/v1/accounts/whoami", None).await?)?;
         let name = found.username.map(|name| name.parse()).transpose();
-        name.map_err(|_| RequestError::NotAService)
+        name.map_err(|_| ServerFault::Username.into())
     }
 
     /// The account that has a username.

@@ -40,7 +40,7 @@ fn awaited<Q, A>(request: Q) -> (Job<Q, A>, oneshot::Receiver<Result<A, StoreErr
 
 /// Expects that a client gets an error.
 fn assert_failed<A>(mut answer: oneshot::Receiver<Result<A, StoreError>>) {
-    assert!(matches!(answer.try_recv(), Ok(Err(StoreError(_)))));
+    assert!(matches!(answer.try_recv(), Ok(Err(StoreError::Database(_)))));
 }
 
 pub(super) fn a_failed_turn_changes_nothing_and_answers_with_errors(fixture: &mut Fixture<'_>) {

@@ -169,7 +169,7 @@ impl Rows for PostgresTables<'_> {
         let keys: Vec<i64> = self.read(|it| &it.insert_account, &row, |it| it.value())?;
         let key = keys.first().copied();
         let found = self.read(|it| &it.account_at, &[&key], |it| it.account())?.pop();
-        found.ok_or_else(|| StoreError("the app of a new account does not exist".into()))
+        found.ok_or_else(|| StoreError::Inconsistent("the app of a new account does not exist"))
     }
 
     fn update_account(&mut self, account: &Account) -> Stored<()> {
@@ -217,7 +217,7 @@ impl Rows for PostgresTables<'_> {
         let key: [&(dyn ToSql + Sync); 2] = [&account.0, &number];
         let row = [&key[..], &columns.parameters()].concat();
         let mut keys = self.read(|it| &it.insert_device, &row, |it| it.value().map(DeviceKey))?;
-        keys.pop().ok_or_else(|| StoreError("a new device has no key".into()))
+        keys.pop().ok_or_else(|| StoreError::Inconsistent("a new device has no key"))
     }
 
     fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Stored<()> {

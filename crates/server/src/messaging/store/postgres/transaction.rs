@@ -201,7 +201,7 @@ impl<'a> PostgresTables<'a> {
     /// Remembers why an operation has failed.
     fn keep_problem<T>(&mut self, result: Result<T, SessionError>) -> Stored<T> {
         result.map_err(|error| {
-            let reason = StoreError(error.to_string());
+            let reason = StoreError::Database(error.to_string());
             self.problem.get_or_insert(error);
             reason
         })
@@ -218,8 +218,8 @@ impl<'a> PostgresTables<'a> {
         });
         let result = match result {
             Ok(value) => self.commit().map(|()| value),
-            Err(StoreError(reason)) => {
-                Err(self.problem.take().unwrap_or(SessionError::Failed(reason)))
+            Err(error) => {
+                Err(self.problem.take().unwrap_or_else(|| SessionError::Failed(error.reason())))
             }
         };
         match &result {

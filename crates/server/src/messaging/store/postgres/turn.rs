@@ -141,7 +141,7 @@ impl Tables for PostgresTables<'_> {
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Stored<()> {
         for message in messages {
             let position = self.queues.push(message.device, message.bytes());
-            let missing = || StoreError("a device has no queue".into());
+            let missing = || StoreError::Inconsistent("a device has no queue");
             self.new_rows.add_message(message, position.ok_or_else(missing)?);
         }
         Ok(())

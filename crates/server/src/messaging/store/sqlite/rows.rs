@@ -154,7 +154,7 @@ impl Rows for SqliteTables<'_> {
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
         self.cache.clear();
         let key = accounts::insert_account(self.database, account)?;
-        let missing = || StoreError("the app of a new account does not exist".into());
+        let missing = || StoreError::Inconsistent("the app of a new account does not exist");
         accounts::account_at(self.database, key)?.ok_or_else(missing)
     }
 

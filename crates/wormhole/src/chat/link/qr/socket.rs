@@ -9,7 +9,7 @@ use wormhole_chat::{MAX_FRAME, WebSocketMessage, WebSocketRequest, WebSocketResp
 use wormhole_kit::{LinkId, LinkIds};
 
 use super::super::LinkError;
-use crate::chat::RequestError;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::server::{Network, Server};
 use crate::chat::service::Service;
 use crate::net::{Frames, LinkEvent, Links, NetLink, WebSocket};
@@ -44,7 +44,7 @@ impl ProvisioningSocket {
     /// The body of the request that names our address.
     pub(super) async fn address(&mut self) -> Result<Vec<u8>, LinkError> {
         let waiting = timeout(ADDRESS_PATIENCE, self.request("/v1/address"));
-        waiting.await.map_err(|_| RequestError::NotAService)?
+        waiting.await.map_err(|_| RequestError::from(ServerFault::NoAddress))?
     }
 
     /// Waits for the message.
@@ -81,7 +81,7 @@ impl ProvisioningSocket {
                 LinkEvent::Received(_, bytes) => match WebSocketMessage::decode(&bytes) {
                     Ok(WebSocketMessage::Request(request)) => return Ok(request),
                     Ok(WebSocketMessage::Response(_)) => {}
-                    Err(_) => return Err(RequestError::NotAService.into()),
+                    Err(_) => return Err(RequestError::from(ServerFault::Format).into()),
                 },
             }
         }
