@@ -156,7 +156,7 @@ impl Account {
         read.await
     }
 
-    /// The same account, in the same store.
+    /// Returns another handle of the account and its store.
     pub(super) fn share(&self) -> Self {
         Self { store: self.store.clone(), network: self.network.clone() }
     }
@@ -355,7 +355,7 @@ impl ClientStore {
     }
 }
 
-/// What was interrupted by a panic has no effect: the store works in transactions.
+/// A panic leaves nothing half done: the store works in transactions.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,9 +18,9 @@ use super::written::Written;
 pub struct Change {
     /// Pass it to [`Client::done`](super::Client::done) when the change is stored or shown.
     pub id: ReceivedId,
-    /// Who has made it.
+    /// The author of the change.
     pub from: Contact,
-    /// To whom another device of our own account has sent it. `None`: it is for us, or in a group.
+    /// The recipient, if another device of our own account has sent it. `None`: it is for us, or in a group.
     pub sent_to: Option<Contact>,
     /// The group in which it was made.
     pub group: Option<GroupId>,
@@ -42,7 +42,7 @@ impl Change {
     }
 }
 
-/// What a content changes.
+/// The change that a content makes.
 enum Kind<'a> {
     Reaction(MessageRef, Option<&'a Emoji>),
     Edit(Timestamp),
@@ -83,7 +83,7 @@ const fn kind_of_data(data: &DataMessage) -> Option<Kind<'_>> {
     }
 }
 
-/// What the application sees of a content that the store has kept. `contact` describes an account.
+/// The event for a content that the store has kept. `contact` describes an account.
 ///
 /// # Errors
 /// Those of `contact`.
@@ -135,7 +135,7 @@ pub(super) fn event<E>(
     })
 }
 
-/// What somebody has changed. `None`: it is a message.
+/// The change that somebody has made. `None`: it is a message.
 fn kind(written: &Written) -> Option<Kind<'_>> {
     written.edits.map(Kind::Edit).or_else(|| kind_of_data(&written.message))
 }

@@ -470,7 +470,7 @@ impl Client {
 /// The drafts that stay, as they are stored.
 type LeftDrafts = Option<zeroize::Zeroizing<Vec<u8>>>;
 
-/// What a client starts with.
+/// The stored parts of a new client.
 struct Restored {
     core: Core,
     me: Me,
@@ -507,7 +507,7 @@ impl Restored {
     }
 }
 
-/// What is stored about our own account. The first device of an account that was registered by an earlier version gets a
+/// Reads the rows about our own account. The primary device of an account that was registered by an earlier version gets a
 /// profile now; other devices wait until they learn the key from it.
 async fn own_rows(
     account: &Account,

@@ -94,5 +94,5 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What the receiver sends when the file is whole, checked and on its disk.
+/// Confirmation of the receiver that the file is whole, checked and on its disk.
 const WHOLE: &[u8] = b"whole";

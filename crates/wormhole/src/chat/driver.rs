@@ -70,7 +70,7 @@ pub(super) type Task = Box<dyn FnOnce(&mut Driver) + Send>;
 /// A message in the outbox, as its sender watches it.
 pub(super) type Sending = (Timestamp, watch::Receiver<Progress>);
 
-/// What handles of the client can watch.
+/// The signals that handles of the client can watch.
 #[derive(Debug)]
 pub(super) struct Signals {
     pub(super) events: broadcast::Sender<Event>,
@@ -128,18 +128,18 @@ pub(super) struct Driver {
     source: Option<Contact>,
     /// The hash of that envelope.
     envelope: Option<EnvelopeHash>,
-    /// What proves that envelope to the server.
+    /// Proof for the server that it has delivered that envelope.
     evidence: Option<Evidence>,
-    /// What waits for the application.
+    /// Number and size of the messages that wait for the application.
     counts: Counts,
     max_unread: usize,
     /// Whether the server has delivered everything that had waited, but not all of it may be in the store.
     is_up_to_date: bool,
-    /// Who wants the account back when the client has ended.
+    /// Receives the account when the client has ended.
     closing: Option<oneshot::Sender<Account>>,
 }
 
-/// What a driver starts with.
+/// The parts of a new driver.
 pub(super) struct Start {
     pub(super) core: Core,
     pub(super) store: SharedStore,
@@ -157,16 +157,16 @@ pub(super) struct Start {
     pub(super) tasks: mpsc::Receiver<Task>,
 }
 
-/// What is stored about those who write to the user.
+/// The stored decisions about people who write to the user.
 pub(super) struct People {
     pub(super) blocked: BTreeSet<AccountId>,
-    /// What the server does not know yet.
+    /// The decisions that the server does not know yet.
     pub(super) decisions: Vec<(AccountId, Decision)>,
     /// Members of groups of whom the server has learned that they may write, or of whom `decisions` says it.
     members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
     asks: bool,
-    /// The same as the server should learn it, unless it knows it.
+    /// The value of `holds_requests` that the server must learn; `None` if it knows it.
     capability: Option<bool>,
 }
 
@@ -184,7 +184,7 @@ impl People {
     }
 }
 
-/// What the user has set earlier.
+/// The stored settings of the user.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) timers: Timers,
@@ -192,7 +192,7 @@ pub(super) struct Settings {
     pub(super) are_read_receipts_on: bool,
 }
 
-/// What is stored about our own account.
+/// The stored rows about our own account.
 pub(super) struct OwnRows {
     pub(super) registration_id: u32,
     /// Our profile, if this device knows its key.
@@ -305,7 +305,7 @@ impl Driver {
             }
             self.handle(woken)?;
         }
-        // What was acknowledged to the application or to the server is durable already. The rest need not be lost, either.
+        // Everything that was acknowledged is durable already. The rest need not be lost, either.
         while !self.commits.is_idle() {
             let committed = self.commits.next().await?;
             self.committed(committed);
@@ -452,7 +452,7 @@ impl Driver {
         if is_publication && let Some(error) = error.as_ref().filter(|error| error.refuses_keys()) {
             self.set_key_state(KeyState::Refused(error.clone()));
         }
-        // What the server has not been asked says nothing about it.
+        // A cached response says nothing about the server.
         if !is_cached {
             self.outbox.answered(account, error);
         }
@@ -465,7 +465,7 @@ impl Driver {
         }
     }
 
-    /// What the server refuses stays refused until it has accepted it.
+    /// Updates the state of our keys. Refused keys stay refused until the server has accepted them.
     fn update_key_state(&self) {
         let is_published = *self.signals.keys.borrow() == KeyState::Published;
         match (self.core.is_publishing(), is_published) {

@@ -74,7 +74,7 @@ pub enum HistoryMode {
 
 /// How much of the history a store keeps. The default is everything.
 ///
-/// What is beyond the limits is removed within an hour while a client runs, otherwise when the store is opened the next time.
+/// Messages beyond the limits are removed within an hour while a client runs, otherwise when the store is opened the next time.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "applications create it")]
 pub struct HistoryLimits {
@@ -103,7 +103,7 @@ pub struct HistoryMessage {
     pub id: HistoryId,
     /// Where it was written.
     pub conversation: Conversation,
-    /// Who wrote it.
+    /// The author.
     pub author: AccountId,
     /// The author's device; `None` if it is a message of ours that was sent before this device existed.
     pub device: Option<DeviceId>,
@@ -115,19 +115,19 @@ pub struct HistoryMessage {
     pub text: Option<String>,
     /// The attached files, which the server keeps for some time.
     pub files: Vec<Attachment>,
-    /// What it said before it was edited, the oldest version first.
+    /// Its texts before it was edited, the oldest first.
     pub edits: Vec<EarlierText>,
     /// The message that this one answers.
     pub quote: Option<Quote>,
     /// How others, and we, have reacted.
     pub reactions: Vec<HistoryReaction>,
-    /// Who of a group has got a message of ours, or read it. `state` is what all of them have at least done.
+    /// The members of a group that got or read a message of ours. `state` is the least that all of them have done.
     pub recipients: Vec<HistoryRecipient>,
     /// Whether the author has deleted it for all. Then it has neither a text nor files.
     pub is_deleted: bool,
     /// When it is deleted here.
     pub expires: Option<Timestamp>,
-    /// What has become of it.
+    /// Its progress.
     pub state: HistoryState,
     /// Whether the author's identity key differed from the accepted one when the message arrived.
     pub identity_changed: bool,
@@ -152,7 +152,7 @@ impl fmt::Debug for HistoryMessage {
 pub struct EarlierMessage {
     /// Where it was written.
     pub conversation: Conversation,
-    /// Who wrote it; `None`: we.
+    /// The author; `None` if it is ours.
     pub author: Option<AccountId>,
     /// When it was sent, according to the author.
     pub timestamp: Timestamp,
@@ -169,7 +169,7 @@ impl fmt::Debug for EarlierMessage {
     }
 }
 
-/// What a message said before it was edited. `Debug` does not print the text.
+/// A text of a message before it was edited. `Debug` does not print it.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct EarlierText {
@@ -189,7 +189,7 @@ impl fmt::Debug for EarlierText {
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct HistoryReaction {
-    /// Who has reacted.
+    /// The author of the reaction.
     pub author: AccountId,
     /// When.
     pub timestamp: Timestamp,
@@ -213,7 +213,7 @@ pub struct HistoryRecipient {
     pub state: HistoryState,
 }
 
-/// What has become of a message in the history.
+/// The progress of a message in the history.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum HistoryState {

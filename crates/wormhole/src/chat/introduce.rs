@@ -42,7 +42,7 @@ pub enum IntroduceError {
     /// The two sides have not met.
     #[error(transparent)]
     Code(#[from] code::Error),
-    /// What the other side sends is not valid: it may be another program.
+    /// The other side has sent an invalid message: it may be another program.
     #[error(transparent)]
     Decode(#[from] IntroductionDecodeError),
     /// The client has ended.

@@ -37,7 +37,7 @@ pub enum LinkError {
     /// The two sides have not met.
     #[error(transparent)]
     Code(#[from] code::Error),
-    /// What the other device sends is not valid: it may be another program.
+    /// The other device has sent an invalid message: it may be another program.
     #[error(transparent)]
     Decode(#[from] LinkDecodeError),
     /// The code of the server was used or is too old. Use a new wormhole code.
@@ -51,7 +51,7 @@ pub enum LinkError {
     KeyGiven {
         /// Why it was not linked.
         cause: Box<Self>,
-        /// What has become of the link.
+        /// The state of the link.
         withdrawal: Withdrawal,
     },
     /// Only the first device of an account can link others.
@@ -110,7 +110,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// What a request about linking means.
+    /// Returns the error of linking for an error of a request.
     fn of_request(error: RequestError) -> Self {
         if error == RequestError::Refused(411) {
             Self::TooManyDevices
@@ -133,7 +133,7 @@ impl LinkError {
         )
     }
 
-    /// What the other device is told.
+    /// Returns the reason for the other device.
     fn refusal(&self) -> LinkRefusal {
         match self {
             Self::TooManyDevices => LinkRefusal::TooManyDevices,

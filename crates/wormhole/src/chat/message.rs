@@ -26,7 +26,7 @@ pub use states::{
     AcceptedNumber, Connection, IdentityChange, KeyState, Me, RefusedNumber, Route, SafetyNumber,
 };
 
-/// Who gets a message: a person, or all members of a group.
+/// The recipient of a message: a person, or all members of a group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Recipient {
@@ -90,14 +90,14 @@ impl Message {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// The same message as a reply to another one.
+    /// Makes the message a reply to another one.
     #[must_use]
     pub fn with_quote(mut self, quote: Quote) -> Self {
         self.quote = Some(quote);
         self
     }
 
-    /// The same message with one more file.
+    /// Adds a file to the message.
     #[must_use]
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
@@ -120,9 +120,9 @@ impl fmt::Debug for Message {
 pub struct ReceivedMessage {
     /// Pass it to [`Client::done`](super::Client::done) when the message is stored or shown.
     pub id: ReceivedId,
-    /// Who sent it.
+    /// The sender.
     pub from: Contact,
-    /// To whom another device of our own account has sent it. `None`: it is for us, or in a group.
+    /// The recipient, if another device of our own account has sent it. `None`: it is for us, or in a group.
     pub sent_to: Option<Contact>,
     /// The group to which it was sent.
     pub group: Option<GroupId>,
@@ -136,7 +136,7 @@ pub struct ReceivedMessage {
     pub ranges: Vec<BodyRange>,
     /// The message that it replies to, as the sender quotes it.
     pub quote: Option<Quote>,
-    /// What the sender says about links in the text. Never fetch anything to show them.
+    /// Previews of links in the text, in the words of the sender. Never fetch anything to show them.
     pub previews: Vec<LinkPreview>,
     /// After how many seconds it disappears once it was read. `None`: it stays.
     pub expire_timer: Option<u32>,
@@ -161,7 +161,7 @@ impl fmt::Debug for ReceivedMessage {
 }
 
 impl ReceivedMessage {
-    /// What the application sees of a message.
+    /// Creates the message that the application sees.
     pub(in crate::chat) fn new(
         id: ReceivedId,
         received: &Received,
@@ -198,7 +198,7 @@ impl ReceivedMessage {
         self.group.map_or(Conversation::Account(other), Conversation::Group)
     }
 
-    /// What identifies the message, for reactions and replies.
+    /// Identifies the message, for reactions and replies.
     pub const fn reference(&self) -> MessageRef {
         MessageRef { author: self.from.account, timestamp: self.timestamp }
     }

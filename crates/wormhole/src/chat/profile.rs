@@ -13,7 +13,7 @@ use super::error::{Ended, SendError};
 use super::error::{RequestError, ServerFault};
 use super::service::{Attributes, NewProfileJson, Service, ShownProfile};
 
-/// What a person says about itself. Only a claim: anybody may call itself as it likes.
+/// The profile of a person, in their own words. Only a claim: people may call themselves as they like.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ContactProfile {
@@ -42,7 +42,7 @@ pub struct OwnProfile {
     pub(super) key: ProfileKey,
 }
 
-/// What changes in our own profile. What is `None` stays; an empty value is removed.
+/// Changes of our own profile. A field that is `None` stays; an empty value is removed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "applications create it")]
 pub struct ProfileChange {
@@ -225,7 +225,7 @@ pub(super) async fn fetch(
     fetch_all(service, account, key).await.map(|(profile, _)| profile)
 }
 
-/// The same, and whether there is a picture.
+/// Decrypts a profile, and says whether it has a picture.
 ///
 /// # Errors
 /// As for [`fetch`].
@@ -267,7 +267,7 @@ pub(super) async fn fetch_picture(
     }
 }
 
-/// What the server shows to those who have the key. If it refuses the access key, it is asked with our credentials: the
+/// Fetches the profile with the key. If the server refuses the access key, it is asked with our credentials: the
 /// person may have published the profile with another program.
 async fn shown(
     service: &Service,

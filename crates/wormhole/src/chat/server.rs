@@ -36,13 +36,13 @@ impl Server {
         Self { url, app: None, allows_plain_http: false }
     }
 
-    /// The same server in this app.
+    /// Returns the server with the credentials of this app.
     #[must_use]
     pub fn with_app(self, name: AppName, token: Token) -> Self {
         Self { app: Some(AppCredentials { name, token }), ..self }
     }
 
-    /// The same server, also without TLS. Everybody on the way to it can then read the password of the account and the token
+    /// Permits the server without TLS. Everybody on the way to it can then read the password of the account and the token
     /// of the app, and take the account over. Without this, an account can use `http` only at this computer.
     #[must_use]
     pub fn allow_plain_http(self) -> Self {

@@ -42,7 +42,7 @@ pub(crate) struct Service {
     http: HttpClient,
     /// For requests that do not say who makes them.
     unidentified: HttpClient,
-    /// Who asks. Their values are marked as sensitive, so `Debug` does not show them.
+    /// The credentials. Their values are marked as sensitive, so `Debug` does not show them.
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Limits the uploads and downloads of attachments that run at the same time.
     transfers: Semaphore,
@@ -68,7 +68,7 @@ impl Service {
         Ok(Self { url, route, http, unidentified, headers, transfers })
     }
 
-    /// The same service, asked by this user: a number or an account id, perhaps with `.DEVICE`.
+    /// Adds the credentials of this user: a number or an account id, perhaps with `.DEVICE`.
     ///
     /// # Errors
     /// The password cannot be in a header.
@@ -158,7 +158,7 @@ impl Service {
     /// Sends a message to one device of an account. The others get nothing.
     ///
     /// # Errors
-    /// The same as of [`Service::send`].
+    /// As for [`Service::send`].
     pub(crate) async fn send_to_device(
         &self,
         to: AccountId,
@@ -311,7 +311,7 @@ impl From<LinkFailure> for RequestError {
 }
 
 impl RequestError {
-    /// What a status of a storage for attachments means, other than success. It gets no credentials from us, and the
+    /// Returns the error for a status of a storage for attachments, other than success. It gets no credentials from us, and the
     /// body of its response is not read.
     pub(crate) fn of_storage(status: u16, retry_after: Option<std::time::Duration>) -> Self {
         match status {
@@ -323,7 +323,7 @@ impl RequestError {
         }
     }
 
-    /// What a status other than success means.
+    /// Returns the error for a status other than success.
     pub(crate) fn of_status(
         status: u16,
         retry_after: Option<std::time::Duration>,
@@ -350,7 +350,7 @@ impl RequestError {
     }
 }
 
-/// What the response to a message means.
+/// Reads the response to a message.
 ///
 /// # Errors
 /// The server does not have the message, and has not said which devices are wrong.

@@ -88,7 +88,7 @@ pub struct Store {
     received: ReceivedIndex,
     /// Our own account, the accounts that we have written to, and those about which the user has said something.
     known: BTreeSet<AccountId>,
-    /// The same without accounts of which we only know the number.
+    /// The contacts without accounts of which we only know the number.
     accepted: BTreeSet<AccountId>,
     blocked: BTreeSet<AccountId>,
     /// Messages of others that wait for a decision.

@@ -1,4 +1,4 @@
-//! What somebody has written in a conversation: a message, or a change of an earlier one.
+//! Messages and changes of messages, as their authors have written them.
 //!
 //! It arrives in a session, in the name of a group, or as a copy of what another device of our own account has sent. The core
 //! passes on only messages of a group that its members have sent, and only copies of our own devices.
@@ -8,7 +8,7 @@ use wormhole_chat::{Content, DataMessage, Received, SentTranscript, SyncMessage,
 
 use super::Conversation;
 
-/// What somebody has written.
+/// A message, or a change of an earlier one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Written {
     pub(super) conversation: Conversation,
@@ -21,7 +21,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// What somebody has written, if it is not something else.
+    /// Returns the message or the change of a received content, if it is one.
     pub(super) fn of(received: &Received) -> Option<Self> {
         match &received.content {
             Content::Group(group) => {
@@ -45,7 +45,7 @@ impl Written {
         }
     }
 
-    /// What a content says in a conversation.
+    /// Returns the message or the change of a content.
     fn in_conversation(
         conversation: Conversation,
         timestamp: Timestamp,
@@ -68,7 +68,7 @@ impl Written {
         Some(Self { conversation, is_ours: false, timestamp, message, edits })
     }
 
-    /// What another device of our account has sent.
+    /// Returns the message or the change that another device of our account has sent.
     fn elsewhere(sync: SyncMessage) -> Option<Self> {
         let (conversation, timestamp, message, edits) = match sync {
             SyncMessage::Sent(sent) => {

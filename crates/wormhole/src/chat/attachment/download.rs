@@ -29,7 +29,7 @@ use crate::net::http::{self, StreamedResponse, time_for};
 use crate::transfer::OnExists;
 use crate::transfer::disk::{DiskError, Part, PartFile};
 
-/// What arrives of the blob.
+/// A piece of the blob.
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
@@ -53,7 +53,7 @@ pub(in crate::chat) async fn download(
     let _turn = service.transfer_turn().await;
     let (has_begun, result) = attempt(service, pointer, to, progress).await;
     match result {
-        // What an earlier download has left may be damaged, for example after a power failure.
+        // The part of an earlier download may be damaged, for example after a power failure.
         Err(AttachmentError::NotAuthentic) if has_begun && !direct::is_direct(&pointer.place) => {
             attempt(service, pointer, to, progress).await.1
         }
@@ -121,7 +121,7 @@ async fn attempt(
     let fetched = timeout(time, fetching).await;
     let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
     if matches!(fetched, Err(AttachmentError::Expired | AttachmentError::TooLarge)) {
-        // What has arrived is useless.
+        // The part that has arrived is useless.
         let _ended = pieces.send(Piece::Useless).await;
     }
     drop(pieces);

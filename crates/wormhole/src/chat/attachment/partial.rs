@@ -20,7 +20,7 @@ pub(in crate::chat) struct Partial {
 }
 
 impl Partial {
-    /// What an earlier download of this file has left, or nothing.
+    /// Opens the part that an earlier download of this file has left, or an empty one.
     ///
     /// # Errors
     /// The directory cannot be used, or another download of the same file is running.
@@ -107,7 +107,7 @@ impl Partial {
     pub(in crate::chat) fn remove(self) {
         let Self { file, path, length: _ } = self;
         drop(file);
-        // What is left is removed when there are too many.
+        // The part is removed later, when there are too many.
         let _left = fs::remove_file(&path);
         if let Some(folder) = path.parent() {
             // It stays if it has other downloads.

@@ -37,7 +37,7 @@ pub(super) async fn upload(
     let mut file = source.identity();
     let running = uploads.begin(&file);
     if running.is_none() {
-        // The same file twice at the same time: two attachments, and only the first one can be continued by another process.
+        // Two uploads of one file at the same time are two attachments, and only the first one can be continued by another process.
         file = format!("{file} again");
     }
     for _ in 0..2 {
@@ -195,7 +195,7 @@ fn empty() -> HttpBody {
     http::body(Bytes::new())
 }
 
-/// What an answer other than success means.
+/// Returns the error for an answer other than success.
 fn refused(response: &StreamedResponse) -> RequestError {
     match response.status {
         // The server is still busy with a request whose connection was lost.

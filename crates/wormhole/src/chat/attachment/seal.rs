@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 /// A piece of an encrypted file.
 pub(in crate::chat) type Piece = io::Result<Bytes>;
 
-/// What decides all bytes of an encrypted file, together with its content.
+/// The keys of an encrypted file: with its content, they decide all its bytes.
 #[derive(Clone, Debug)]
 pub(in crate::chat) struct SealingKeys {
     pub(in crate::chat) key: AttachmentKey,
@@ -31,7 +31,7 @@ impl SealingKeys {
 /// Stores the digest of a piece.
 type StoreDigest = Box<dyn FnMut([u8; 32]) -> io::Result<()> + Send>;
 
-/// What an earlier upload has sent.
+/// The part that an earlier upload has sent.
 #[derive(Default)]
 pub(in crate::chat) struct Checks {
     /// SHA-256 of the encrypted file up to the end of each part that may have been sent.
@@ -45,7 +45,7 @@ pub(in crate::chat) struct Checks {
 /// Why a file could not be encrypted.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::chat) enum SealError {
-    /// What the server has belongs to another content.
+    /// The part at the server belongs to another content.
     #[error("the file has changed")]
     Changed,
     #[error(transparent)]

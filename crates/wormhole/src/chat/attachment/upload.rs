@@ -51,7 +51,7 @@ pub(in crate::chat) async fn upload(
     Ok(AttachmentPointer { file_name, ..pointer })
 }
 
-/// What was uploaded.
+/// The uploaded file.
 #[derive(Debug)]
 pub(super) struct Uploaded {
     pub(super) place: AttachmentPlace,
@@ -191,7 +191,7 @@ async fn post(
     }
 }
 
-/// What a form has before and after the file. (RFC 7578)
+/// The parts of a form before and after the file. (RFC 7578)
 struct Envelope {
     head: String,
     tail: String,

@@ -157,7 +157,7 @@ impl Store {
     }
 }
 
-/// What the setting means.
+/// Decodes the setting.
 pub(super) fn are_read_receipts_on(setting: Option<&[u8]>) -> bool {
     setting != Some(&[0])
 }

@@ -1,4 +1,4 @@
-//! What happens in a client, other than received messages.
+//! The events of a client without received messages.
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};

@@ -14,7 +14,7 @@ use crate::chat::error::{Ended, GroupError, OpenError};
 pub struct GroupInfo {
     /// Identifies the group.
     pub id: GroupId,
-    /// What our account is in it.
+    /// The membership of our account.
     pub membership: Membership,
     /// Its state after the last change that was read; `None` before the first.
     pub state: Option<GroupState>,

@@ -31,12 +31,12 @@ impl SentMessage {
         self.timestamp
     }
 
-    /// For whom it is.
+    /// The recipient.
     pub const fn to(&self) -> Conversation {
         self.to
     }
 
-    /// What has become of it so far.
+    /// Its progress so far.
     pub fn progress(&self) -> Progress {
         self.progress.borrow().clone()
     }

@@ -1,4 +1,4 @@
-//! What an application can change in the store while the client runs: its settings, and what opens the store.
+//! Settings of an application in the store, and the protection of the store, while the client runs.
 
 use zeroize::Zeroizing;
 

@@ -87,7 +87,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// What an earlier transfer has left, or nothing.
+    /// Opens the part that an earlier transfer has left, or an empty one.
     fn open(places: Places, length: u64) -> io::Result<Self> {
         let mut partial = places.open()?;
         if let Some(useless) = partial.take_if(|partial| partial.len() > length) {

@@ -21,7 +21,7 @@ use crate::chat::client::Client;
 use crate::chat::error::SendError;
 use crate::transit::{Pipe, Role, Transit, TransitInfo, TransitKey};
 
-/// What has become of an attempt.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(in crate::chat) enum Attempt {
     /// The file is whole on the other side.

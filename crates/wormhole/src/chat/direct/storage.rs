@@ -26,7 +26,7 @@ impl Places {
         Self { part: whole.with_extension(PART), whole }
     }
 
-    /// What has arrived, if anything has.
+    /// The part that has arrived, if any.
     ///
     /// # Errors
     /// It cannot be read, or arrives now.
@@ -143,7 +143,7 @@ impl Waiting {
     }
 }
 
-/// What is in a folder. Nothing if it does not exist.
+/// The files in a folder. Empty if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),

@@ -35,7 +35,7 @@ struct Batch {
     then: Then,
 }
 
-/// What depends on a transaction.
+/// Actions that wait for a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Then {
     /// The last commit of the client.
@@ -56,11 +56,11 @@ pub(super) struct Durable {
     pub(super) has_messages: bool,
     /// Accounts that have new messages that wait for a decision.
     pub(super) requests: BTreeSet<AccountId>,
-    /// What waits for the application.
+    /// Number and size of the messages that wait for the application.
     pub(super) counts: Counts,
 }
 
-/// What waits for the application in the store.
+/// Number and size of the messages in the store that wait for the application.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::chat) struct Counts {
     /// Received messages that could be read.

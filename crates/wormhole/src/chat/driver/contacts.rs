@@ -60,7 +60,7 @@ impl Contacts {
         self.all.insert(contact.account, contact);
     }
 
-    /// What a contact becomes with the number and app that an envelope names. `None` if nothing changes.
+    /// Returns the contact with the number and the app that an envelope names. `None` if nothing changes.
     pub(super) fn with_hint(&self, hint: Contact) -> Option<Contact> {
         let Some(known) = self.all.get(&hint.account) else {
             // Anybody can invent accounts. Without a contact, a message is shown with its account alone.
@@ -78,7 +78,7 @@ impl Contacts {
         (contact != *known).then_some(contact)
     }
 
-    /// What the server's answer to our question makes of the contact.
+    /// Returns the contact, updated with the server's answer.
     ///
     /// # Errors
     /// `NumberMoved` if the number is bound to another account. `InvalidAnswer` if the answer is about something else.

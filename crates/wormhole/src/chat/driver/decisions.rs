@@ -14,7 +14,7 @@ use crate::chat::RequestError;
 use crate::chat::service::{Action, Service};
 use crate::chat::store::Decision;
 
-/// What the server must learn, and what it is being told.
+/// The decisions that the server must learn, and the one that is being sent.
 pub(super) struct Decisions {
     service: Arc<Service>,
     waiting: BTreeMap<AccountId, Decision>,

@@ -27,7 +27,7 @@ pub(super) struct DirectOffers {
     waiting: BTreeMap<OfferId, (AccountId, oneshot::Sender<DirectAnswer>)>,
     /// Files that arrive. They end with the client.
     receiving: JoinSet<()>,
-    /// Who sends them. A new offer of the same account ends the transfer before: its connection is lost.
+    /// The sender. A new offer of the same account ends the transfer before: its connection is lost.
     senders: BTreeMap<AccountId, Receiving>,
     answers: FuturesUnordered<Answering>,
     /// How many offers of an account were answered, and since when.

@@ -55,7 +55,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What has become of a message to a group.
+    /// Updates the progress of a message to a group.
     pub(super) fn group_message(&mut self, group: GroupId, event: &GroupEvent) {
         match event {
             GroupEvent::Accepted(timestamp) => {
@@ -81,7 +81,7 @@ impl Driver {
         }
     }
 
-    /// Who gets the messages of ours to groups in these changes, from this device or another one.
+    /// Returns the recipients of our messages to groups in these changes, from this device or another one.
     pub(super) fn recipients_of(&self, changes: &Changes) -> Vec<HistoryChange> {
         let added = changes.outbox.iter().filter_map(|change| match change {
             OutboxChange::AddedToGroup { timestamp, group, content } => {

@@ -1,4 +1,4 @@
-//! What has become of the messages in the outbox, and why they wait.
+//! The progress of the messages in the outbox, and why they wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ struct Entry {
 }
 
 impl Outbox {
-    /// What an earlier run of the client has left.
+    /// Creates the outbox with the messages of an earlier run.
     pub(super) fn new(core: &Core) -> Self {
         let changes = core.identity_changes();
         let changed = |(account, keys): (_, wormhole_chat::KnownIdentity)| {
@@ -175,7 +175,7 @@ impl Outbox {
         described.collect()
     }
 
-    /// What becomes of messages in a conversation at the moment. In a group, those with a changed identity key are left out.
+    /// Returns why messages in a conversation wait at the moment. In a group, those with a changed identity key are left out.
     fn progress(&self, to: Conversation) -> Progress {
         let account = match to {
             Conversation::Account(account) => Some(account),

@@ -1,4 +1,4 @@
-//! Who may write to the user: blocked people, and those who wait for a decision.
+//! The people who may write to the user, those who are blocked, and those who wait for a decision.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::Driver;
 use super::decisions::Told;
 use crate::chat::store::{Contact, Decision, Evidence};
 
-/// What the user decides about somebody.
+/// A decision of the user about somebody.
 #[derive(Clone, Debug)]
 pub(in crate::chat) enum Choice {
     Accept,
@@ -101,13 +101,13 @@ impl Driver {
         }
     }
 
-    /// The same as of [`Self::accept_members`] for all groups: entries of their logs may have been read while nobody was asked.
+    /// Does the same as [`Self::accept_members`] for all groups: entries of their logs may have been read while nobody was asked.
     pub(super) fn accept_all_members(&mut self) {
         let groups: Vec<_> = self.core.groups().collect();
         groups.into_iter().for_each(|group| self.accept_members(group));
     }
 
-    /// Whoever is in a group wants the messages of its members, who need not know each other. Messages to one person still wait
+    /// Accepts the members of a group: they write to each other without knowing each other. Messages to one person still wait
     /// for the user's decision here.
     pub(super) fn accept_members(&mut self, group: GroupId) {
         if !self.asks || self.core.group_membership(group) != Some(Membership::Member) {
@@ -134,7 +134,7 @@ impl Driver {
         self.commits.add_setting(MEMBERS.to_owned(), Some(Zeroizing::new(ids)));
     }
 
-    /// What another device of our account has decided.
+    /// Applies a decision of another device of our account.
     pub(super) fn learn_decisions(&mut self, received: &[Received]) {
         for received in received {
             let Content::Sync(sync) = &received.content else { continue };
@@ -166,7 +166,7 @@ impl Driver {
         }
     }
 
-    /// What another device of ours has decided about an identity key. The core has applied it already.
+    /// Records a decision of another device about an identity key. The core has applied it already.
     fn learn_identity(&mut self, sync: &IdentitySync) {
         let IdentitySync { account, key, decision } = *sync;
         let Some(known) = self.core.identity_of(account).filter(|_| account != self.own) else {
@@ -212,7 +212,7 @@ pub(super) fn members(setting: &[u8]) -> BTreeSet<AccountId> {
     ids.map(AccountId::from_bytes).take(MAX_MEMBERS).collect()
 }
 
-/// What proves to the server that it has delivered this envelope.
+/// Returns the proof for the server that it has delivered this envelope.
 pub(super) fn evidence(envelope: &Envelope) -> Option<Evidence> {
     let guid: AccountId = envelope.guid.as_ref()?.parse().ok()?;
     let content = envelope.content.as_ref().or(envelope.body.as_ref())?;

@@ -18,7 +18,7 @@ use crate::chat::profile::{ContactProfile, OwnProfile, ProfileError, fetch, prof
 use crate::chat::service::Service;
 use crate::chat::written::transcript;
 
-/// What is asked, and what waits to be asked.
+/// The requests for profiles that run or wait.
 pub(super) struct Profiles {
     service: Arc<Service>,
     account: AccountId,
@@ -219,7 +219,7 @@ impl Driver {
                 }
             }
             other => {
-                // What we know of the person is shown until the new profile is there.
+                // The known profile is shown until the new one is there.
                 let (name, about) =
                     other.as_ref().map_or((None, None), |it| (it.name.clone(), it.about.clone()));
                 let profile = ContactProfile { name, about, ..ContactProfile::new(key.clone()) };
@@ -237,7 +237,7 @@ impl Driver {
         }
     }
 
-    /// To whom a request can be sealed: to another account whose access key we know.
+    /// The recipient for whom a request can be sealed: another account whose access key we know.
     pub(super) fn sealed_target(&self, request: &Request) -> Option<SealedTarget> {
         let Request::Send { to, .. } = request else { return None };
         let profile = self.contacts.get(*to)?.profile.as_ref()?;

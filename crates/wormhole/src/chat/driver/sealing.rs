@@ -1,6 +1,6 @@
 //! Sends messages so that the server does not learn who has sent them (docs/chat-protocol.md "Sealed sender").
 //!
-//! What is wrong with the certificates is remembered here and reported by the driver. A message that cannot be sealed is sent
+//! Problems with the certificates are remembered here and reported by the driver. A message that cannot be sealed is sent
 //! openly: otherwise whoever runs the server could stop it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::chat::account::now;
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::{Service, Unconfirmed};
 
-/// To whom a message can be sealed.
+/// The recipient of a sealed message.
 #[derive(Clone, Debug)]
 pub(super) struct SealedTarget {
     pub(super) access: AccessKey,
@@ -26,7 +26,7 @@ pub(super) struct SealedTarget {
     pub(super) identity: PublicKey,
 }
 
-/// What is needed to seal messages.
+/// The keys and the certificate that seal messages.
 #[derive(Debug)]
 pub(super) struct Sealing {
     sealer: Sealer,

@@ -34,7 +34,7 @@ enum State {
 
 type Opening = Pin<Box<dyn Future<Output = Result<NetLink, RequestError>> + Send>>;
 
-/// What happens on the connection.
+/// An event of the connection.
 pub(super) enum SocketEvent {
     /// It is open.
     Opened,
@@ -220,7 +220,7 @@ mod tests {
         let request = WebSocketRequest { verb, path, id: Some(1), ..WebSocketRequest::default() };
         let message = WebSocketMessage::Request(request).encode();
         theirs.send(Message::binary(message)).await.unwrap();
-        // What was received before is acknowledged meanwhile.
+        // Earlier messages are acknowledged meanwhile.
         socket.respond(RequestOrigin { link, id: Some(7) }, 200);
         let (mut requests, mut responses) = (0, 0);
         let until = Instant::now() + Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! What handles of the client ask the task for.
+//! The requests of handles of the client.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::chat::message::CancelOutcome;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
 
-/// What the user says about an identity key.
+/// The decision of the user about an identity key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::chat) enum IdentityDecision {
     Accept,
@@ -62,7 +62,7 @@ impl Driver {
     }
 
     fn check_room_for_account(&self, to: AccountId) -> Result<(), SendError> {
-        // What our other devices must learn has a limit of its own, so a device that fetches nothing stops no message.
+        // Messages for our other devices have a limit of their own, so a device that fetches nothing stops no message.
         let outbox = self.core.outbox_len() - self.core.waiting_syncs();
         if outbox >= MAX_OUTBOX {
             return Err(SendError::OutboxFull);
@@ -111,7 +111,7 @@ impl Driver {
         reply: oneshot::Sender<Sending>,
     ) {
         if let Content::Data(data) = &mut content {
-            // Whoever gets a message from us may read our profile, and answer without showing the server who writes.
+            // The recipient may read our profile, and answer without showing the server who writes.
             data.profile_key = self.own_profile.as_ref().map(|own| *own.key.as_secret().expose());
         }
         self.commits.add_written_to(to);
@@ -194,7 +194,7 @@ impl Driver {
         }
         let known = self.contacts.get(account).cloned();
         let contact = known.unwrap_or_else(|| crate::chat::contact(account));
-        // What the server has said about the account counts more than what the person says.
+        // The server's answer about the account counts more than the claim of the person.
         let contact = match contact.number {
             None => Contact { number, app, ..contact },
             Some(_) => contact,

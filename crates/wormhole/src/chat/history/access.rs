@@ -1,4 +1,4 @@
-//! What an application reads from the history, and what it decides about it: with a client, and with an account without one.
+//! Reading the history and choosing what it keeps: with a client, and with an account without one.
 
 use super::{Conversation, ConversationSummary, HistoryId, HistoryMessage, HistoryMode, Search};
 use crate::chat::account::{Account, ClientStore, SharedStore};
@@ -32,7 +32,7 @@ impl Account {
         self.store.run(|store| store.conversations()).await
     }
 
-    /// What the store keeps of the history.
+    /// The part of the history that the store keeps.
     pub async fn history_mode(&self) -> HistoryMode {
         self.store.run(|store| store.history_mode()).await
     }
@@ -93,7 +93,7 @@ impl Client {
         self.in_store(|store| store.conversations()).await
     }
 
-    /// What the store keeps of the history.
+    /// The part of the history that the store keeps.
     ///
     /// # Errors
     /// The client has ended.

@@ -24,7 +24,7 @@ use crate::transit::{Pipe, Role, Settings, Transit, TransitInfo, TransitKey};
 #[cfg(feature = "fuzzing")]
 pub use records::fuzz;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Copied {
@@ -54,7 +54,7 @@ impl Account {
         Ok(ReceivingCopy { account: self.share(), meeting: meeting.clone(), room })
     }
 
-    /// Sends the contacts, and so much of the history, to the device of this account that waits under a code.
+    /// Sends the contacts, and the part of the history that `history` selects, to the device of this account that waits under a code.
     ///
     /// # Errors
     /// Not everything was sent. The other device keeps what it has got; try again.
@@ -185,7 +185,7 @@ async fn connect(
     Ok(transit.connect(role, &keys.transit, &info).await?)
 }
 
-/// What two devices of an account have in common for one copy.
+/// The keys that two devices of an account share for one copy.
 struct CopyKeys {
     transit: TransitKey,
     proof: Zeroizing<[u8; 32]>,

@@ -34,7 +34,7 @@ pub struct Acceptance {
     will_copy: bool,
 }
 
-/// What has become of a link that was given up when the new device may have got the key of the account already.
+/// The state of a link that was given up when the new device may have got the key of the account already.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Withdrawal {

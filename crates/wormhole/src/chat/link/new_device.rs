@@ -249,7 +249,7 @@ impl Linking {
         usable(pending, &self.account.network)
     }
 
-    /// What must be stored before the server is asked.
+    /// Creates the row that must be stored before the server is asked.
     fn pending(
         &self,
         offer: LinkOffer,
@@ -282,7 +282,7 @@ impl Linking {
     }
 }
 
-/// What must be stored before the server is asked.
+/// Creates the row that must be stored before the server is asked.
 pub(super) fn pending_link(
     url: &ServerUrl,
     app: Option<App>,

@@ -59,7 +59,7 @@ impl Account {
 }
 
 impl QrLinking {
-    /// What the QR code contains. The server accepts it for ten minutes.
+    /// The content of the QR code. The server accepts it for ten minutes.
     pub const fn uri(&self) -> &LinkUri {
         &self.uri
     }

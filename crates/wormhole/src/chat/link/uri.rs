@@ -1,4 +1,4 @@
-//! What a new device shows as a QR code: where it waits, and the key with which it can be reached.
+//! The URI in the QR code of a new device: the address at which it waits, and its key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use wormhole_chat::{KeyPair, PublicKey, provisioning_address};
 
 /// The content of the QR code of a new device, such as `sgnl://linkdevice?uuid=…&pub_key=…`.
 ///
-/// Whoever sees it can send the device an account, and whoever shows it gets one. It does not prove whose device it is.
+/// Anybody who sees it can send the device an account, and anybody who shows it gets one. It does not prove whose device it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LinkUri {
     address: String,

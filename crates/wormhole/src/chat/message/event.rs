@@ -1,4 +1,4 @@
-//! What happens in a client.
+//! The events of a client.
 
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
@@ -12,9 +12,9 @@ use crate::chat::change::Change;
 use crate::chat::error::{ReadError, RequestError};
 use crate::chat::store::ReceivedId;
 
-/// What happens in a client.
+/// An event of a client.
 ///
-/// What must not be lost does not depend on these events: messages and changes of messages come from the store until the
+/// Nothing is lost if these events are not read: messages and changes of messages come from the store until the
 /// application is [`done`](crate::chat::Client::done) with them, and the other states can be queried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -39,7 +39,7 @@ pub enum Event {
     Group {
         /// The group.
         group: GroupId,
-        /// What has happened.
+        /// The event.
         event: GroupEvent,
     },
     /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted or refused. All of
@@ -78,9 +78,9 @@ pub enum Event {
     Progress {
         /// Identifies the message.
         message: Timestamp,
-        /// For whom it was.
+        /// The recipient.
         to: Conversation,
-        /// What has become of it.
+        /// Its progress.
         progress: Progress,
     },
     /// Somebody has reacted to a message.
@@ -97,7 +97,7 @@ pub enum Event {
     Receipt {
         /// The recipient.
         from: AccountId,
-        /// What has happened.
+        /// The event.
         kind: ReceiptKind,
         /// The messages.
         messages: Vec<Timestamp>,
@@ -112,14 +112,14 @@ pub enum Event {
     StoreIsOlder,
     /// Somebody has set after how many seconds messages of the conversation disappear.
     TimerChanged {
-        /// Who, in which conversation.
+        /// The author and the conversation.
         change: Box<Change>,
         /// `None`: they stay.
         seconds: Option<u32>,
     },
     /// Somebody types a message to us, or has stopped. Not stored.
     Typing {
-        /// Who.
+        /// The person who types.
         from: AccountId,
         /// Whether they type now.
         started: bool,

@@ -1,4 +1,4 @@
-//! Messages of ours, and what becomes of them.
+//! Messages of ours, and their progress.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::Attachment;
 use crate::chat::Conversation;
 use crate::chat::error::NotSent;
 
-/// What has become of a message.
+/// The progress of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Progress {
@@ -21,7 +21,7 @@ pub enum Progress {
     Waiting,
 }
 
-/// What [`Client::cancel`](crate::chat::Client::cancel) has achieved.
+/// The result of [`Client::cancel`](crate::chat::Client::cancel).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum CancelOutcome {
@@ -37,7 +37,7 @@ pub enum CancelOutcome {
 }
 
 impl CancelOutcome {
-    /// What has become of a message that somebody wanted to cancel.
+    /// Returns the result of cancelling a message with this progress.
     pub(in crate::chat) const fn of(progress: &Progress, may_have_arrived: bool) -> Self {
         match progress {
             Progress::NotSent(NotSent::Cancelled) if may_have_arrived => Self::MaybeSent,
@@ -54,7 +54,7 @@ impl CancelOutcome {
 pub struct OutboxMessage {
     /// Identifies the message.
     pub timestamp: Timestamp,
-    /// For whom it is.
+    /// The recipient.
     pub to: Conversation,
     /// Why it waits.
     pub progress: Progress,
@@ -66,7 +66,7 @@ pub struct OutboxMessage {
 pub struct WaitingMessage {
     /// Identifies the message.
     pub timestamp: Timestamp,
-    /// For whom it is.
+    /// The recipient.
     pub to: Conversation,
     /// Its text.
     pub text: Option<String>,
@@ -90,7 +90,7 @@ impl fmt::Debug for WaitingMessage {
 pub struct FailedMessage {
     /// Identifies the message.
     pub timestamp: Timestamp,
-    /// For whom it was; an account of zeros if the row in the store is damaged.
+    /// The recipient; an account of zeros if the row in the store is damaged.
     pub to: Conversation,
     /// Its text.
     pub text: Option<String>,

@@ -1,4 +1,4 @@
-//! What an application can ask about: identity keys, the connection, and our account.
+//! The states that an application can query: identity keys, the connection, and our account.
 
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{AccountId, Address, PublicKey};
@@ -46,7 +46,7 @@ pub enum KeyState {
     Refused(RequestError),
 }
 
-/// Who delivers the messages to an account.
+/// The service that delivers the messages to an account.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Route {
@@ -79,7 +79,7 @@ pub struct SafetyNumber {
 }
 
 impl SafetyNumber {
-    /// The same number as words: a half of 13 words for each side, in the order of the digits.
+    /// The safety number as words: a half of 13 words for each side, in the order of the digits.
     pub fn words(&self) -> [Vec<&'static str>; 2] {
         safety_words::words(&self.digits).unwrap_or_default()
     }

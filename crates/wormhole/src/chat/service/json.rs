@@ -16,7 +16,7 @@ use wormhole_chat::{
 
 use crate::chat::RequestError;
 
-/// What we say about our device.
+/// The attributes of our device.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attributes {
@@ -37,7 +37,7 @@ impl Attributes {
         Self { registration_id, fetches_messages: true, name, unidentified_access_key }
     }
 
-    /// The same with the key that permits sending to us without credentials.
+    /// Adds the key that permits sending to us without credentials.
     pub(crate) fn with_access(self, key: &AccessKey) -> Self {
         Self { unidentified_access_key: Some(BASE64.encode(key.expose())), ..self }
     }

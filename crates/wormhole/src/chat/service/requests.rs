@@ -36,7 +36,7 @@ struct ReportJson {
     token: String,
 }
 
-/// What our device can do, and what the directory shows.
+/// The capabilities of our device, and whether the directory shows the account.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CapabilitiesJson {

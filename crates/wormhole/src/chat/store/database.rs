@@ -270,7 +270,7 @@ const MIN_UNUSED: u64 = 4096;
 /// The version of the tables: 1, and one for each step.
 const VERSION: u32 = 3;
 
-/// What each version adds to the tables of the one before.
+/// The statements with which each version extends the tables of the one before.
 const STEPS: [&str; 2] = [history::TABLES, history::PAGES];
 
 const TABLES: &str = "

@@ -50,7 +50,7 @@ pub(super) fn fuzz(bytes: &[u8]) {
 }
 
 impl Store {
-    /// What is kept of the history.
+    /// The part of the history that is kept.
     pub fn history_mode(&self) -> HistoryMode {
         self.history.mode
     }

@@ -10,7 +10,7 @@ use super::records::{FORMAT, Registration, end, put_text, read_bytes, read_text,
 use super::{Commit, Store, StoreError};
 use crate::chat::profile::profile_key;
 
-/// What a new device needs to repeat its request to be linked. `Debug` shows no secrets.
+/// The data with which a new device repeats its request to be linked. `Debug` shows no secrets.
 #[derive(Clone)]
 pub(in crate::chat) struct PendingLink {
     /// Its account is missing.
@@ -93,7 +93,7 @@ impl Commit {
 }
 
 fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
-    // What is stored here is far shorter than 4 GiB.
+    // The values here are far shorter than 4 GiB.
     value.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend(bytes);
 }

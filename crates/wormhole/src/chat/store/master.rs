@@ -19,7 +19,7 @@ pub(super) use key_file::KeyFile;
 pub(super) use keyring::Keyring;
 pub(super) use wrapped::{WrappedKey, Wrapping};
 
-/// What opens a store.
+/// The secret that opens a store.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Protection {

@@ -1,4 +1,4 @@
-//! What opens a store: creating and opening it, and changing its protection.
+//! Protection of a store: creating and opening it, and changing its protection.
 //!
 //! A new key has another name than the old one, and the old one is removed last. So at any moment there is a key that opens
 //! what is in the database.
@@ -15,7 +15,7 @@ use super::sealing::RowKeys;
 use super::{LOCK_FILE, Passphrase, Protection, ProtectionKind, Store, StoreError, database_file};
 
 impl Store {
-    /// What opens the store in this directory. `None` if there is no store.
+    /// Returns the protection of the store in this directory. `None` if there is no store.
     ///
     /// # Errors
     /// The store cannot be read or is damaged.

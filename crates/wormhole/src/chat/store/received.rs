@@ -1,6 +1,6 @@
 //! Which received messages are in the store, and how many of them each sender has.
 //!
-//! What anybody can send is limited for each sender, so that a stranger does not take the place of others: messages that
+//! Stored messages are limited for each sender, so that a stranger does not take the place of others: messages that
 //! cannot be read, and messages of accounts that we do not know.
 
 use std::collections::{BTreeMap, BTreeSet};

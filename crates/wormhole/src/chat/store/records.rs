@@ -59,7 +59,7 @@ pub struct Contact {
     pub is_in_app: bool,
     /// The identity key whose safety number the user has compared.
     pub verified: Option<PublicKey>,
-    /// What the person says about itself, if it has shared its profile.
+    /// The profile of the person, if they have shared it.
     pub profile: Option<ContactProfile>,
 }
 

@@ -20,7 +20,7 @@ use super::records::end;
 use super::sealing::Table;
 use super::{ReceivedId, Store, StoreError, StoredMessage, items};
 
-/// What proves to the server that it has delivered a message.
+/// Proof for the server that it has delivered a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Evidence {
     /// The id that the server has given the message.
@@ -32,7 +32,7 @@ pub(crate) struct Evidence {
     pub(crate) token: [u8; 32],
 }
 
-/// What the server must still learn about an account.
+/// A decision about an account that the server must still learn.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Decision {
     Accept,
@@ -42,16 +42,16 @@ pub(crate) enum Decision {
     Report(Vec<Evidence>),
 }
 
-/// What changes about people that write to the user.
+/// Changes about people who write to the user.
 #[derive(Debug, Default)]
 pub(crate) struct PeopleChanges {
-    /// What the server must learn; `None` if it knows it now.
+    /// Decisions that the server must learn; `None` if it knows it now.
     pub(in crate::chat) decisions: BTreeMap<AccountId, Option<Decision>>,
     /// Whether an account is blocked.
     pub(in crate::chat) blocked: BTreeMap<AccountId, bool>,
     /// Accounts whose requests are deleted.
     pub(in crate::chat) deleted: BTreeSet<AccountId>,
-    /// What proves messages that have arrived.
+    /// Proofs for messages that have arrived.
     pub(in crate::chat) evidence: Vec<(AccountId, Evidence)>,
 }
 
@@ -151,7 +151,7 @@ impl Store {
         &self.blocked
     }
 
-    /// What proves messages of an account.
+    /// Returns the proofs for messages of an account.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -161,7 +161,7 @@ impl Store {
         Ok(value.map(|value| decode_evidence(&value)).unwrap_or_default())
     }
 
-    /// What the server must still learn.
+    /// Returns the decisions that the server must still learn.
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
@@ -277,7 +277,7 @@ impl Evidence {
     }
 }
 
-/// What can be read of a list.
+/// Returns the items of a list that can be read.
 fn decode_evidence(value: &[u8]) -> Vec<Evidence> {
     let mut reader = Reader::new(value);
     std::iter::from_fn(|| Evidence::read(&mut reader).ok()).take(MAX_EVIDENCE).collect()

@@ -16,7 +16,7 @@ use super::master::MasterKey;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// What a row is for. Its number is part of the format.
+/// The purpose of a row. Its number is part of the format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Table {
     /// A row of [`wormhole_chat::Client`].
@@ -43,13 +43,13 @@ pub(super) enum Table {
     Note,
     /// A message of somebody about whom the user has not decided.
     Request,
-    /// What the server must still learn about an account.
+    /// A decision about an account that the server must still learn.
     Decision,
     /// An account that is blocked.
     Blocked,
-    /// What proves messages of an account to the server.
+    /// Proofs for the server that it has delivered messages of an account.
     Evidence,
-    /// What is kept in the message history, and its counters; its key is empty.
+    /// The limits of the message history, and its counters; its key is empty.
     History,
     /// A segment of the message history.
     HistorySegment,
@@ -259,7 +259,7 @@ fn numbered_data(table: Table, number: i64) -> Vec<u8> {
     [b"wormhole chat numbered row", &[FORMAT, table.number()][..], &number.to_be_bytes()].concat()
 }
 
-/// What a sealed value is bound to.
+/// The data that a sealed value is bound to.
 fn associated_data(table: Table, id: &RowId) -> Vec<u8> {
     [b"wormhole chat row", &[FORMAT, table.number()][..], id].concat()
 }

@@ -28,7 +28,7 @@ pub(super) struct Seen {
 /// A device, and the number of a row of it.
 type RowKey = (Address, u32);
 
-/// What is forgotten first: rows of accounts that we do not know, then the older ones.
+/// The order in which rows are forgotten: first those of accounts that we do not know, then the older ones.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Age {
     is_known: bool,

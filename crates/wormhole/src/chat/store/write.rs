@@ -243,7 +243,7 @@ fn write_history<'a>(
         return Ok(false);
     }
     for value in arrived {
-        // What only changes a message is in `commit.history`.
+        // Changes of messages are in `commit.history`.
         if let Ok(StoredMessage::Read(message)) = items::decode_received(value)
             && message.content.is_visible()
         {

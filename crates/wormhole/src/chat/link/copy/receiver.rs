@@ -61,7 +61,7 @@ fn import(store: &mut Store, rows: Vec<HistoryRow>, own: AccountId) -> Result<u6
     store.import_history(&rows.collect::<Vec<_>>())
 }
 
-/// What must be stored so that these contacts are known here, too. What this device knows itself stays.
+/// Returns the rows with which these contacts are known here, too. The values of this device stay.
 fn take_over(core: &mut Core, known: &[Contact], contacts: Vec<CopiedContact>) -> Commit {
     let own = core.address().account;
     let mut commit = Commit::default();

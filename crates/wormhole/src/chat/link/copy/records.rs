@@ -1,4 +1,4 @@
-//! What is sent over the connection: records, each with one kind of items, compressed.
+//! The records on the connection: each has one kind of items, compressed.
 //!
 //! | first byte | the rest, compressed with deflate |
 //! |---|---|

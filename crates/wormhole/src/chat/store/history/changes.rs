@@ -1,4 +1,4 @@
-//! What messages, receipts and our own decisions change in the history.
+//! The changes of the history by messages, receipts and our own decisions.
 
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
@@ -31,7 +31,7 @@ pub(in crate::chat) enum HistoryChange {
     Read(Vec<MessageRef>),
     /// An account confirms messages of ours.
     Receipt(AccountId, Receipt),
-    /// Who gets a message of ours to a group.
+    /// The recipients of a message of ours to a group.
     Recipients { group: GroupId, timestamp: Timestamp, members: Vec<AccountId> },
 }
 
@@ -164,7 +164,7 @@ impl HistoryWriter<'_, '_> {
         self.mark_read(message).map(drop)
     }
 
-    /// The same. Returns whether the message is here.
+    /// Applies it, and returns whether the message is here.
     pub(super) fn mark_read(&mut self, message: MessageRef) -> Result<bool, StoreError> {
         let MessageRef { author, timestamp } = message;
         let Some((number, row)) = self.find(author, timestamp, None)? else { return Ok(false) };

@@ -19,11 +19,11 @@ use crate::chat::store::database::{Database, Transaction};
 use crate::chat::store::records::{FORMAT, read_bytes, read_flag, start};
 use crate::chat::store::sealing::{RowKeys, Table};
 
-/// What has arrived before its message, in memory.
+/// Changes and receipts that have arrived before their messages, in memory.
 #[derive(Debug, Default)]
 pub(super) struct EarlyIndex(BTreeMap<EarlyKey, EarlyEntry>);
 
-/// What identifies something that has arrived before its message. All of one message are next to each other.
+/// Identifies something that has arrived before its message. All of one message are next to each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct EarlyKey {
     author: AccountId,
@@ -34,7 +34,7 @@ pub(super) struct EarlyKey {
     kind: Kind,
 }
 
-/// What has arrived.
+/// A change or a receipt that has arrived.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Kind {
     Delete,
@@ -135,7 +135,8 @@ impl EarlyIndex {
         rows.set(Table::HistoryEarly, &key.encode(), None)
     }
 
-    /// What has to make room for one more of this account in a conversation: the oldest of the account, or of the one that has most.
+    /// Returns the item to remove before one more of this account is added in a conversation: the oldest of the account, or of the
+    /// one that has the largest number.
     fn surplus(&self, new: &EarlyKey, bytes: usize, is_known: bool) -> Option<EarlyKey> {
         let of_author: Vec<_> = self.0.iter().filter(|(key, _)| key.from == new.from).collect();
         let sum = |entries: &mut dyn Iterator<Item = Entry<'_>>| {

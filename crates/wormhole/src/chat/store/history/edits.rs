@@ -42,7 +42,7 @@ impl HistoryWriter<'_, '_> {
         self.keep_change(conversation, target, author, timestamp, change)
     }
 
-    /// The same for a message that is here. Returns whether it is.
+    /// Changes a message that is here. Returns whether it is.
     pub(super) fn change_known(
         &mut self,
         conversation: Conversation,

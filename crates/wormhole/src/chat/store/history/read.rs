@@ -59,7 +59,7 @@ impl FoundRows {
         Self { messages: Vec::new(), next: None }
     }
 
-    /// What the application sees.
+    /// Creates the message that the application sees.
     pub(super) fn shown(self) -> HistoryFound {
         let messages = self.messages.into_iter();
         let messages = messages.map(|(number, row)| row.shown(HistoryId(number))).collect();
@@ -194,7 +194,7 @@ impl HistoryQuery {
         self.conversation.is_some() || self.words.is_some()
     }
 
-    /// What the words of a wanted message must begin with: the longest first, because it has the fewest messages.
+    /// Beginnings that the words of a wanted message must have: the longest first, because it has the fewest messages.
     fn beginnings(&self) -> Vec<Vec<u8>> {
         let words = self.words.iter().flat_map(Query::words).map(|word| word.as_bytes().to_vec());
         let mut beginnings: Vec<_> = words.collect();

@@ -43,7 +43,7 @@ pub(in crate::chat) struct HistoryRow {
     pub(in crate::chat) state: HistoryState,
     pub(in crate::chat) identity_changed: bool,
     pub(in crate::chat) expires: Option<Timestamp>,
-    /// What it says. `None`: its author has deleted it.
+    /// Its text. `None`: its author has deleted it.
     pub(in crate::chat) message: Option<Box<DataMessage>>,
     /// When it was edited last.
     pub(in crate::chat) edited: Option<Timestamp>,
@@ -53,7 +53,7 @@ pub(in crate::chat) struct HistoryRow {
     pub(in crate::chat) recipients: Vec<StoredRecipient>,
 }
 
-/// What a member of a group has said about a message of ours.
+/// The receipts of a member of a group for a message of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::chat) struct StoredRecipient {
     pub(in crate::chat) account: AccountId,
@@ -185,7 +185,7 @@ impl HistoryRow {
         self.expires = self.expires.or_else(|| rules::expires_at(from, timer));
     }
 
-    /// What the application sees.
+    /// Creates the message that the application sees.
     pub(in crate::chat::store) fn shown(self, id: HistoryId) -> HistoryMessage {
         let is_deleted = self.message.is_none();
         let message = self.message.map(|message| *message).unwrap_or_default();

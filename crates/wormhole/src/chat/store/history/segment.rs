@@ -18,7 +18,7 @@ use crate::chat::store::database::{Database, Transaction};
 use crate::chat::store::records::{FORMAT, end, read_flag, start};
 use crate::chat::store::sealing::{NONCE, RowKeys, RowVersion, Table};
 
-/// What of the history is in memory.
+/// The part of the history that is in memory.
 #[derive(Debug, Default)]
 pub(in crate::chat::store) struct History {
     pub(super) mode: HistoryMode,
@@ -33,7 +33,7 @@ pub(in crate::chat::store) struct History {
     /// By the number of their first message.
     pub(super) segments: BTreeMap<i64, Segment>,
     pub(super) conversations: BTreeMap<Conversation, ConversationState>,
-    /// What has arrived before its message.
+    /// Changes and receipts that have arrived before their messages.
     pub(super) early: EarlyIndex,
 }
 
@@ -275,7 +275,7 @@ impl ConversationState {
     }
 }
 
-/// The same in milliseconds.
+/// The time in milliseconds.
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
-/// What somebody searches for.
+/// The words that somebody searches for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Query {
-    /// What stands between spaces and punctuation marks.
+    /// The parts between spaces and punctuation marks.
     runs: Vec<String>,
     /// The words in them. A message must have words that begin with each of them.
     words: BTreeSet<String>,
@@ -55,7 +55,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     runs(text).into_iter().flat_map(|run| split(&run))
 }
 
-/// What stands between spaces and punctuation marks.
+/// The parts between spaces and punctuation marks.
 fn runs(text: &str) -> Vec<String> {
     let mut runs = Vec::new();
     let mut run = String::new();
@@ -111,7 +111,7 @@ mod tests {
 
     fn finds(query: &str, text: &str) -> bool {
         let query = Query::new(query).unwrap();
-        // What the words of a segment say must not exclude a message that matches.
+        // The words of a segment must not exclude a message that matches.
         let words: Vec<_> = words(text).collect();
         let is_possible = query.words().all(|it| words.iter().any(|word| word.starts_with(it)));
         assert!(is_possible || !query.matches(text), "{query:?} {text}");

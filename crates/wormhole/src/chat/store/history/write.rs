@@ -49,7 +49,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         }
     }
 
-    /// The same, with the accounts that the user has accepted.
+    /// Writes changes, with the accounts that the user has accepted.
     pub(in crate::chat::store) const fn knowing(
         mut self,
         accepted: &'a BTreeSet<AccountId>,

@@ -101,5 +101,5 @@ fn path(directory: &Path, id: &KeyFileId) -> PathBuf {
     directory.join(format!("{}.{EXTENSION}", HEXLOWER.encode(id)))
 }
 
-/// What the names of key files end with.
+/// The end of the names of key files.
 const EXTENSION: &str = "key";

@@ -106,5 +106,5 @@ fn path(directory: &Path, id: &KeyringId) -> PathBuf {
     directory.join(format!("{}.{EXTENSION}", HEXLOWER.encode(id)))
 }
 
-/// What the names of the files end with.
+/// The end of the names of the files.
 const EXTENSION: &str = "keyring";

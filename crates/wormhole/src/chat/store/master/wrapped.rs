@@ -28,7 +28,7 @@ pub(in super::super) struct WrappedKey {
     sealed: [u8; SEALED],
 }
 
-/// What opens a wrapped key.
+/// The secret that opens a wrapped key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in super::super) enum Wrapping {
     /// The key file with this name.
@@ -146,7 +146,7 @@ impl WrappedKey {
         Some(MasterKey(Secret::new(*master)))
     }
 
-    /// What opens it.
+    /// The secret that opens it.
     pub(in super::super) const fn wrapping(&self) -> &Wrapping {
         &self.wrapping
     }

@@ -200,7 +200,7 @@ where
     called.and_then(|reply| reply.body().deserialize()).map_err(from_bus_error)
 }
 
-/// What an item is found by.
+/// The attributes of an item, by which it is found.
 fn attributes(id: KeyringId) -> HashMap<String, String> {
     let attributes = [("service", ATTRIBUTE_SERVICE.to_owned()), ("key", HEXLOWER.encode(&id))];
     attributes.map(|(name, value)| (name.to_owned(), value)).into()
