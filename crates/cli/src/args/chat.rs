@@ -117,7 +117,7 @@ pub(crate) struct NewAccountArgs {
 }
 
 impl NewAccountArgs {
-    /// What the user wants to protect the account.
+    /// The protection of the account.
     pub(crate) const fn protection(&self) -> Option<ProtectWith> {
         match (self.keyring, self.ask_passphrase) {
             (true, _) => Some(ProtectWith::Keyring),
@@ -348,7 +348,7 @@ pub(crate) struct ConfigArgs {
                 this file"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// What protects the keys and messages on this computer from now on
+    /// Protection of the keys and messages on this computer from now on
     #[arg(long, value_name = "PROTECTION")]
     pub(crate) protect: Option<ProtectWith>,
     /// Whether people to whom you have written learn which of their messages you have read; at first on
@@ -404,7 +404,7 @@ fn on_or_off(text: &str) -> Result<bool, String> {
     }
 }
 
-/// What protects an account.
+/// The protection of an account.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ProtectWith {
     KeyFile,
@@ -446,7 +446,7 @@ A key file next to the data protects the account: everyone who can read your fil
 --passphrase-file, --ask-passphrase or WORMHOLE_CHAT_PASSPHRASE, every command needs the passphrase.
 With --keyring, every command needs the keyring of your desktop, unlocked.";
 
-/// What WHO may be.
+/// Explains WHO.
 macro_rules! who_help {
     () => {
         "\

@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
 
-/// What the user wants to change.
+/// A change that the user wants to make.
 enum Change {
     Delete { id: String },
     Edit { id: String, text: String },
@@ -34,7 +34,7 @@ pub(super) async fn react(args: ReactArgs, config: &Config, console: &mut Consol
 /// Edits a message.
 ///
 /// # Errors
-/// The same as for a reaction, or the message cannot be edited.
+/// As for a reaction, or the message cannot be edited.
 pub(super) async fn edit(args: EditArgs, config: &Config, console: &mut Console) -> Result<()> {
     let EditArgs { who, id, text, client } = args;
     run(Change::Edit { id, text }, &who, &client, config, console).await
@@ -43,7 +43,7 @@ pub(super) async fn edit(args: EditArgs, config: &Config, console: &mut Console)
 /// Deletes a message for all.
 ///
 /// # Errors
-/// The same as for a reaction.
+/// As for a reaction.
 pub(super) async fn delete(args: DeleteArgs, config: &Config, console: &mut Console) -> Result<()> {
     let DeleteArgs { who, id, client } = args;
     run(Change::Delete { id }, &who, &client, config, console).await
@@ -180,7 +180,7 @@ fn parse(time: &str) -> Result<Option<u32>> {
     parsed.map(Some).ok_or_else(|| failure().into())
 }
 
-/// What a timer does, for people.
+/// Describes a timer, for people.
 pub(super) fn described(seconds: Option<u32>) -> String {
     let Some(seconds) = seconds else { return "Messages stay.".to_owned() };
     let units = [(7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute"), (1, "second")];

@@ -300,7 +300,7 @@ impl Groups<'_> {
     }
 }
 
-/// What happens while a message is sent.
+/// An event while a message is sent.
 enum Next {
     Event(Result<Event, Ended>),
     OnServer(Result<(), NotSent>),
@@ -344,7 +344,7 @@ fn partly_sent(group: GroupId, sent: &PartlySent) -> Value {
     })
 }
 
-/// The same for people.
+/// Describes such a message for people.
 fn reach(sent: &PartlySent, people: &People) -> String {
     let names = |accounts: &[AccountId]| {
         let names = accounts.iter().map(|account| name(*account, people));
@@ -400,7 +400,7 @@ pub(super) async fn finish(client: &Client, console: &mut Console) -> Result<()>
     }
 }
 
-/// How a group is called.
+/// The title of a group; its id, if the title is not known.
 pub(super) fn title(info: &GroupInfo) -> String {
     let title = info.state.as_ref().map(|state| state.title.as_str());
     title.map_or_else(|| info.id.to_string(), printable::line)

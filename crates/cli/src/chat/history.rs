@@ -127,7 +127,7 @@ async fn set_mode(
     Ok(())
 }
 
-/// What the SDK calls this choice.
+/// The mode of the SDK for this choice.
 pub(super) fn mode(keep: Keep) -> HistoryMode {
     match keep {
         Keep::All => HistoryMode::ALL,
@@ -136,7 +136,7 @@ pub(super) fn mode(keep: Keep) -> HistoryMode {
     }
 }
 
-/// What an option calls this mode.
+/// The name of a mode in an option.
 pub(super) fn mode_name(mode: HistoryMode) -> String {
     match days(mode) {
         _ if mode == HistoryMode::Off => "off".to_owned(),
@@ -145,7 +145,7 @@ pub(super) fn mode_name(mode: HistoryMode) -> String {
     }
 }
 
-/// What is kept, for people.
+/// Describes the messages that are kept, for people.
 pub(super) fn kept(mode: HistoryMode) -> String {
     match days(mode) {
         _ if mode == HistoryMode::Off => "no messages".to_owned(),
@@ -222,7 +222,7 @@ fn described(message: &HistoryMessage, people: &People) -> (Value, String) {
     (value, format!("{time}  {who}:{text}{remarks}\n{file_lines}{reactions}"))
 }
 
-/// What is special about a message.
+/// Describes the special state of a message.
 fn remarks(message: &HistoryMessage) -> String {
     let state = match message.state {
         HistoryState::Waiting => Some("waits to be sent"),
@@ -252,7 +252,7 @@ fn readers(message: &HistoryMessage) -> Option<String> {
     }
 }
 
-/// Who has reacted, and how.
+/// Describes the reactions and their authors.
 fn reaction_line(message: &HistoryMessage, people: &People) -> String {
     let shown = message.reactions.iter().take(MAX_REACTIONS).map(|reaction| {
         format!("{} {}", printable::line(reaction.emoji.as_str()), people.label_of(reaction.author))

@@ -44,7 +44,7 @@ pub(super) fn shown(text: &str, ranges: &[BodyRange], people: &People) -> String
     parts.collect()
 }
 
-/// What some clients write in the place of a name.
+/// The character that some clients write in the place of a name.
 const PLACEHOLDER: &str = "\u{fffc}";
 
 #[cfg(test)]

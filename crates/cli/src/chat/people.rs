@@ -24,7 +24,7 @@ pub(super) struct People {
     here: Option<GroupId>,
 }
 
-/// What is shown of a group.
+/// A group, as it is shown.
 #[derive(Debug)]
 struct Group {
     title: String,
@@ -43,7 +43,7 @@ impl People {
         Ok(Self::of(client.me(), contacts).with_groups(&groups))
     }
 
-    /// The same with these groups.
+    /// Adds these groups.
     pub(super) fn with_groups(mut self, groups: &[GroupInfo]) -> Self {
         let described = |info: &GroupInfo| {
             let members = info.state.iter().flat_map(|state| state.members.keys().copied());
@@ -53,7 +53,7 @@ impl People {
         self
     }
 
-    /// The same, to show only messages of this conversation.
+    /// Shows only messages of this conversation.
     pub(super) const fn in_conversation(mut self, conversation: Conversation) -> Self {
         if let Conversation::Group(group) = conversation {
             self.here = Some(group);
@@ -88,7 +88,7 @@ impl People {
         }
     }
 
-    /// What a command accepts as `WHO` for a conversation.
+    /// The `WHO` that a command accepts for a conversation.
     pub(super) fn argument_in(&self, conversation: Conversation) -> String {
         match conversation {
             Conversation::Account(account) => self.argument_of(account),
@@ -148,7 +148,7 @@ impl People {
         }
     }
 
-    /// The same without the name that the person has chosen.
+    /// The label without the name that the person has chosen.
     pub(super) fn label_without_profile(&self, contact: &Contact) -> String {
         let name = contact.name.as_deref().map(printable::line);
         match (name, number(contact)) {
@@ -178,7 +178,7 @@ impl People {
         self.get(account)?.name.as_deref().map(printable::line)
     }
 
-    /// What a command accepts as `WHO` for an account.
+    /// The `WHO` that a command accepts for an account.
     pub(super) fn argument_of(&self, account: AccountId) -> String {
         self.get(account).map_or_else(|| account.to_string(), argument)
     }
@@ -236,7 +236,7 @@ fn number(contact: &Contact) -> Option<String> {
     })
 }
 
-/// What a command accepts as `WHO` for this contact. A number that is only known from an envelope may be somebody else's.
+/// The `WHO` that a command accepts for this contact. A number that is only known from an envelope may be somebody else's.
 pub(super) fn argument(contact: &Contact) -> String {
     let in_app = number(contact).filter(|_| contact.is_in_app);
     let plain = contact.number.as_deref().filter(|_| contact.is_default).map(printable::line);

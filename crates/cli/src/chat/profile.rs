@@ -115,7 +115,7 @@ fn check_protection(
     Err(Failure::usage(what).hint(format!("change the protection: {change}")).into())
 }
 
-/// What an option calls a protection.
+/// The name of a protection in an option.
 const fn protection_value(protect: ProtectWith) -> &'static str {
     match protect {
         ProtectWith::KeyFile => "key-file",
@@ -124,7 +124,7 @@ const fn protection_value(protect: ProtectWith) -> &'static str {
     }
 }
 
-/// The same for what protects a store.
+/// The name of the protection of a store.
 pub(super) const fn protection_name(kind: ProtectionKind) -> &'static str {
     match kind {
         ProtectionKind::Keyring => protection_value(ProtectWith::Keyring),
@@ -224,7 +224,7 @@ pub(super) fn set_requests(store: &mut Store, are_on: bool) -> Result<(), StoreE
 /// Those of the command.
 pub(super) async fn finish(client: Client, done: Result<()>) -> Result<()> {
     if done.is_ok() {
-        // What is left is sent by the next command.
+        // The next command sends the rest.
         let _left = tokio::time::timeout(SYNC, client.synced()).await;
     }
     refusal::record_refusal(&client, done.is_err()).await;

@@ -31,7 +31,7 @@ pub(super) async fn run(args: ProfileArgs, config: &Config, console: &mut Consol
     profile::finish(client, done).await
 }
 
-/// What the user wants to change. `None`: nothing.
+/// The changes that the user wants to make. `None`: no change.
 async fn change(args: &ProfileArgs) -> Result<Option<ProfileChange>> {
     let (name, about) = (args.name.clone(), args.about.clone());
     let picture = match &args.picture {
@@ -114,7 +114,9 @@ async fn other(
         "event": "chat-profile", "who": people::json(&contact), "name": shown.name,
         "about": shown.about, "picture": null, "published": true,
     }))?;
-    console.screen.show(&format!("{} says about itself:", people.label_without_profile(&contact)));
+    console
+        .screen
+        .show(&format!("{} says about themselves:", people.label_without_profile(&contact)));
     console.print(&lines(shown.name.as_deref(), shown.about.as_deref()))?;
     match &args.save_picture {
         Some(path) => save_picture(client, account, path, console).await,

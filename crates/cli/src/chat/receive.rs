@@ -143,7 +143,7 @@ enum Reading {
     UpToDate,
 }
 
-/// What happens next.
+/// The next event.
 enum Step {
     Event(Result<Event, Ended>),
     Downloaded(Result<PathBuf, AttachmentError>),
@@ -289,7 +289,7 @@ impl Receiver<'_> {
         }
     }
 
-    /// The connection is there, perhaps again.
+    /// Handles a new connection.
     fn connected(&mut self, console: &Console) -> Result<()> {
         if !std::mem::take(&mut self.is_lost) {
             return Ok(());
@@ -299,14 +299,14 @@ impl Receiver<'_> {
         console.report(&json!({"event": "chat-connected"}))
     }
 
-    /// All messages were shown that had waited.
+    /// Shows failed messages, after all messages that had waited were shown.
     async fn up_to_date(&mut self, console: &mut Console) -> Result<()> {
         self.reading = Reading::UpToDate;
         self.waiting.show_failed(console).await?;
         if self.follows { console.report(&json!({"event": "chat-up-to-date"})) } else { Ok(()) }
     }
 
-    /// The connection is lost. Only `--follow` waits for it.
+    /// Handles a lost connection. Only `--follow` waits for it.
     fn disconnected(&mut self, why: &RequestError, console: &Console) -> Result<()> {
         if !why.may_retry() || (!self.follows && self.reading == Reading::Waiting) {
             return Err(explain::request(why, self.account).into());
@@ -319,7 +319,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// An event that is not a message.
+    /// Handles an event that is not a message.
     async fn other(&mut self, event: &Event, console: &mut Console) -> Result<()> {
         let account = match event {
             Event::IdentityChanged { account, .. } => Some(*account),

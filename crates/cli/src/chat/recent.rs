@@ -67,7 +67,7 @@ impl Recent {
         saved.map_err(|error| explain::not_stored(&error).into())
     }
 
-    /// A message was shown or sent. Its text is not kept if it disappears.
+    /// Adds a message that was shown or sent. Its text is not kept if it disappears.
     pub(super) fn add(
         &mut self,
         conversation: Conversation,
@@ -84,7 +84,7 @@ impl Recent {
         self.messages.push_back(RecentMessage { conversation, message, text });
     }
 
-    /// A message was edited or deleted.
+    /// Replaces the text of a message that was edited or deleted.
     pub(super) fn replace(&mut self, message: MessageRef, text: &str) {
         for known in self.messages.iter_mut().filter(|known| known.message == message) {
             if !known.text.is_empty() {
@@ -129,7 +129,7 @@ impl Recent {
         }
     }
 
-    /// What a message says, in a few words, for people.
+    /// Quotes a message in a few words, for people.
     pub(super) fn described(&self, message: MessageRef, own: AccountId) -> String {
         let whose = if message.author == own { "your message" } else { "the message" };
         let known = self.messages.iter().find(|known| known.message == message);
@@ -193,7 +193,7 @@ fn conversation_of(id: &str) -> Option<Conversation> {
     id.parse().ok().map(Conversation::Account).or_else(group)
 }
 
-/// What a person types to name a message.
+/// The id of a message that a person types.
 pub(super) fn id(message: MessageRef) -> String {
     message.short_id().chars().take(SHOWN).collect()
 }

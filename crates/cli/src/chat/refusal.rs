@@ -23,7 +23,7 @@ enum Why {
 }
 
 impl Refusal {
-    /// What an earlier command has learned.
+    /// Loads the result of an earlier command.
     ///
     /// # Errors
     /// The store cannot be read.

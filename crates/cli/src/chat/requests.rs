@@ -43,7 +43,7 @@ pub(super) async fn run(args: RequestsArgs, config: &Config, console: &mut Conso
     profile::finish(client, done).await
 }
 
-/// What the user decides.
+/// A decision of the user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Choice {
     Accept,
@@ -100,7 +100,7 @@ async fn print(
     let account = request.from.account;
     let safety = console.unless_interrupted(client.safety_number(account)).await?;
     let digits = safety.ok().map(|safety| safety.digits);
-    // Ids are of no use: nobody answers a message before accepting the person.
+    // Ids are not useful: nobody answers a message before accepting the person.
     let recent = Recent::default();
     let messages: Vec<(Value, String)> =
         request.messages.iter().map(|message| show::described(message, people, &recent)).collect();

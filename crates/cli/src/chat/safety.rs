@@ -190,7 +190,7 @@ impl Other<'_> {
         }
     }
 
-    /// What to do if the numbers differ.
+    /// Advice if the numbers differ.
     fn not_same(&self, number: &SafetyNumber) -> String {
         if !number.is_new {
             return "if the numbers differ, somebody else may read your messages".to_owned();

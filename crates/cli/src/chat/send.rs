@@ -213,7 +213,7 @@ async fn explained(
     Ok(not_sent(&error, to))
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Debug)]
 enum Next {
     Done(Result<(), NotSent>),

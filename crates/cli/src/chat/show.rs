@@ -15,7 +15,7 @@ use crate::console::Console;
 use crate::json::{add_path, set};
 use crate::{printable, units};
 
-/// What has become of a file of a message.
+/// The result for a file of a message.
 #[derive(Debug)]
 pub(super) struct FileResult<'a> {
     pub(super) file: &'a Attachment,
@@ -109,7 +109,7 @@ pub(super) fn text(message: &ReceivedMessage, people: &People) -> String {
     mentions::shown(message.text.as_deref().unwrap_or_default(), &message.ranges, people)
 }
 
-/// What a message replies to, as its sender quotes it.
+/// The message that is replied to, as the sender quotes it.
 fn reply_line(quote: &Quote, people: &People) -> String {
     let author = quote.target.author;
     let whose = if author == people.own() { "you".to_owned() } else { people.label_of(author) };

@@ -9,10 +9,10 @@ use super::{changes, show};
 use crate::json::set;
 use crate::units;
 
-/// What is shown of a change.
+/// A change, as it is shown.
 #[derive(Debug)]
 pub(super) struct Shown {
-    /// What the client must be told when it was shown. `None`: it is not stored.
+    /// The id for `Client::done` when it was shown. `None`: it is not stored.
     pub(super) id: Option<ReceivedId>,
     /// The conversation. Receipts can be about several.
     pub(super) with: Conversation,

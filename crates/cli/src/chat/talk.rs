@@ -125,7 +125,7 @@ struct Talk<'a> {
     is_all_sent: bool,
 }
 
-/// What happens next.
+/// The next event.
 enum Step {
     End(InputEnd),
     Event(Result<Event, Ended>),

@@ -123,7 +123,7 @@ pub(super) fn without_trailing_slash(path_and_query: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same for the address of a request.
+/// Removes the slash at the end of the path of a request.
 pub(super) fn remove_trailing_slash(uri: &mut Uri) {
     let shortened = uri.path_and_query().map(|it| without_trailing_slash(it.as_str()));
     if let Some(shortened) = shortened.and_then(|shortened| shortened.parse().ok()) {

@@ -48,7 +48,7 @@ enum AppAction {
     },
 }
 
-/// What happens to messages between users of the same app.
+/// The policy for messages between users of the same app.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Policy {
     /// They are delivered

@@ -26,7 +26,7 @@ pub(super) struct CodeRequest {
     pub(super) client: IpAddr,
 }
 
-/// What is sent to the number.
+/// The decision about a request for a code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Permission {
     /// A code.

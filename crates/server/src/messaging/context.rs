@@ -49,7 +49,7 @@ pub(super) struct Api {
     pub(super) budget: Arc<MemoryBudget>,
 }
 
-/// What the operator has configured.
+/// The configuration by the operator.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// The app of clients that send no headers.

@@ -40,7 +40,7 @@ struct Arrival {
     socket: OnceLock<Opener>,
 }
 
-/// Whose limit a connection counts towards.
+/// The limit that a connection counts towards.
 #[derive(Debug)]
 enum Counted {
     /// That of the client that has sent the latest request. A proxy sends requests of several clients on one connection.
@@ -182,7 +182,7 @@ impl Front {
         budget.spend(Action::ProvisioningPerNode, (), 1)
     }
 
-    /// Who opens a WebSocket: credentials are in the address or in a header. Without credentials: [`Principal::Nobody`].
+    /// Authenticates the client that opens a WebSocket: credentials are in the address or in a header. Without credentials: [`Principal::Nobody`].
     async fn principal(
         &self,
         request: &Request,

@@ -1,7 +1,7 @@
 //! Limits of wrong passwords: for each name and network, and for each network. The networks of a wide one are also counted
 //! together.
 //!
-//! Whoever invents names would otherwise have any number of attempts. But people share addresses (of a provider, an office, or
+//! An attacker who invents names would otherwise have any number of attempts. But people share addresses (of a provider, an office, or
 //! a proxy that does not report its clients), so the wrong passwords of a neighbour must not lock anybody out. Therefore a
 //! password with which a device has logged in from a network within a month is not limited there: the node remembers a keyed
 //! hash of name, device, password and network. Everything else is limited before the database is asked.
@@ -78,12 +78,12 @@ impl<'a> LoginAttempt<'a> {
         self.limits.check(Action::KnownLogin, self.login(), self.now).is_err()
     }
 
-    /// Whose wrong passwords are counted, in a network of this width.
+    /// The key for counting wrong passwords of a name in a network of this width.
     fn name(&self, width: fn(IpAddr) -> IpAddr) -> (&LoginName, IpAddr) {
         (&self.credentials.name, width(self.client))
     }
 
-    /// What is remembered of a login. One customer of a provider may have all networks of a wide one.
+    /// The key for remembering a login. One customer of a provider may have all networks of a wide one.
     fn login(&self) -> (&LoginName, DeviceId, &str, IpAddr) {
         let Credentials { name, device, password } = self.credentials;
         (name, *device, password, wider_network(self.client))

@@ -157,7 +157,7 @@ impl Sockets {
     }
 }
 
-/// What other nodes have done. A notification can only wake sockets, which then read their queues, and close sockets, whose
+/// Handles the notifications of other nodes. A notification can only wake sockets, which then read their queues, and close sockets, whose
 /// clients then connect again.
 impl Receiver for Arc<Sockets> {
     fn receive(&self, entries: &[&str]) {

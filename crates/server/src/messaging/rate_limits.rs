@@ -307,7 +307,7 @@ impl RateLimits {
     ) -> Result<(), Duration> {
         let owner = self.key.hash_one((action, owner));
         let full_at = self.buckets().get(&action).and_then(|buckets| buckets.get(owner));
-        // Whoever has no bucket has done nothing yet. None is created, so that no others are forgotten.
+        // An owner without a bucket has done nothing yet. No bucket is created, so that no others are forgotten.
         let full_at = full_at.unwrap_or(now);
         action.rate().take(full_at, amount, now).map(drop)
     }

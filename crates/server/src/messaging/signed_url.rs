@@ -16,7 +16,7 @@ use super::random;
 /// Signs addresses. All nodes that share the directory of attachments use the same key.
 pub(super) struct UrlKey(Zeroizing<[u8; KEY]>);
 
-/// What an address allows.
+/// The request that an address allows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Permission {
     Download,

@@ -82,7 +82,7 @@ enum Done {
     Request(Option<WebSocketResponse>),
 }
 
-/// What woke the socket.
+/// An event of the socket.
 #[derive(Debug)]
 enum Woken {
     Changed,
@@ -305,7 +305,7 @@ const REQUEST_BYTES: usize = 8 << 10;
 /// Bytes after which a part of the queue ends.
 const MAX_PAGE_BYTES: usize = 256 << 10;
 
-/// The same if the address of the client uses much memory.
+/// The limit of a part if the address of the client uses much memory.
 const MIN_PAGE_BYTES: usize = 8 << 10;
 
 /// Silence after which the connection is closed. Clients send something every 55 s.

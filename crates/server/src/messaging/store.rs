@@ -1,4 +1,4 @@
-//! What the messaging service stores: one trait for a back end, and the requests of the service.
+//! The storage of the messaging service: one trait for a back end, and the requests of the service.
 //!
 //! A [`Store`] executes everything that waits in one transaction, a [`Turn`]. When [`Store::apply`] returns, all of it is
 //! durable and clients may be answered; when it fails, nothing has changed. What many clients do all the time
@@ -168,7 +168,7 @@ impl<R> From<StoreError> for WorkError<R> {
 }
 
 impl<R> WorkError<R> {
-    /// The same with another type of refusal.
+    /// Converts the refusal.
     pub(super) fn into<S: From<R>>(self) -> WorkError<S> {
         match self {
             Self::Refused(refusal) => WorkError::Refused(refusal.into()),

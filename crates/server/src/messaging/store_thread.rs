@@ -44,7 +44,7 @@ pub(super) struct StoreWriter {
     pub(super) limits: Arc<RateLimits>,
 }
 
-/// What open sockets must know of a transaction.
+/// The changes of a transaction that open sockets must know.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Devices that have new messages.
@@ -53,7 +53,7 @@ pub(super) struct Changes {
     pub(super) removed: Vec<DeviceKey>,
 }
 
-/// What is called with the changes.
+/// Receives the changes.
 pub(super) type Notify = Box<dyn Fn(&Changes) + Send>;
 
 impl Storage {
@@ -127,7 +127,7 @@ impl Storage {
         execute(&self.writes, work, |turn| &mut turn.work).await
     }
 
-    /// The same for work that the rules may refuse. What it has written before it is refused is stored.
+    /// Executes work that the rules may refuse. Rows that it has written before are stored.
     pub(super) async fn decide<T: Send + 'static, R: Send + 'static>(
         &self,
         mut work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, WorkError<R>> + Send + 'static,
@@ -184,7 +184,7 @@ async fn ask<Q, A>(
 }
 
 impl Changes {
-    /// What a turn has stored and removed.
+    /// Collects the devices for which a turn has stored messages, and those that it has removed.
     fn of(turn: &Turn) -> Self {
         let sent = turn.submissions.iter().filter_map(|job| match &job.answer {
             Some(Sent::Stored { devices, .. }) => Some(devices),

@@ -538,7 +538,7 @@ impl Driver {
         }
     }
 
-    /// A message has left the outbox. Returns for whom it was.
+    /// Reports a message that has left the outbox. Returns its recipient.
     fn left(&mut self, message: Timestamp, progress: Progress) -> Option<Conversation> {
         let to = self.outbox.remove(message, &progress)?;
         self.emit(Event::Progress { message, to, progress });

@@ -56,7 +56,7 @@ pub enum RequestError {
     /// The server cannot be reached.
     #[error("the server cannot be reached: {}", describe(.0))]
     Link(LinkFailure),
-    /// The server, or a proxy in front of it, refuses the request, perhaps not for ever.
+    /// The server, or a proxy in front of it, refuses the request, perhaps only for some time.
     #[error("the server refuses the request (HTTP status {0})")]
     Refused(u16),
     /// We asked too often.
@@ -520,7 +520,7 @@ pub enum ReadError {
     /// Its decrypted content is invalid.
     #[error("the message has invalid content")]
     Malformed,
-    /// It needs a key that this device does not have, or not any more.
+    /// It needs a key that this device never had, or no longer has.
     #[error("the message was encrypted for another session or with an old key")]
     MissingKey,
     /// It was not encrypted for us, or was modified.

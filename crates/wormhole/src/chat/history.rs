@@ -145,7 +145,7 @@ impl fmt::Debug for HistoryMessage {
     }
 }
 
-/// A message that an application has kept itself before: [`Store::add_earlier`](super::store::Store::add_earlier). `Debug` does not
+/// A message that an application kept before: [`Store::add_earlier`](super::store::Store::add_earlier). `Debug` does not
 /// print the text.
 #[derive(Clone, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "applications create it")]

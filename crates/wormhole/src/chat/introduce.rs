@@ -106,7 +106,7 @@ impl Introducing {
         Ok(self.room.code().await?)
     }
 
-    /// Waits, for ever if necessary, until the other person has used the code.
+    /// Waits, indefinitely if necessary, until the other person has used the code.
     ///
     /// # Errors
     /// The two sides have not met, in particular because of a wrong code.
@@ -155,7 +155,7 @@ impl Introducing {
         Ok(IntroductionMessage::decode(&self.room.next(PATIENCE).await?)?)
     }
 
-    /// Tells the other side that nothing comes any more, and closes the wormhole.
+    /// Tells the other side that this one gives up, and closes the wormhole.
     pub async fn cancel(self) {
         let _told = self.room.send(IntroductionMessage::Refused.encode()).await;
         self.room.close().await;

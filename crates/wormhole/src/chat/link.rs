@@ -94,7 +94,7 @@ pub enum LinkError {
     /// The two devices cannot connect to copy contacts and messages.
     #[error("cannot connect to the other device: {0}")]
     NotConnected(#[from] transit::Error),
-    /// The server was not reached, or has not answered. If it has accepted the new device nevertheless, the same request succeeds
+    /// The server was not reached, or has not answered. If it has accepted the new device anyway, the same request succeeds
     /// later: [`Account::finish_link`](super::Account::finish_link).
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -187,7 +187,7 @@ async fn send(room: &Room, message: &LinkMessage) -> Result<(), LinkError> {
     Ok(room.send(message.encode().to_vec()).await?)
 }
 
-/// Tells the other device that nothing comes any more, and closes the wormhole.
+/// Tells the other device that this one gives up, and closes the wormhole.
 async fn give_up(room: Room, refusal: LinkRefusal) {
     // The wormhole may have ended already.
     let _told = send(&room, &LinkMessage::Refused(refusal)).await;

@@ -159,7 +159,7 @@ impl OwnProfile {
         };
         let form = service.put_profile(&json).await?;
         if let Picture::New(picture) = picture {
-            let form = form.ok_or(RequestError::from(ServerFault::Format))?;
+            let form = form.ok_or(ServerFault::Format).map_err(RequestError::from)?;
             let sealed = self.key.seal_picture(&picture, &mut OsRng);
             let sealed = sealed.map_err(|_| ProfileError::TooLong("picture"))?;
             super::attachment::post_picture(service, &form, sealed).await?;

@@ -71,7 +71,7 @@ impl Room {
         self.wormhole.code().await
     }
 
-    /// Waits, for ever if necessary, until the other side has proved that it has the same code.
+    /// Waits, indefinitely if necessary, until the other side has proved that it has the same code.
     pub(super) async fn met(&self) -> Result<(), code::Error> {
         self.wormhole.verifier().await.map(drop)
     }

@@ -130,7 +130,7 @@ impl Service {
     pub(crate) async fn bundles(&self, of: &Destination) -> Result<Resolved, RequestError> {
         let path = format!("/v2/keys/{of}/*");
         let bundles: json::Bundles = read(&self.ask(Method::GET, &path, None).await?)?;
-        bundles.check().ok_or(ServerFault::Keys.into())
+        bundles.check().ok_or_else(|| ServerFault::Keys.into())
     }
 
     /// The signed prekey that the server hands out for us. `None` if there is none, or if it is malformed.
@@ -286,7 +286,7 @@ impl Service {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Unconfirmed {
     pub(crate) why: RequestError,
-    /// Whether the server may have the message nevertheless.
+    /// Whether the server may have the message anyway.
     pub(crate) may_have_arrived: bool,
 }
 
@@ -364,7 +364,7 @@ fn sent(response: HttpResponse) -> Result<Response, RequestError> {
             let accepted: json::Accepted = read(&check(response)?)?;
             let needs_sync = accepted.get("needsSync").and_then(serde_json::Value::as_bool);
             let sent = needs_sync.map(|needs_sync| Response::Sent { needs_sync });
-            return sent.ok_or(ServerFault::Format.into());
+            return sent.ok_or_else(|| ServerFault::Format.into());
         }
     };
     let names_none = matches!(&devices, Response::Stale(stale) if stale.is_empty())

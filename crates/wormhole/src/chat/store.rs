@@ -252,7 +252,7 @@ impl Store {
         Ok(Some((id, message)))
     }
 
-    /// The accounts that have new requests since this was called last.
+    /// Returns the accounts that have new requests since the last call.
     pub(crate) fn take_new_requests(&mut self) -> BTreeSet<AccountId> {
         std::mem::take(&mut self.new_requests)
     }

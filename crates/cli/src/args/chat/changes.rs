@@ -70,7 +70,7 @@ pub(crate) struct TimerArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// What ID may be.
+/// Explains ID.
 macro_rules! id_help {
     () => {
         "\

@@ -117,7 +117,7 @@ pub(crate) struct LeaveArgs {
     /// Title of the group, or its id
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
-    /// Who becomes administrator, if you are the last one
+    /// The next administrator, if you are the last one
     #[arg(long, value_name = "WHO")]
     pub(crate) successor: Option<String>,
     #[command(flatten)]

@@ -105,14 +105,14 @@ pub(in crate::chat) fn qr(error: &LinkError, args: &AccountArgs) -> Failure {
     }
 }
 
-/// What has become of a link that was given up when the new device may have got the key of the account.
+/// Describes the state of a link that was given up when the new device may have got the key of the account.
 pub(in crate::chat) fn withdrawn(withdrawal: Withdrawal, args: &AccountArgs) -> String {
     let devices = command("devices", args);
     let linked = match withdrawal {
         Withdrawal::Revoked => "the device is not linked".to_owned(),
         Withdrawal::Linked(device) => {
             let remove = command(&format!("devices --remove {}", device.number()), args);
-            format!("device {} is linked nevertheless: {remove} removes it", device.number())
+            format!("device {} is linked anyway: {remove} removes it", device.number())
         }
         // Later ones of the SDK are unknown here.
         Withdrawal::Unknown | _ => format!(

@@ -32,7 +32,7 @@ pub(super) struct FileSaver<'a> {
     retry_at: Option<(Instant, String)>,
 }
 
-/// What is saved without asking.
+/// The limits for files that are saved without asking.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileLimits {
     /// Maximum number of files of one message.
@@ -42,7 +42,7 @@ pub(super) struct FileLimits {
     pub(super) drops: Drops,
 }
 
-/// Whose files are given up instead of saved.
+/// The senders whose files are given up instead of saved.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Drops {
     Nobody,
@@ -50,7 +50,7 @@ pub(super) enum Drops {
     One(AccountId),
 }
 
-/// What has become of a file.
+/// The result for a file.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Saved(PathBuf),
@@ -58,7 +58,7 @@ pub(super) enum Outcome {
     Left(LeftReason),
 }
 
-/// What happens to the next file of a message.
+/// The decision about the next file of a message.
 pub(super) enum Start {
     /// The file with this position is not downloaded.
     Known(usize, Outcome),
@@ -72,7 +72,7 @@ pub(super) struct Work {
     /// Its position in the message.
     pub(super) index: usize,
     pub(super) download: Download,
-    /// What to show at this time.
+    /// The notice to show at this time.
     pub(super) notice: Option<(Instant, String)>,
     /// Bytes that were taken from the budget.
     charged: u64,
@@ -89,7 +89,7 @@ impl<'a> FileSaver<'a> {
         Self { client, directory, limits, budget, since, retry_at: None }
     }
 
-    /// The server can be reached again.
+    /// Tries files again: the server can be reached.
     pub(super) fn retry(&mut self) {
         self.retry_at = None;
     }
@@ -156,7 +156,7 @@ impl<'a> FileSaver<'a> {
         Work { index, download, notice: Some((Instant::now() + SLOW, notice)), charged, found }
     }
 
-    /// What a download has achieved. Bytes that were transferred count for the limit, also if they are useless.
+    /// Handles the result of a download. Bytes that were transferred count for the limit, also if they are useless.
     pub(super) async fn finish(
         &mut self,
         work: Work,

@@ -36,7 +36,7 @@ impl Receiver<'_> {
         Ok(false)
     }
 
-    /// A download has ended.
+    /// Handles the end of a download.
     pub(super) async fn downloaded(
         &mut self,
         downloaded: Result<PathBuf, AttachmentError>,
@@ -114,7 +114,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// All files were tried. Returns whether the command ends.
+    /// Handles that all files were tried. Returns whether the command ends.
     fn all_tried(&mut self, console: &Console) -> bool {
         if self.reading == Reading::Full && self.kept.len() < MANY && !self.follows {
             // There is room for more messages.

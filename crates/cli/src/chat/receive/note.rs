@@ -1,4 +1,4 @@
-//! What has become of the files of a message. The store keeps it until the message is done, so that a command that is
+//! The results for the files of a message. The store keeps it until the message is done, so that a command that is
 //! killed neither loses a file nor saves it twice.
 
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// What has become of a file.
+/// The result for a file.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::chat) enum FileState {

@@ -29,7 +29,7 @@ impl Pending {
         Self { message, states, is_new, is_retry: false, next: 0, left }
     }
 
-    /// The same message, to try again what is left.
+    /// Returns the message, to try the remaining files again.
     pub(super) fn again(self) -> Self {
         Self { is_retry: true, ..Self::new(&self.message, self.states, false) }
     }
@@ -56,7 +56,7 @@ impl Queue {
         messages.push_back(pending);
     }
 
-    /// The oldest message of the sender whose turn it is.
+    /// Takes the oldest message of the sender whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Pending> {
         let sender = self.turns.pop_front()?;
         let messages = self.messages.get_mut(&sender)?;

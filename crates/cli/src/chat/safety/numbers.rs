@@ -72,7 +72,7 @@ fn print_number(other: &Other<'_>, number: &SafetyNumber, console: &Console) -> 
     Ok(())
 }
 
-/// What each number means if the other person sees it.
+/// Explains each number, if the other person sees it.
 fn what_to_do(other: &Other<'_>) -> String {
     let command = |option: &str| {
         let safety = format!("safety {} {option}", quote(&other.args.who));

@@ -1,4 +1,4 @@
-//! What happens while a conversation runs: messages, changes of them, receipts, and the connection.
+//! The events of a running conversation: messages, changes of them, receipts, and the connection.
 
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ impl Talk<'_> {
         }
     }
 
-    /// A member confirms messages. Only the first and the last member who has read a line are worth a line here.
+    /// Shows the receipt of a member. Only the first and the last member who has read a line are worth a line here.
     pub(super) async fn group_receipt(
         &mut self,
         group: GroupId,
@@ -125,7 +125,7 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// A message that cannot be read.
+    /// Shows that a message cannot be read.
     async fn unreadable(&mut self, event: &Event, console: &mut Console) -> Result<()> {
         let Event::NotRead { id, from, .. } = event else { return Ok(()) };
         if from.is_none_or(|from| self.with != Conversation::Account(from.account)) {
@@ -137,7 +137,7 @@ impl Talk<'_> {
         done.map_err(|error| explain::ended(&error).into())
     }
 
-    /// Somebody has joined or left the group, or we have.
+    /// Handles an event of the group.
     pub(super) async fn group_changed(
         &mut self,
         group: GroupId,
@@ -234,7 +234,7 @@ impl Talk<'_> {
         noted.map_err(|error| explain::not_stored(&error).into())
     }
 
-    /// The connection is there, perhaps again.
+    /// Handles a new connection.
     pub(super) async fn connected(&mut self, console: &Console) -> Result<()> {
         if !std::mem::take(&mut self.is_lost) {
             return Ok(());

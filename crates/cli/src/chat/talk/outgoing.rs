@@ -1,4 +1,4 @@
-//! What becomes of the lines that were typed.
+//! The progress of the lines that were typed.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::printable;
 
 impl Talk<'_> {
-    /// One of the messages in the outbox has made progress.
+    /// Shows the progress of a message in the outbox.
     pub(super) async fn progress(
         &mut self,
         message: Timestamp,
@@ -35,7 +35,7 @@ impl Talk<'_> {
         }
     }
 
-    /// A line can never be sent.
+    /// Shows that a line can never be sent.
     pub(super) async fn failed(
         &mut self,
         message: Timestamp,

@@ -56,7 +56,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Allocation {
     id: u64,
-    /// The same, for clients whose numbers are too small.
+    /// The id as a string, for clients whose numbers are too small.
     id_string: String,
     location: String,
 }
@@ -95,7 +95,7 @@ pub(super) struct AvatarForm {
     signature: String,
 }
 
-/// What makes an address valid.
+/// The parameters that make an address valid.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Signed {
     expires: u64,
@@ -258,7 +258,7 @@ pub(super) async fn upload_form(
     }
 }
 
-/// What the key in a form means, and its longest length in bytes.
+/// Returns the object that the key in a form means, and its maximum length in bytes.
 async fn uploaded(service: &Service, key: &str) -> Result<(BlobName, usize), ApiError> {
     let Some(avatar) = key.strip_prefix(AVATARS) else {
         let id = parse_id(key).ok_or_else(not_allowed)?;
@@ -374,7 +374,7 @@ fn unavailable() -> ApiError {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
 }
 
-/// What the key of a picture begins with.
+/// The beginning of the key of a picture.
 const AVATARS: &str = "profiles/";
 
 /// Longest attachment, in bytes.

@@ -13,7 +13,7 @@ use crate::messaging::random;
 use crate::messaging::store::rules::registration::DirectoryChoice;
 use crate::messaging::store::{AccessChoice, AccessKey, Account, DeviceColumns, TokenHash};
 
-/// What a client says about its device. Unknown fields are ignored.
+/// The attributes of a device, in the words of its client. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct AccountAttributes {
@@ -42,14 +42,14 @@ pub(super) struct AccountAttributes {
     show_app_in_directory: Option<bool>,
 }
 
-/// What a client has said about its device and its account. What it has not said stays as it is.
+/// The new attributes of a device and its account. Fields that the client has left out stay as they are.
 #[derive(Clone, Debug)]
 pub(super) struct Attributes {
     registration_id: Option<u32>,
     signaling_key: Option<Vec<u8>>,
     name: Option<String>,
     fetches_messages: Option<bool>,
-    /// What other clients see, as a JSON object.
+    /// The attributes that other clients see, as a JSON object.
     shown: String,
     /// Whether the client has said what it can do.
     has_capabilities: bool,
@@ -136,7 +136,7 @@ impl AccountAttributes {
         })
     }
 
-    /// What other clients see, as a JSON object.
+    /// The attributes that other clients see, as a JSON object.
     fn shown(&self) -> Result<String, ApiError> {
         let mut shown = Map::new();
         let flags =
@@ -204,7 +204,7 @@ impl Registered {
     }
 }
 
-/// What other clients see, with the capabilities that a device had before.
+/// The attributes that other clients see, with the capabilities that a device had before.
 fn with_capabilities(shown: String, before: &str) -> String {
     let before: Option<Map<String, Value>> = serde_json::from_str(before).ok();
     let capabilities = before.and_then(|mut before| before.remove("capabilities"));

@@ -1,4 +1,4 @@
-//! Who sends a request: `Authorization: Basic` for the device, and the headers of its app.
+//! Authentication of requests: `Authorization: Basic` for the device, and the headers of its app.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,7 +26,7 @@ use crate::messaging::store_thread::unix_now;
 #[derive(Clone, Debug)]
 pub(in crate::messaging) struct Authenticated(pub(in crate::messaging) Arc<Found>);
 
-/// Who opened the WebSocket on which a request arrived. A header inside of a request cannot change it.
+/// The client that opened the WebSocket on which a request arrived. A header inside of a request cannot change it.
 #[derive(Clone, Debug)]
 pub(in crate::messaging) enum Principal {
     Device(Arc<Found>),
@@ -34,7 +34,7 @@ pub(in crate::messaging) enum Principal {
     Nobody,
 }
 
-/// What a client shows to prove who it is.
+/// The credentials of a client.
 pub(in crate::messaging) struct Credentials {
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) device: DeviceId,
@@ -198,7 +198,7 @@ impl Service {
         Ok(self.storage.decide(work).await?)
     }
 
-    /// The same for a request that only reads.
+    /// Executes a request that only reads.
     pub(in crate::messaging) async fn read_for<T: Send + 'static>(
         &self,
         found: &Arc<Found>,
@@ -214,7 +214,7 @@ impl Service {
         self.storage.read(read).await?.ok_or_else(ApiError::bad_credentials)
     }
 
-    /// The same for a request that writes what the device says about itself, which is limited.
+    /// Executes a request in which a device describes itself. The number of such requests is limited.
     pub(in crate::messaging) async fn write_for<T: Send + 'static>(
         &self,
         found: &Arc<Found>,

@@ -1,4 +1,4 @@
-//! Who asks: a device with credentials, or a client that shows the access key of an account instead
+//! The caller of a request: a device with credentials, or a client that shows the access key of an account instead
 //! (`Unidentified-Access-Key`), so that the server does not learn who it is.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +18,7 @@ use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::sealed;
 use crate::messaging::store::{Access, AccessKey, Account, Found, ReadRows, Stranger};
 
-/// Who sends a request that needs credentials or an access key.
+/// The sender of a request that needs credentials or an access key.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     Device(Arc<Found>),

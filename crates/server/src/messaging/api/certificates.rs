@@ -45,7 +45,7 @@ pub(super) struct Root {
     root: String,
 }
 
-/// What the certificate contains.
+/// The content of the certificate.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CertificateQuery {
@@ -134,7 +134,7 @@ fn generate() -> DeliveryKeys {
 }
 
 impl Service {
-    /// What certifies senders. The first node that needs it creates the keys.
+    /// Returns the keys that certify senders. The first node that needs it creates the keys.
     ///
     /// # Errors
     /// The database is not available, or contains damaged keys.

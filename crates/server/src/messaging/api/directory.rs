@@ -48,7 +48,7 @@ pub(super) struct Contact {
     abilities: Abilities,
 }
 
-/// What a contact can do, as its primary device says. Fields that are false are omitted.
+/// The capabilities of a contact, according to its primary device. Fields that are false are omitted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Abilities {

@@ -179,7 +179,7 @@ pub(super) async fn fetch(
         match Envelope::decode(&bytes) {
             Ok(envelope) => messages.push(QueuedMessage::from(envelope)),
             Err(error) => {
-                // It would stay the first of the queue for ever.
+                // It would stay the first of the queue indefinitely.
                 tracing::error!(%error, "a stored envelope cannot be read, and is removed");
                 acknowledge(&service, &found, MessageName::Position(position)).await?;
             }

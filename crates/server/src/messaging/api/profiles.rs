@@ -77,7 +77,7 @@ pub(super) struct ShownProfile {
     /// HMAC-SHA256 of 32 zeros with the access key, in base64: shows that the server has the right one.
     unidentified_access: Option<String>,
     unrestricted_unidentified_access: bool,
-    /// What the first device can do.
+    /// The capabilities of the primary device.
     #[schema(value_type = Object)]
     capabilities: Map<String, Value>,
 }
@@ -296,7 +296,7 @@ impl Service {
 }
 
 impl ShownProfile {
-    /// What somebody sees who asks for this version; `None`: for the profile without one.
+    /// The profile that clients see who ask for this version; `None`: for the profile without one.
     fn new(account: &Account, profile: Profile, version: Option<&str>, attributes: &str) -> Self {
         let is_same = profile.version.as_deref() == version;
         let name = if version.is_none() { profile.old_name } else { profile.name };
@@ -329,7 +329,7 @@ const VERSION: usize = 64;
 /// Lengths of encrypted names, in bytes.
 const NAME_LENGTHS: [usize; 2] = [81, 285];
 
-/// The same of clients whose profiles have no versions.
+/// The limit for clients whose profiles have no versions.
 const OLD_NAME_LENGTHS: [usize; 3] = [54, 81, 285];
 
 /// Lengths of encrypted texts about the owner, in bytes.

@@ -130,7 +130,7 @@ pub(super) async fn confirm_code(
     else {
         return Err(ApiError::bad_credentials());
     };
-    // What can never be right is no attempt: a mistake in a client must not use up the attempts of the owner.
+    // A malformed code is no attempt: a mistake in a client must not use up the attempts of the owner.
     let code = parse_code(&code).map(VerificationCode).ok_or_else(ApiError::wrong_code)?;
     let (attributes, app) = (attributes.check()?, service.claimed_app(&headers)?);
     let guesses = Guesses { budget: service.budget(), address };

@@ -59,7 +59,7 @@ pub(super) struct DecisionJson {
     report: ReportJson,
 }
 
-/// What the account decides.
+/// A decision of the account.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum ActionJson {
@@ -69,7 +69,7 @@ enum ActionJson {
     Report,
 }
 
-/// What proves that the service has delivered a message.
+/// Proof that the service has delivered a message.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ReportJson {

@@ -49,7 +49,7 @@ pub(super) async fn set(
     Authenticated(found): Authenticated,
 ) -> Answer<Nothing> {
     let name = parse(&name)?;
-    // Whoever tries names finds out which are taken.
+    // A client that tries names finds out which are taken.
     limit(&service, &found.account, client, 1)?;
     let work = move |rows: &mut dyn Rows, Current { account, .. }: Current| {
         choose(rows, &account, Some(&name)).map_err(WorkError::into)

@@ -13,7 +13,7 @@ use crate::messaging::store_thread::Storage;
 impl Blobs {
     /// Removes a file, if it exists.
     pub(in crate::messaging) async fn remove(self: &Arc<Self>, name: BlobName) {
-        // What stays is removed later, see below.
+        // Files that stay are removed later, see below.
         let _removed = self.run(move |blobs| fs::remove_file(blobs.path(&name))).await;
     }
 
@@ -50,7 +50,7 @@ impl Blobs {
     }
 }
 
-/// Removes unused pictures now and once an hour, for ever.
+/// Removes unused pictures now and once an hour.
 pub(in crate::messaging) async fn expire_avatars(blobs: Arc<Blobs>, storage: Storage) {
     loop {
         if let Err(error) = blobs.remove_unused_avatars(&storage).await {
@@ -60,7 +60,7 @@ pub(in crate::messaging) async fn expire_avatars(blobs: Arc<Blobs>, storage: Sto
     }
 }
 
-/// What the name of a picture begins with.
+/// The beginning of the name of a picture.
 pub(super) const PREFIX: &str = "avatar-";
 
 /// Age after which the upload of a picture has ended for sure.

@@ -74,7 +74,7 @@ fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, u64, SystemTime)> {
     })
 }
 
-/// Removes expired attachments now and once an hour, for ever.
+/// Removes expired attachments now and once an hour.
 pub(in crate::messaging) async fn expire(blobs: Arc<Blobs>, age: Duration) {
     loop {
         match blobs.run(move |blobs| blobs.remove_older(SystemTime::now(), age)).await {

@@ -35,7 +35,7 @@ pub(super) struct FrameIo {
     reserved: usize,
 }
 
-/// What [`FrameIo::next`] has waited for.
+/// An event of [`FrameIo::next`].
 #[derive(Debug)]
 pub(super) enum Event {
     /// The client is sending a long message, but its address uses too much memory.

@@ -13,7 +13,7 @@ use crate::messaging::store::rules::linking::PROVISIONING_LIFE;
 use crate::messaging::store::{ProvisioningAddress, Rows, StoreError};
 use crate::messaging::store_thread::Storage;
 
-/// What is known of the address.
+/// The state of the address.
 #[derive(Debug)]
 pub(super) struct Provisioning {
     registration: ProvisioningRegistration,
@@ -23,7 +23,7 @@ pub(super) struct Provisioning {
     may_have_message: bool,
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// The address is being stored.
@@ -51,7 +51,7 @@ impl Provisioning {
         Arc::clone(self.registration.socket())
     }
 
-    /// The address is stored: tells the client.
+    /// Sends the address, which is stored, to the client.
     pub(super) fn announce(&mut self, io: &mut FrameIo) {
         self.state = State::Waiting;
         let address = self.address().to_text();
@@ -61,7 +61,7 @@ impl Provisioning {
         io.send(&request("/v1/address", ADDRESS_REQUEST, body));
     }
 
-    /// Something was stored.
+    /// Marks the address for reading: something was stored.
     pub(super) const fn may_have_message(&mut self) {
         self.may_have_message = true;
     }
@@ -71,7 +71,7 @@ impl Provisioning {
         self.may_have_message && self.state == State::Waiting
     }
 
-    /// The message is going to be read.
+    /// Records that the message is being read.
     pub(super) const fn begin_reading(&mut self) {
         self.may_have_message = false;
         self.state = State::Reading;
@@ -137,7 +137,7 @@ impl DeviceSocket {
         }));
     }
 
-    /// The address is stored: the client gets it.
+    /// Sends the address, which is stored, to the client.
     pub(super) fn announce(&mut self) {
         if let Role::Unlinked(provisioning) = &mut self.role {
             provisioning.announce(&mut self.io);

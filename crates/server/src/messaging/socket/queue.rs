@@ -16,7 +16,7 @@ use crate::messaging::store::{
     Acknowledgement, DeviceKey, MessageName, PageRequest, QueueDelivery,
 };
 
-/// What is known of a device's queue.
+/// The state of a device's queue, as the socket knows it.
 #[derive(Debug)]
 pub(super) struct DeviceQueue {
     registration: SocketRegistration,
@@ -57,7 +57,7 @@ impl DeviceQueue {
         Arc::clone(self.registration.socket())
     }
 
-    /// Something was stored.
+    /// Marks the queue for reading: something was stored.
     pub(super) const fn may_have_more(&mut self) {
         self.may_have_more = true;
     }
@@ -73,7 +73,7 @@ impl DeviceQueue {
         self.may_have_more && !self.is_reading && self.room() >= MAX_UNCONFIRMED / 2
     }
 
-    /// What to read next: a page that ends after so many bytes.
+    /// Returns the next request: a page that ends after so many bytes.
     pub(super) fn next_page(&mut self, max_bytes: usize) -> PageRequest {
         self.may_have_more = false;
         self.is_reading = true;
@@ -119,7 +119,7 @@ impl DeviceQueue {
         self.last_request
     }
 
-    /// The position of the message that the client has confirmed. A message that it refuses stays in the queue until the
+    /// Returns the position of the message that the client has confirmed. A message that it refuses stays in the queue until the
     /// client connects again.
     pub(super) fn confirmed(&mut self, response: &WebSocketResponse) -> Option<i64> {
         let position = self.unconfirmed.remove(&response.id)?;

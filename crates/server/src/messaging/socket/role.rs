@@ -1,4 +1,4 @@
-//! What a WebSocket is for.
+//! The purpose of a WebSocket.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::messaging::random;
 use crate::messaging::store::ProvisioningAddress;
 use crate::messaging::store_thread::{Storage, unix_now};
 
-/// Who uses a WebSocket, and what it gets on its own.
+/// The user of a WebSocket, and the requests that the server sends on it.
 #[derive(Debug)]
 pub(super) enum Role {
     /// A device, which gets its messages.
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Something was stored for the client.
+    /// Reads again soon: something was stored for the client.
     pub(super) const fn changed(&mut self) {
         match self {
             Self::Device(queue) => queue.may_have_more(),

@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(in crate::messaging) struct AccessKey(pub(in crate::messaging) [u8; 16]);
 
-/// Who may send to an account without credentials.
+/// The clients that may send to an account without credentials.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct Access {
-    /// Whoever shows this key. `None`: nobody has one.
+    /// Clients that show this key. `None`: no client has one.
     pub(in crate::messaging) key: Option<AccessKey>,
-    /// Everybody, with any key.
+    /// All clients, with any key.
     pub(in crate::messaging) is_unrestricted: bool,
 }
 
-/// What the owner of an account says about its [`Access`]. What is `None` stays as it is.
+/// The choices of the owner of an account about its [`Access`]. A field that is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct AccessChoice {
     pub(in crate::messaging) key: Option<AccessKey>,
@@ -104,7 +104,7 @@ impl fmt::Debug for DeliveryKeys {
     }
 }
 
-/// What XOR does not change: the key of an account that everybody may send to.
+/// The neutral element of XOR: the key of an account that everybody may send to.
 const NO_KEY: AccessKey = AccessKey([0; 16]);
 
 #[cfg(test)]

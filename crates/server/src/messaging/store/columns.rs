@@ -63,14 +63,14 @@ impl KeyKind {
 }
 
 impl IntraApp {
-    /// What the column `refuses_intra` means.
+    /// Decodes the column `refuses_intra`.
     pub(super) const fn of_column(refuses: bool) -> Self {
         if refuses { Self::Refused } else { Self::Delivered }
     }
 }
 
 impl PushId {
-    /// What the columns `apn`, `voip` and `gcm` mean.
+    /// Decodes the columns `apn`, `voip` and `gcm`.
     pub(super) fn of_columns(
         apn: Option<String>,
         voip: Option<String>,

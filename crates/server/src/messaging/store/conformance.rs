@@ -46,7 +46,7 @@ trait Backend {
     /// The steps that create the tables of each version from those of the one before.
     fn steps(&self) -> &'static [&'static str];
 
-    /// What makes the tables of each version into those of the one before, the first for version 2.
+    /// The statements that turn the tables of each version into those of the one before, the first for version 2.
     fn steps_back(&self) -> &'static [&'static str];
 
     /// Says that a database has the tables of a version.

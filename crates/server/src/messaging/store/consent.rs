@@ -1,4 +1,4 @@
-//! Who may write to whom, and reports about messages.
+//! Rows about who may write to whom, and reports about messages.
 //!
 //! A row belongs to a recipient and one who writes to it. Without a row, they do not know each other.
 
@@ -61,7 +61,7 @@ pub(in crate::messaging) struct Pair {
 }
 
 impl Pair {
-    /// The same accounts, if the other one writes.
+    /// The pair in the other direction.
     pub(super) const fn reversed(self) -> Self {
         Self { recipient: self.sender, sender: self.recipient }
     }
@@ -77,10 +77,10 @@ pub(in crate::messaging) struct Consent {
     pub(in crate::messaging) messages: u32,
 }
 
-/// What a recipient has decided about a sender.
+/// The decision of a recipient about a sender.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(in crate::messaging) enum ConsentState {
-    /// It wants the messages, or has written to the sender itself.
+    /// It wants the messages, or has written to the sender.
     Accepted,
     /// It does not want them.
     Blocked,
@@ -98,7 +98,7 @@ impl ConsentState {
         }
     }
 
-    /// What is stored.
+    /// Decodes the stored number.
     pub(super) const fn of_number(number: i16) -> Option<Self> {
         match number {
             0 => Some(Self::Pending),
@@ -118,7 +118,7 @@ pub(in crate::messaging) struct Report {
     pub(in crate::messaging) message: ReportedMessage,
 }
 
-/// What identifies a message that the service has delivered.
+/// Identifies a message that the service has delivered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct ReportedMessage {
     pub(in crate::messaging) sender: AccountId,

@@ -25,7 +25,7 @@ pub(in crate::messaging) trait ReadGroupRows {
         max_bytes: usize,
     ) -> Result<Vec<(u32, Vec<u8>)>, StoreError>;
 
-    /// Whose the entries are that are still stored, in order, without those that have replaced keys.
+    /// The authors of the stored entries, in order, without entries that have replaced keys.
     fn group_shares(&mut self, id: GroupId) -> Result<Vec<GroupShare>, StoreError>;
 
     /// How many groups an account has created.
@@ -70,7 +70,7 @@ pub(in crate::messaging) struct GroupKeys {
     pub(in crate::messaging) member: TokenHash,
     /// Administrators show it: they replace all keys.
     pub(in crate::messaging) admin: TokenHash,
-    /// Whoever has the link shows it, if it is enabled: they read, and each account appends one entry.
+    /// People with the link show it, if it is enabled: they read, and each account appends one entry.
     pub(in crate::messaging) link: Option<TokenHash>,
 }
 
@@ -79,7 +79,7 @@ pub(in crate::messaging) struct GroupKeys {
 pub(in crate::messaging) struct Group {
     /// The account that has created it, which may not exist any more.
     pub(in crate::messaging) creator: AccountKey,
-    /// What people must show.
+    /// The keys that clients must show.
     pub(in crate::messaging) keys: GroupKeys,
     /// The revision of the newest entry.
     pub(in crate::messaging) latest: u32,
@@ -97,7 +97,7 @@ pub(in crate::messaging) struct GroupEntry {
     pub(in crate::messaging) entry: Vec<u8>,
 }
 
-/// What an entry takes of a log.
+/// The share of an entry in a log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct GroupShare {
     pub(in crate::messaging) author: AccountKey,

@@ -85,7 +85,7 @@ pub(in crate::messaging) trait Rows:
         code: Option<&LinkCode>,
     ) -> Result<(), StoreError>;
 
-    /// A device that is not linked yet waits for a message at this new address.
+    /// Adds an address at which a device that is not linked yet waits for a message.
     fn insert_provisioning(
         &mut self,
         address: ProvisioningAddress,
@@ -230,7 +230,7 @@ pub(in crate::messaging) struct App {
     pub(in crate::messaging) tokens: Vec<TokenHash>,
 }
 
-/// What happens to a message between two users of the same app.
+/// The policy for a message between two users of the same app.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum IntraApp {
     /// It is delivered.
@@ -273,7 +273,7 @@ pub(in crate::messaging) struct Account {
     pub(in crate::messaging) verified: Timestamp,
     /// The 33 bytes of the identity key, once it is published.
     pub(in crate::messaging) identity: Option<Vec<u8>>,
-    /// Who may send to it without credentials.
+    /// The clients that may send to it without credentials.
     pub(in crate::messaging) access: Access,
 }
 

@@ -1,4 +1,4 @@
-//! What a turn does, for all back ends: who gets which key, who gets which message, and what is answered.
+//! The rules of a turn, for all back ends: who gets which key, who gets which message, and the answers.
 //!
 //! Each kind of request is executed for all waiting clients at once, so that a back end needs few statements. Requests
 //! of one kind see the effects of those before them.

@@ -1,4 +1,4 @@
-//! What proves something to the service: passwords, tokens, codes and addresses. `Debug` shows none of them, and they are
+//! Secrets that clients show to the service: passwords, tokens, codes and addresses. `Debug` shows none of them, and they are
 //! compared in constant time.
 
 use std::fmt;
@@ -130,7 +130,7 @@ impl Askers {
         self.0.iter().find(|(asker, _)| *asker == network).map(|(_, attempts)| (*attempts).into())
     }
 
-    /// A network asks for the code. If there are too many, the first one is forgotten.
+    /// Adds a network that asks for the code. If there are too many, the first one is forgotten.
     pub(in crate::messaging) fn add(&mut self, network: NetworkHash) {
         if self.attempts(network).is_none() {
             if self.0.len() >= MAX_ASKERS {
@@ -140,7 +140,7 @@ impl Askers {
         }
     }
 
-    /// A network that has asked for the code has entered a wrong one.
+    /// Counts a wrong code of a network that has asked for one.
     pub(in crate::messaging) fn count(&mut self, network: NetworkHash) {
         if let Some((_, attempts)) = self.0.iter_mut().find(|(asker, _)| *asker == network) {
             *attempts = attempts.saturating_add(1);

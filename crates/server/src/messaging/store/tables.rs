@@ -77,7 +77,7 @@ pub(super) trait Tables: Rows {
     /// rows of recipients that have too many of them.
     fn update_consents(&mut self, changed: &[(Pair, Consent)]) -> Result<(), StoreError>;
 
-    /// What must be known of each device to deliver messages to it; `None` if it does not exist.
+    /// Reads the facts for delivering messages to each device; `None` if it does not exist.
     fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<DeviceReader>>, StoreError>;
 
     /// Reads messages in the order of their positions. Skips ephemeral messages that were accepted before
@@ -89,7 +89,7 @@ pub(super) trait Tables: Rows {
     ) -> Result<Vec<Page>, StoreError>;
 }
 
-/// What must be known of a device to send it messages.
+/// The facts for sending messages to a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RecipientDevice {
     pub(super) key: DeviceKey,
@@ -148,7 +148,7 @@ pub(super) struct Owner {
     pub(super) device: DeviceId,
 }
 
-/// What must be known of a device to deliver messages to it.
+/// The facts for delivering messages to a device.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct DeviceReader {
     /// The 52 bytes with which its envelopes are encrypted.
@@ -206,7 +206,7 @@ pub(super) struct StoredMessage<'a> {
 }
 
 impl StoredMessage<'_> {
-    /// What the message counts in the size of its queue.
+    /// The share of the message in the size of its queue.
     pub(super) fn bytes(&self) -> u64 {
         u64::try_from(self.envelope.len()).unwrap_or(u64::MAX)
     }

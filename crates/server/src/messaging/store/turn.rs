@@ -43,7 +43,7 @@ pub(in crate::messaging) struct Job<Q, A> {
     pub(in crate::messaging) reply: Reply<A>,
 }
 
-/// Who waits for an answer.
+/// The client that waits for an answer.
 pub(in crate::messaging) type Reply<A> = oneshot::Sender<Result<A, StoreError>>;
 
 /// A rare request: code that reads and writes rows.
@@ -73,7 +73,7 @@ pub(in crate::messaging) enum LoginName {
     Number(PhoneNumber),
 }
 
-/// What the database contains for a [`Login`].
+/// The rows for a [`Login`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Found {
     pub(in crate::messaging) account: Account,
@@ -104,7 +104,7 @@ pub(in crate::messaging) struct BundleRequest {
     pub(in crate::messaging) device: Option<DeviceId>,
 }
 
-/// Who asks for keys.
+/// The client that asks for keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Asker {
     Device(Requester),
@@ -126,7 +126,7 @@ pub(in crate::messaging) struct Requester {
     pub(in crate::messaging) device: DeviceKey,
 }
 
-/// What became of a [`BundleRequest`].
+/// The result of a [`BundleRequest`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum BundleReply {
     Bundle(Bundle),
@@ -178,7 +178,7 @@ pub(in crate::messaging) struct Submission {
     pub(in crate::messaging) accepts_answers: bool,
 }
 
-/// Who sends a message.
+/// The sender of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct Sender {
     pub(in crate::messaging) account: Account,
@@ -200,7 +200,7 @@ pub(in crate::messaging) struct NewMessage {
     pub(in crate::messaging) content: Option<Vec<u8>>,
 }
 
-/// What became of a [`Submission`].
+/// The result of a [`Submission`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Sent {
     /// It is stored, now or by an earlier request.
@@ -248,7 +248,7 @@ pub(in crate::messaging) enum SealedProof {
     Device(Box<Sender>),
 }
 
-/// What is sealed.
+/// The sealed content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum SealedMessages {
     /// For one account.
@@ -257,7 +257,7 @@ pub(in crate::messaging) enum SealedMessages {
     Many(MultiRecipientMessage),
 }
 
-/// What became of a [`SealedSubmission`].
+/// The result of a [`SealedSubmission`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum SealedSent {
     /// It is stored, now or by an earlier request.
@@ -303,7 +303,7 @@ pub(in crate::messaging) enum MessageName {
     Sent(String, Timestamp),
 }
 
-/// What became of an [`Acknowledgement`].
+/// The result of an [`Acknowledgement`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct Acknowledged {
     /// Devices that have a receipt now.

@@ -6,14 +6,14 @@ use std::time::Instant;
 use super::closed;
 use crate::messaging::store::{StoreError, Turn};
 
-/// What waits, and who waits for it.
+/// The requests that wait for the thread.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<WaitingTurn>,
     changed: Condvar,
 }
 
-/// What waits.
+/// The next turn.
 #[derive(Debug, Default)]
 struct WaitingTurn {
     turn: Turn,

@@ -106,7 +106,7 @@ fn write(mut writer: StoreWriter, queue: &Queue) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The same for turns that only read.
+/// Runs turns that only read.
 fn read(mut store: Box<dyn Store>, queue: &Queue) -> Result<(), ServerError> {
     while let Some(turn) = queue.take(Instant::now() + MAINTENANCE_PERIOD) {
         if !turn.is_empty() {
@@ -117,7 +117,7 @@ fn read(mut store: Box<dyn Store>, queue: &Queue) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// What a turn has led to.
+/// The result of a turn.
 type Applied = (Turn, Result<(), StoreError>);
 
 /// Executes a turn.

@@ -86,7 +86,7 @@ impl Parts<'_> {
         if self.held.len() < PART { Ok(()) } else { self.end(digest()) }
     }
 
-    /// The current part is complete.
+    /// Checks or stores the digest of the current part, which is complete.
     fn end(&mut self, digest: [u8; 32]) -> Result<(), SealError> {
         match self.checks.digests.get(self.count) {
             Some(known) if *known != digest => return Err(SealError::Changed),

@@ -94,7 +94,7 @@ pub(in crate::chat) struct Source {
 }
 
 impl Source {
-    /// A regular file, with padding or without. Others, such as pipes, could block for ever.
+    /// A regular file, with padding or without. Others, such as pipes, could block indefinitely.
     pub(in crate::chat) async fn open(path: &Path, is_padded: bool) -> Result<Self, SendError> {
         let opening = path.to_owned();
         let found = spawn_blocking(move || {

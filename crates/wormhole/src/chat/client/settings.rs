@@ -34,7 +34,7 @@ impl Client {
     /// returns, no message is stored or sent: deriving a key from a passphrase takes some tenths of a second, and a locked keyring
     /// may wait five minutes for the user.
     ///
-    /// If the returned future is dropped, the change is completed nevertheless.
+    /// If the returned future is dropped, the change is completed anyway.
     ///
     /// # Errors
     /// The client has ended, the keyring cannot be used, or the store cannot be written. In the last case, the old protection or

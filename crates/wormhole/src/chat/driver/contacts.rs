@@ -48,7 +48,7 @@ impl Contacts {
         }
     }
 
-    /// The account cannot receive messages any more. Its number may have another account now.
+    /// Records that the account can no longer receive messages. Its number may have another account now.
     pub(super) fn set_unreachable(&mut self, account: AccountId) {
         if self.all.contains_key(&account) {
             self.unreachable.insert(account);

@@ -24,7 +24,7 @@ pub(super) struct Decisions {
     running: Option<Running>,
 }
 
-/// Something that the server has been told, or has refused for ever.
+/// A decision that the server has learned, or will never accept.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Told {
     Capability(bool),
@@ -43,13 +43,13 @@ impl Decisions {
         Self { service, waiting, capability, due: Instant::now(), running: None }
     }
 
-    /// The server must learn this. It replaces what it should have learned about the account before.
+    /// Adds a decision that the server must learn. It replaces an earlier one about the account.
     pub(super) fn add(&mut self, account: AccountId, decision: Decision) {
         self.waiting.insert(account, decision);
         self.due = self.due.min(Instant::now());
     }
 
-    /// Waits until the server has learned something, or has refused it for ever.
+    /// Waits until the server has learned a decision, or has refused it for good.
     pub(super) async fn next(&mut self) -> Told {
         loop {
             if self.running.is_none() {
@@ -80,7 +80,7 @@ impl Decisions {
     fn finish(&mut self, told: &Told) {
         match told {
             Told::Capability(_) => self.capability = None,
-            // The user may have changed his mind meanwhile.
+            // The user may have changed their mind meanwhile.
             Told::Decision(account, decision) if self.waiting.get(account) == Some(decision) => {
                 self.waiting.remove(account);
             }

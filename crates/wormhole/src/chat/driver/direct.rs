@@ -64,7 +64,7 @@ impl DirectOffers {
         *count <= MAX_ANSWERS
     }
 
-    /// The next answer of ours.
+    /// Waits for the next answer of ours.
     pub(super) async fn next(&mut self) -> (AccountId, DirectAnswer) {
         loop {
             tokio::select! {

@@ -34,7 +34,7 @@ impl Driver {
     fn envelope(&mut self, bytes: &[u8], origin: RequestOrigin) {
         let hash = Sha256::digest(bytes).into();
         let Ok(envelope) = Envelope::decode(bytes) else {
-            // The server would deliver it again for ever, so it is acknowledged, but only when the reason is durable.
+            // The server would deliver it again and again, so it is acknowledged, but only when the reason is durable.
             let (timestamp, why) = (Timestamp(0), ReadError::Malformed);
             let unreadable = vec![Unreadable { from: None, timestamp, why }];
             let changes = Changes { unreadable, ..Changes::default() };

@@ -25,7 +25,7 @@ impl HistoryUpkeep {
         Self { due, running: None }
     }
 
-    /// Something else must be deleted first.
+    /// Sets when the next message must be deleted.
     pub(super) const fn set_due(&mut self, due: Option<Timestamp>) {
         self.due = due;
     }
@@ -61,7 +61,7 @@ impl HistoryUpkeep {
 }
 
 impl Driver {
-    /// Something else in the history must be deleted first.
+    /// Sets when the next message of the history must be deleted.
     pub(in crate::chat) const fn set_history_due(&mut self, due: Option<Timestamp>) {
         self.history.set_due(due);
     }

@@ -66,7 +66,7 @@ impl Outbox {
         receiver
     }
 
-    /// A message has left the outbox. Returns for whom it was.
+    /// Removes a message. Returns its recipient.
     pub(super) fn remove(
         &mut self,
         timestamp: Timestamp,
@@ -91,7 +91,7 @@ impl Outbox {
         Some(to)
     }
 
-    /// The server may have a message, although it has not confirmed that.
+    /// Records that the server may have a message, although it has not confirmed that.
     pub(super) fn may_have_arrived(&mut self, message: Timestamp) {
         if let Some(entry) = self.messages.get_mut(&message) {
             entry.may_have_arrived = true;
@@ -118,7 +118,7 @@ impl Outbox {
         self.messages.get(&message).is_some_and(|entry| !entry.cancelling.is_empty())
     }
 
-    /// The identity key of an account has changed, or the user has accepted or refused it.
+    /// Sets the changed identity key of an account; `None` when the user has accepted or refused it.
     pub(super) fn set_blocked(&mut self, account: AccountId, key: Option<PublicKey>) {
         match key {
             Some(key) => self.blocked.insert(account, key),
@@ -132,7 +132,7 @@ impl Outbox {
         self.blocked.get(&account).copied()
     }
 
-    /// A request has failed or, with `None`, succeeded. It was about an account or about our own keys.
+    /// Records the result of a request about an account or about our own keys; `None` if it has succeeded.
     pub(super) fn answered(&mut self, account: Option<AccountId>, error: Option<RequestError>) {
         match &error {
             None => self.set_refusal(None),
@@ -145,7 +145,7 @@ impl Outbox {
         }
     }
 
-    /// A request about an account has failed or, with `None`, succeeded.
+    /// Records the result of a request about an account; `None` if it has succeeded.
     fn set_delay(&mut self, account: AccountId, why: Option<RequestError>) {
         let with = Conversation::Account(account);
         match why.filter(|_| self.conversations.contains_key(&with)) {
@@ -155,7 +155,7 @@ impl Outbox {
         self.update(Conversation::Account(account));
     }
 
-    /// The server does not accept us, or accepts us again.
+    /// Sets why the server does not accept us; `None` if it does.
     pub(super) fn set_refusal(&mut self, refusal: Option<RequestError>) {
         if self.refusal == refusal {
             return;

@@ -92,7 +92,7 @@ impl Driver {
         self.commits.people().blocked.insert(account, is_blocked);
     }
 
-    /// The user knows somebody now, so the server should, too.
+    /// Notifies the server that the user knows somebody.
     pub(super) fn tell_accepted(&mut self, account: AccountId) {
         if self.asks && !self.blocked.contains(&account) {
             self.decisions.add(account, Decision::Accept);
@@ -190,7 +190,7 @@ impl Driver {
         }
     }
 
-    /// The server has learned something.
+    /// Removes a decision that the server has learned.
     pub(super) fn told(&mut self, told: &Told) {
         match told {
             Told::Capability(has_requests) => {

@@ -229,7 +229,7 @@ impl Driver {
         }
     }
 
-    /// Another device of our account uses this key, which it has published.
+    /// Takes over the key that another device of our account has published.
     fn learn_own_key(&mut self, key: ProfileKey) {
         let known = self.own_profile.as_ref();
         if known.is_none_or(|own| own.key != key && own.is_published) {

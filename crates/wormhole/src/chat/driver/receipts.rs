@@ -46,7 +46,7 @@ impl Receipts {
         }
     }
 
-    /// The next receipt for each account for which none is on its way.
+    /// Takes the next receipt for each account for which no other is being sent.
     fn take(&mut self) -> Vec<(AccountId, Receipt)> {
         let mut ready = Vec::new();
         let waiting =
@@ -87,7 +87,7 @@ impl Driver {
         account != self.own && !is_changed && core.is_in_group(group, account)
     }
 
-    /// Messages are durable on this device.
+    /// Confirms messages that are durable on this device.
     pub(super) fn delivered(&mut self, messages: Vec<(MessageRef, Option<GroupId>)>) {
         for (message, group) in messages {
             let is_member =
@@ -98,7 +98,7 @@ impl Driver {
         }
     }
 
-    /// The user has read messages: tells their authors, if the user wants that, and our other devices.
+    /// Notifies the authors of messages that the user has read, if the user wants that, and our other devices.
     pub(in crate::chat) fn mark_read(&mut self, messages: Vec<MessageRef>) {
         let own = self.core.address().account;
         let others: Vec<_> = messages.into_iter().filter(|it| it.author != own).collect();
@@ -118,7 +118,7 @@ impl Driver {
         }
     }
 
-    /// The user types a message to an account, or has stopped.
+    /// Notifies an account that the user types, or has stopped.
     pub(in crate::chat) fn typing(&mut self, account: AccountId, started: bool) {
         let is_connected = self.is_connected();
         // Two at the same time would say nothing more.

@@ -29,7 +29,7 @@ use crate::chat::service::{DeviceMessage, Resolved, Service, Unconfirmed};
 pub(super) struct Requests {
     service: Arc<Service>,
     sealing: Arc<Sealing>,
-    /// To whom the requests in the queues can be sealed.
+    /// The recipients for whom the requests in the queues can be sealed.
     targets: BTreeMap<RequestId, SealedTarget>,
     queues: BTreeMap<Lane, VecDeque<(RequestId, Request)>>,
     /// The lane whose request was started last. The search for the next one begins after it, so that each has its turn.
@@ -247,7 +247,7 @@ impl Requests {
         }
     }
 
-    /// The response for the client, and why there is none from the server.
+    /// Ends a request. Returns the response for the client, and why there is none from the server.
     pub(super) fn finish(
         &mut self,
         finished: Finished,
@@ -304,7 +304,7 @@ impl Requests {
         self.retry = Some(self.retry.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// The server can be reached again.
+    /// Tries failed requests again: the server can be reached.
     pub(super) fn connected(&mut self) {
         if self.retry.is_some() {
             self.retry = Some(Instant::now());
@@ -411,7 +411,9 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
 async fn keys(service: &Service, account: AccountId) -> Result<Response, RequestError> {
     let resolved = service.bundles(&Destination::Account(account)).await?;
     let is_right = resolved.account == account;
-    is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(ServerFault::OtherAccount.into())
+    is_right
+        .then_some(Response::Bundles(resolved.bundles))
+        .ok_or_else(|| ServerFault::OtherAccount.into())
 }
 
 /// Maximum number of requests that run at the same time.

@@ -142,7 +142,9 @@ impl Sealing {
             return known.ok_or(RequestError::TooMany(ASK_PAUSE));
         }
         let fetched = service.certificate().await.and_then(|certificate| {
-            self.check(&certificate).then_some(certificate).ok_or(ServerFault::Certificate.into())
+            self.check(&certificate)
+                .then_some(certificate)
+                .ok_or_else(|| ServerFault::Certificate.into())
         });
         let mut state = self.state();
         match fetched {

@@ -105,7 +105,7 @@ impl Socket {
         self.links.send(link, WebSocketMessage::Response(response).encode());
     }
 
-    /// The server has delivered what it had: the connection works.
+    /// Resets the pause before the next connection: the server has delivered everything that waited.
     pub(super) const fn works(&mut self) {
         self.attempt = 0;
     }

@@ -328,5 +328,5 @@ const MAX_BYTES_FOR_ONE: usize = 16 << 20;
 /// Maximum number of messages in the outbox for one account, so that it does not stop messages to others.
 const MAX_FOR_ONE: usize = 1000;
 
-/// Maximum number of messages for an account whose identity key has changed: they may wait for ever.
+/// Maximum number of messages for an account whose identity key has changed: they may wait indefinitely.
 const MAX_BLOCKED: usize = 16;

@@ -65,7 +65,7 @@ impl Timers {
         true
     }
 
-    /// A message of a conversation has arrived. Returns whether the timer has changed.
+    /// Takes over the timer of a message that has arrived. Returns whether the timer has changed.
     fn arrived(&mut self, of: Conversation, message: &DataMessage) -> bool {
         let is_change = message.reaction.is_some() || message.delete.is_some();
         let current = self.of(of);

@@ -43,7 +43,7 @@ impl Upkeep {
         Self { service, due: Instant::now(), asking: None }
     }
 
-    /// Somebody has used one of our prekeys.
+    /// Counts our prekeys soon: somebody has used one.
     pub(super) fn used(&mut self) {
         self.due = self.due.min(Instant::now() + AFTER_USE);
     }

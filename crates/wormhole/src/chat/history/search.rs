@@ -22,7 +22,7 @@ impl Search {
         Self { store, query, found: VecDeque::new(), next: Some(HistoryId(i64::MAX)) }
     }
 
-    /// The next message. `None`: there are no more. If the returned future is dropped, nothing is lost.
+    /// Returns the next message. `None`: there are no more. If the returned future is dropped, nothing is lost.
     ///
     /// # Errors
     /// The client has ended, or the store cannot be read.

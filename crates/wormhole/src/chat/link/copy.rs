@@ -136,7 +136,7 @@ impl ReceivingCopy {
         Ok(self.room.code().await?)
     }
 
-    /// Waits, for ever if necessary, until the other device has used the code.
+    /// Waits, indefinitely if necessary, until the other device has used the code.
     ///
     /// # Errors
     /// The two sides have not met.

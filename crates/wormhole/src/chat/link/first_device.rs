@@ -40,7 +40,7 @@ pub struct Acceptance {
 pub enum Withdrawal {
     /// The server has accepted the new device before, under this number. [Remove](Account::remove_device) it, or keep it.
     Linked(DeviceId),
-    /// The server has not accepted the new device, and does not any more.
+    /// The server has not accepted the new device, and no longer will.
     Revoked,
     /// The server cannot be asked. It may have accepted the new device, or accept it within ten minutes.
     Unknown,
@@ -102,7 +102,7 @@ impl Acceptance {
         Self { will_copy: true, ..self }
     }
 
-    /// Sends the contacts of this account, and so much of its history, to the new device. It must be linked, and a copy
+    /// Sends the contacts of this account, and the part of its history that `history` selects, to the new device. It must be linked, and a copy
     /// [announced](Self::with_copy).
     ///
     /// # Errors

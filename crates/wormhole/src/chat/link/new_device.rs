@@ -169,7 +169,7 @@ impl Linking {
         Ok(self.room.code().await?)
     }
 
-    /// Waits, for ever if necessary, until the first device has used the code.
+    /// Waits, indefinitely if necessary, until the first device has used the code.
     ///
     /// # Errors
     /// The two sides have not met, in particular because of a wrong code.
@@ -271,7 +271,7 @@ impl Linking {
         pending_link(&url, app, self.options.name.as_deref(), message)
     }
 
-    /// Tells the first device that nothing comes any more, and closes the wormhole.
+    /// Tells the first device that this one gives up, and closes the wormhole.
     pub async fn cancel(self) {
         give_up(self.room, LinkRefusal::Cancelled).await;
     }
@@ -348,5 +348,7 @@ async fn request(
         Err(error) => return Err(LinkError::of_request(error)),
     };
     let is_right = linked.uuid.is_none_or(|uuid| uuid == pending.account);
-    is_right.then_some(linked.device).ok_or(LinkError::Request(ServerFault::OtherAccount.into()))
+    is_right
+        .then_some(linked.device)
+        .ok_or_else(|| LinkError::Request(ServerFault::OtherAccount.into()))
 }

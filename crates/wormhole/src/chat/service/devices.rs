@@ -17,7 +17,7 @@ impl Service {
         let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_right =
             !code.verification_code.is_empty() && code.verification_code.bytes().all(is_code);
-        is_right.then_some(code.verification_code).ok_or(ServerFault::DeviceCode.into())
+        is_right.then_some(code.verification_code).ok_or_else(|| ServerFault::DeviceCode.into())
     }
 
     /// Links this device to an account. Can be repeated: the server answers the same request in the same way.

@@ -128,14 +128,14 @@ impl Service {
         let path = "/v1/certificate/delivery?includeE164=false";
         let Certified { certificate } = read(&self.ask(Method::GET, path, None).await?)?;
         let certificate = certificate.and_then(|bytes| SenderCertificate::decode(&bytes).ok());
-        certificate.ok_or(ServerFault::Certificate.into())
+        certificate.ok_or_else(|| ServerFault::Certificate.into())
     }
 
     /// The key that all certificates can be traced to.
     pub(crate) async fn root(&self) -> Result<PublicKey, RequestError> {
         let Root { root } = read(&self.ask(Method::GET, "/v1/certificate/root", None).await?)?;
         let root = root.and_then(|bytes| PublicKey::decode(&bytes).ok());
-        root.ok_or(ServerFault::Certificate.into())
+        root.ok_or_else(|| ServerFault::Certificate.into())
     }
 
     /// Sends a sealed message, so that the server does not learn who has sent it. The parts are devices, their registration

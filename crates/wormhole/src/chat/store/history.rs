@@ -98,7 +98,7 @@ impl Store {
         summaries
     }
 
-    /// The newest messages that are wanted, or the newest before one.
+    /// Finds the newest messages that are wanted, or the newest before one.
     pub(in crate::chat) fn find_history(
         &mut self,
         query: &HistoryQuery,
@@ -108,7 +108,7 @@ impl Store {
         Ok(self.history_reader().find(query, before, limit)?.shown())
     }
 
-    /// The newest messages, or the newest before one, as another device of our account stores them. Returns also where to
+    /// Reads the newest messages, or the newest before one, as another device of our account stores them. Returns also where to
     /// continue.
     pub(in crate::chat) fn export_history(
         &mut self,
@@ -150,7 +150,7 @@ impl Store {
         Ok(added)
     }
 
-    /// Adds messages that an application has kept itself before: they are older than all in the history, and sorted, the newest
+    /// Adds messages that an application kept before: they are older than all in the history, and sorted, the newest
     /// first. Those that are in the history already are left out. Returns how many are new. Does nothing without a history. Our own
     /// messages are left out before the account is registered.
     ///

@@ -24,7 +24,7 @@ use crate::chat::message::{FailedMessage, written};
 pub(crate) enum StoredMessage {
     /// It could be read.
     Read(Received),
-    /// It could not be read, or not any more.
+    /// It could not be read, or can no longer be read.
     Unreadable {
         /// The device that sent it, according to the server.
         from: Option<Address>,

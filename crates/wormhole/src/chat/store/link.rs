@@ -86,7 +86,7 @@ impl Store {
 }
 
 impl Commit {
-    /// This device has an account, so no link waits any more.
+    /// Removes the link that waits: this device has an account.
     pub(in crate::chat) fn forget_link(&mut self) {
         self.settings.push((PENDING_LINK.to_owned(), None));
     }

@@ -73,7 +73,7 @@ pub(in crate::messaging::api) struct ResumableHeaders {
     metadata: String,
 }
 
-/// What a client says about an upload before it begins.
+/// The headers with which a client begins an upload.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::messaging::api) struct Wanted {
@@ -116,7 +116,7 @@ pub(in crate::messaging::api) async fn resumable_form(
     }))
 }
 
-/// What the server can do.
+/// The extensions that the server supports.
 async fn describe() -> Response {
     let headers = [
         (VERSION, HeaderValue::from_static(TUS)),

@@ -35,7 +35,7 @@ struct Batch {
     bytes: usize,
 }
 
-/// What has arrived so far.
+/// The part that has arrived.
 struct Arriving<'a> {
     service: &'a Service,
     owner: &'a str,

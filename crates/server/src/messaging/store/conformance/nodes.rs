@@ -14,7 +14,7 @@ use crate::messaging::store::{
 };
 use wormhole_chat::Timestamp;
 
-/// What one node does in each of its turns: everybody sends to everybody, confirms what has arrived and takes keys.
+/// Runs the turns of one node: everybody sends to everybody, confirms what has arrived and takes keys.
 fn turn(people: &[Person], number: u64, arrived: &[(DeviceKey, Vec<i64>)]) -> Turn {
     let mut turn = Turn::default();
     for (from, to) in people.iter().flat_map(|from| people.iter().map(move |to| (from, to))) {

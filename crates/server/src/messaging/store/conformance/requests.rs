@@ -1,4 +1,4 @@
-//! Who may write to whom.
+//! Tests of who may write to whom.
 
 use std::time::{Duration, Instant};
 
@@ -308,7 +308,7 @@ pub(super) fn a_stranger_that_is_typing_is_no_request(fixture: &mut Fixture<'_>)
     assert_eq!(fixture.send(typing), stored(&[bob.device()]));
 }
 
-/// What the recipient of an envelope reports, and the token.
+/// The report of the recipient of an envelope, and the token.
 fn report_of(envelope: &Envelope) -> (Reported, [u8; 32]) {
     let guid: AccountId = envelope.guid.as_ref().unwrap().parse().unwrap();
     let content = Sha256::digest(envelope.content.as_ref().unwrap()).into();

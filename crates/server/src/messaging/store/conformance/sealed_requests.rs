@@ -25,7 +25,7 @@ fn send(fixture: &mut Fixture<'_>, budget: &Budget, submission: SealedSubmission
     turn.sealed.remove(0).answer.unwrap()
 }
 
-/// What the client of the sender sees.
+/// The result that the client of the sender sees.
 fn shown(sent: &SealedSent) -> Option<(usize, usize)> {
     match sent {
         SealedSent::Stored { unknown, full, .. } => Some((unknown.len(), full.len())),

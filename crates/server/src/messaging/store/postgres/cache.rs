@@ -14,7 +14,7 @@ use crate::messaging::store::columns::has_requests;
 use crate::messaging::store::tables::{DeviceReader, RecipientDevice};
 use crate::messaging::store::{Account, AccountKey, DeviceKey};
 
-/// What this node remembers of the database.
+/// The rows that this node remembers.
 #[derive(Debug)]
 pub(super) struct Cache {
     version: i64,
@@ -44,7 +44,7 @@ impl Cache {
         }
     }
 
-    /// The transaction has changed accounts or devices, and has been committed.
+    /// Handles the commit of a transaction that has changed accounts or devices.
     pub(super) const fn changed(&mut self) {
         self.version += 1;
     }
@@ -56,7 +56,7 @@ impl Cache {
         self.readers.clear();
     }
 
-    /// What must be known of a device to deliver messages to it, if it is known here.
+    /// The facts for delivering messages to a device, if they are known here.
     pub(super) fn reader(&self, device: DeviceKey) -> Option<&DeviceReader> {
         self.readers.get(&device)
     }

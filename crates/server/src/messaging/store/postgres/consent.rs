@@ -1,6 +1,6 @@
-//! Who may write to whom, and reports.
+//! Rows about who may write to whom, and reports.
 //!
-//! What a recipient decides is written in a turn that runs alone. Other turns add requests and acceptances: a statement writes
+//! The decisions of recipients are written in a turn that runs alone. Other turns add requests and acceptances: a statement writes
 //! all of them, in the order of their keys, and changes no row in which somebody has decided already.
 
 use tokio_postgres::types::ToSql;

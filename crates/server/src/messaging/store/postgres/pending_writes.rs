@@ -1,4 +1,4 @@
-//! What a transaction writes at its end, in one round trip together with the commit. Whoever must read it before
+//! The rows that a transaction writes at its end, in one round trip together with the commit. Code that must read them before
 //! calls [`PostgresTables::flush_new_rows`].
 
 use tokio_postgres::{Error, Statement};

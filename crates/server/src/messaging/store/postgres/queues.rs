@@ -57,7 +57,7 @@ impl Queues {
         self.locked.get(&device).map(|queue| queue.size).unwrap_or_default()
     }
 
-    /// A message of this length was removed.
+    /// Subtracts a removed message of this length.
     pub(super) fn remove(&mut self, device: DeviceKey, bytes: u64) {
         let size = QueueUse { messages: 1, bytes };
         match self.locked.get_mut(&device) {
@@ -70,7 +70,7 @@ impl Queues {
         }
     }
 
-    /// The position of a new message of this length. No earlier message of the device ever had it.
+    /// Adds a message of this length. Returns its position. No earlier message of the device ever had it.
     pub(super) fn push(&mut self, device: DeviceKey, bytes: u64) -> Option<i64> {
         let queue = self.locked.get_mut(&device)?;
         queue.position += 1;
@@ -80,7 +80,7 @@ impl Queues {
         Some(queue.position)
     }
 
-    /// The changed rows as columns. They count as unchanged afterwards.
+    /// Takes the changed rows as columns. They count as unchanged afterwards.
     pub(super) fn take_changes(&mut self) -> ChangedQueues {
         let mut changed = ChangedQueues::default();
         for (device, queue) in &mut self.locked {

@@ -169,7 +169,7 @@ impl Rows for PostgresTables<'_> {
         let keys: Vec<i64> = self.read(|it| &it.insert_account, &row, |it| it.value())?;
         let key = keys.first().copied();
         let found = self.read(|it| &it.account_at, &[&key], |it| it.account())?.pop();
-        found.ok_or_else(|| StoreError::Inconsistent("the app of a new account does not exist"))
+        found.ok_or(StoreError::Inconsistent("the app of a new account does not exist"))
     }
 
     fn update_account(&mut self, account: &Account) -> Stored<()> {
@@ -217,7 +217,7 @@ impl Rows for PostgresTables<'_> {
         let key: [&(dyn ToSql + Sync); 2] = [&account.0, &number];
         let row = [&key[..], &columns.parameters()].concat();
         let mut keys = self.read(|it| &it.insert_device, &row, |it| it.value().map(DeviceKey))?;
-        keys.pop().ok_or_else(|| StoreError::Inconsistent("a new device has no key"))
+        keys.pop().ok_or(StoreError::Inconsistent("a new device has no key"))
     }
 
     fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Stored<()> {
@@ -230,7 +230,7 @@ impl Rows for PostgresTables<'_> {
     fn record_last_seen(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
         let row: [&(dyn ToSql + Sync); 2] = [&device.0, &stored(day)];
         let earlier = self.read(|it| &it.record_last_seen, &row, |it| it.time())?;
-        // What nodes remember of a device that is seen often is recent enough for a day.
+        // The time that nodes remember for a device that is seen often is recent enough for a day.
         if earlier.iter().any(|earlier| *earlier < before(day, LONG_AGO)) {
             self.change_accounts();
         }

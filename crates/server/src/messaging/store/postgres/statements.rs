@@ -288,7 +288,7 @@ statements! {
 
     lock_queues: "SELECT device, position, messages, bytes FROM messaging_queues
         WHERE device = ANY ($1::bigint[]) ORDER BY device FOR UPDATE",
-    // What one sender has in a long queue.
+    // The messages of one sender in a long queue.
     sender_sizes: "SELECT entry, count(*), coalesce(sum(octet_length(m.envelope)), 0)::bigint
         FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS named (device, source, entry)
         JOIN messaging_messages m ON m.device = named.device AND m.source = named.source

@@ -40,7 +40,7 @@ pub(super) fn take(
     Ok(())
 }
 
-/// Whose keys a request gets.
+/// The result of looking up the devices whose keys are wanted.
 #[derive(Debug)]
 enum Choice {
     Devices(Account, Vec<RecipientDevice>),

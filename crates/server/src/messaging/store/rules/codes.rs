@@ -23,7 +23,7 @@ pub(in crate::messaging) struct Guesses {
     pub(in crate::messaging) address: IpAddr,
 }
 
-/// What became of a code that was entered.
+/// The result for a code that was entered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Entered {
     /// The network has entered too many wrong codes. It may enter another one after this time.

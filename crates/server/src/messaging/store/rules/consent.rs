@@ -14,7 +14,7 @@ use crate::messaging::store::{
     WorkError,
 };
 
-/// What is known about pairs of accounts, and what a turn changes.
+/// The consent between pairs of accounts, and its changes in a turn.
 #[derive(Debug, Default)]
 pub(super) struct Consents {
     known: HashMap<Pair, Option<Consent>>,
@@ -23,7 +23,7 @@ pub(super) struct Consents {
     changed: BTreeMap<Pair, Consent>,
 }
 
-/// What happens to a message.
+/// The decision about a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
     /// The recipient knows the sender, or does not know message requests.
@@ -95,12 +95,12 @@ impl Consents {
         Ok(())
     }
 
-    /// What is known about a pair.
+    /// Returns the consent of a pair.
     pub(super) fn of(&self, pair: Pair) -> Option<Consent> {
         self.known.get(&pair).copied().flatten()
     }
 
-    /// What happens to a message.
+    /// The decision about a message.
     pub(super) fn verdict(&self, policy: Policy, pair: Pair) -> Verdict {
         let consent = self.of(pair);
         match (policy, consent.map(|consent| consent.state)) {
@@ -123,7 +123,7 @@ impl Consents {
         }
     }
 
-    /// A message is delivered, although the recipient has not decided yet.
+    /// Counts a message that is delivered although the recipient has not decided yet.
     pub(super) fn count_request(&mut self, pair: Pair, now: Timestamp) {
         let before = self.of(pair);
         if before.is_none() {
@@ -134,7 +134,7 @@ impl Consents {
         self.change(pair, Consent { messages: consent.messages.saturating_add(1), ..consent });
     }
 
-    /// An account writes to another one, so it wants answers, unless it has blocked the other one.
+    /// Accepts the answers of an account to which another one writes, unless it has blocked the other one.
     pub(super) fn accept(&mut self, pair: Pair, now: Timestamp) {
         let state = self.of(pair).map(|consent| consent.state);
         if matches!(state, None | Some(ConsentState::Pending)) {
@@ -156,7 +156,7 @@ impl Consents {
     }
 }
 
-/// What a recipient decides about a sender.
+/// A decision of a recipient about a sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Decision {
     Accept,

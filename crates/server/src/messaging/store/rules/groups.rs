@@ -170,7 +170,7 @@ impl Append {
     }
 }
 
-/// What a key permits.
+/// The rights of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Right {
     Admin,
@@ -179,7 +179,7 @@ enum Right {
 }
 
 impl Right {
-    /// What the key with this hash permits in a group.
+    /// Returns the rights of the key with this hash in a group.
     fn of(shown: &TokenHash, keys: &GroupKeys) -> Option<Self> {
         if keys.admin.matches(shown) {
             Some(Self::Admin)
@@ -227,7 +227,7 @@ pub(in crate::messaging) const SMALL_ENTRY: usize = 4 << 10;
 /// Maximum number of groups that an account creates.
 pub(in crate::messaging) const MAX_GROUPS: u64 = 1000;
 
-/// Most of the stored entries of a group that were appended with the key of one link, so that whoever has it cannot displace those of
+/// Maximum number of stored entries of a group that were appended with the key of one link, so that its holders cannot displace those of
 /// members.
 pub(in crate::messaging) const MAX_LINK_ENTRIES: usize = 200;
 

@@ -29,7 +29,7 @@ pub(in crate::messaging) fn publish(
         if device.columns.number != DeviceId::PRIMARY {
             return Err(WorkError::Refused(KeysRefusal::OtherIdentity));
         }
-        // What was signed with the previous identity key is useless, on all devices.
+        // Keys that were signed with the previous identity key are useless, on all devices.
         if account.identity.is_some() {
             for device in rows.devices(account.key)? {
                 rows.delete_keys(device.key)?;

@@ -36,7 +36,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// What shows that a client may link a device.
+/// Proof that a client may link a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Evidence {
     /// The code that the account has got.

@@ -1,4 +1,4 @@
-//! What several requests of a turn need to know, read with one statement for all of them.
+//! Facts that several requests of a turn need, read with one statement for all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -56,7 +56,7 @@ impl Queues {
         });
     }
 
-    /// The messages to an account for which there is room, once they are counted. A linked device whose queue is full is left
+    /// Counts the messages to an account, and returns those that fit into the queues. A linked device whose queue is full is left
     /// out, so that an abandoned one does not keep messages from the others. `None` if the first device has no room, or if no
     /// device has.
     pub(super) fn admit<'a>(

@@ -75,7 +75,7 @@ impl Receipts {
     }
 }
 
-/// What must be known to write receipts.
+/// The facts for writing receipts.
 #[derive(Debug)]
 struct ReceiptContext {
     /// Of the devices that have received messages.
@@ -118,7 +118,7 @@ impl ReceiptContext {
         Ok(facts)
     }
 
-    /// Who has received a message and its sender, if the recipient decides who may write to it.
+    /// The recipient and the sender of a message, if the recipient decides who may write to it.
     fn pair(&self, receipt: &Receipt) -> Option<Pair> {
         let recipient = self.owners.get(&receipt.device)?.account.key;
         let (sender, _) = self.senders.get(&receipt.to)?;

@@ -1,4 +1,4 @@
-//! Who gets an account: whoever enters the code that was sent to a number.
+//! Registration: a client that enters the code that was sent to a number gets an account.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(in crate::messaging) struct Registration {
     pub(in crate::messaging) access: AccessChoice,
 }
 
-/// What the owner of an account says about the directory. What is `None` stays as it is.
+/// The choices of the owner of an account about the directory. A field that is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct DirectoryChoice {
     pub(in crate::messaging) is_discoverable: Option<bool>,

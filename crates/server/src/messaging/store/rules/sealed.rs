@@ -26,7 +26,8 @@ use crate::messaging::store::{
     Stranger,
 };
 
-/// The account that a client without credentials means. Reads as much for one that does not exist.
+/// Finds the account that an unidentified client addresses. Reads the same rows whether it exists or not, so that the time of the answer
+/// does not show it.
 pub(in crate::messaging) fn find(
     rows: &mut dyn ReadRows,
     destination: &Destination,
@@ -77,7 +78,7 @@ struct Request<'a> {
     accounts: Vec<Option<Account>>,
 }
 
-/// What must be known to accept sealed messages, and what is accepted.
+/// The facts for accepting sealed messages, and the messages that are accepted.
 #[derive(Debug)]
 struct SealedAcceptance<'a> {
     now: Timestamp,
@@ -88,7 +89,7 @@ struct SealedAcceptance<'a> {
     queues: Queues,
     /// Submissions that are stored, before or by this turn.
     sent: HashSet<SubmissionKey>,
-    /// What this turn stores.
+    /// The messages that this turn stores.
     messages: Vec<StoredMessage<'static>>,
     remembered: Vec<SubmissionKey>,
 }
@@ -369,7 +370,7 @@ enum NoRoom {
 /// Fields 6 and 8 of an envelope.
 type BodyAndContent = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// What the devices of an account get.
+/// The ciphertexts for the devices of an account.
 enum Content<'a> {
     Each(&'a [NewMessage]),
     Same(Vec<u8>),
@@ -421,7 +422,7 @@ impl SealedSubmission {
         }
     }
 
-    /// What each recipient gets.
+    /// Returns the content for each recipient.
     fn contents(&self) -> impl Iterator<Item = Content<'_>> {
         let (one, many): (_, Option<&MultiRecipientMessage>) = match &self.messages {
             SealedMessages::One(messages) => (Some(Content::Each(messages)), None),
@@ -444,7 +445,7 @@ impl Request<'_> {
         self.accounts().filter_map(pair).collect()
     }
 
-    /// What identifies a submission, without its sender. `None` for an ephemeral one.
+    /// The hash that identifies a submission, without its sender. `None` for an ephemeral one.
     fn identify(
         &self,
         devices: &HashMap<AccountKey, Vec<RecipientDevice>>,
@@ -470,7 +471,7 @@ impl Request<'_> {
 }
 
 impl Target<'_> {
-    /// What is wrong with the devices that the sender has named.
+    /// Returns the errors in the devices that the sender has named.
     fn mismatch(&self) -> Option<(AccountId, Mismatch)> {
         let current = |device: &RecipientDevice| CurrentDevice {
             device: device.number,

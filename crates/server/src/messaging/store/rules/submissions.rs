@@ -50,7 +50,7 @@ pub(super) fn accept(
     Ok(())
 }
 
-/// What must be known to accept messages, and what is accepted.
+/// The facts for accepting messages, and the messages that are accepted.
 #[derive(Debug)]
 struct Acceptance<'a> {
     now: Timestamp,
@@ -62,12 +62,12 @@ struct Acceptance<'a> {
     queues: Queues,
     /// Submissions that are stored, before or by this turn.
     sent: HashSet<SubmissionKey>,
-    /// What this turn stores.
+    /// The messages that this turn stores.
     messages: Vec<StoredMessage<'a>>,
     remembered: Vec<SubmissionKey>,
 }
 
-/// What identifies each submission; `None` if it is not remembered.
+/// The hash of each submission; `None` if it is not remembered.
 type SubmissionKeys = Vec<Option<SubmissionKey>>;
 
 impl<'a> Acceptance<'a> {
@@ -237,7 +237,7 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// A message was accepted: its recipient has a request, and its sender wants answers.
+    /// Records an accepted message: its recipient has a request, and its sender wants answers.
     fn update_consents(&mut self, submission: &Submission, to: &Account, verdict: Verdict) {
         if is_to_self(submission, to) {
             return;
@@ -251,7 +251,8 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// The messages for which there is room, once they are counted. What is withheld needs the same room, but uses none.
+    /// Counts the messages, and returns those that fit into the queues. Withheld messages are checked in the same way, but not stored, so
+    /// that the answer does not reveal the verdict.
     fn admit(
         &mut self,
         messages: Vec<StoredMessage<'a>>,
@@ -351,13 +352,13 @@ impl Submission {
         self.messages.iter().map(NewMessage::bytes).sum()
     }
 
-    /// The same in KiB, rounded up.
+    /// The size in KiB, rounded up.
     fn kib(&self) -> u32 {
         u32::try_from(self.bytes().div_ceil(1024)).unwrap_or(u32::MAX)
     }
 }
 
-/// What identifies a submission. `None` for an ephemeral one, which is worth nothing by the time it is repeated.
+/// The hash that identifies a submission. `None` for an ephemeral one, which is worth nothing by the time it is repeated.
 fn identify(
     submission: &Submission,
     account: &Account,

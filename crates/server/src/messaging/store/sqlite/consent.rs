@@ -1,4 +1,4 @@
-//! Who may write to whom, and reports.
+//! Rows about who may write to whom, and reports.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};

@@ -1,4 +1,4 @@
-//! What links another device to an account: codes, and messages at addresses.
+//! Codes and messages at addresses, with which another device is linked to an account.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use wormhole_chat::Timestamp;

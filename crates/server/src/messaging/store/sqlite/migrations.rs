@@ -13,7 +13,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
     database::open(path, Schema { steps: &STEPS, table: "one_time_keys", refusal })
 }
 
-/// What creates each version from the one before. Times are milliseconds since 1970.
+/// The statements that create each version from the one before. Times are milliseconds since 1970.
 pub(in crate::messaging::store) const STEPS: [&str; 5] = [
     "
     CREATE TABLE counters (

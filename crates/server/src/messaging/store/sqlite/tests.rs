@@ -1,4 +1,4 @@
-//! What only the SQLite store does: it recognises its file, watches it, and gives space back.
+//! Behaviour of the SQLite store alone: it recognises its file, watches it, and gives space back.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -41,7 +41,7 @@ impl ProvisioningSocket {
         Ok(Self { links, link, keepalive: Instant::now() + KEEPALIVE, last_request: 0 })
     }
 
-    /// The body of the request that names our address.
+    /// Waits for the request that names our address. Returns its body.
     pub(super) async fn address(&mut self) -> Result<Vec<u8>, LinkError> {
         let waiting = timeout(ADDRESS_PATIENCE, self.request("/v1/address"));
         waiting.await.map_err(|_| RequestError::from(ServerFault::NoAddress))?

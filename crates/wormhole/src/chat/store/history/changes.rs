@@ -159,12 +159,12 @@ impl HistoryWriter<'_, '_> {
         row.map_or(Ok(()), |row| self.add(&row))
     }
 
-    /// The application has shown or stored a message of somebody, here or on another device.
+    /// Marks a message as read: the application has shown or stored it, here or on another device.
     pub(in crate::chat::store) fn read(&mut self, message: MessageRef) -> Result<(), StoreError> {
         self.mark_read(message).map(drop)
     }
 
-    /// Applies it, and returns whether the message is here.
+    /// Marks a message as read. Returns whether it is here.
     pub(super) fn mark_read(&mut self, message: MessageRef) -> Result<bool, StoreError> {
         let MessageRef { author, timestamp } = message;
         let Some((number, row)) = self.find(author, timestamp, None)? else { return Ok(false) };
@@ -178,7 +178,7 @@ impl HistoryWriter<'_, '_> {
         Ok(true)
     }
 
-    /// We have read a message on another device.
+    /// Marks a message as read that we have read on another device.
     fn read_elsewhere(&mut self, message: MessageRef) -> Result<(), StoreError> {
         match (self.mark_read(message)?, self.history.own) {
             (false, Some(own)) => self.keep_receipt(message, HistoryState::Read, own),
@@ -261,7 +261,7 @@ impl HistoryWriter<'_, '_> {
         found.map_or(Ok(()), |(number, _)| self.delete(number))
     }
 
-    /// Something has become of a message of ours. The state only advances.
+    /// Sets the state of a message of ours. The state only advances.
     fn set_state(&mut self, timestamp: Timestamp, state: HistoryState) -> Result<(), StoreError> {
         let Some(own) = self.history.own else { return Ok(()) };
         let found = self.find(own, timestamp, None)?;
@@ -286,7 +286,7 @@ impl HistoryWriter<'_, '_> {
         })
     }
 
-    /// Somebody confirms a message of ours, which another device of ours may have sent, so that it is not here yet.
+    /// Applies the receipt for a message of ours, which another device of ours may have sent, so that it is not here yet.
     fn receipt(
         &mut self,
         timestamp: Timestamp,
@@ -300,7 +300,7 @@ impl HistoryWriter<'_, '_> {
         self.keep_receipt(MessageRef { author, timestamp }, state, from)
     }
 
-    /// Somebody confirms a message of ours: the person to whom it was sent, or a member of the group who got it. Returns whether the
+    /// Applies the receipt for a message of ours by the person to whom it was sent, or a member of the group who got it. Returns whether the
     /// message is here, and its recipients are known.
     pub(super) fn confirm(
         &mut self,

@@ -249,7 +249,7 @@ impl HistoryWriter<'_, '_> {
         expired.into_iter().try_for_each(|key| self.history.early.remove(&key, self.rows))
     }
 
-    /// A message has arrived: applies what has arrived before it.
+    /// Applies changes and receipts that have arrived before their message.
     pub(super) fn apply_early(&mut self, message: MessageRef) -> Result<(), StoreError> {
         let MessageRef { author, timestamp } = message;
         if self.history.early.0.is_empty() {

@@ -43,7 +43,7 @@ pub(super) struct NewPage {
 }
 
 impl IndexBuilder {
-    /// The message at a position has this word. Positions must not decrease.
+    /// Adds a word of the message at a position. Positions must not decrease.
     pub(super) fn add(&mut self, word: &[u8], position: u32) {
         let word = word.get(..word.len().min(MAX_LENGTH)).unwrap_or_default();
         if !self.0.contains_key(word) {

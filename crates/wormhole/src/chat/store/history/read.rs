@@ -76,7 +76,7 @@ pub(super) struct HistoryReader<'a> {
 }
 
 impl HistoryReader<'_> {
-    /// The newest messages below a number. Looks at so many segments that at least one message is found, but at most at
+    /// Finds the newest messages below a number. Looks at so many segments that at least one message is found, but at most at
     /// [`MAX_SEGMENTS`] with lists of words.
     pub(super) fn find(
         &mut self,
@@ -173,7 +173,7 @@ impl HistoryReader<'_> {
         Ok(())
     }
 
-    /// The numbers of all messages of a conversation.
+    /// Reads the numbers of all messages of a conversation.
     pub(super) fn numbers(&mut self, conversation: Conversation) -> Result<Vec<i64>, StoreError> {
         let query = HistoryQuery::all(Some(conversation));
         let mut numbers = BTreeSet::new();

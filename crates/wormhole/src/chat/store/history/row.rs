@@ -179,7 +179,7 @@ impl HistoryRow {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// The message was read, or a message of ours sent: from now on its time runs.
+    /// Starts the timer of a message that was read, or of ours that was sent.
     pub(super) fn start_timer(&mut self, from: Timestamp) {
         let timer = self.message.as_ref().and_then(|message| message.expire_timer);
         self.expires = self.expires.or_else(|| rules::expires_at(from, timer));

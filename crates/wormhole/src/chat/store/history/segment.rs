@@ -125,7 +125,7 @@ impl History {
         rows.set(Table::HistoryConversation, &key, value.as_deref())
     }
 
-    /// Our account and device are known now.
+    /// Sets our account and device.
     pub(in crate::chat::store) fn set_own(&mut self, own: Option<Address>) {
         if let Some(Address { account, device }) = own {
             (self.own, self.device) = (Some(account), Some(device));
@@ -198,7 +198,7 @@ impl Segment {
         self.last - first + 1 >= MAX_MESSAGES || self.bytes >= MAX_BYTES
     }
 
-    /// A message has come in, or its row has changed.
+    /// Adds the digest of a row that is new or has changed; adding it again removes it.
     pub(super) fn add(&mut self, digest: &[u8; 32]) {
         self.digest.iter_mut().zip(digest).for_each(|(to, from)| *to ^= from);
     }

@@ -49,7 +49,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         }
     }
 
-    /// Writes changes, with the accounts that the user has accepted.
+    /// Sets the accounts that the user has accepted.
     pub(in crate::chat::store) const fn knowing(
         mut self,
         accepted: &'a BTreeSet<AccountId>,
@@ -197,7 +197,7 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         Ok(())
     }
 
-    /// The words of a segment must be written again, if it has a list of them.
+    /// Marks the words of a segment for writing, if it has a list of them.
     pub(super) fn rebuild(&mut self, first: i64) {
         if self.history.segments.get(&first).is_some_and(|segment| segment.words.is_some()) {
             self.words.insert(first);

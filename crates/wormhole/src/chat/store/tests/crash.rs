@@ -42,7 +42,7 @@ fn a_failed_commit_changes_nothing() {
     assert_eq!(folder.open().unwrap().setting("a").unwrap().unwrap().as_slice(), b"old");
 }
 
-/// Names of the variables that make this test program a process that commits for ever.
+/// Names of the variables that make this test program a process that commits until it is killed.
 const DIRECTORY: &str = "WORMHOLE_TEST_STORE";
 
 /// Starts this test program again, as a process that commits until it is killed.
