@@ -94,12 +94,18 @@ fn a_wrong_access_key_and_an_unknown_group_are_the_same() {
     // Somebody who takes the id again learns nothing about the group.
     let again = append(&member(&alice, None, Some(NEXT_KEY)), 0, "first");
     assert_eq!(again.expect(404), expected);
-    for malformed in ["xyz", "00", "0001", ""] {
+}
+
+#[test]
+fn a_malformed_id_or_revision_is_named() {
+    let server = Server::start(&[]);
+    let [alice, _] = with_group(&server);
+    for malformed in ["xyz", "00", "0001"] {
         let path = format!("/v1/groups/{malformed}/entries");
-        assert_eq!(member(&alice, Some(KEY), None).get(&path).status, 404);
+        assert_eq!(member(&alice, Some(KEY), None).get(&path).status, 422);
     }
     for revision in ["01", "+1", "-1", "x", "4294967296"] {
-        assert_eq!(append(&member(&alice, Some(KEY), None), revision, "entry").status, 404);
+        assert_eq!(append(&member(&alice, Some(KEY), None), revision, "entry").status, 422);
     }
 }
 

@@ -183,7 +183,8 @@ fn parse(
     let is_number = revision.bytes().all(|byte| byte.is_ascii_digit());
     let is_plain = is_number && (revision == "0" || !revision.starts_with('0'));
     let revision = Some(revision).filter(|_| is_plain).and_then(|text| text.parse().ok());
-    let revision = revision.ok_or_else(|| ApiError::invalid("the revision is not a number"))?;
+    let malformed = || ApiError::invalid("the revision must be a number without leading zeros");
+    let revision = revision.ok_or_else(malformed)?;
     let group = group(id)?;
     let next = next_keys(headers)?;
     // A new group has no key yet.
