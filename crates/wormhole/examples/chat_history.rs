@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use wormhole::chat::store::{Protection, Store};
 use wormhole::chat::{
-    Account, AccountId, Conversation, EarlierMessage, HistoryMode, LinkOptions, Meeting, Network,
-    Server, Timestamp, Transport,
+    Account, AccountId, Conversation, EarlierMessage, HistoryMode, LinkOptions, MailboxOptions,
+    Network, Server, Timestamp, Transport,
 };
 use wormhole_server::testing::{TestServers, app_command, verification_code};
 
@@ -74,29 +74,34 @@ async fn link(folder: &Path, count: u64) -> Vec<Duration> {
     let first = Account::new(Store::open(&first, None).unwrap(), Network::default());
     first.register(&server, &NUMBER.parse().unwrap(), Transport::Sms).await.unwrap();
     first.verify(&verification_code(NUMBER).unwrap()).await.unwrap();
-    let mut meeting = Meeting::default();
-    meeting.servers = vec![format!("ws://{}/v1", servers.mailbox()).parse().unwrap()];
-    meeting.transit.relays.clear();
+    let mut mailbox = MailboxOptions::default();
+    mailbox.servers = vec![format!("ws://{}/v1", servers.mailbox()).parse().unwrap()];
+    mailbox.transit.relays.clear();
     let mut times = Vec::new();
     for run in 0..RUNS {
         let mut new =
             Store::create(&folder.join(format!("new{run}")), &Protection::KeyFile).unwrap();
         new.set_history_mode(HistoryMode::ALL).unwrap();
         let new = Account::new(new, Network::default());
-        times.push(link_one(&first, &new, &meeting, count).await);
+        times.push(link_one(&first, &new, &mailbox, count).await);
     }
     servers.stop().await;
     times
 }
 
-async fn link_one(first: &Account, new: &Account, meeting: &Meeting, count: u64) -> Duration {
+async fn link_one(
+    first: &Account,
+    new: &Account,
+    mailbox: &MailboxOptions,
+    count: u64,
+) -> Duration {
     let mut options = LinkOptions::default();
-    options.meeting = meeting.clone();
+    options.mailbox = mailbox.clone();
     let linking = new.link(options).await.unwrap();
     let code = linking.code().await.unwrap();
     let started = Instant::now();
     let accept = async {
-        let acceptance = first.accept_link(code, meeting).await.unwrap().with_copy();
+        let acceptance = first.accept_link(code, mailbox).await.unwrap().with_copy();
         let request = acceptance.request().await.unwrap();
         acceptance.accept(&request).await.unwrap();
         let copied = acceptance.copy(first, HistoryMode::ALL).await.unwrap();

@@ -29,8 +29,9 @@ mod history;
 mod introduce;
 mod link;
 mod message;
+mod peer_channel;
 mod profile;
-mod room;
+
 mod safety_words;
 mod server;
 mod service;
@@ -61,17 +62,16 @@ pub use history::{
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
-    Acceptance, Copied, InterruptedLink, LinkError, LinkOptions, LinkRequest, LinkUri,
-    LinkedDevice, Linking, NotALinkUri, OfferedAccount, QrLinking, ReceivingCopy, ScannedDevice,
-    Withdrawal,
+    Copied, InterruptedLink, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, LinkUri,
+    LinkedDevice, NotALinkUri, OfferedAccount, QrLinking, ReceivingCopy, ScannedDevice, Withdrawal,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,
     KeyState, Me, Message, MessageRequest, OutboxMessage, Progress, ReceivedMessage, Recipient,
     RefusedNumber, Route, SafetyNumber, WaitingMessage,
 };
+pub use peer_channel::MailboxOptions;
 pub use profile::{ContactProfile, OwnProfile, ProfileChange, ProfileError};
-pub use room::Meeting;
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };

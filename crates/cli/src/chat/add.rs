@@ -28,7 +28,7 @@ pub(super) async fn run(
     let (place, code) = match &args.code {
         None => (Place::new(servers, args.code_length, config)?, None),
         Some(typed) => {
-            let (place, code) = Place::of_code(typed, servers, console).await?;
+            let (place, code) = Place::from_code(typed, servers, console).await?;
             (place, Some(code))
         }
     };
@@ -47,7 +47,7 @@ async fn introduce(
 ) -> Result<()> {
     place.report(console)?;
     let is_new = code.is_none();
-    let introducing = client.introduce(code, &place.meeting);
+    let introducing = client.introduce(code, &place.mailbox);
     let introducing = introducing.map_err(|error| explain::introduce(&error, place))?;
     let introduced = match exchange(&introducing, args, is_new, servers, console).await {
         Ok(introduced) => introduced.map_err(|error| explain::introduce(&error, place).into()),

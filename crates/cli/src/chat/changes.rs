@@ -77,7 +77,7 @@ async fn show_timer(
         "event": "chat-timer", "who": people.json_in(with), "group": people::group_json(with),
         "seconds": seconds,
     }))?;
-    console.print(&format!("{}\n", described(seconds)))
+    console.print(&format!("{}\n", describe_timer(seconds)))
 }
 
 async fn run(
@@ -102,8 +102,11 @@ async fn apply(
     let with = who::target(to.who, client, to.account, console).await?.conversation();
     let events = client.messages();
     let mut recent = Recent::load(client, console).await?;
-    let done =
-        if let Change::Timer(seconds) = &change { described(*seconds) } else { "Sent.".into() };
+    let done = if let Change::Timer(seconds) = &change {
+        describe_timer(*seconds)
+    } else {
+        "Sent.".into()
+    };
     let mut sent = queue(client, with, change, to, &mut recent, console).await?;
     recent.save(client, console).await?;
     let (to_account, group) = (people::account_json(with), people::group_json(with));
@@ -181,7 +184,7 @@ fn parse(time: &str) -> Result<Option<u32>> {
 }
 
 /// Describes a timer, for people.
-pub(super) fn described(seconds: Option<u32>) -> String {
+pub(super) fn describe_timer(seconds: Option<u32>) -> String {
     let Some(seconds) = seconds else { return "Messages stay.".to_owned() };
     let units = [(7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
     let fits = |(length, _): &(u32, &str)| seconds.is_multiple_of(*length);
@@ -212,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), Some(seconds));
             let expected = format!("Messages disappear {shown} after they were read.");
-            assert_eq!(described(Some(seconds)), expected);
+            assert_eq!(describe_timer(Some(seconds)), expected);
         }
         assert_eq!(parse("off").unwrap(), None);
         for text in ["", "h", "0s", "1", "-1h", "1y", "367d", "5000000000s", "9999999w"] {

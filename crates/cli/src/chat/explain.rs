@@ -175,7 +175,9 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
 /// Why a code could not be confirmed.
 pub(super) fn verify(error: &RegisterError, args: &AccountArgs) -> Failure {
     if let RegisterError::Request(
-        why @ (RequestError::InvalidAnswer(_) | RequestError::Link(_) | RequestError::NotAService),
+        why @ (RequestError::InvalidAnswer(_)
+        | RequestError::Connection(_)
+        | RequestError::NotAService),
     ) = error
     {
         // The address was typed in another command.
@@ -187,7 +189,9 @@ pub(super) fn verify(error: &RegisterError, args: &AccountArgs) -> Failure {
 /// Why the server has sent no code.
 fn no_code(error: &RequestError) -> Failure {
     match error {
-        RequestError::Link(_) => Failure::new(plain(error)).hint("check the address: --server URL"),
+        RequestError::Connection(_) => {
+            Failure::new(plain(error)).hint("check the address: --server URL")
+        }
         RequestError::NotAService | RequestError::NotFound => {
             Failure::new(plain(&RequestError::NotAService)).hint("check the address: --server URL")
         }
@@ -210,7 +214,7 @@ fn no_code(error: &RequestError) -> Failure {
 pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
     let failure = Failure::new(plain(error));
     match error {
-        RequestError::Link(_) | RequestError::NotAService => failure.hint(format!(
+        RequestError::Connection(_) | RequestError::NotAService => failure.hint(format!(
             "check the address of the server: {} shows it",
             command("config", args)
         )),

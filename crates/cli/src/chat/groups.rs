@@ -152,7 +152,7 @@ impl Groups<'_> {
         let groups = all(self.client, console).await?;
         for info in &groups {
             let state = state_of(info);
-            console.report(&described(info))?;
+            console.report(&json_of_group(info))?;
             console.print(&format!("{}  {}{state}\n", info.id, title(info)))?;
         }
         if groups.is_empty() {
@@ -194,7 +194,7 @@ impl Groups<'_> {
     async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
         let info = self.find_info(text, console).await?;
         let people = People::new(self.client, console).await?;
-        console.report(&described(&info))?;
+        console.report(&json_of_group(&info))?;
         let Some(state) = &info.state else { return Ok(()) };
         for (account, member) in &state.members {
             let role = if member.role == Role::Admin { " (administrator)" } else { "" };
@@ -420,7 +420,7 @@ fn name(account: AccountId, people: &People) -> String {
 }
 
 /// A group, for programs.
-fn described(info: &GroupInfo) -> Value {
+fn json_of_group(info: &GroupInfo) -> Value {
     let state = info.state.as_ref();
     let members = state.into_iter().flat_map(|state| &state.members).map(|(account, member)| {
         json!({"account": account.to_string(), "admin": member.role == Role::Admin})

@@ -62,7 +62,7 @@ async fn list(
     .map_err(|error| explain::ended(&error))?;
     messages.reverse();
     for message in &messages {
-        let (value, text) = described(message, people);
+        let (value, text) = describe(message, people);
         console.report(&value)?;
         console.print(&text)?;
     }
@@ -184,7 +184,7 @@ async fn forget(
 }
 
 /// A message, for programs and for people.
-fn described(message: &HistoryMessage, people: &People) -> (Value, String) {
+fn describe(message: &HistoryMessage, people: &People) -> (Value, String) {
     let (with, label) = (message.conversation, people.label_in(message.conversation));
     let author = if message.is_ours { None } else { Some(people.json_of(message.author)) };
     let (files, file_lines) = show::files(&message.files);
@@ -291,7 +291,7 @@ pub(super) async fn people(
     let explain = |error| explain::store(&error, args);
     let contacts = console.unless_interrupted(account.contacts()).await?.map_err(explain)?;
     match console.unless_interrupted(account.state()).await?.map_err(explain)? {
-        AccountState::Registered(me) => Ok(People::of(&me, contacts)),
+        AccountState::Registered(me) => Ok(People::from_contacts(&me, contacts)),
         AccountState::New | AccountState::Pending(_) => {
             Err(explain::open(&OpenError::NotRegistered, args).into())
         }

@@ -6,7 +6,7 @@ mod qr;
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{
-    Acceptance, Account, LinkError, LinkOptions, LinkRequest, Linking, Me, OfferedAccount,
+    Account, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, Me, OfferedAccount,
     ServerUrl,
 };
 
@@ -76,7 +76,7 @@ async fn new_device(
 
 fn options(args: &NewDeviceArgs, place: &Place) -> Result<LinkOptions> {
     let mut options = LinkOptions::default();
-    options.meeting = place.meeting.clone();
+    options.mailbox = place.mailbox.clone();
     options.name.clone_from(&args.name);
     options.allow_plain_http = args.new.allow_plain;
     if let Some(server) = &args.server {
@@ -120,14 +120,14 @@ async fn finish(
 
 fn give_up(forget: &str) -> String {
     format!(
-        "try again later, or {forget} gives up this link and shows a new code. `wormhole chat devices` on the first device shows \
+        "try again later, or {forget} gives up this link and shows a new code. `wormhole chat devices` on the primary device shows \
          whether this one was linked"
     )
 }
 
 /// Shows the code, and waits until this device is linked.
 async fn wait(
-    linking: &Linking,
+    linking: &LinkGuest,
     is_wanted: bool,
     servers: &Servers,
     console: &mut Console,
@@ -136,7 +136,7 @@ async fn wait(
         Ok(code) => code,
         Err(error) => return Ok(Err(error)),
     };
-    let place = "On the first device of your account";
+    let place = "On the primary device of your account";
     meeting::show_code(&code, &["chat", "link", "accept"], servers, place, console)?;
     console.screen.show("Waiting for that device...");
     if let Err(error) = console.unless_interrupted(linking.met()).await? {
@@ -184,12 +184,12 @@ async fn accept(
     if let Some(uri) = qr::scanned(&args.code)? {
         return qr::accept(uri, &args, config, console).await;
     }
-    let (place, code) = Place::of_code(&args.code, servers, console).await?;
+    let (place, code) = Place::from_code(&args.code, servers, console).await?;
     let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
-    let accepting = account.accept_link(code, &place.meeting);
+    let accepting = account.accept_link(code, &place.mailbox);
     let accepting = console.unless_interrupted(accepting).await?;
     let acceptance = accepting.map_err(|error| explain(&error))?.with_copy();
     let linked = match link(&acceptance, &account, args.yes, console).await {
@@ -221,7 +221,7 @@ async fn accept(
 
 /// Links the new device. Returns what to show, and whether it can take over contacts and messages.
 async fn link(
-    acceptance: &Acceptance,
+    acceptance: &LinkHost,
     account: &Account,
     is_wanted: bool,
     console: &mut Console,
@@ -236,12 +236,12 @@ async fn link(
     if !is_wanted && !confirm(&shown, account, console).await? {
         return Err(Failure::new("the device was not linked").into());
     }
-    let shown = accepted(acceptance, &request, &shown, console).await?;
+    let shown = accept_request(acceptance, &request, &shown, console).await?;
     Ok(shown.map(|shown| (shown, request.can_copy())))
 }
 
-async fn accepted(
-    acceptance: &Acceptance,
+async fn accept_request(
+    acceptance: &LinkHost,
     request: &LinkRequest,
     shown: &str,
     console: &mut Console,

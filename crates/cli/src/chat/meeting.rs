@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 
 use anyhow::Result;
-use wormhole::chat::Meeting;
+use wormhole::chat::MailboxOptions;
 use wormhole::code::Code;
 
 use crate::config::Config;
@@ -14,7 +14,7 @@ use crate::{code_review, explain, json, printable, progress};
 
 /// A mailbox server where two sides meet.
 pub(super) struct Place {
-    pub(super) meeting: Meeting,
+    pub(super) mailbox: MailboxOptions,
     /// The address of the server, for messages.
     pub(super) server: String,
 }
@@ -27,22 +27,22 @@ impl Place {
     pub(super) fn new(servers: &Servers, words: Option<u8>, config: &Config) -> Result<Self> {
         let settings = servers.settings()?;
         let server = progress::server(&settings);
-        let mut meeting = Meeting::default();
-        meeting.servers = settings.servers;
-        (meeting.transit.policy, meeting.transit.relays) = (settings.relay, settings.relays);
+        let mut mailbox = MailboxOptions::default();
+        mailbox.servers = settings.servers;
+        (mailbox.transit.policy, mailbox.transit.relays) = (settings.relay, settings.relays);
         // A shorter code may suffice for files, but not for an account.
-        let configured = config.code_length.filter(|words| *words > meeting.code_words.get());
+        let configured = config.code_length.filter(|words| *words > mailbox.code_words.get());
         if let Some(words) = words.or(configured).and_then(NonZeroU8::new) {
-            meeting.code_words = words;
+            mailbox.code_words = words;
         }
-        Ok(Self { meeting, server })
+        Ok(Self { mailbox, server })
     }
 
     /// The place of a code that the user has typed, which may be a link with a server. Asks about typing errors.
     ///
     /// # Errors
     /// It is not a code, the address of the mailbox server is invalid, or the user does not want to use the code.
-    pub(super) async fn of_code(
+    pub(super) async fn from_code(
         typed: &str,
         servers: &Servers,
         console: &mut Console,
@@ -51,10 +51,10 @@ impl Place {
         let code = request::code(typed, &mut settings)?;
         code_review::confirm(&code, console).await?;
         let server = progress::server(&settings);
-        let mut meeting = Meeting::default();
-        meeting.servers = settings.servers;
-        (meeting.transit.policy, meeting.transit.relays) = (settings.relay, settings.relays);
-        Ok((Self { meeting, server }, code))
+        let mut mailbox = MailboxOptions::default();
+        mailbox.servers = settings.servers;
+        (mailbox.transit.policy, mailbox.transit.relays) = (settings.relay, settings.relays);
+        Ok((Self { mailbox, server }, code))
     }
 
     /// Reports that a connection to the server is opened.

@@ -40,7 +40,7 @@ impl People {
         let contacts = console.unless_interrupted(client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
         let groups = groups::all(client, console).await?;
-        Ok(Self::of(client.me(), contacts).with_groups(&groups))
+        Ok(Self::from_contacts(client.me(), contacts).with_groups(&groups))
     }
 
     /// Adds these groups.
@@ -107,7 +107,7 @@ impl People {
     }
 
     /// These contacts.
-    pub(super) fn of(me: &Me, contacts: Vec<Contact>) -> Self {
+    pub(super) fn from_contacts(me: &Me, contacts: Vec<Contact>) -> Self {
         Self {
             own_account: me.address.account,
             own_number: me.number.to_string(),

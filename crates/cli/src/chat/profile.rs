@@ -160,7 +160,7 @@ pub(super) async fn start(
 ) -> Result<Client> {
     let asks = account.setting(REQUESTS).await.map_err(|error| explain::store(&error, args))?;
     let mut options = Options::default();
-    options.requests = asks.is_none_or(|value| value.as_slice() != OFF);
+    options.hold_unknown_senders = asks.is_none_or(|value| value.as_slice() != OFF);
     let direct = account.setting(DIRECT).await.map_err(|error| explain::store(&error, args))?;
     options.direct = direct_files(direct_size(direct.as_deref().map(Vec::as_slice)), config)?;
     let opened = console.unless_interrupted(Client::open(account, options)).await?;

@@ -154,7 +154,7 @@ fn explain_own(error: &ProfileError, args: &AccountArgs) -> Failure {
     match error {
         ProfileError::Ended(ended) => explain::ended(ended),
         ProfileError::NoKey => Failure::new(error.to_string()).hint(format!(
-            "send a message from the first device of your account, and then run {} here",
+            "send a message from the primary device of your account, and then run {} here",
             explain::command("receive", args)
         )),
         ProfileError::Request(request) => Failure::new(printable::line(&request.to_string()))

@@ -239,7 +239,7 @@ impl Receiver<'_> {
 
     /// Shows a change of a message, or a receipt.
     async fn change(&mut self, event: &Event, console: &mut Console) -> Result<()> {
-        let Some(shown) = show_changes::described(event, &self.people, &mut self.recent) else {
+        let Some(shown) = show_changes::describe(event, &self.people, &mut self.recent) else {
             return Ok(());
         };
         console.report(&shown.value)?;

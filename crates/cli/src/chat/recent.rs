@@ -130,7 +130,7 @@ impl Recent {
     }
 
     /// Quotes a message in a few words, for people.
-    pub(super) fn described(&self, message: MessageRef, own: AccountId) -> String {
+    pub(super) fn quote_in_words(&self, message: MessageRef, own: AccountId) -> String {
         let whose = if message.author == own { "your message" } else { "the message" };
         let known = self.messages.iter().find(|known| known.message == message);
         match known.filter(|known| !known.text.is_empty()) {
@@ -261,14 +261,14 @@ mod tests {
         let (own, last) = (AccountId::from_bytes([1; 16]), message(1, 150));
         let found = recent.find(WITH_BOB, &last.short_id(), Some(own)).unwrap();
         assert_eq!(found.message, last);
-        assert_eq!(recent.described(last, own), "your message \"number 150…\"");
-        assert_eq!(recent.described(last, BOB), "the message \"number 150…\"");
+        assert_eq!(recent.quote_in_words(last, own), "your message \"number 150…\"");
+        assert_eq!(recent.quote_in_words(last, BOB), "the message \"number 150…\"");
         let secret = message(1, 140);
-        assert_eq!(recent.described(secret, own), format!("your message {}", id(secret)));
+        assert_eq!(recent.quote_in_words(secret, own), format!("your message {}", id(secret)));
         let forgotten = recent.find(WITH_BOB, &message(1, 1).short_id(), None);
         assert!(forgotten.is_err() && recent.find(WITH_BOB, &last.short_id(), Some(BOB)).is_err());
         recent.replace(last, "");
-        assert_eq!(recent.described(last, own), format!("your message {}", id(last)));
+        assert_eq!(recent.quote_in_words(last, own), format!("your message {}", id(last)));
         recent.add(Conversation::Group(WALKS), message(1, 151), "at three?", false);
         let mut recent = Recent { messages: decode(&recent.encode()).unwrap(), ..recent };
         let people = people::tests::with_group(own, WALKS, &[own, BOB]);

@@ -103,7 +103,7 @@ async fn print(
     // Ids are not useful: nobody answers a message before accepting the person.
     let recent = Recent::default();
     let messages: Vec<(Value, String)> =
-        request.messages.iter().map(|message| show::described(message, people, &recent)).collect();
+        request.messages.iter().map(|message| show::describe(message, people, &recent)).collect();
     let since = request.messages.first().map(|message| message.timestamp.0);
     console.report(&json!({
         "event": "chat-request", "who": people::json(&request.from), "since": since,

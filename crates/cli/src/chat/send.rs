@@ -49,8 +49,8 @@ async fn send(
     let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
     let mut recent = Recent::load(client, console).await?;
-    let message = completed(message, with, args, client, &recent, console).await?;
-    let mut sent = queued(client, with, &message, args, console).await?;
+    let message = add_quote_and_mentions(message, with, args, client, &recent, console).await?;
+    let mut sent = queue_message(client, with, &message, args, console).await?;
     let reference = MessageRef { author: client.me().address.account, timestamp: sent.timestamp() };
     let timer = console.unless_interrupted(client.timer(with)).await?;
     let disappears = timer.map_err(|error| explain::ended(&error))?.is_some();
@@ -74,7 +74,7 @@ async fn send(
 }
 
 /// The message with the one that it replies to, and with mentions.
-async fn completed(
+async fn add_quote_and_mentions(
     mut message: Message,
     with: Conversation,
     args: &SendArgs,
@@ -93,7 +93,7 @@ async fn completed(
 }
 
 /// Puts the message into the outbox. Its files are uploaded before that, again and again if the server cannot be reached.
-async fn queued(
+async fn queue_message(
     client: &Client,
     to: Conversation,
     message: &Message,
@@ -129,7 +129,7 @@ fn pause(why: &RequestError, attempt: u32) -> Option<Duration> {
     let usual = RETRY.saturating_mul(1 << attempt.min(4));
     match why {
         // Until Ctrl-C: nothing is transferred while the server cannot be reached.
-        RequestError::Link(_) => Some(usual),
+        RequestError::Connection(_) => Some(usual),
         RequestError::TooMany(pause) if *pause > LONGEST_PAUSE => None,
         RequestError::TooMany(pause) if attempt < MAX_ATTEMPTS => Some(usual.max(*pause)),
         RequestError::Unavailable(_) if attempt < MAX_ATTEMPTS => Some(usual),
@@ -179,7 +179,7 @@ pub(super) async fn wait(
         let next = console.unless_interrupted(next(sent, &mut events)).await;
         match next.inspect_err(|_| console.screen.show(&stays(sent, to.account)))? {
             Next::Done(Err(error)) => {
-                return Err(explained(client, error, to, console).await?.into());
+                return Err(explain_not_sent(client, error, to, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
@@ -197,7 +197,7 @@ pub(super) async fn wait(
 
 /// Why the server does not have the message. A message that can never be sent stays in the store until `chat outbox` or
 /// `chat receive` has printed it.
-async fn explained(
+async fn explain_not_sent(
     client: &Client,
     error: NotSent,
     to: Recipient<'_>,
@@ -325,7 +325,7 @@ mod tests {
         let too_many = |seconds| RequestError::TooMany(Duration::from_secs(seconds));
         assert_eq!(pause(&too_many(20), 0), Some(Duration::from_secs(20)));
         assert_eq!(pause(&too_many(3600), 0), None);
-        let link = RequestError::Link(LinkFailure::TimedOut);
+        let link = RequestError::Connection(LinkFailure::TimedOut);
         assert_eq!(pause(&link, 1_000), Some(RETRY * 16));
     }
 }

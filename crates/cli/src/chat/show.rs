@@ -84,13 +84,13 @@ pub(super) fn message(
     recent: &Recent,
     console: &Console,
 ) -> Result<()> {
-    let (value, text) = described(message, people, recent);
+    let (value, text) = describe(message, people, recent);
     console.report(&value)?;
     console.print(&text)
 }
 
 /// A message, for programs and for people. Its files are not saved yet.
-pub(super) fn described(
+pub(super) fn describe(
     message: &ReceivedMessage,
     people: &People,
     recent: &Recent,

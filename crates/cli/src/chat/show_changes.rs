@@ -23,19 +23,19 @@ pub(super) struct Shown {
 
 /// A change of a message or a conversation, or a receipt. Remembers what has become of the message. `None`: the event is
 /// another one.
-pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> Option<Shown> {
+pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> Option<Shown> {
     match event {
         Event::Deleted(change) => {
-            let what = recent.described(change.target, people.own());
+            let what = recent.quote_in_words(change.target, people.own());
             recent.replace(change.target, "");
             let text = format!("{} deleted {what}\n", heading(change, people));
             Some(shown(change, "chat-deleted", text))
         }
         Event::Edited { target, message } => {
             let new = show::text(message, people);
-            let what = recent.described(*target, people.own());
+            let what = recent.quote_in_words(*target, people.own());
             recent.replace(*target, if message.expire_timer.is_some() { "" } else { &new });
-            let (mut value, _) = show::described(message, people, recent);
+            let (mut value, _) = show::describe(message, people, recent);
             set(&mut value, "event", "chat-edited");
             set(&mut value, "target", recent::json(*target));
             let heading = show::heading(message, people);
@@ -44,7 +44,7 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             Some(Shown { id: Some(message.id), with, value, text })
         }
         Event::Reaction { change, emoji } => {
-            let what = recent.described(change.target, people.own());
+            let what = recent.quote_in_words(change.target, people.own());
             let heading = heading(change, people);
             let text = match emoji {
                 Some(emoji) => format!("{heading} reacted {emoji} to {what}\n"),
@@ -55,7 +55,7 @@ pub(super) fn described(event: &Event, people: &People, recent: &mut Recent) -> 
             Some(shown)
         }
         Event::TimerChanged { change, seconds } => {
-            let timer = changes::described(*seconds);
+            let timer = changes::describe_timer(*seconds);
             let text = format!("{} set the timer. {timer}\n", heading(change, people));
             let mut shown = shown(change, "chat-timer-changed", text);
             set(&mut shown.value, "seconds", *seconds);

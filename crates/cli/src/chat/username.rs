@@ -68,7 +68,7 @@ pub(super) fn explain_name(error: &NameError, args: &AccountArgs) -> Failure {
         NameError::Open(error) => explain::open(error, args),
         NameError::Request(error) => explain::request(error, args),
         NameError::Taken => Failure::new("somebody else has this name").hint("try another one"),
-        NameError::NotFirstDevice => Failure::new(error.to_string())
+        NameError::NotPrimaryDevice => Failure::new(error.to_string())
             .hint("use the command on the device on which you have registered the number"),
         // Later errors of the SDK.
         _ => Failure::new(error.to_string()),

@@ -124,7 +124,7 @@ pub(super) async fn target(
         let groups = groups::all(client, console).await?;
         let contacts = console.unless_interrupted(client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        let people = People::of(client.me(), contacts).with_groups(&groups);
+        let people = People::from_contacts(client.me(), contacts).with_groups(&groups);
         if let Some(group) = group(who, groups, &people, args)? {
             return Ok(Target::Group(Box::new(group)));
         }

@@ -111,7 +111,7 @@ pub(super) enum Action {
     /// A number: a code by SMS, within a day.
     SmsCodePerDay,
     /// A network: a request with an access key instead of credentials.
-    Stranger,
+    UnidentifiedCaller,
     /// A number: a code by voice.
     VoiceCode,
     /// A number: a code by voice, within a day.
@@ -148,7 +148,7 @@ impl Action {
             // 200 times a day.
             Self::AttachmentRead => (200_000.0, 200_000.0 / DAY),
             Self::Certificate => (10.0, 10.0 / HOUR),
-            Self::CodePerNetwork | Self::Stranger => (1000.0, 1000.0),
+            Self::CodePerNetwork | Self::UnidentifiedCaller => (1000.0, 1000.0),
             Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
             Self::ContactPerNetwork => (200.0, 100.0 / HOUR),

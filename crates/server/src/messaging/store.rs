@@ -51,8 +51,8 @@ pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
     Acknowledged, Acknowledgement, Asker, Bundle, BundleReply, BundleRequest, DeviceBundle, Found,
     Job, Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery, Reply,
-    Requester, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, Sent, Stranger,
-    Submission, Turn, Work,
+    Requester, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, Sent, Submission,
+    Turn, UnidentifiedCaller, Work,
 };
 
 /// A back end. Two of them may use the same database at the same time, if one executes only turns that read: logins, pages,

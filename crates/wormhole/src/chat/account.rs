@@ -72,7 +72,7 @@ impl Account {
     pub async fn state(&self) -> Result<AccountState, StoreError> {
         let registration = self.store.run(|store| store.registration()).await?;
         let Some(registration) = registration else { return Ok(AccountState::New) };
-        Ok(match Me::of(&registration) {
+        Ok(match Me::from_registration(&registration) {
             None => AccountState::Pending(number(&registration)?),
             Some(me) => AccountState::Registered(Box::new(me)),
         })
@@ -122,7 +122,7 @@ impl Account {
         let account = confirm(&service, code, registration.registration_id).await?;
         let address = Address { account, device: DeviceId::PRIMARY };
         registration.account = Some(address);
-        let me = Me::of(&registration).ok_or(RegisterError::NotRequested)?;
+        let me = Me::from_registration(&registration).ok_or(RegisterError::NotRequested)?;
         let registration_id = registration.registration_id;
         let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id };
         let profile = Some(OwnProfile::random());
@@ -292,7 +292,7 @@ pub(super) fn service_of(
 
 impl Me {
     /// The account of a registration, if it is complete.
-    pub(super) fn of(registration: &Registration) -> Option<Self> {
+    pub(super) fn from_registration(registration: &Registration) -> Option<Self> {
         let app = registration.app.as_ref();
         Some(Self {
             address: registration.account?,

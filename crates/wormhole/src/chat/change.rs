@@ -55,7 +55,7 @@ pub(super) fn is_kept(received: &Received) -> bool {
     if received.content.is_visible() {
         return true;
     }
-    Written::of(received).is_some_and(|written| match written.edits {
+    Written::from_received(received).is_some_and(|written| match written.edits {
         Some(target) => may_be_edited(received.from.account, written.timestamp, target),
         None => kind_of_data(&written.message).is_some(),
     })
@@ -93,7 +93,7 @@ pub(super) fn event<E>(
     contact: impl Fn(AccountId) -> Result<Contact, E>,
 ) -> Result<Event, E> {
     let from = contact(received.from.account)?;
-    let written = Written::of(&received);
+    let written = Written::from_received(&received);
     let to = match written.as_ref().map(|it| (it.is_ours, it.conversation)) {
         Some((true, Conversation::Account(account))) => Some(contact(account)?),
         Some((_, Conversation::Account(_) | Conversation::Group(_))) | None => None,

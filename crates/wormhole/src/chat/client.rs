@@ -84,7 +84,7 @@ pub struct Options {
     /// Whether messages of people that the user does not know wait for a decision: they are [`Client::requests`], and not
     /// among the [messages](Client::messages) until the user accepts them. The default is `false`, because an application that
     /// does not ask the user would never show them.
-    pub requests: bool,
+    pub hold_unknown_senders: bool,
     /// Whether large files may go directly from one person to the other while both are online, and how. The default is `None`: files
     /// only go through the service, and no offer is accepted. An account with several devices still uses the service for files that
     /// it takes, so that all devices get them.
@@ -93,7 +93,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { route: None, max_unread: MAX_UNREAD, requests: false, direct: None }
+        Self { route: None, max_unread: MAX_UNREAD, hold_unknown_senders: false, direct: None }
     }
 }
 
@@ -102,10 +102,10 @@ pub type RouteHook = Box<dyn Fn(&Contact) -> Route + Send + Sync>;
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { route, max_unread, requests, direct } = self;
+        let Self { route, max_unread, hold_unknown_senders, direct } = self;
         let mut shown = f.debug_struct("Options");
         shown.field("route", &route.is_some()).field("max_unread", max_unread);
-        shown.field("requests", requests).field("direct", direct).finish()
+        shown.field("hold_unknown_senders", hold_unknown_senders).field("direct", direct).finish()
     }
 }
 
@@ -122,7 +122,7 @@ impl Client {
     /// The account is not registered, or the store cannot be used. The error contains the account, so that it can be opened
     /// again.
     pub async fn open(account: Account, options: Options) -> Result<Self, NotOpened> {
-        match Restored::of(&account, options.requests).await {
+        match Restored::load(&account, options.hold_unknown_senders).await {
             Ok(restored) => Ok(Self::start(account, options, restored)),
             Err(why) => Err(NotOpened { account, why }),
         }
@@ -240,7 +240,7 @@ impl Client {
         };
         // Before large files are uploaded for nothing.
         content(&data)?;
-        self.query(move |driver| driver.check_room(to)).await??;
+        self.query(move |driver| driver.check_capacity(to)).await??;
         if files.is_empty() {
             self.put(to, content(&data)?).await
         } else {
@@ -484,12 +484,12 @@ struct Restored {
 }
 
 impl Restored {
-    async fn of(account: &Account, asks: bool) -> Result<Self, OpenError> {
+    async fn load(account: &Account, holds_requests: bool) -> Result<Self, OpenError> {
         let (registration, core) = account.registered().await?;
         let read = account.store.run(move |store| {
-            store.set_asks(asks);
-            let people = People::of(store, asks)?;
-            let (contacts, counts) = (store.contacts()?, Counts::of(store));
+            store.set_holds_requests(holds_requests);
+            let people = People::load(store, holds_requests)?;
+            let (contacts, counts) = (store.contacts()?, Counts::new(store));
             let [timers, group_timers, receipts] =
                 [TIMERS, GROUP_TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
             let (timers, groups) = (timers?.unwrap_or_default(), group_timers?.unwrap_or_default());
@@ -501,7 +501,7 @@ impl Restored {
         });
         let (contacts, counts, people, settings, partials) = read.await?;
         let own = own_rows(account, &registration, core.address()).await?;
-        let me = Me::of(&registration).ok_or(OpenError::NotRegistered)?;
+        let me = Me::from_registration(&registration).ok_or(OpenError::NotRegistered)?;
         let service = service_of(&registration, &account.network)?;
         Ok(Self { core, me, service, contacts, own, counts, people, settings, partials })
     }

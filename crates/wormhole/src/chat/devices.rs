@@ -12,7 +12,7 @@ use super::service::{ListedDevice, Service};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct OwnDevice {
-    /// Its number. The first device has 1.
+    /// Its number. The primary device has 1.
     pub device: DeviceId,
     /// How its user calls it. `None` if it has no name, or one that is not encrypted for the account.
     pub name: Option<String>,
@@ -28,18 +28,18 @@ pub struct OwnDevice {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The first device cannot be removed: delete the account.
-    #[error("the first device of an account cannot be removed")]
-    FirstDevice,
+    /// The primary device cannot be removed: delete the account.
+    #[error("the primary device of an account cannot be removed")]
+    PrimaryDevice,
     /// The name is too long.
     #[error("the name is too long: at most {MAX_NAME} bytes are possible")]
     NameTooLong,
     /// The account has no such device.
     #[error("the account has no such device")]
     NoSuchDevice,
-    /// Only the first device of an account can remove others.
-    #[error("only the first device of the account can remove others")]
-    NotFirstDevice,
+    /// Only the primary device of an account can remove others.
+    #[error("only the primary device of the account can remove others")]
+    NotPrimaryDevice,
     /// The account cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -69,10 +69,10 @@ impl Account {
         let (service, core) = self.asking().await?;
         let own = core.address().device;
         if device == DeviceId::PRIMARY {
-            return Err(DeviceError::FirstDevice);
+            return Err(DeviceError::PrimaryDevice);
         }
         if own != DeviceId::PRIMARY && own != device {
-            return Err(DeviceError::NotFirstDevice);
+            return Err(DeviceError::NotPrimaryDevice);
         }
         match service.remove_device(device).await {
             Err(RequestError::NotFound) => Err(DeviceError::NoSuchDevice),

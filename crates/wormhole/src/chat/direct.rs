@@ -19,7 +19,7 @@ use crate::transit;
 
 pub(super) use receive::{Accepted, receive};
 pub(super) use send::{Attempt, Direct};
-pub(super) use storage::{FOLDER, make_room, open_whole};
+pub(super) use storage::{FOLDER, make_space, open_whole};
 
 /// How files may go directly from one person to the other. Each learns the network address of the other, unless both use Tor or
 /// only a relay.
@@ -53,7 +53,7 @@ impl Default for DirectFiles {
 pub(super) struct FileName(pub(super) [u8; 16]);
 
 impl FileName {
-    pub(super) fn of(key: &AttachmentKey) -> Self {
+    pub(super) fn from_key(key: &AttachmentKey) -> Self {
         let hash = Sha256::new_with_prefix("wormhole direct file").chain_update(key.expose());
         let mut name = [0; 16];
         name.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);

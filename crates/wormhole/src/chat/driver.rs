@@ -107,7 +107,7 @@ pub(super) struct Driver {
     /// Members of groups of whom the server has learned, or will learn, that they may write to us.
     members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
-    asks: bool,
+    holds_requests: bool,
     /// Our account.
     own: AccountId,
     profiles: Profiles,
@@ -165,7 +165,7 @@ pub(super) struct People {
     /// Members of groups of whom the server has learned that they may write, or of whom `decisions` says it.
     members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
-    asks: bool,
+    holds_requests: bool,
     /// The value of `holds_requests` that the server must learn; `None` if it knows it.
     capability: Option<bool>,
 }
@@ -175,12 +175,12 @@ impl People {
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    pub(super) fn of(store: &Store, asks: bool) -> Result<Self, StoreError> {
+    pub(super) fn load(store: &Store, holds_requests: bool) -> Result<Self, StoreError> {
         let known = store.setting(CAPABILITY)?.is_some_and(|known| *known == [1]);
-        let capability = Some(asks).filter(|asks| *asks != known);
+        let capability = Some(holds_requests).filter(|holds| *holds != known);
         let (blocked, decisions) = (store.blocked().clone(), store.decisions()?);
         let members = store.setting(MEMBERS)?.map(|ids| people::members(&ids)).unwrap_or_default();
-        Ok(Self { blocked, decisions, members, asks, capability })
+        Ok(Self { blocked, decisions, members, holds_requests, capability })
     }
 }
 
@@ -223,7 +223,7 @@ impl Driver {
     pub(super) fn new(start: Start) -> Self {
         let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
         let Start { settings, max_unread, signals, tasks, direct, direct_folder, .. } = start;
-        let People { blocked, decisions, members, asks, capability } = people;
+        let People { blocked, decisions, members, holds_requests, capability } = people;
         let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
         core.set_roots(root.into_iter().collect());
         let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
@@ -255,7 +255,7 @@ impl Driver {
             direct: DirectOffers::new(direct, direct_folder),
             blocked,
             members,
-            asks,
+            holds_requests,
             accepting: VecDeque::new(),
             accepting_groups: BTreeMap::new(),
             group_changes: GroupChanges::default(),
@@ -316,7 +316,7 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Woken {
-        let reads = self.has_room();
+        let reads = self.has_capacity();
         let counts = !self.core.is_publishing();
         let deadline = self.core.deadline().map(|at| Duration::from_millis(at.since(now())));
         let deadline = deadline.map(|wait| wait.clamp(MIN_WAIT, MAX_WAIT));
@@ -335,7 +335,7 @@ impl Driver {
     }
 
     /// Whether more messages can be read. The server keeps the others.
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         let unread = self.counts.unread.saturating_add(self.commits.messages());
         let is_behind =
             self.commits.bytes() >= MAX_WAITING || self.deliveries.len() >= MAX_DELIVERIES;
@@ -355,7 +355,7 @@ impl Driver {
                 self.emit(Event::Connected);
                 self.requests.connected();
             }
-            Woken::Socket(SocketEvent::Lost(error)) => self.lost(error),
+            Woken::Socket(SocketEvent::Lost(error)) => self.handle_lost(error),
             Woken::Socket(SocketEvent::Request(incoming)) => self.receive(incoming),
             Woken::Counted(Ok(PublishedKeys { count, signed })) => {
                 if let Some((id, key)) = signed {
@@ -363,7 +363,7 @@ impl Driver {
                 }
                 self.core.keys_left(now(), count, &mut OsRng);
             }
-            Woken::Told(told) => self.told(&told),
+            Woken::Told(told) => self.handle_uploaded(&told),
             Woken::TimedOut => self.input(ClientInput::Timeout),
             Woken::Profile(answer) => self.profile_answered(answer),
             Woken::Counted(Err(_)) | Woken::Closed | Woken::Requested(None) => {}
@@ -427,7 +427,7 @@ impl Driver {
         for origin in then.acknowledged {
             self.socket.respond(origin, 200);
         }
-        self.delivered(then.arrived);
+        self.confirm_delivered(then.arrived);
         if has_messages {
             self.signals.news.send_replace(());
         }
@@ -454,7 +454,7 @@ impl Driver {
         }
         // A cached response says nothing about the server.
         if !is_cached {
-            self.outbox.answered(account, error);
+            self.outbox.record_result(account, error);
         }
         self.input(ClientInput::Response(id, response));
         if let Some(group) = group {
@@ -485,7 +485,7 @@ impl Driver {
         self.signals.keys.send_replace(state);
     }
 
-    fn lost(&mut self, error: RequestError) {
+    fn handle_lost(&mut self, error: RequestError) {
         self.deliveries.clear();
         self.is_up_to_date = false;
         self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
@@ -505,7 +505,7 @@ impl Driver {
                 }
             }
             ClientEvent::Cancelled(timestamp) => {
-                self.left(timestamp, Progress::NotSent(NotSent::Cancelled));
+                self.report_left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::Group(group, event) => {
@@ -522,7 +522,7 @@ impl Driver {
                 self.emit(Event::NotCopied(why));
             }
             ClientEvent::NotSent(timestamp, failure) => {
-                let to = self.left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
+                let to = self.report_left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
                 if let Some(Conversation::Account(to)) = to
                     && failure == SendFailure::NoDevice
                 {
@@ -532,14 +532,14 @@ impl Driver {
             // The application takes messages from the store, also those that could not be read.
             ClientEvent::NotRead(..) | ClientEvent::Received(_) => {}
             ClientEvent::Sent(timestamp) => {
-                self.left(timestamp, Progress::OnServer);
+                self.report_left(timestamp, Progress::OnServer);
             }
             ClientEvent::StoreIsOlder => self.emit(Event::StoreIsOlder),
         }
     }
 
     /// Reports a message that has left the outbox. Returns its recipient.
-    fn left(&mut self, message: Timestamp, progress: Progress) -> Option<Conversation> {
+    fn report_left(&mut self, message: Timestamp, progress: Progress) -> Option<Conversation> {
         let to = self.outbox.remove(message, &progress)?;
         self.emit(Event::Progress { message, to, progress });
         Some(to)

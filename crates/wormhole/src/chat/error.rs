@@ -55,7 +55,7 @@ pub enum RequestError {
     NotAService,
     /// The server cannot be reached.
     #[error("the server cannot be reached: {}", describe(.0))]
-    Link(LinkFailure),
+    Connection(LinkFailure),
     /// The server, or a proxy in front of it, refuses the request, perhaps only for some time.
     #[error("the server refuses the request (HTTP status {0})")]
     Refused(u16),
@@ -71,7 +71,7 @@ impl RequestError {
     /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
-            Self::Link(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
+            Self::Connection(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
             Self::AppRefused
             | Self::CredentialsRefused
             | Self::Internal
@@ -94,7 +94,7 @@ impl RequestError {
             | Self::Internal
             | Self::IntraApp
             | Self::Invalid(_)
-            | Self::Link(_)
+            | Self::Connection(_)
             | Self::NotAService
             | Self::NotFound
             | Self::Refused(_)
@@ -122,7 +122,7 @@ impl RequestError {
             // A login page of the network says nothing about the keys, and neither does a defect of this program.
             Self::Internal
             | Self::InvalidAnswer(_)
-            | Self::Link(_)
+            | Self::Connection(_)
             | Self::NotAService
             | Self::TooMany(_)
             | Self::Unavailable(_) => false,
@@ -355,9 +355,9 @@ impl From<GroupFailure> for GroupError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Only the first device of an account can change what the directory shows.
-    #[error("only the first device of the account can change this")]
-    NotFirstDevice,
+    /// Only the primary device of an account can change what the directory shows.
+    #[error("only the primary device of the account can change this")]
+    NotPrimaryDevice,
     /// The account cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -12,7 +12,7 @@ use wormhole_chat::{
 use super::client::Client;
 use super::driver::Driver;
 use super::error::{Ended, RequestError, SendError};
-use super::room::{Meeting, Room, RoomError};
+use super::peer_channel::{MailboxOptions, PeerChannel, PeerChannelError};
 use super::store::Contact;
 use crate::code::{self, Code};
 
@@ -20,7 +20,7 @@ use crate::code::{self, Code};
 #[derive(Debug)]
 pub struct Introducing {
     client: Client,
-    room: Room,
+    channel: PeerChannel,
 }
 
 /// The person on the other side, who is a verified contact now.
@@ -73,11 +73,11 @@ pub enum IntroduceError {
     WrongKey,
 }
 
-impl From<RoomError> for IntroduceError {
-    fn from(error: RoomError) -> Self {
+impl From<PeerChannelError> for IntroduceError {
+    fn from(error: PeerChannelError) -> Self {
         match error {
-            RoomError::Code(error) => error.into(),
-            RoomError::PeerGone => Self::PeerGone,
+            PeerChannelError::Code(error) => error.into(),
+            PeerChannelError::PeerGone => Self::PeerGone,
         }
     }
 }
@@ -90,10 +90,10 @@ impl Client {
     pub fn introduce(
         &self,
         code: Option<Code>,
-        meeting: &Meeting,
+        mailbox: &MailboxOptions,
     ) -> Result<Introducing, IntroduceError> {
-        let room = Room::open(APP_ID, meeting, self.network(), code)?;
-        Ok(Introducing { client: self.clone(), room })
+        let channel = PeerChannel::open(APP_ID, mailbox, self.network(), code)?;
+        Ok(Introducing { client: self.clone(), channel })
     }
 }
 
@@ -103,7 +103,7 @@ impl Introducing {
     /// # Errors
     /// The mailbox server cannot be used.
     pub async fn code(&self) -> Result<Code, IntroduceError> {
-        Ok(self.room.code().await?)
+        Ok(self.channel.code().await?)
     }
 
     /// Waits, indefinitely if necessary, until the other person has used the code.
@@ -111,7 +111,7 @@ impl Introducing {
     /// # Errors
     /// The two sides have not met, in particular because of a wrong code.
     pub async fn met(&self) -> Result<(), IntroduceError> {
-        Ok(self.room.met().await?)
+        Ok(self.channel.met().await?)
     }
 
     /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified: the
@@ -124,14 +124,14 @@ impl Introducing {
         let result = self.exchange(name).await;
         if result.is_err() {
             // The wormhole may have ended already.
-            let _told = self.room.send(IntroductionMessage::Refused.encode()).await;
+            let _told = self.channel.send(IntroductionMessage::Refused.encode()).await;
         }
         result
     }
 
     async fn exchange(&self, name: Option<String>) -> Result<Introduced, IntroduceError> {
         let ours = IntroductionMessage::Introduction(self.client.introduction(name).await?);
-        self.room.send(ours.encode()).await?;
+        self.channel.send(ours.encode()).await?;
         let theirs = match self.next().await? {
             IntroductionMessage::Introduction(theirs) => theirs,
             IntroductionMessage::Stored | IntroductionMessage::Refused => {
@@ -147,23 +147,23 @@ impl Introducing {
     /// Tells the other side that the person is stored. Returns whether the other side says the same. Whatever happens to the
     /// wormhole now, the person stays stored.
     async fn confirm(&self) -> bool {
-        let told = self.room.send(IntroductionMessage::Stored.encode()).await;
+        let told = self.channel.send(IntroductionMessage::Stored.encode()).await;
         told.is_ok() && self.next().await.is_ok_and(|it| it == IntroductionMessage::Stored)
     }
 
     async fn next(&self) -> Result<IntroductionMessage, IntroduceError> {
-        Ok(IntroductionMessage::decode(&self.room.next(PATIENCE).await?)?)
+        Ok(IntroductionMessage::decode(&self.channel.next(PATIENCE).await?)?)
     }
 
     /// Tells the other side that this one gives up, and closes the wormhole.
     pub async fn cancel(self) {
-        let _told = self.room.send(IntroductionMessage::Refused.encode()).await;
-        self.room.close().await;
+        let _told = self.channel.send(IntroductionMessage::Refused.encode()).await;
+        self.channel.close().await;
     }
 
     /// Closes the wormhole.
     pub async fn close(self) {
-        self.room.close().await;
+        self.channel.close().await;
     }
 }
 

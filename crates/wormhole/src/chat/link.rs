@@ -5,15 +5,15 @@
 //! request can be made again ([`Account::finish_link`](super::Account::finish_link)), or a new code works.
 
 mod copy;
-mod first_device;
-mod new_device;
+mod guest;
+mod host;
 mod qr;
 mod uri;
 
 use wormhole_chat::{LinkDecodeError, LinkMessage, LinkRefusal};
 
 use super::error::{OpenError, RequestError};
-use super::room::{Room, RoomError};
+use super::peer_channel::{PeerChannel, PeerChannelError};
 use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::code;
@@ -22,8 +22,8 @@ use crate::transit::{self, PipeError};
 #[cfg(feature = "fuzzing")]
 pub use copy::fuzz;
 pub use copy::{Copied, ReceivingCopy};
-pub use first_device::{Acceptance, LinkRequest, LinkedDevice, Withdrawal};
-pub use new_device::{InterruptedLink, LinkOptions, Linking, OfferedAccount};
+pub use guest::{InterruptedLink, LinkGuest, LinkOptions, OfferedAccount};
+pub use host::{LinkHost, LinkRequest, LinkedDevice, Withdrawal};
 pub use qr::{QrLinking, ScannedDevice};
 pub use uri::{LinkUri, NotALinkUri};
 
@@ -54,9 +54,9 @@ pub enum LinkError {
         /// The state of the link.
         withdrawal: Withdrawal,
     },
-    /// Only the first device of an account can link others.
-    #[error("only the first device of the account can link others")]
-    NotFirstDevice,
+    /// Only the primary device of an account can link others.
+    #[error("only the primary device of the account can link others")]
+    NotPrimaryDevice,
     /// No device waits where the QR code says: it is too old, was used already, or belongs to another server.
     #[error("no device waits at the address in the QR code")]
     NotWaiting,
@@ -111,7 +111,7 @@ pub enum LinkError {
 
 impl LinkError {
     /// Returns the error of linking for an error of a request.
-    fn of_request(error: RequestError) -> Self {
+    fn from_request(error: RequestError) -> Self {
         if error == RequestError::Refused(411) {
             Self::TooManyDevices
         } else if error == RequestError::Refused(403) {
@@ -147,7 +147,7 @@ impl LinkError {
             | Self::InvalidKeys
             | Self::Lost(_)
             | Self::NotConnected(_)
-            | Self::NotFirstDevice
+            | Self::NotPrimaryDevice
             | Self::NotListed
             | Self::NotWaiting
             | Self::Open(_)
@@ -160,18 +160,18 @@ impl LinkError {
     }
 }
 
-impl From<RoomError> for LinkError {
-    fn from(error: RoomError) -> Self {
+impl From<PeerChannelError> for LinkError {
+    fn from(error: PeerChannelError) -> Self {
         match error {
-            RoomError::Code(error) => error.into(),
-            RoomError::PeerGone => Self::PeerGone,
+            PeerChannelError::Code(error) => error.into(),
+            PeerChannelError::PeerGone => Self::PeerGone,
         }
     }
 }
 
 /// The next message of the other device.
-async fn next(room: &Room, patience: std::time::Duration) -> Result<LinkMessage, LinkError> {
-    let bytes = zeroize::Zeroizing::new(room.next(patience).await?);
+async fn next(channel: &PeerChannel, limit: std::time::Duration) -> Result<LinkMessage, LinkError> {
+    let bytes = zeroize::Zeroizing::new(channel.next(limit).await?);
     match LinkMessage::decode(&bytes)? {
         LinkMessage::Refused(LinkRefusal::TooManyDevices) => Err(LinkError::TooManyDevices),
         LinkMessage::Refused(refusal) => Err(refusal.into()),
@@ -183,15 +183,15 @@ async fn next(room: &Room, patience: std::time::Duration) -> Result<LinkMessage,
     }
 }
 
-async fn send(room: &Room, message: &LinkMessage) -> Result<(), LinkError> {
-    Ok(room.send(message.encode().to_vec()).await?)
+async fn send(channel: &PeerChannel, message: &LinkMessage) -> Result<(), LinkError> {
+    Ok(channel.send(message.encode().to_vec()).await?)
 }
 
 /// Tells the other device that this one gives up, and closes the wormhole.
-async fn give_up(room: Room, refusal: LinkRefusal) {
+async fn give_up(channel: PeerChannel, refusal: LinkRefusal) {
     // The wormhole may have ended already.
-    let _told = send(&room, &LinkMessage::Refused(refusal)).await;
-    room.close().await;
+    let _told = send(&channel, &LinkMessage::Refused(refusal)).await;
+    channel.close().await;
 }
 
 /// The application of the wormhole: only devices that are linked meet.

@@ -264,8 +264,13 @@ mod tests {
         let waiting = WaitingMessage { timestamp, to, text: text.clone(), files: Vec::new() };
         let failed = FailedMessage { timestamp, to, text, files: Vec::new(), why };
         let sent = Message::text(secret).with_file(secret);
-        let read =
-            ReceivedMessage::new(ReceivedId(1), &received, Written::of(&received), from, None);
+        let read = ReceivedMessage::new(
+            ReceivedId(1),
+            &received,
+            Written::from_received(&received),
+            from,
+            None,
+        );
         let event = Event::Message(Box::new(read.clone()));
         let printed = format!("{sent:?} {read:?} {event:?} {failed:?} {received:?} {waiting:?}");
         assert!(!printed.contains(secret), "{printed}");

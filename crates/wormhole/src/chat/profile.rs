@@ -234,7 +234,7 @@ pub(super) async fn fetch_all(
     account: AccountId,
     key: &ProfileKey,
 ) -> Result<(ContactProfile, bool), ProfileError> {
-    let shown = shown(service, account, key).await?;
+    let shown = fetch_shown(service, account, key).await?;
     let open = |sealed: Option<Vec<u8>>, most| {
         let opened = key.open(&sealed?).ok()?;
         Some(without_deception(&opened, most)).filter(|text| !text.is_empty())
@@ -257,7 +257,7 @@ pub(super) async fn fetch_picture(
     account: AccountId,
     key: &ProfileKey,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, ProfileError> {
-    let shown = shown(service, account, key).await?;
+    let shown = fetch_shown(service, account, key).await?;
     let Some(path) = shown.avatar else { return Ok(None) };
     match service.picture(&path).await {
         Ok(sealed) => key.open_picture(&sealed).map(Some).map_err(|_| ProfileError::Outdated),
@@ -269,7 +269,7 @@ pub(super) async fn fetch_picture(
 
 /// Fetches the profile with the key. If the server refuses the access key, it is asked with our credentials: the
 /// person may have published the profile with another program.
-async fn shown(
+async fn fetch_shown(
     service: &Service,
     account: AccountId,
     key: &ProfileKey,

@@ -293,7 +293,9 @@ pub(crate) struct Unconfirmed {
 impl From<HttpFailure> for RequestError {
     fn from(failure: HttpFailure) -> Self {
         match failure {
-            HttpFailure::Link(failure) | HttpFailure::NotConnected(failure) => Self::Link(failure),
+            HttpFailure::Link(failure) | HttpFailure::NotConnected(failure) => {
+                Self::Connection(failure)
+            }
             HttpFailure::NotHttp | HttpFailure::TooLong => ServerFault::Format.into(),
         }
     }
@@ -303,9 +305,9 @@ impl From<LinkFailure> for RequestError {
     /// A WebSocket that the server has refused is refused with a status.
     fn from(failure: LinkFailure) -> Self {
         if let LinkFailure::NotAWebSocket(status) = failure {
-            Self::of_status(status, None, &[])
+            Self::from_status(status, None, &[])
         } else {
-            Self::Link(failure)
+            Self::Connection(failure)
         }
     }
 }
@@ -313,7 +315,10 @@ impl From<LinkFailure> for RequestError {
 impl RequestError {
     /// Returns the error for a status of a storage for attachments, other than success. It gets no credentials from us, and the
     /// body of its response is not read.
-    pub(crate) fn of_storage(status: u16, retry_after: Option<std::time::Duration>) -> Self {
+    pub(crate) fn from_storage_status(
+        status: u16,
+        retry_after: Option<std::time::Duration>,
+    ) -> Self {
         match status {
             404 | 410 => Self::NotFound,
             413 | 429 => Self::TooMany(retry_after.unwrap_or(DEFAULT_PAUSE)),
@@ -324,7 +329,7 @@ impl RequestError {
     }
 
     /// Returns the error for a status other than success.
-    pub(crate) fn of_status(
+    pub(crate) fn from_status(
         status: u16,
         retry_after: Option<std::time::Duration>,
         body: &[u8],
@@ -378,7 +383,7 @@ fn check(response: HttpResponse) -> Result<Vec<u8>, RequestError> {
     if (200..300).contains(&status) {
         Ok(body)
     } else {
-        Err(RequestError::of_status(status, retry_after, &body))
+        Err(RequestError::from_status(status, retry_after, &body))
     }
 }
 
@@ -450,7 +455,7 @@ mod tests {
 
     #[test]
     fn only_the_service_can_say_that_an_account_does_not_exist() {
-        let error = |body: &str| RequestError::of_status(401, None, body.as_bytes());
+        let error = |body: &str| RequestError::from_status(401, None, body.as_bytes());
         assert_eq!(error(r#"{"error":"bad_credentials"}"#), RequestError::CredentialsRefused);
         assert_eq!(error(r#"{"error":"bad_package"}"#), RequestError::AppRefused);
         // A proxy, or a login page of the network.
@@ -471,7 +476,7 @@ mod tests {
             (503, RequestError::Unavailable(503)),
             (507, RequestError::StorageFull),
         ] {
-            assert_eq!(RequestError::of_storage(status, wait), error);
+            assert_eq!(RequestError::from_storage_status(status, wait), error);
         }
     }
 
@@ -487,7 +492,7 @@ mod tests {
     }
 
     fn of(status: u16, body: &str) -> RequestError {
-        RequestError::of_status(status, None, body.as_bytes())
+        RequestError::from_status(status, None, body.as_bytes())
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub struct Store {
     /// Accounts that have such messages since this was read last.
     new_requests: BTreeSet<AccountId>,
     /// Whether messages of others wait for a decision.
-    asks: bool,
+    holds_requests: bool,
     /// Number of messages that cannot be sent, and that the application has not taken.
     failed: usize,
     seen: Seen,
@@ -168,7 +168,7 @@ impl Store {
             blocked,
             requests,
             new_requests: BTreeSet::new(),
-            asks: false,
+            holds_requests: false,
             failed,
             seen,
             history,

@@ -43,11 +43,11 @@ impl Account {
     /// Says whether others who know the number find the account in the directory. They can write to the number in any case.
     ///
     /// # Errors
-    /// This is not the first device, or the server cannot be asked.
+    /// This is not the primary device, or the server cannot be asked.
     pub async fn set_discoverable(&self, is_discoverable: bool) -> Result<(), NameError> {
         let (service, device) = self.named().await?;
         if device != DeviceId::PRIMARY {
-            return Err(NameError::NotFirstDevice);
+            return Err(NameError::NotPrimaryDevice);
         }
         // The request replaces what the server knows about this device.
         let known = self.store.run(|store| store.setting(CAPABILITY)).await;

@@ -22,7 +22,7 @@ pub(super) struct Written {
 
 impl Written {
     /// Returns the message or the change of a received content, if it is one.
-    pub(super) fn of(received: &Received) -> Option<Self> {
+    pub(super) fn from_received(received: &Received) -> Option<Self> {
         match &received.content {
             Content::Group(group) => {
                 let conversation = Conversation::Group(group.group);

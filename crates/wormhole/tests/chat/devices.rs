@@ -72,9 +72,9 @@ async fn only_the_first_device_removes_others_and_it_cannot_be_removed() {
     let removed = async |person: &crate::world::Person, number| {
         soon(person.account().remove_device(device(number))).await
     };
-    assert_eq!(removed(&laptop, 3).await, Err(DeviceError::NotFirstDevice));
+    assert_eq!(removed(&laptop, 3).await, Err(DeviceError::NotPrimaryDevice));
     for person in [&alice, &laptop] {
-        assert_eq!(removed(person, 1).await, Err(DeviceError::FirstDevice));
+        assert_eq!(removed(person, 1).await, Err(DeviceError::PrimaryDevice));
     }
     assert_eq!(removed(&alice, 4).await, Err(DeviceError::NoSuchDevice));
     assert_eq!(removed(&tablet, 3).await, Ok(()));

@@ -193,7 +193,7 @@ async fn what_a_new_member_writes_to_somebody_who_is_away_is_not_lost() {
     let carol = world.register("+14155550916", 0).await;
     let asked = || {
         let mut options = Options::default();
-        options.requests = true;
+        options.hold_unknown_senders = true;
         options
     };
     let (a, c) = (alice.open().await, carol.open().await);
@@ -235,7 +235,7 @@ async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
     let bob = world.register("+14155550912", 1).await;
     let carol = world.register("+14155550913", 0).await;
     let mut asked = Options::default();
-    asked.requests = true;
+    asked.hold_unknown_senders = true;
     let (a, c) = (alice.open().await, carol.open().await);
     let b = Client::open(bob.account(), asked).await.unwrap();
     let ids = [&a, &b, &c].map(|client| client.me().address.account);

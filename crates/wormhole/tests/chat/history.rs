@@ -81,11 +81,11 @@ async fn a_client_deletes_what_is_too_old_while_it_runs() {
 }
 
 /// A place where two sides meet that needs no relay.
-fn local(mailbox: &Mailbox) -> wormhole::chat::Meeting {
-    let mut meeting = mailbox.meeting();
-    meeting.transit =
+fn local(mailbox: &Mailbox) -> wormhole::chat::MailboxOptions {
+    let mut options = mailbox.mailbox_options();
+    options.transit =
         Settings { policy: RelayPolicy::Never, relays: Vec::new(), ..Settings::default() };
-    meeting
+    options
 }
 
 /// Links a new device that keeps a history, and copies so much of it. Returns what both sides have counted.
@@ -98,7 +98,7 @@ async fn link(
     let account = new.account();
     account.set_history_mode(HistoryMode::ALL).await.unwrap();
     let mut options = mailbox.options("laptop");
-    options.meeting = local(mailbox);
+    options.mailbox = local(mailbox);
     let linking = account.link(options).await.unwrap();
     let code = soon(linking.code()).await.unwrap();
     let accept = async {
@@ -178,8 +178,8 @@ async fn a_new_device_gets_contacts_with_their_verified_keys_and_the_history() {
 async fn copy(mailbox: &Mailbox, from: &Person, to: &Person) -> [Result<Copied, LinkError>; 2] {
     let receiving = to.account().receive_copy(&local(mailbox)).await.unwrap();
     let code = soon(receiving.code()).await.unwrap();
-    let (account, meeting) = (from.account(), local(mailbox));
-    let sending = account.send_copy(code, &meeting, HistoryMode::ALL);
+    let (account, options) = (from.account(), local(mailbox));
+    let sending = account.send_copy(code, &options, HistoryMode::ALL);
     let (sent, received) = soon(async { tokio::join!(sending, receiving.complete()) }).await;
     [sent, received]
 }

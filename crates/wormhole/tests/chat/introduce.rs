@@ -13,9 +13,9 @@ use crate::world::{Folder, Person, World, next_message, say, soon};
 
 /// Introductions of two clients under one code.
 async fn meet(mailbox: &Mailbox, one: &Client, other: &Client) -> (Introducing, Introducing) {
-    let one = one.introduce(None, &mailbox.meeting()).unwrap();
+    let one = one.introduce(None, &mailbox.mailbox_options()).unwrap();
     let code = soon(one.code()).await.unwrap();
-    (one, other.introduce(Some(code), &mailbox.meeting()).unwrap())
+    (one, other.introduce(Some(code), &mailbox.mailbox_options()).unwrap())
 }
 
 async fn introduce(
@@ -36,10 +36,10 @@ async fn introduce_as(
     identity: PublicKey,
     number: Option<String>,
 ) -> Result<Introduced, IntroduceError> {
-    let introducing = client.introduce(None, &mailbox.meeting()).unwrap();
+    let introducing = client.introduce(None, &mailbox.mailbox_options()).unwrap();
     let other = Wormhole::create(Config {
         app_id: AppId::new("wormholeim.org/chat/introduction"),
-        servers: mailbox.meeting().servers,
+        servers: mailbox.mailbox_options().servers,
         ..Config::default()
     });
     other.set_code(soon(introducing.code()).await.unwrap()).unwrap();
@@ -132,7 +132,7 @@ async fn nobody_is_stored_without_the_words_of_the_server() {
     assert!(at_bob.is_ok_and(|introduced| !introduced.is_mutual));
     world.stop().await;
     let (at_alice, _) = introduce(&mailbox, &a, &b).await;
-    let cut_off = |error: &_| matches!(error, IntroduceError::Server(RequestError::Link(_)));
+    let cut_off = |error: &_| matches!(error, IntroduceError::Server(RequestError::Connection(_)));
     assert!(at_alice.as_ref().is_err_and(cut_off), "{at_alice:?}");
     assert!(a.contacts().await.unwrap().is_empty());
     assert!(a.safety_number(b.me().address.account).await.is_err());
@@ -205,10 +205,10 @@ async fn a_wrong_code_and_a_cancelled_introduction_add_nobody() {
     let alice = world.register("+14155550837", 0).await;
     let bob = world.register("+14155550838", 1).await;
     let (a, b) = (alice.open().await, bob.open().await);
-    let one = a.introduce(None, &mailbox.meeting()).unwrap();
+    let one = a.introduce(None, &mailbox.mailbox_options()).unwrap();
     let code = soon(one.code()).await.unwrap();
     let wrong = format!("{}-wrong-words", code.nameplate()).parse().unwrap();
-    let other = b.introduce(Some(wrong), &mailbox.meeting()).unwrap();
+    let other = b.introduce(Some(wrong), &mailbox.mailbox_options()).unwrap();
     let results = soon(async { tokio::join!(one.complete(None), other.complete(None)) }).await;
     for result in [results.0, results.1] {
         assert_eq!(result, Err(IntroduceError::Code(code::Error::WrongCode)));

@@ -58,8 +58,8 @@ async fn an_account_that_cannot_be_linked_says_why_before_the_code_is_used() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let alice = world.register("+14155550803", 0).await;
     let code = || "4-purple-sausages-are-tasty".parse().unwrap();
-    let meeting = mailbox.meeting();
-    let accepted = nobody("+14155550804").account().accept_link(code(), &meeting).await;
+    let options = mailbox.mailbox_options();
+    let accepted = nobody("+14155550804").account().accept_link(code(), &options).await;
     assert_eq!(accepted.err(), Some(LinkError::Open(OpenError::NotRegistered)));
     let linked = alice.account().link(mailbox.options("phone")).await;
     assert_eq!(linked.err(), Some(LinkError::AlreadyRegistered));
@@ -67,11 +67,11 @@ async fn an_account_that_cannot_be_linked_says_why_before_the_code_is_used() {
         let linked = mailbox.link(&alice, "another").await;
         assert_eq!(linked.registration().account.unwrap().device, device(number));
         if number == 2 {
-            let accepted = linked.account().accept_link(code(), &meeting).await;
-            assert_eq!(accepted.err(), Some(LinkError::NotFirstDevice));
+            let accepted = linked.account().accept_link(code(), &options).await;
+            assert_eq!(accepted.err(), Some(LinkError::NotPrimaryDevice));
         }
     }
-    let accepted = alice.account().accept_link(code(), &meeting).await;
+    let accepted = alice.account().accept_link(code(), &options).await;
     assert_eq!(accepted.err(), Some(LinkError::TooManyDevices));
 }
 
@@ -83,7 +83,7 @@ async fn a_wrong_code_links_nothing() {
     let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
     let code = soon(linking.code()).await.unwrap();
     let wrong = format!("{}-wrong-words", code.nameplate()).parse().unwrap();
-    let acceptance = alice.account().accept_link(wrong, &mailbox.meeting()).await.unwrap();
+    let acceptance = alice.account().accept_link(wrong, &mailbox.mailbox_options()).await.unwrap();
     let (accepted, linked) =
         soon(async { tokio::join!(acceptance.request(), linking.complete()) }).await;
     let expected = LinkError::Code(code::Error::WrongCode);
@@ -101,7 +101,7 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
     let laptop = nobody("");
     let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
     let code = soon(linking.code()).await.unwrap();
-    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.mailbox_options()).await.unwrap();
     let accept = async {
         assert_eq!(acceptance.request().await.unwrap().name.as_deref(), Some("laptop"));
         assert_eq!(acceptance.cancel().await, None);
@@ -114,7 +114,7 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
     options.server = Some("https://chat.example.org".parse().unwrap());
     let linking = laptop.account().link(options).await.unwrap();
     let code = soon(linking.code()).await.unwrap();
-    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.mailbox_options()).await.unwrap();
     let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
     let (accepted, linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
     let cause = LinkError::PeerRefused(LinkRefusal::OtherServer).into();
@@ -134,7 +134,7 @@ async fn a_device_that_was_stopped_when_the_server_had_accepted_it_completes_the
     let laptop = nobody("");
     proxy.lose_answer_to("PUT /v1/devices/");
     let linked = mailbox.try_link(&alice, &laptop, "laptop").await;
-    assert!(matches!(linked, Err(LinkError::Request(RequestError::Link(_)))), "{linked:?}");
+    assert!(matches!(linked, Err(LinkError::Request(RequestError::Connection(_)))), "{linked:?}");
     assert_eq!(laptop.account().state().await, Ok(AccountState::New));
     let unreachable = laptop.account().finish_link().await;
     assert!(matches!(unreachable, Err(LinkError::Request(_))), "{unreachable:?}");
@@ -200,7 +200,7 @@ async fn an_account_that_can_never_be_used_is_not_stored() {
         let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
         let first = Wormhole::create(Config {
             app_id: AppId::new("wormholeim.org/chat/link-device"),
-            servers: mailbox.meeting().servers,
+            servers: mailbox.mailbox_options().servers,
             ..Config::default()
         });
         first.set_code(soon(linking.code()).await.unwrap()).unwrap();
@@ -235,7 +235,7 @@ async fn a_new_device_sees_the_account_before_anything_is_stored() {
     let laptop = nobody("");
     let linking = laptop.account().link(mailbox.options("laptop")).await.unwrap();
     let code = soon(linking.code()).await.unwrap();
-    let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+    let acceptance = alice.account().accept_link(code, &mailbox.mailbox_options()).await.unwrap();
     let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
     let look = async {
         let offered = linking.offer().await.unwrap();

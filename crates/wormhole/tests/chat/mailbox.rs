@@ -1,6 +1,6 @@
 //! A mailbox server, where two sides meet with a code.
 
-use wormhole::chat::{Client, LinkError, LinkOptions, Me, Meeting};
+use wormhole::chat::{Client, LinkError, LinkOptions, MailboxOptions, Me};
 use wormhole_server::testing::TestServers;
 
 use crate::world::{Folder, Person, soon};
@@ -14,16 +14,16 @@ impl Mailbox {
     }
 
     /// Where two sides meet.
-    pub(crate) fn meeting(&self) -> Meeting {
-        let mut meeting = Meeting::default();
-        meeting.servers = vec![format!("ws://{}/v1", self.0.mailbox()).parse().unwrap()];
-        meeting
+    pub(crate) fn mailbox_options(&self) -> MailboxOptions {
+        let mut options = MailboxOptions::default();
+        options.servers = vec![format!("ws://{}/v1", self.0.mailbox()).parse().unwrap()];
+        options
     }
 
     /// How a new device with this name is linked.
     pub(crate) fn options(&self, name: &str) -> LinkOptions {
         let mut options = LinkOptions::default();
-        (options.meeting, options.name) = (self.meeting(), Some(name.to_owned()));
+        (options.mailbox, options.name) = (self.mailbox_options(), Some(name.to_owned()));
         options
     }
 
@@ -44,7 +44,7 @@ impl Mailbox {
         let linking = new.account().link(self.options(name)).await?;
         let code = soon(linking.code()).await?;
         let accept = async {
-            let acceptance = first.account().accept_link(code, &self.meeting()).await?;
+            let acceptance = first.account().accept_link(code, &self.mailbox_options()).await?;
             let request = acceptance.request().await?;
             let accepted = acceptance.accept(&request).await;
             acceptance.close().await;

@@ -181,7 +181,7 @@ async fn a_linked_device_has_the_profile_key_and_gets_copies_of_sealed_messages(
     let b = bob.open().await;
     receive(&b, "sealed").await;
     knows(&b, &a, Some("Alice")).await;
-    // The first device replaces the key, and the other one learns it from the next copy.
+    // The primary device replaces the key, and the other one learns it from the next copy.
     let old = l.profile().await.unwrap().unwrap();
     a.rotate_profile_key().await.unwrap();
     say(&a, &bob.destination(), "new key").await;

@@ -89,7 +89,7 @@ async fn a_code_can_be_used_after_a_request_for_another_number_has_failed() {
     assert!(matches!(refused, Err(RegisterError::Request(RequestError::TooMany(_)))));
     world.stop().await;
     let lost = account.register(&server, &busy, Transport::Sms).await;
-    assert!(matches!(lost, Err(RegisterError::Request(RequestError::Link(_)))), "{lost:?}");
+    assert!(matches!(lost, Err(RegisterError::Request(RequestError::Connection(_)))), "{lost:?}");
     world.start().await;
     drop(account);
 

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use rand_core::OsRng;
 use wormhole::chat::{
-    Acceptance, DeviceId, LinkError, LinkRefusal, LinkRequest, LinkedDevice, Withdrawal,
+    DeviceId, LinkError, LinkHost, LinkRefusal, LinkRequest, LinkedDevice, Withdrawal,
 };
 use wormhole::code::{AppId, Config, Wormhole};
 use wormhole_chat::{KeyPair, LinkMessage, ProvisionMessage};
@@ -16,12 +16,12 @@ struct Stranger {
     wormhole: Wormhole,
 }
 
-/// A first device, a new one, and the request of the new one.
+/// A primary device, a new one, and the request of the new one.
 struct Link {
     world: World,
     _mailbox: Mailbox,
     alice: Person,
-    acceptance: Option<Acceptance>,
+    acceptance: Option<LinkHost>,
     request: LinkRequest,
     stranger: Stranger,
     pair: KeyPair,
@@ -47,12 +47,13 @@ impl Link {
         let alice = world.register(number, 0).await;
         let wormhole = Wormhole::create(Config {
             app_id: AppId::new("wormholeim.org/chat/link-device"),
-            servers: mailbox.meeting().servers,
+            servers: mailbox.mailbox_options().servers,
             ..Config::default()
         });
         wormhole.allocate_code(2.try_into().unwrap()).unwrap();
         let code = soon(wormhole.code()).await.unwrap();
-        let acceptance = alice.account().accept_link(code, &mailbox.meeting()).await.unwrap();
+        let acceptance =
+            alice.account().accept_link(code, &mailbox.mailbox_options()).await.unwrap();
         let (stranger, pair) = (Stranger { wormhole }, KeyPair::random(&mut OsRng));
         stranger
             .send(&LinkMessage::Request { key: *pair.public(), name: None, can_copy: false })
@@ -62,17 +63,17 @@ impl Link {
         Self { world, _mailbox: mailbox, alice, acceptance, request, stranger, pair }
     }
 
-    /// The first device gives the account to the new one.
+    /// The primary device gives the account to the new one.
     async fn accept(&self) -> Result<LinkedDevice, LinkError> {
         self.acceptance.as_ref().unwrap().accept(&self.request).await
     }
 
-    /// The user of the first device cancels.
+    /// The user of the primary device cancels.
     async fn cancel(&mut self) -> Option<Withdrawal> {
         soon(self.acceptance.take().unwrap().cancel()).await
     }
 
-    /// The first device accepts, and the new one answers the offer with this message. Returns the keys, too.
+    /// The primary device accepts, and the new one answers the offer with this message. Returns the keys, too.
     async fn answer(
         &self,
         message: LinkMessage,

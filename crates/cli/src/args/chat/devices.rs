@@ -57,7 +57,7 @@ pub(crate) struct NewDeviceArgs {
     /// Give up a link that was interrupted, and show a new code
     #[arg(long)]
     pub(crate) forget: bool,
-    /// Use the account that the first device offers without asking
+    /// Use the account that the primary device offers without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Number of words in the code
@@ -166,20 +166,20 @@ the safety number is verified without a comparison:
   wormhole chat add CODE                    the other person";
 
 const LINK_HELP: &str = "\
-The new device shows a code. Type it on the first device of your account, the one on which you have
-registered the number:
+The new device shows a code. Type it on the primary device of your account, the one on which you
+have registered the number:
 
   wormhole chat link                        on the new device; shows a code
-  wormhole chat link accept CODE            on the first device
+  wormhole chat link accept CODE            on the primary device
 
 With other clients of the service, use a QR code. It does not prove whose device shows it: accept it
 only if you see it on the screen of your own new device.
 
   wormhole chat link --qr --server URL      on the new device; shows a QR code and its text
-  wormhole chat link accept 'sgnl://...'    on the first device, with this text
+  wormhole chat link accept 'sgnl://...'    on the primary device, with this text
 
 Both devices then send and receive messages as the same account, and the new device shows what you
-send from the other one. The first device also copies its contacts and earlier messages, directly
+send from the other one. The primary device also copies its contacts and earlier messages, directly
 to the new one. If that is interrupted, `wormhole chat link history` on both devices repeats it. An
 account has at most six devices.";
 

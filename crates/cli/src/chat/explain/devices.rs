@@ -24,7 +24,7 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
         LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
             .hint("use --account NAME to link this computer to another one"),
         LinkError::Expired => Failure::new(plain(error)).hint("start again with a new code"),
-        LinkError::NotFirstDevice => Failure::new(plain(error))
+        LinkError::NotPrimaryDevice => Failure::new(plain(error))
             .hint("use the code on the device on which you have registered the number"),
         LinkError::TooManyDevices => Failure::new("the account has six devices already").hint(
             format!("remove one first: {} lists them", command("devices", args)),
@@ -37,7 +37,7 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
             Failure::new(link(cause, place, args).to_string()).hint(withdrawn(*withdrawal, args))
         }
         LinkError::PeerGone => Failure::new(plain(error)).hint(format!(
-            "start again with a new code. {} on the first device shows whether the device is linked already",
+            "start again with a new code. {} on the primary device shows whether the device is linked already",
             command("devices", args)
         )),
         LinkError::PeerRefused(LinkRefusal::OtherServer) => Failure::new(
@@ -75,7 +75,7 @@ pub(in crate::chat) fn qr(error: &LinkError, args: &AccountArgs) -> Failure {
         }
         LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
             .hint("use --account NAME to link this computer to another one"),
-        LinkError::NotFirstDevice => Failure::new(plain(error))
+        LinkError::NotPrimaryDevice => Failure::new(plain(error))
             .hint("use the QR code on the device on which you have registered the number"),
         LinkError::TooManyDevices => Failure::new("the account has six devices already").hint(
             format!("remove one first: {} lists them", command("devices", args)),
@@ -158,7 +158,7 @@ pub(in crate::chat) fn device(error: &DeviceError, args: &AccountArgs) -> Failur
         DeviceError::Request(error) => request(error, args),
         DeviceError::NoSuchDevice => Failure::new(plain(error))
             .hint(format!("{} lists the devices", command("devices", args))),
-        DeviceError::FirstDevice | DeviceError::NameTooLong | DeviceError::NotFirstDevice => {
+        DeviceError::PrimaryDevice | DeviceError::NameTooLong | DeviceError::NotPrimaryDevice => {
             Failure::new(plain(error))
         }
         // Later errors of the SDK have no hint.

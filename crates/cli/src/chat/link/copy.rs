@@ -35,12 +35,12 @@ async fn send(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let (place, code) = Place::of_code(code, servers, console).await?;
+    let (place, code) = Place::from_code(code, servers, console).await?;
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
     let mode = history::mode(args.history);
-    let copying = account.send_copy(code, &place.meeting, mode);
+    let copying = account.send_copy(code, &place.mailbox, mode);
     let copied = console.unless_interrupted(copying).await?;
     let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
     show_sent(copied.map_err(|error| explain(&error))?, console)
@@ -57,7 +57,7 @@ async fn receive(
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
-    let receiving = account.receive_copy(&place.meeting).await.map_err(|error| explain(&error))?;
+    let receiving = account.receive_copy(&place.mailbox).await.map_err(|error| explain(&error))?;
     let code = console.unless_interrupted(receiving.code()).await?;
     let code = code.map_err(|error| explain(&error))?;
     let where_to = "On the device that has the messages";
@@ -80,11 +80,11 @@ pub(super) fn received(
     match copied {
         Ok(Some(copied)) => show_received(copied, console),
         Ok(None) => Ok(()),
-        Err(error) => Err(interrupted(&error, place, args).into()),
+        Err(error) => Err(explain_interrupted(&error, place, args).into()),
     }
 }
 
-/// Shows what the first device has sent, after it has linked another one.
+/// Shows what the primary device has sent, after it has linked another one.
 ///
 /// # Errors
 /// Not everything was copied.
@@ -96,12 +96,12 @@ pub(super) fn sent(
 ) -> Result<()> {
     match copied {
         Ok(copied) => show_sent(copied, console),
-        Err(error) => Err(interrupted(&error, place, args).into()),
+        Err(error) => Err(explain_interrupted(&error, place, args).into()),
     }
 }
 
 /// The device is linked, but not everything was copied.
-fn interrupted(error: &LinkError, place: &Place, args: &AccountArgs) -> Failure {
+fn explain_interrupted(error: &LinkError, place: &Place, args: &AccountArgs) -> Failure {
     let why = explain::link(error, place, args);
     let repeat = explain::command("link history", args);
     Failure::new(format!("the device is linked, but contacts and messages were not copied: {why}"))

@@ -34,7 +34,7 @@ pub(super) fn scanned(code: &str) -> Result<Option<LinkUri>> {
     Ok(Some(uri))
 }
 
-/// Makes this computer a device of the account whose first device scans the code.
+/// Makes this computer a device of the account whose primary device scans the code.
 ///
 /// # Errors
 /// It is not linked.
@@ -106,14 +106,14 @@ async fn offer(
     let (text, older) = (uri.to_string(), uri.to_older_text());
     console.report(&json!({"event": "chat-link-qr", "uri": text, "older_uri": older}))?;
     console.screen.show(
-        "Scan this QR code with the first device of your account. Show it to nobody else: whoever scans it can link this \
+        "Scan this QR code with the primary device of your account. Show it to nobody else: whoever scans it can link this \
          computer to another account.",
     );
     if let Some(picture) = qr::draw(&text) {
         console.screen.show_picture(&picture);
     }
     console.screen.show(&format!(
-        "If the first device is a computer, please run there:\n\nwormhole chat link accept '{text}'\n\nEarlier programs read: \
+        "If the primary device is a computer, please run there:\n\nwormhole chat link accept '{text}'\n\nEarlier programs read: \
          {older}\n\nWaiting for that device, at most ten minutes..."
     ));
     console.unless_interrupted(linking.offer()).await

@@ -281,7 +281,7 @@ fn claimed(file: &Attachment) -> u64 {
 fn is_without_bytes(error: &AttachmentError) -> bool {
     match error {
         AttachmentError::Exists(_) | AttachmentError::Expired => true,
-        AttachmentError::Request(error) => !matches!(error, RequestError::Link(_)),
+        AttachmentError::Request(error) => !matches!(error, RequestError::Connection(_)),
         AttachmentError::NotAuthentic
         | AttachmentError::TooLarge
         | AttachmentError::WriteFailed(..) => false,

@@ -72,7 +72,7 @@ impl Talk<'_> {
         {
             return self.group_receipt(group, *from, *kind, messages, console).await;
         }
-        let Some(shown) = show_changes::described(event, &self.people, &mut self.recent) else {
+        let Some(shown) = show_changes::describe(event, &self.people, &mut self.recent) else {
             return Ok(());
         };
         match shown.id {
@@ -216,7 +216,7 @@ impl Talk<'_> {
         if message.sent_to.is_none() {
             self.read.push(message.reference());
         }
-        let (value, text) = show::described(message, &self.people, &self.recent);
+        let (value, text) = show::describe(message, &self.people, &self.recent);
         self.show(text, &value, console).await?;
         self.mark_read(console).await?;
         if message.identity_changed {

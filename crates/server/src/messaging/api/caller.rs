@@ -16,13 +16,13 @@ use crate::messaging::base64;
 use crate::messaging::context::Service;
 use crate::messaging::rate_limits::Action;
 use crate::messaging::store::rules::sealed;
-use crate::messaging::store::{Access, AccessKey, Account, Found, ReadRows, Stranger};
+use crate::messaging::store::{Access, AccessKey, Account, Found, ReadRows, UnidentifiedCaller};
 
 /// The sender of a request that needs credentials or an access key.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     Device(Arc<Found>),
-    Stranger(Stranger),
+    Unidentified(UnidentifiedCaller),
 }
 
 impl FromRequestParts<Arc<Service>> for Caller {
@@ -54,7 +54,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
         let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         // One customer of a provider may have all networks of a wide one.
         let network = service.limits.network(client).map(|_| wider_network(client.to_canonical()));
-        Ok(Self::Stranger(Stranger { key, network }))
+        Ok(Self::Unidentified(UnidentifiedCaller { key, network }))
     }
 }
 
@@ -72,7 +72,7 @@ impl Service {
     /// The key is wrong or there is no such account: the same error for both. Or there were too many such requests.
     pub(super) async fn admit(
         &self,
-        stranger: &Stranger,
+        stranger: &UnidentifiedCaller,
         destination: &Destination,
     ) -> Result<Account, ApiError> {
         self.limit_strangers(stranger)?;
@@ -88,17 +88,17 @@ impl Service {
     ///
     /// # Errors
     /// There were too many, or too many wrong keys.
-    pub(super) fn limit_strangers(&self, stranger: &Stranger) -> Result<(), ApiError> {
+    pub(super) fn limit_strangers(&self, stranger: &UnidentifiedCaller) -> Result<(), ApiError> {
         let Some(network) = stranger.network else { return Ok(()) };
         let budget = self.budget();
-        let limit = budget.spend(Action::Stranger, network, 1);
+        let limit = budget.spend(Action::UnidentifiedCaller, network, 1);
         let limit =
             limit.and_then(|()| self.limits.check(Action::WrongAccessKey, network, budget.now));
         limit.map_err(ApiError::too_many)
     }
 
     /// Counts a wrong access key, and returns the error to answer.
-    pub(super) fn refuse(&self, stranger: &Stranger) -> ApiError {
+    pub(super) fn refuse(&self, stranger: &UnidentifiedCaller) -> ApiError {
         if let Some(network) = stranger.network {
             // The next request of the network is refused if there are too many.
             let _counted = self.budget().spend(Action::WrongAccessKey, network, 1);

@@ -154,9 +154,9 @@ pub(super) async fn take(
         Caller::Device(found) => {
             Asker::Device(Requester { account: found.account.key, device: found.device.key })
         }
-        Caller::Stranger(stranger) => {
+        Caller::Unidentified(stranger) => {
             service.admit(stranger, &destination).await?;
-            Asker::Stranger(*stranger)
+            Asker::Unidentified(*stranger)
         }
     };
     let request = BundleRequest { asker, destination, device };
@@ -165,7 +165,7 @@ pub(super) async fn take(
         BundleReply::Limited(pause) => Err(ApiError::too_many(pause)),
         BundleReply::NotFound => Err(match &caller {
             Caller::Device(found) => service.count_stranger(found, not_found()),
-            Caller::Stranger(_) => not_found(),
+            Caller::Unidentified(_) => not_found(),
         }),
         BundleReply::Unauthorized | BundleReply::UnknownRequester => {
             Err(ApiError::bad_credentials())

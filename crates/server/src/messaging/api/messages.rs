@@ -21,7 +21,7 @@ use crate::messaging::context::Service;
 use crate::messaging::request_memory::RequestMemory;
 use crate::messaging::store::{
     Acknowledgement, DeviceKey, Found, MessageName, PageRequest, QueueDelivery, SealedMessages,
-    SealedProof, SealedSent, SealedSubmission, Sender, Sent, Stranger, Submission,
+    SealedProof, SealedSent, SealedSubmission, Sender, Sent, Submission, UnidentifiedCaller,
 };
 use wormhole_http::Response;
 
@@ -64,7 +64,7 @@ pub(super) async fn send(
     }
     let found = match caller {
         Caller::Device(found) => found,
-        Caller::Stranger(stranger) => {
+        Caller::Unidentified(stranger) => {
             return send_sealed(&service, stranger, destination, &submitted).await;
         }
     };
@@ -86,12 +86,12 @@ pub(super) async fn send(
 /// Sends a message of a client that shows an access key.
 async fn send_sealed(
     service: &Service,
-    stranger: Stranger,
+    stranger: UnidentifiedCaller,
     destination: Destination,
     submitted: &Submitted,
 ) -> Result<Response, ApiError> {
     let submission = SealedSubmission {
-        proof: SealedProof::Stranger(stranger),
+        proof: SealedProof::Unidentified(stranger),
         destinations: vec![destination],
         messages: SealedMessages::One(submitted.messages(true)?),
         timestamp: submitted.timestamp()?,

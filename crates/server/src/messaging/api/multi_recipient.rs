@@ -127,11 +127,11 @@ fn limit(service: &Service, caller: &Caller) -> Result<SealedProof, ApiError> {
             limit.map_err(ApiError::too_many)?;
             Ok(SealedProof::Device(Box::new(sender(found))))
         }
-        Caller::Stranger(stranger) => {
+        Caller::Unidentified(stranger) => {
             service.limit_strangers(stranger)?;
             let spend = |network| budget.spend(Action::MessageToMany, network, 1);
             stranger.network.map_or(Ok(()), spend).map_err(ApiError::too_many)?;
-            Ok(SealedProof::Stranger(*stranger))
+            Ok(SealedProof::Unidentified(*stranger))
         }
     }
 }
@@ -151,7 +151,7 @@ fn answer(service: &Service, caller: &Caller, sent: SealedSent) -> Result<Respon
         SealedSent::QueueFull => Err(ApiError::too_many(QUEUE_FULL_PAUSE)),
         SealedSent::Unauthorized => Err(match caller {
             Caller::Device(_) => ApiError::bad_credentials(),
-            Caller::Stranger(stranger) => service.refuse(stranger),
+            Caller::Unidentified(stranger) => service.refuse(stranger),
         }),
         SealedSent::UnknownSender => Err(ApiError::bad_credentials()),
     }

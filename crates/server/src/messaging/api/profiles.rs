@@ -275,7 +275,7 @@ impl Service {
                 let limit = self.budget().spend(Action::Profile, found.account.id, 1);
                 limit.map_err(ApiError::too_many)?;
             }
-            Caller::Stranger(stranger) => drop(self.admit(stranger, &destination).await?),
+            Caller::Unidentified(stranger) => drop(self.admit(stranger, &destination).await?),
         }
         let read = move |rows: &mut dyn ReadRows| {
             let Some(account) = sealed::find(rows, &destination)? else { return Ok(None) };
@@ -290,7 +290,7 @@ impl Service {
             Caller::Device(found) => {
                 self.count_stranger(found, ApiError::not_found("no such account"))
             }
-            Caller::Stranger(_) => ApiError::bad_credentials(),
+            Caller::Unidentified(_) => ApiError::bad_credentials(),
         })
     }
 }

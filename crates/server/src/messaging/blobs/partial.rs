@@ -91,7 +91,7 @@ impl Blobs {
             let folder = blobs.partial_folder(&name);
             private::create_directory(&folder)?;
             durable::sync_parent(&folder)?;
-            blobs.make_room(&folder, length)?;
+            blobs.make_space(&folder, length)?;
             write_state(&state, Progress { length, offset: 0 })?;
             private::create_if_missing(&data)?;
             Ok(durable::sync_parent(&data)?)
@@ -234,7 +234,7 @@ impl Blobs {
     }
 
     /// Removes the oldest uploads of an account until there is room for one of this length.
-    fn make_room(&self, folder: &Path, length: u64) -> Result<(), UploadError> {
+    fn make_space(&self, folder: &Path, length: u64) -> Result<(), UploadError> {
         let mut uploads = Vec::new();
         for file in fs::read_dir(folder)? {
             let path = file?.path();
@@ -256,8 +256,8 @@ impl Blobs {
             self.remove_files(data, &data.with_extension(STATE), &file)?;
             (bytes, count) = (bytes.saturating_sub(*length), count.saturating_sub(1));
         }
-        let has_room = count < MAX_PARTIALS && bytes <= MAX_PARTIAL_BYTES;
-        if has_room { Ok(()) } else { Err(UploadError::TooMany) }
+        let has_capacity = count < MAX_PARTIALS && bytes <= MAX_PARTIAL_BYTES;
+        if has_capacity { Ok(()) } else { Err(UploadError::TooMany) }
     }
 
     fn partial_folder(&self, name: &PartialName) -> PathBuf {

@@ -108,12 +108,12 @@ pub(in crate::messaging) struct BundleRequest {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Asker {
     Device(Requester),
-    Stranger(Stranger),
+    Unidentified(UnidentifiedCaller),
 }
 
 /// A client without credentials, which shows the access key of the account that it asks for or writes to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::messaging) struct Stranger {
+pub(in crate::messaging) struct UnidentifiedCaller {
     pub(in crate::messaging) key: AccessKey,
     /// Its wide network, unless it has no limits.
     pub(in crate::messaging) network: Option<IpAddr>,
@@ -243,7 +243,7 @@ pub(in crate::messaging) struct SealedSubmission {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum SealedProof {
     /// The client has shown the access key of the recipient, or the XOR of those of all recipients.
-    Stranger(Stranger),
+    Unidentified(UnidentifiedCaller),
     /// It has shown its credentials. Only the recipients learn who it is.
     Device(Box<Sender>),
 }

@@ -85,7 +85,7 @@ async fn attempt(
     let opened = spawn_blocking(move || {
         if direct::is_direct(&file.place) {
             let folder = folder.with_file_name(direct::FOLDER);
-            direct::open_whole(&folder, FileName::of(&file.key))
+            direct::open_whole(&folder, FileName::from_key(&file.key))
         } else {
             Partial::open(&folder, &file)
         }
@@ -119,7 +119,8 @@ async fn attempt(
         }
     };
     let fetched = timeout(time, fetching).await;
-    let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
+    let fetched =
+        fetched.unwrap_or_else(|_| Err(RequestError::Connection(LinkFailure::TimedOut).into()));
     if matches!(fetched, Err(AttachmentError::Expired | AttachmentError::TooLarge)) {
         // The part that has arrived is useless.
         let _ended = pieces.send(Piece::Useless).await;
@@ -188,7 +189,9 @@ async fn fetch_rest(
         206 => return Err(RequestError::from(ServerFault::FileRange).into()),
         // The connection was lost after the last byte.
         416 if received > 0 => return finish(pieces).await,
-        status => return Err(RequestError::of_storage(status, response.retry_after()).into()),
+        status => {
+            return Err(RequestError::from_storage_status(status, response.retry_after()).into());
+        }
     };
     while let Some(mut piece) = response.piece().await.map_err(RequestError::from)? {
         let skipped = piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX));

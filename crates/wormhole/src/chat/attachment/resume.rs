@@ -143,7 +143,7 @@ async fn patch(
 ) -> Result<(), RequestError> {
     // The request begins when the first piece is ready: what the server has is checked before.
     let Some(first) = pieces.recv().await else { return Ok(()) };
-    let first = first.map_err(|_| RequestError::Link(LinkFailure::Closed))?;
+    let first = first.map_err(|_| RequestError::Connection(LinkFailure::Closed))?;
     let pieces = unfold(pieces, async |mut pieces| {
         let piece: Piece = pieces.recv().await?;
         Some((piece, pieces))
@@ -159,7 +159,7 @@ async fn patch(
         .map_err(|_| RequestError::Internal)?;
     let time = UPLOAD_TIME + Duration::from_secs(rest / MIN_RATE);
     let response = timeout(time, send_to(service, &record.location, request)).await;
-    let response = response.map_err(|_| RequestError::Link(LinkFailure::TimedOut))??;
+    let response = response.map_err(|_| RequestError::Connection(LinkFailure::TimedOut))??;
     match response.status {
         204 if number(&response.headers, &OFFSET) == Some(length) => Ok(()),
         // Something else has happened to the upload: the next attempt asks first.
@@ -200,7 +200,7 @@ fn refused(response: &StreamedResponse) -> RequestError {
     match response.status {
         // The server is still busy with a request whose connection was lost.
         423 => RequestError::Unavailable(423),
-        status => RequestError::of_storage(status, response.retry_after()),
+        status => RequestError::from_storage_status(status, response.retry_after()),
     }
 }
 

@@ -169,7 +169,7 @@ async fn post(
     length: u64,
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), RequestError> {
-    let Envelope { head, tail, content_type } = Envelope::of(form);
+    let Envelope { head, tail, content_type } = Envelope::from_form(form);
     let around = u64::try_from(head.len() + tail.len()).unwrap_or(u64::MAX);
     let pieces = unfold(pieces, async |mut pieces| {
         let piece: Piece = pieces.recv().await?;
@@ -184,10 +184,10 @@ async fn post(
         .map_err(|_| RequestError::Internal)?;
     let time = UPLOAD_TIME + Duration::from_secs(length / MIN_RATE);
     let response = timeout(time, send_to(service, &service.posted_attachments(), request)).await;
-    let response = response.map_err(|_| RequestError::Link(LinkFailure::TimedOut))??;
+    let response = response.map_err(|_| RequestError::Connection(LinkFailure::TimedOut))??;
     match response.status {
         200..300 => Ok(()),
-        status => Err(RequestError::of_storage(status, response.retry_after())),
+        status => Err(RequestError::from_storage_status(status, response.retry_after())),
     }
 }
 
@@ -199,7 +199,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn of(form: &UploadForm) -> Self {
+    fn from_form(form: &UploadForm) -> Self {
         // Cannot be in the file, because nobody knows it before.
         let mut boundary = [0; 24];
         OsRng.fill_bytes(&mut boundary);

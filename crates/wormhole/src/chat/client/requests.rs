@@ -16,7 +16,7 @@ impl Client {
     /// The people that the user does not know, and whose messages wait for a decision, the latest first. They do not learn
     /// that somebody has read them here.
     ///
-    /// There are none unless [`Options::requests`](super::Options::requests) is set, or was set when the messages arrived.
+    /// There are none unless [`Options::hold_unknown_senders`](super::Options::hold_unknown_senders) is set, or was set when the messages arrived.
     ///
     /// # Errors
     /// The client has ended.
@@ -25,7 +25,7 @@ impl Client {
             let requests = store.requests()?.into_iter().map(|(account, messages)| {
                 let from = store.contact(account)?.unwrap_or_else(|| crate::chat::contact(account));
                 let message = |(id, received): (ReceivedId, Received)| {
-                    let written = Written::of(&received);
+                    let written = Written::from_received(&received);
                     ReceivedMessage::new(id, &received, written, from.clone(), None)
                 };
                 let messages = messages.into_iter().map(message).collect();

@@ -152,7 +152,7 @@ async fn the_stream_of_messages_keeps_the_client_running() {
     let mut messages = client.messages();
     drop(client);
     let event = soon(messages.next()).await;
-    assert!(matches!(event, Ok(Event::Disconnected(RequestError::Link(_)))), "{event:?}");
+    assert!(matches!(event, Ok(Event::Disconnected(RequestError::Connection(_)))), "{event:?}");
 }
 
 #[tokio::test]

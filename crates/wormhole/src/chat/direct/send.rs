@@ -55,7 +55,7 @@ impl Direct<'_> {
             Some(record) => record,
             None => {
                 let keys = SealingKeys::random();
-                let name = FileName::of(&keys.key).to_text();
+                let name = FileName::from_key(&keys.key).to_text();
                 Record::new(file.clone(), &keys, (name, String::new()), [].into())
             }
         };
@@ -63,7 +63,7 @@ impl Direct<'_> {
             self.uploads.forget(&file).await;
             return Ok(Attempt::Unreachable);
         };
-        let name = FileName::of(&keys.key);
+        let name = FileName::from_key(&keys.key);
         let key = keys.key.clone();
         let Some((pipe, offset)) = self.connect(name, blob_length(source.size)).await? else {
             return Ok(Attempt::Unreachable);

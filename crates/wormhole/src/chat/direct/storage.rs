@@ -74,7 +74,7 @@ fn is_missing(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// There is no room.
-pub(in crate::chat) fn make_room(
+pub(in crate::chat) fn make_space(
     folder: &Path,
     settings: &DirectFiles,
     (from, name): (AccountId, FileName),
@@ -97,8 +97,8 @@ pub(in crate::chat) fn make_room(
     // The longest file may be longer than a share.
     let fits = own.files == 0 || own.bytes.saturating_add(length) <= share;
     let has_share = fits && own.files < MAX_OF_SENDER;
-    let has_room = bytes <= settings.max_waiting && all.files < MAX_FILES;
-    if has_room && has_share { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    let has_capacity = bytes <= settings.max_waiting && all.files < MAX_FILES;
+    if has_capacity && has_share { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
 }
 
 /// Files that wait.
@@ -193,11 +193,11 @@ mod tests {
             folder
         }
 
-        fn has_room(&self, from: AccountId, name: u8, (length, reserved): (u64, u64)) -> bool {
+        fn has_capacity(&self, from: AccountId, name: u8, (length, reserved): (u64, u64)) -> bool {
             let settings =
                 DirectFiles { max_bytes: 100, max_waiting: 160, ..DirectFiles::default() };
             let name = FileName([name; 16]);
-            make_room(&self.0, &settings, (from, name), (length, reserved)).is_ok()
+            make_space(&self.0, &settings, (from, name), (length, reserved)).is_ok()
         }
 
         fn places(&self, from: AccountId, name: u8) -> Places {
@@ -225,31 +225,31 @@ mod tests {
     #[test]
     fn files_that_wait_and_files_that_arrive_have_a_limit_and_old_ones_make_room() {
         let folder = Folder::new("limit");
-        assert!(folder.has_room(ONE, 1, (100, 60)));
-        assert!(!folder.has_room(ONE, 1, (101, 0)) && !folder.has_room(ONE, 1, (100, 61)));
+        assert!(folder.has_capacity(ONE, 1, (100, 60)));
+        assert!(!folder.has_capacity(ONE, 1, (101, 0)) && !folder.has_capacity(ONE, 1, (100, 61)));
         let places = folder.arrive(ONE, 1, 60);
-        assert!(folder.has_room(TWO, 2, (100, 0)) && !folder.has_room(TWO, 2, (100, 1)));
-        assert!(folder.has_room(ONE, 1, (100, 60)), "it is the same file");
+        assert!(folder.has_capacity(TWO, 2, (100, 0)) && !folder.has_capacity(TWO, 2, (100, 1)));
+        assert!(folder.has_capacity(ONE, 1, (100, 60)), "it is the same file");
         places.open().unwrap().unwrap().finish(&places.whole).unwrap();
         set_age(&places.whole, MAX_AGE / 2);
-        assert!(!folder.has_room(TWO, 2, (100, 1)));
+        assert!(!folder.has_capacity(TWO, 2, (100, 1)));
         set_age(&places.whole, MAX_AGE * 2);
-        assert!(folder.has_room(TWO, 2, (100, 60)) && !places.whole.exists());
+        assert!(folder.has_capacity(TWO, 2, (100, 60)) && !places.whole.exists());
     }
 
     #[test]
     fn a_sender_has_a_share_and_what_is_not_whole_goes_after_a_day() {
         let folder = Folder::new("share");
         let part = folder.arrive(ONE, 1, 30).part;
-        assert!(folder.has_room(ONE, 2, (10, 0)) && !folder.has_room(ONE, 2, (11, 0)));
-        assert!(folder.has_room(TWO, 2, (100, 0)), "others have their own share");
+        assert!(folder.has_capacity(ONE, 2, (10, 0)) && !folder.has_capacity(ONE, 2, (11, 0)));
+        assert!(folder.has_capacity(TWO, 2, (100, 0)), "others have their own share");
         set_age(&part, MAX_PART_AGE * 2);
-        assert!(folder.has_room(ONE, 2, (100, 0)) && !part.exists());
+        assert!(folder.has_capacity(ONE, 2, (100, 0)) && !part.exists());
         for name in 0..8 {
-            assert!(folder.has_room(ONE, name, (1, 0)));
+            assert!(folder.has_capacity(ONE, name, (1, 0)));
             let _places = folder.arrive(ONE, name, 1);
         }
-        assert!(!folder.has_room(ONE, 8, (1, 0)) && folder.has_room(TWO, 8, (1, 0)));
+        assert!(!folder.has_capacity(ONE, 8, (1, 0)) && folder.has_capacity(TWO, 8, (1, 0)));
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Commits {
             let written = store.run(move |store| {
                 let received = store.commit(&commit)?;
                 let requests = store.take_new_requests();
-                Ok::<_, StoreError>((!received.is_empty(), requests, Counts::of(store)))
+                Ok::<_, StoreError>((!received.is_empty(), requests, Counts::new(store)))
             });
             let (has_messages, requests, counts) = written.await?;
             Ok(Durable { then, has_messages, requests, counts })
@@ -239,7 +239,7 @@ impl Batch {
 }
 
 impl Counts {
-    pub(in crate::chat) fn of(store: &crate::chat::store::Store) -> Self {
+    pub(in crate::chat) fn new(store: &crate::chat::store::Store) -> Self {
         Self {
             unread: store.readable_count(),
             unread_bytes: store.received_bytes(),

@@ -152,10 +152,10 @@ impl Driver {
         let folder = Arc::clone(&self.direct.folder);
         let reserved = self.direct.senders.values().map(|receiving| receiving.length);
         let reserved = reserved.fold(0_u64, u64::saturating_add);
-        let has_room = |settings: &DirectFiles| {
-            direct::make_room(&folder, settings, (from, name), (length, reserved)).is_ok()
+        let has_capacity = |settings: &DirectFiles| {
+            direct::make_space(&folder, settings, (from, name), (length, reserved)).is_ok()
         };
-        let Some(settings) = settings.filter(has_room) else {
+        let Some(settings) = settings.filter(has_capacity) else {
             return self.answer_file(from, DirectAnswer { id, hints: None, offset: 0 });
         };
         let (answer, answered) = oneshot::channel();

@@ -24,7 +24,7 @@ impl Driver {
             }
             ("PUT", "/api/v1/queue/empty") => {
                 self.socket.respond(origin, 200);
-                self.socket.works();
+                self.socket.reset_pause();
                 self.is_up_to_date = true;
             }
             _ => self.socket.respond(origin, 404),
@@ -47,7 +47,7 @@ impl Driver {
         // A sealed message may use a prekey, too.
         let kinds = [EnvelopeKind::PreKeyBundle, EnvelopeKind::UnidentifiedSender];
         if kinds.contains(&envelope.kind) {
-            self.upkeep.used();
+            self.upkeep.count_soon();
         }
         self.source = source(&envelope);
         self.envelope = Some(hash);

@@ -33,7 +33,7 @@ impl Driver {
     ///
     /// # Errors
     /// It has none, or we are not a member.
-    pub(super) fn check_room_for_group(&self, group: GroupId) -> Result<(), SendError> {
+    pub(super) fn check_capacity_for_group(&self, group: GroupId) -> Result<(), SendError> {
         self.check_membership(group)?;
         let of_group = self.core.group_outbox_bytes().filter(|(of, _)| *of == group);
         let (count, bytes) = of_group.fold((0, 0), |(count, sum), (_, it)| (count + 1, sum + it));
@@ -66,11 +66,11 @@ impl Driver {
                 }
             }
             GroupEvent::NotSent(timestamp, why) => {
-                self.left(*timestamp, Progress::NotSent(NotSent::Failed(*why)));
+                self.report_left(*timestamp, Progress::NotSent(NotSent::Failed(*why)));
             }
             // The others have it: the application learns from the event who does not.
             GroupEvent::NotSentTo(timestamp, ..) | GroupEvent::Sent(timestamp) => {
-                self.left(*timestamp, Progress::OnServer);
+                self.report_left(*timestamp, Progress::OnServer);
             }
             GroupEvent::ChangeFailed(..)
             | GroupEvent::Changed(..)
@@ -111,7 +111,7 @@ impl Driver {
 
 /// The group and the timestamp of a message that another device of ours has sent to a group.
 fn sent_to_group(received: &Received) -> Option<(GroupId, Timestamp)> {
-    let written = Written::of(received).filter(|it| it.is_ours && it.is_message())?;
+    let written = Written::from_received(received).filter(|it| it.is_ours && it.is_message())?;
     Some((written.group()?, written.timestamp))
 }
 

@@ -86,7 +86,7 @@ impl Outbox {
         sender.send_replace(progress.clone());
         for reply in cancelling {
             // The one who asked may be gone.
-            let _gone = reply.send(CancelOutcome::of(progress, may_have_arrived));
+            let _gone = reply.send(CancelOutcome::from_progress(progress, may_have_arrived));
         }
         Some(to)
     }
@@ -133,7 +133,11 @@ impl Outbox {
     }
 
     /// Records the result of a request about an account or about our own keys; `None` if it has succeeded.
-    pub(super) fn answered(&mut self, account: Option<AccountId>, error: Option<RequestError>) {
+    pub(super) fn record_result(
+        &mut self,
+        account: Option<AccountId>,
+        error: Option<RequestError>,
+    ) {
         match &error {
             None => self.set_refusal(None),
             Some(error) if error.is_refusal() => self.set_refusal(Some(error.clone())),
@@ -238,12 +242,12 @@ mod tests {
         let mut outbox = Outbox::default();
         let to_bob = outbox.add(Timestamp(1), Conversation::Account(BOB));
         let to_carol = outbox.add(Timestamp(2), Conversation::Account(CAROL));
-        outbox.answered(Some(BOB), Some(RequestError::InvalidAnswer(ServerFault::Format)));
+        outbox.record_result(Some(BOB), Some(RequestError::InvalidAnswer(ServerFault::Format)));
         assert_eq!(*to_bob.borrow(), delayed(RequestError::InvalidAnswer(ServerFault::Format)));
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
-        outbox.answered(Some(BOB), Some(RequestError::CredentialsRefused));
+        outbox.record_result(Some(BOB), Some(RequestError::CredentialsRefused));
         assert_eq!(*to_carol.borrow(), delayed(RequestError::CredentialsRefused));
-        outbox.answered(Some(CAROL), None);
+        outbox.record_result(Some(CAROL), None);
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
     }
 

@@ -94,7 +94,7 @@ impl Driver {
 
     /// Notifies the server that the user knows somebody.
     pub(super) fn tell_accepted(&mut self, account: AccountId) {
-        if self.asks && !self.blocked.contains(&account) {
+        if self.holds_requests && !self.blocked.contains(&account) {
             self.decisions.add(account, Decision::Accept);
             self.commits.people().decisions.insert(account, Some(Decision::Accept));
             self.signals.decisions.send_replace(self.decisions.len());
@@ -110,7 +110,7 @@ impl Driver {
     /// Accepts the members of a group: they write to each other without knowing each other. Messages to one person still wait
     /// for the user's decision here.
     pub(super) fn accept_members(&mut self, group: GroupId) {
-        if !self.asks || self.core.group_membership(group) != Some(Membership::Member) {
+        if !self.holds_requests || self.core.group_membership(group) != Some(Membership::Member) {
             return;
         }
         let members = self.core.group_state(group).into_iter().flat_map(|it| it.members.keys());
@@ -184,14 +184,14 @@ impl Driver {
 
     /// Remembers what proves a message to the server.
     pub(super) fn remember_evidence(&mut self, received: &[Received]) {
-        let Some(evidence) = self.evidence.take().filter(|_| self.asks) else { return };
+        let Some(evidence) = self.evidence.take().filter(|_| self.holds_requests) else { return };
         for received in received.iter().filter(|it| it.from.account != self.own) {
             self.commits.people().evidence.push((received.from.account, evidence));
         }
     }
 
     /// Removes a decision that the server has learned.
-    pub(super) fn told(&mut self, told: &Told) {
+    pub(super) fn handle_uploaded(&mut self, told: &Told) {
         match told {
             Told::Capability(has_requests) => {
                 let value = Zeroizing::new(vec![u8::from(*has_requests)]);

@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// Confirms messages that are durable on this device.
-    pub(super) fn delivered(&mut self, messages: Vec<(MessageRef, Option<GroupId>)>) {
+    pub(super) fn confirm_delivered(&mut self, messages: Vec<(MessageRef, Option<GroupId>)>) {
         for (message, group) in messages {
             let is_member =
                 group.is_some_and(|it| self.may_send_receipts_to_member(message.author, it));

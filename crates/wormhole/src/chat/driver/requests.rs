@@ -234,7 +234,7 @@ impl Requests {
             sealing: Arc::clone(&self.sealing),
             target: self.targets.remove(&id),
         };
-        self.running.push(Box::pin(answered(way, lane, id, request)));
+        self.running.push(Box::pin(perform(way, lane, id, request)));
     }
 
     /// Waits for the next result. `None`: something can be done that had to wait.
@@ -364,7 +364,7 @@ struct Way {
 }
 
 /// Makes a request.
-async fn answered(way: Way, lane: Lane, id: RequestId, request: Request) -> Finished {
+async fn perform(way: Way, lane: Lane, id: RequestId, request: Request) -> Finished {
     let message = sent_by(&request);
     let answered = answer(&way, request).await;
     let may_have_arrived = answered.as_ref().is_err_and(|error| error.may_have_arrived);

@@ -79,7 +79,7 @@ impl Socket {
                 }
                 State::Opening(opening) => match opening.await {
                     Ok(link) => return self.opened(link),
-                    Err(error) => return self.lost(error),
+                    Err(error) => return self.handle_lost(error),
                 },
                 State::Open { link, keepalive } => {
                     let (link, at) = (*link, *keepalive);
@@ -106,7 +106,7 @@ impl Socket {
     }
 
     /// Resets the pause before the next connection: the server has delivered everything that waited.
-    pub(super) const fn works(&mut self) {
+    pub(super) const fn reset_pause(&mut self) {
         self.attempt = 0;
     }
 
@@ -125,7 +125,7 @@ impl Socket {
         SocketEvent::Opened
     }
 
-    fn lost(&mut self, error: RequestError) -> SocketEvent {
+    fn handle_lost(&mut self, error: RequestError) -> SocketEvent {
         let wait = error.retry_after().unwrap_or_else(|| pause(self.attempt, &error));
         self.attempt = self.attempt.saturating_add(1);
         self.state = State::Waiting(Instant::now() + wait);
@@ -151,14 +151,14 @@ impl Socket {
                     Err(_) => Some(self.misbehaved(link)),
                 }
             }
-            LinkEvent::Lost(_, failure) => Some(self.lost(failure.into())),
+            LinkEvent::Lost(_, failure) => Some(self.handle_lost(failure.into())),
             LinkEvent::Opened(_) => None,
         }
     }
 
     fn misbehaved(&mut self, link: LinkId) -> SocketEvent {
         drop(self.links.take(link));
-        self.lost(ServerFault::Socket.into())
+        self.handle_lost(ServerFault::Socket.into())
     }
 
     fn keep_alive(&mut self, link: LinkId) {

@@ -54,14 +54,14 @@ impl Driver {
     ///
     /// # Errors
     /// It has none, or we are not a member of the group.
-    pub(in crate::chat) fn check_room(&self, to: Conversation) -> Result<(), SendError> {
+    pub(in crate::chat) fn check_capacity(&self, to: Conversation) -> Result<(), SendError> {
         match to {
-            Conversation::Account(account) => self.check_room_for_account(account),
-            Conversation::Group(group) => self.check_room_for_group(group),
+            Conversation::Account(account) => self.check_capacity_for_account(account),
+            Conversation::Group(group) => self.check_capacity_for_group(group),
         }
     }
 
-    fn check_room_for_account(&self, to: AccountId) -> Result<(), SendError> {
+    fn check_capacity_for_account(&self, to: AccountId) -> Result<(), SendError> {
         // Messages for our other devices have a limit of their own, so a device that fetches nothing stops no message.
         let outbox = self.core.outbox_len() - self.core.waiting_syncs();
         if outbox >= MAX_OUTBOX {
@@ -94,7 +94,7 @@ impl Driver {
         content: Content,
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
-        self.check_room(to)?;
+        self.check_capacity(to)?;
         match to {
             Conversation::Account(account) => {
                 self.send_to_account(account, content, reply);

@@ -57,8 +57,8 @@ impl Timers {
 
     /// Sets a timer. Returns whether something has changed.
     fn set(&mut self, of: Conversation, timer: Timer) -> bool {
-        let has_room = self.0.len() < MAX_TIMERS || self.0.contains_key(&of);
-        if self.of(of) == timer || !has_room {
+        let has_capacity = self.0.len() < MAX_TIMERS || self.0.contains_key(&of);
+        if self.of(of) == timer || !has_capacity {
             return false;
         }
         self.0.insert(of, timer);
@@ -83,7 +83,9 @@ impl Driver {
     /// Sets the timers that came with messages.
     pub(super) fn set_arrived_timers(&mut self, received: &[Received]) {
         let mut is_changed = false;
-        for written in received.iter().filter_map(Written::of).filter(|it| it.edits.is_none()) {
+        for written in
+            received.iter().filter_map(Written::from_received).filter(|it| it.edits.is_none())
+        {
             is_changed |= self.timers.arrived(written.conversation, &written.message);
         }
         if is_changed {

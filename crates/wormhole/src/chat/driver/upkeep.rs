@@ -30,7 +30,7 @@ pub(super) struct PublishedKeys {
     pub(super) signed: Option<(u32, PublicKey)>,
 }
 
-async fn published(service: Arc<Service>) -> Result<PublishedKeys, RequestError> {
+async fn fetch_published_keys(service: Arc<Service>) -> Result<PublishedKeys, RequestError> {
     let KeyCount { count } = service.key_count().await?;
     // Servers of others may not say it.
     let signed = service.published_key().await.ok().flatten();
@@ -44,7 +44,7 @@ impl Upkeep {
     }
 
     /// Counts our prekeys soon: somebody has used one.
-    pub(super) fn used(&mut self) {
+    pub(super) fn count_soon(&mut self) {
         self.due = self.due.min(Instant::now() + AFTER_USE);
     }
 
@@ -57,7 +57,7 @@ impl Upkeep {
             sleep_until(self.due).await;
         }
         let service = Arc::clone(&self.service);
-        let asking = self.asking.get_or_insert_with(|| Box::pin(published(service)));
+        let asking = self.asking.get_or_insert_with(|| Box::pin(fetch_published_keys(service)));
         let result = asking.await;
         self.asking = None;
         let wait = match &result {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{LinkError, give_up, next, send};
 use crate::chat::account::Account;
 use crate::chat::history::HistoryMode;
-use crate::chat::room::{Meeting, Room, SLOW};
+use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PeerChannel};
 use crate::code::Code;
 use crate::transit::{Pipe, Role, Settings, Transit, TransitInfo, TransitKey};
 #[cfg(feature = "fuzzing")]
@@ -38,8 +38,8 @@ pub struct Copied {
 #[derive(Debug)]
 pub struct ReceivingCopy {
     account: Account,
-    meeting: Meeting,
-    room: Room,
+    mailbox: MailboxOptions,
+    channel: PeerChannel,
 }
 
 impl Account {
@@ -48,10 +48,10 @@ impl Account {
     ///
     /// # Errors
     /// This store has no account.
-    pub async fn receive_copy(&self, meeting: &Meeting) -> Result<ReceivingCopy, LinkError> {
+    pub async fn receive_copy(&self, mailbox: &MailboxOptions) -> Result<ReceivingCopy, LinkError> {
         self.registered().await?;
-        let room = Room::open(APP_ID, meeting, &self.network, None)?;
-        Ok(ReceivingCopy { account: self.share(), meeting: meeting.clone(), room })
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, None)?;
+        Ok(ReceivingCopy { account: self.share(), mailbox: mailbox.clone(), channel })
     }
 
     /// Sends the contacts, and the part of the history that `history` selects, to the device of this account that waits under a code.
@@ -61,33 +61,35 @@ impl Account {
     pub async fn send_copy(
         &self,
         code: Code,
-        meeting: &Meeting,
+        mailbox: &MailboxOptions,
         history: HistoryMode,
     ) -> Result<Copied, LinkError> {
         self.registered().await?;
-        let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
-        room.met().await?;
-        let copied = self.copy_to(&room, meeting, history).await;
-        finish(room, copied).await
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code))?;
+        channel.met().await?;
+        let copied = self.copy_to(&channel, mailbox, history).await;
+        finish(channel, copied).await
     }
 
     /// Sends a copy to the other side of a wormhole.
     pub(super) async fn copy_to(
         &self,
-        room: &Room,
-        meeting: &Meeting,
+        channel: &PeerChannel,
+        mailbox: &MailboxOptions,
         history: HistoryMode,
     ) -> Result<Copied, LinkError> {
         let (_, core) = self.registered().await?;
-        let transit = Transit::new(self.transit(meeting))?;
+        let transit = Transit::new(self.transit(mailbox))?;
         let mut salt = [0; 32];
         OsRng.fill_bytes(&mut salt);
         let keys = CopyKeys::new(core.identity_pair(), &salt);
         let messages = self.store.run(|store| store.history_messages()).await;
         let hints = transit.info().encode().to_string();
         let offer = CopyOffer { salt, proof: *keys.proof, hints, messages };
-        send(room, &LinkMessage::Copy(offer)).await?;
-        let LinkMessage::Ready(CopyReady { hints, keeps_history }) = next(room, SLOW).await? else {
+        send(channel, &LinkMessage::Copy(offer)).await?;
+        let LinkMessage::Ready(CopyReady { hints, keeps_history }) =
+            next(channel, PERSON_TIMEOUT).await?
+        else {
             return Err(LinkError::Unexpected);
         };
         let history = if keeps_history { history } else { HistoryMode::Off };
@@ -100,30 +102,30 @@ impl Account {
     /// Takes over a copy from the other side of a wormhole.
     pub(super) async fn copy_from(
         &self,
-        room: &Room,
-        meeting: &Meeting,
+        channel: &PeerChannel,
+        mailbox: &MailboxOptions,
     ) -> Result<Copied, LinkError> {
         let (_, core) = self.registered().await?;
-        let LinkMessage::Copy(offer) = next(room, SLOW).await? else {
+        let LinkMessage::Copy(offer) = next(channel, PERSON_TIMEOUT).await? else {
             return Err(LinkError::Unexpected);
         };
         let keys = CopyKeys::new(core.identity_pair(), &offer.salt);
         if !bool::from(keys.proof.ct_eq(&offer.proof)) {
             return Err(LinkError::OtherAccount);
         }
-        let transit = Transit::new(self.transit(meeting))?;
+        let transit = Transit::new(self.transit(mailbox))?;
         let keeps_history = self.store.run(|store| store.history_mode()).await != HistoryMode::Off;
         let hints = transit.info().encode().to_string();
-        send(room, &LinkMessage::Ready(CopyReady { hints, keeps_history })).await?;
+        send(channel, &LinkMessage::Ready(CopyReady { hints, keeps_history })).await?;
         let mut pipe = connect(transit, Role::Receiver, &keys, &offer.hints).await?;
         let copied = receiver::receive(self, core, &mut pipe).await?;
         pipe.close().await;
         Ok(copied)
     }
 
-    fn transit(&self, meeting: &Meeting) -> Settings {
+    fn transit(&self, mailbox: &MailboxOptions) -> Settings {
         let tor = self.network.tor.clone();
-        Settings { tor: tor.or_else(|| meeting.transit.tor.clone()), ..meeting.transit.clone() }
+        Settings { tor: tor.or_else(|| mailbox.transit.tor.clone()), ..mailbox.transit.clone() }
     }
 }
 
@@ -133,7 +135,7 @@ impl ReceivingCopy {
     /// # Errors
     /// The mailbox server cannot be used.
     pub async fn code(&self) -> Result<Code, LinkError> {
-        Ok(self.room.code().await?)
+        Ok(self.channel.code().await?)
     }
 
     /// Waits, indefinitely if necessary, until the other device has used the code.
@@ -141,7 +143,7 @@ impl ReceivingCopy {
     /// # Errors
     /// The two sides have not met.
     pub async fn met(&self) -> Result<(), LinkError> {
-        Ok(self.room.met().await?)
+        Ok(self.channel.met().await?)
     }
 
     /// Takes over the contacts and the history.
@@ -150,25 +152,28 @@ impl ReceivingCopy {
     /// Not everything has arrived. What has arrived is kept; try again.
     pub async fn complete(self) -> Result<Copied, LinkError> {
         self.met().await?;
-        let copied = self.account.copy_from(&self.room, &self.meeting).await;
-        finish(self.room, copied).await
+        let copied = self.account.copy_from(&self.channel, &self.mailbox).await;
+        finish(self.channel, copied).await
     }
 
     /// Tells the other device that nothing is copied, and closes the wormhole.
     pub async fn cancel(self) {
-        give_up(self.room, LinkRefusal::Cancelled).await;
+        give_up(self.channel, LinkRefusal::Cancelled).await;
     }
 }
 
 /// Closes a wormhole after a copy.
-async fn finish(room: Room, copied: Result<Copied, LinkError>) -> Result<Copied, LinkError> {
+async fn finish(
+    channel: PeerChannel,
+    copied: Result<Copied, LinkError>,
+) -> Result<Copied, LinkError> {
     match copied {
         Ok(copied) => {
-            room.close().await;
+            channel.close().await;
             Ok(copied)
         }
         Err(error) => {
-            give_up(room, error.refusal()).await;
+            give_up(channel, error.refusal()).await;
             Err(error)
         }
     }

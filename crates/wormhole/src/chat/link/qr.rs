@@ -12,7 +12,7 @@ use wormhole_chat::{KeyPair, ProvisionMessage};
 use zeroize::Zeroizing;
 
 use super::LinkError;
-use super::new_device::{OfferedAccount, pending_link, usable};
+use super::guest::{OfferedAccount, pending_link, usable};
 use super::uri::LinkUri;
 use crate::chat::RequestError;
 use crate::chat::account::Account;
@@ -36,7 +36,7 @@ pub struct QrLinking {
 
 impl Account {
     /// Prepares this device to become a device of an account that exists already at this server: it shows a
-    /// [code](QrLinking::uri), which the user scans with the first device of the account. `name` is how the user calls this device.
+    /// [code](QrLinking::uri), which the user scans with the primary device of the account. `name` is how the user calls this device.
     ///
     /// # Errors
     /// This store has an account already, the server cannot be reached, or is on another computer and does not use TLS.
@@ -53,7 +53,7 @@ impl Account {
         let mut socket = opened.map_err(RequestError::at_first_contact)?;
         let address = socket.address().await?;
         let pair = KeyPair::random(&mut OsRng);
-        let uri = LinkUri::of_address(&address, &pair).ok_or(LinkError::Unexpected)?;
+        let uri = LinkUri::from_address(&address, &pair).ok_or(LinkError::Unexpected)?;
         Ok(QrLinking { account: self.share(), server, name, pair, uri, socket })
     }
 }

@@ -23,7 +23,7 @@ impl LinkUri {
 
     /// The code of a device that has got its address from the service. `body` is that of the request `PUT /v1/address`. `None` if it
     /// is malformed.
-    pub(crate) fn of_address(body: &[u8], pair: &KeyPair) -> Option<Self> {
+    pub(crate) fn from_address(body: &[u8], pair: &KeyPair) -> Option<Self> {
         Self::new(&provisioning_address(body)?, *pair.public())
     }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn both_spellings_are_read_as_they_were_written() {
         let body = b"\x0a\x16abcdefgh-jklmnopqr_tuv";
-        let uri = LinkUri::of_address(body, &pair()).unwrap();
+        let uri = LinkUri::from_address(body, &pair()).unwrap();
         assert_eq!((uri.address(), uri.key()), ("abcdefgh-jklmnopqr_tuv", pair().public()));
         assert_eq!(uri.to_string().parse(), Ok(uri.clone()));
         assert_eq!(uri.to_older_text().parse(), Ok(uri.clone()));
@@ -161,7 +161,7 @@ mod tests {
         for text in ["", "7-guitarist", no_key, &other, &bad_key, &path, &cut, &long] {
             assert_eq!(text.parse::<LinkUri>(), Err(NotALinkUri), "{text}");
         }
-        assert_eq!(LinkUri::of_address(b"\x0a\x02a", &pair()), None);
-        assert_eq!(LinkUri::of_address(b"", &pair()), None);
+        assert_eq!(LinkUri::from_address(b"\x0a\x02a", &pair()), None);
+        assert_eq!(LinkUri::from_address(b"", &pair()), None);
     }
 }

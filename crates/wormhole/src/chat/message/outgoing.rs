@@ -38,7 +38,10 @@ pub enum CancelOutcome {
 
 impl CancelOutcome {
     /// Returns the result of cancelling a message with this progress.
-    pub(in crate::chat) const fn of(progress: &Progress, may_have_arrived: bool) -> Self {
+    pub(in crate::chat) const fn from_progress(
+        progress: &Progress,
+        may_have_arrived: bool,
+    ) -> Self {
         match progress {
             Progress::NotSent(NotSent::Cancelled) if may_have_arrived => Self::MaybeSent,
             Progress::NotSent(NotSent::Cancelled) => Self::Cancelled,

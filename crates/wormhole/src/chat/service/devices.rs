@@ -9,7 +9,7 @@ use super::{Service, read};
 use crate::chat::error::{RequestError, ServerFault};
 
 impl Service {
-    /// A code with which another device can be linked to our account. Only the first device gets one.
+    /// A code with which another device can be linked to our account. Only the primary device gets one.
     pub(crate) async fn provisioning_code(&self) -> Result<String, RequestError> {
         let path = "/v1/devices/provisioning/code";
         let code: json::DeviceCode = read(&self.ask(Method::GET, path, None).await?)?;

@@ -68,7 +68,7 @@ impl Service {
             Action::Accept => ("accept", None),
             Action::Block => ("block", None),
             Action::Delete => ("delete", None),
-            Action::Report(evidence) => ("report", Some(ReportJson::of(evidence))),
+            Action::Report(evidence) => ("report", Some(ReportJson::from_evidence(evidence))),
         };
         let body = json::write(&DecisionJson { action, report })?;
         let path = format!("/v1/requests/{about}");
@@ -119,7 +119,7 @@ impl Service {
 }
 
 impl ReportJson {
-    fn of(evidence: &Evidence) -> Self {
+    fn from_evidence(evidence: &Evidence) -> Self {
         Self {
             guid: AccountId::from_bytes(evidence.guid).to_string(),
             server_timestamp: evidence.accepted.0,

@@ -17,7 +17,7 @@ use crate::chat::account::now;
 pub(super) struct Arrival<'a, 'b> {
     pub(super) people: People<'a, 'b>,
     /// Whether messages of people that the user does not know wait for a decision.
-    pub(super) asks: bool,
+    pub(super) holds_requests: bool,
     pub(super) new_requests: &'a mut BTreeSet<AccountId>,
     pub(super) keys: &'a RowKeys,
     pub(super) seen: &'a mut Seen,
@@ -71,7 +71,8 @@ impl Arrival<'_, '_> {
     /// The sender of a message that has to wait for a decision.
     fn stranger(&self, message: &NewMessage) -> Option<AccountId> {
         let from = message.from?.account;
-        let is_request = self.asks && !message.is_in_group && !items::is_unreadable(&message.value);
+        let is_request =
+            self.holds_requests && !message.is_in_group && !items::is_unreadable(&message.value);
         (is_request && !self.people.accepted.contains(&from)).then_some(from)
     }
 

@@ -22,7 +22,7 @@ pub(in crate::chat) struct PendingLink {
     pub(in crate::chat) code: Zeroizing<String>,
     /// The encrypted name of the device; empty if it has none.
     pub(in crate::chat) sealed_name: Vec<u8>,
-    /// The profile key of the account, if the first device has one.
+    /// The profile key of the account, if the primary device has one.
     pub(in crate::chat) profile_key: Option<ProfileKey>,
 }
 

@@ -78,7 +78,7 @@ impl RequestIndex {
     }
 
     /// Whether another message of an account is stored.
-    pub(super) fn has_room(&self, from: AccountId, bytes: usize) -> bool {
+    pub(super) fn has_capacity(&self, from: AccountId, bytes: usize) -> bool {
         let messages = self.accounts.get(&from).map(Vec::as_slice).unwrap_or_default();
         let used: usize = messages.iter().map(|(_, bytes)| bytes).sum();
         messages.len() < MAX_MESSAGES && used.saturating_add(bytes) <= MAX_BYTES_OF_ONE
@@ -109,8 +109,8 @@ type WaitingMessages = Vec<(ReceivedId, Received)>;
 
 impl Store {
     /// From now on, messages of people that the user does not know wait for a decision. Otherwise they are like others.
-    pub(crate) const fn set_asks(&mut self, asks: bool) {
-        self.asks = asks;
+    pub(crate) const fn set_holds_requests(&mut self, holds_requests: bool) {
+        self.holds_requests = holds_requests;
     }
 
     /// The messages that wait for a decision, of each account in the order of their arrival. A damaged one is left out.
@@ -244,7 +244,7 @@ impl People<'_, '_> {
         id: ReceivedId,
         value: &[u8],
     ) -> Result<bool, StoreError> {
-        if !self.requests.has_room(from, value.len()) {
+        if !self.requests.has_capacity(from, value.len()) {
             return Ok(false);
         }
         self.rows.put(Table::Request, &id.0.to_be_bytes(), value)?;

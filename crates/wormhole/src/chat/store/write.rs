@@ -186,7 +186,7 @@ impl Store {
         let accepted = people.write(&commit.people)?;
         let mut arrival = Arrival {
             people,
-            asks: self.asks,
+            holds_requests: self.holds_requests,
             new_requests: &mut self.new_requests,
             keys: &self.keys,
             seen: &mut self.seen,

@@ -14,7 +14,7 @@ use super::samples::{ALICE, BOB, device_id, message, new_account, new_device, so
 use crate::messaging::store::{
     Access, AccessKey, Account, Avatar, DeliveryKeys, DeviceKey, IntraApp, MAX_QUEUED_MESSAGES,
     MessageName, NewMessage, Profile, SealedMessages, SealedProof, SealedSent, SealedSubmission,
-    Stranger,
+    UnidentifiedCaller,
 };
 
 const fn key(byte: u8) -> AccessKey {
@@ -40,7 +40,7 @@ fn three_people(fixture: &mut Fixture<'_>) -> [Person; 3] {
 }
 
 const fn stranger(byte: u8) -> SealedProof {
-    SealedProof::Stranger(Stranger { key: key(byte), network: None })
+    SealedProof::Unidentified(UnidentifiedCaller { key: key(byte), network: None })
 }
 
 /// A sealed message for one person.

@@ -10,7 +10,7 @@ use crate::messaging::rate_limits::{Action, Budget};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
     Access, Account, AccountKey, Asker, Bundle, BundleReply, BundleRequest, DeviceBundle,
-    DeviceKey, Job, KeyKind, OneTimeKey, Requester, SignedKey, StoreError, Stranger,
+    DeviceKey, Job, KeyKind, OneTimeKey, Requester, SignedKey, StoreError, UnidentifiedCaller,
 };
 
 /// Answers all requests for keys.
@@ -27,7 +27,7 @@ pub(super) fn take(
     let accounts = tables.resolve(&destinations)?;
     let askers = jobs.iter().filter_map(|job| match job.request.asker {
         Asker::Device(requester) => Some(requester.account),
-        Asker::Stranger(_) => None,
+        Asker::Unidentified(_) => None,
     });
     let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
@@ -64,7 +64,7 @@ impl Choice {
                     return Self::UnknownRequester;
                 }
             }
-            Asker::Stranger(Stranger { key, .. }) => {
+            Asker::Unidentified(UnidentifiedCaller { key, .. }) => {
                 if !Access::allow([account.as_ref().map(|account| &account.access)], &key) {
                     return Self::Unauthorized;
                 }
@@ -83,7 +83,7 @@ impl Choice {
             (Some(budget), Asker::Device(Requester { account, .. })) => {
                 budget.spend(Action::PreKeys, (account, device), 1)
             }
-            (Some(budget), Asker::Stranger(Stranger { network, .. })) => {
+            (Some(budget), Asker::Unidentified(UnidentifiedCaller { network, .. })) => {
                 budget.spend(Action::PreKeys, (network, device), 1)?;
                 budget.spend(Action::PreKeysOfStrangers, device, 1)
             }

@@ -77,7 +77,7 @@ pub(in crate::messaging) fn put_code(
     code: TokenHash,
     now: Timestamp,
 ) -> Linked<()> {
-    check_room(&rows.devices(account.key)?)?;
+    check_capacity(&rows.devices(account.key)?)?;
     Ok(rows.put_device_code(account.key, Some(&LinkCode { hash: code, shown: now }))?)
 }
 
@@ -99,7 +99,7 @@ impl Link {
         {
             return Ok(LinkedDevice { account, number });
         }
-        check_room(&devices)?;
+        check_capacity(&devices)?;
         rows.put_device_code(account.key, None)?;
         let number =
             free_number(&devices).ok_or(WorkError::Refused(LinkRefusal::TooManyDevices))?;
@@ -186,7 +186,7 @@ pub(in crate::messaging) fn send_provisioning(
     rows.put_provisioning_message(address, before(now, PROVISIONING_LIFE), message)
 }
 
-fn check_room(devices: &[Device]) -> Linked<()> {
+fn check_capacity(devices: &[Device]) -> Linked<()> {
     if devices.len() < MAX_DEVICES {
         Ok(())
     } else {

@@ -48,11 +48,11 @@ impl Queues {
     /// Removes messages for which there is no room, and counts the others.
     pub(super) fn admit_some(&mut self, messages: &mut Vec<StoredMessage<'_>>) {
         messages.retain(|message| {
-            let has_room = self.has_room(message);
-            if has_room {
+            let has_capacity = self.has_capacity(message);
+            if has_capacity {
                 self.add(message);
             }
-            has_room
+            has_capacity
         });
     }
 
@@ -81,14 +81,14 @@ impl Queues {
         let is_primary = |message: &&StoredMessage<'_>| {
             primary.is_some_and(|primary| primary.key == message.device)
         };
-        let has_room = |message: &StoredMessage<'_>| self.has_room(message);
-        messages.iter().filter(is_primary).all(has_room)
-            && (messages.is_empty() || messages.iter().any(has_room))
+        let has_capacity = |message: &StoredMessage<'_>| self.has_capacity(message);
+        messages.iter().filter(is_primary).all(has_capacity)
+            && (messages.is_empty() || messages.iter().any(has_capacity))
     }
 
     /// Whether a message still fits. One sender alone cannot fill a queue: it gets at most as much room as it leaves to
     /// all others.
-    pub(super) fn has_room(&self, message: &StoredMessage<'_>) -> bool {
+    pub(super) fn has_capacity(&self, message: &StoredMessage<'_>) -> bool {
         let all = self.all.get(&message.device).copied().unwrap_or_default();
         let own = self.by_sender.get(&queue_of(message)).copied().unwrap_or_default();
         let messages = MAX_QUEUED_MESSAGES.saturating_sub(all.messages);

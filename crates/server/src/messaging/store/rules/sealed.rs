@@ -23,7 +23,7 @@ use crate::messaging::store::tables::{
 use crate::messaging::store::{
     Access, Account, AccountKey, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
     ReadRows, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError,
-    Stranger,
+    UnidentifiedCaller,
 };
 
 /// Finds the account that an unidentified client addresses. Reads the same rows whether it exists or not, so that the time of the answer
@@ -169,8 +169,8 @@ impl<'a> SealedAcceptance<'a> {
             };
             match self.store(request.submission, target, &content) {
                 Ok(stored) => devices.extend(stored),
-                Err(NoRoom::Limited(pause)) if is_one => return SealedSent::Limited(pause),
-                Err(NoRoom::QueueFull) if is_one => return SealedSent::QueueFull,
+                Err(NotAccepted::Limited(pause)) if is_one => return SealedSent::Limited(pause),
+                Err(NotAccepted::QueueFull) if is_one => return SealedSent::QueueFull,
                 Err(_) => full.push(target.account.id),
             }
         }
@@ -186,7 +186,7 @@ impl<'a> SealedAcceptance<'a> {
     fn refuse(&self, request: &Request<'_>) -> Option<SealedSent> {
         let access = request.accounts.iter().map(|it| it.as_ref().map(|account| &account.access));
         match &request.submission.proof {
-            SealedProof::Stranger(stranger) => {
+            SealedProof::Unidentified(stranger) => {
                 (!Access::allow(access, &stranger.key)).then_some(SealedSent::Unauthorized)
             }
             SealedProof::Device(sender) if !self.knows(sender) => Some(SealedSent::UnknownSender),
@@ -251,10 +251,10 @@ impl<'a> SealedAcceptance<'a> {
         let Some(budget) = self.budget else { return Ok(()) };
         let kib = kib(request.submission.stored_bytes());
         match &request.submission.proof {
-            SealedProof::Stranger(Stranger { network: Some(network), .. }) => {
+            SealedProof::Unidentified(UnidentifiedCaller { network: Some(network), .. }) => {
                 budget.spend(Action::SealedKib, (None::<AccountKey>, Some(*network)), kib)
             }
-            SealedProof::Stranger(Stranger { network: None, .. }) => Ok(()),
+            SealedProof::Unidentified(UnidentifiedCaller { network: None, .. }) => Ok(()),
             SealedProof::Device(sender) => {
                 let owner = (Some(sender.account.key), None::<std::net::IpAddr>);
                 budget.spend(Action::SealedKib, owner, kib)
@@ -273,7 +273,7 @@ impl<'a> SealedAcceptance<'a> {
     ) -> Result<(), Duration> {
         let Some(budget) = self.budget else { return Ok(()) };
         match &submission.proof {
-            SealedProof::Stranger(Stranger { network, .. }) => {
+            SealedProof::Unidentified(UnidentifiedCaller { network, .. }) => {
                 if let Some(network) = network {
                     budget.spend(Action::SealedMessage, (network, to.key), 1)?;
                 }
@@ -318,7 +318,7 @@ impl<'a> SealedAcceptance<'a> {
         submission: &SealedSubmission,
         target: &Target<'_>,
         content: &Content<'_>,
-    ) -> Result<Vec<DeviceKey>, NoRoom> {
+    ) -> Result<Vec<DeviceKey>, NotAccepted> {
         let messages = target.devices.iter().filter_map(|device| {
             let (body, content) = content.for_device(device)?;
             let envelope = Envelope {
@@ -332,7 +332,7 @@ impl<'a> SealedAcceptance<'a> {
         });
         let messages: Vec<_> = messages.collect();
         if !self.queues.would_admit(&messages, &target.devices) {
-            return Err(NoRoom::QueueFull);
+            return Err(NotAccepted::QueueFull);
         }
         let bytes = messages.iter().map(|message| message.envelope.len()).sum();
         let sender = submission.proof.sender().map(|sender| sender.account.key);
@@ -342,16 +342,17 @@ impl<'a> SealedAcceptance<'a> {
             verdict @ (Verdict::Deliver | Verdict::DeliverAsRequest | Verdict::Withhold) => verdict,
         };
         let limited = self.limit_recipient(submission, target.account, bytes, verdict);
-        limited.map_err(NoRoom::Limited)?;
+        limited.map_err(NotAccepted::Limited)?;
         let verdict = self.limit_requests(target.account, bytes, verdict);
         if verdict == Verdict::Withhold {
             let waits = pair.is_some_and(|pair| self.waits(submission, pair));
-            return if waits { Err(NoRoom::Undecided) } else { Ok(Vec::new()) };
+            return if waits { Err(NotAccepted::Undecided) } else { Ok(Vec::new()) };
         }
         if let (Some(pair), Verdict::DeliverAsRequest) = (pair, verdict) {
             self.consents.count_request(pair, self.now);
         }
-        let messages = self.queues.admit(messages, &target.devices).ok_or(NoRoom::QueueFull)?;
+        let messages =
+            self.queues.admit(messages, &target.devices).ok_or(NotAccepted::QueueFull)?;
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);
         Ok(devices)
@@ -360,7 +361,7 @@ impl<'a> SealedAcceptance<'a> {
 
 /// Why an account gets no message now.
 #[derive(Clone, Copy, Debug)]
-enum NoRoom {
+enum NotAccepted {
     Limited(Duration),
     QueueFull,
     /// The recipient has not decided about the sender yet, who may send no more until then.
@@ -393,7 +394,7 @@ impl SealedProof {
     const fn sender(&self) -> Option<&Sender> {
         match self {
             Self::Device(sender) => Some(sender),
-            Self::Stranger(_) => None,
+            Self::Unidentified(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The first device of an account, which has scanned the QR code of a new one.
+//! The primary device of an account, which has scanned the QR code of a new one.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use wormhole_chat::{Client as Core, DeviceId, ProfileKey, ProvisionMessage};
 
 use super::super::LinkError;
-use super::super::first_device::{LinkedDevice, Pending, Withdrawal};
+use super::super::host::{LinkedDevice, Pending, Withdrawal};
 use super::super::uri::LinkUri;
 use crate::chat::RequestError;
 use crate::chat::account::{Account, service_of};
@@ -25,7 +25,7 @@ pub struct ScannedDevice {
 }
 
 impl Account {
-    /// Prepares to link the device that shows this code. This must be the first device of the account.
+    /// Prepares to link the device that shows this code. This must be the primary device of the account.
     ///
     /// Ask the user first: the code must be on a screen of an own device. Whoever has made it gets the account.
     ///
@@ -35,7 +35,7 @@ impl Account {
     pub async fn scan(&self, uri: LinkUri) -> Result<ScannedDevice, LinkError> {
         let (registration, core) = self.registered().await?;
         if core.address().device != DeviceId::PRIMARY {
-            return Err(LinkError::NotFirstDevice);
+            return Err(LinkError::NotPrimaryDevice);
         }
         let pending = Pending::new(service_of(&registration, &self.network)?).await?;
         let profile = self.store.run(|store| store.own_profile()).await?;
@@ -65,7 +65,7 @@ impl ScannedDevice {
 
     async fn send(&self) -> Result<(), LinkError> {
         let service = &self.pending.service;
-        let code = service.provisioning_code().await.map_err(LinkError::of_request)?;
+        let code = service.provisioning_code().await.map_err(LinkError::from_request)?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
         let sealed = message.seal(self.uri.key(), &mut OsRng);
@@ -86,7 +86,7 @@ impl ScannedDevice {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             let devices = self.pending.service.devices().await;
-            let devices = devices.map_err(LinkError::of_request)?;
+            let devices = devices.map_err(LinkError::from_request)?;
             if let Some(device) = self.pending.added(&devices).next() {
                 self.pending.set_offered(false);
                 return Ok(device);

@@ -56,7 +56,7 @@ pub(in crate::chat) fn change_of(received: &Received) -> Option<HistoryChange> {
         | Content::Typing(_)
         | Content::Unknown => {}
     }
-    let written = Written::of(received)?;
+    let written = Written::from_received(received)?;
     let (conversation, timestamp) = (written.conversation, written.timestamp);
     let change = match written.edits {
         Some(target) => MessageChange::Edit(target, Box::new(written.message)),
@@ -93,7 +93,7 @@ fn change_in(message: &DataMessage) -> Option<MessageChange> {
 
 /// The row of a received message, or of one that another device of ours has sent. `None` if there is nothing to see.
 fn received_row(received: Received, now: Timestamp) -> Option<HistoryRow> {
-    let written = Written::of(&received).filter(Written::is_message)?;
+    let written = Written::from_received(&received).filter(Written::is_message)?;
     let Written { conversation, is_ours, timestamp, message, edits: _ } = written;
     let Received { from, identity_changed, .. } = received;
     let message = Box::new(message);

@@ -109,7 +109,7 @@ impl HistoryRow {
 
     /// Replaces the reaction of an account, if this one is later.
     fn react(&mut self, author: AccountId, timestamp: Timestamp, reaction: &Reaction) {
-        let has_room = self.reactions.len() < MAX_REACTIONS;
+        let has_capacity = self.reactions.len() < MAX_REACTIONS;
         let known = self.reactions.iter_mut().find(|it| it.author == author);
         let new = StoredReaction { author, timestamp, emoji: reaction.emoji.clone() };
         match known {
@@ -119,7 +119,7 @@ impl HistoryRow {
                     *known = new;
                 }
             }
-            None if has_room => self.reactions.push(new),
+            None if has_capacity => self.reactions.push(new),
             None => {}
         }
     }

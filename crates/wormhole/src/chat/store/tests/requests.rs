@@ -6,7 +6,7 @@ use super::*;
 /// A store that keeps messages of strangers apart.
 fn asking(folder: &Folder) -> Store {
     let mut store = if folder.0.exists() { folder.open().unwrap() } else { folder.create() };
-    store.set_asks(true);
+    store.set_holds_requests(true);
     store
 }
 

@@ -16,8 +16,8 @@ use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::message::Me;
+use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PeerChannel};
 use crate::chat::profile::OwnProfile;
-use crate::chat::room::{Meeting, Room, SLOW};
 use crate::chat::server::{Network, Server, ServerUrl};
 use crate::chat::service::{Attributes, Service};
 use crate::chat::store::{App, PendingLink, Registration, StoreError};
@@ -28,7 +28,7 @@ use crate::code::Code;
 #[non_exhaustive]
 pub struct LinkOptions {
     /// Where the two devices meet.
-    pub meeting: Meeting,
+    pub mailbox: MailboxOptions,
     /// How the user calls this device. The server cannot read it.
     pub name: Option<String>,
     /// The account must be at this server. `None`: wherever it is.
@@ -40,19 +40,19 @@ pub struct LinkOptions {
 /// A device that waits to be linked, under a code. If it is dropped, the code is useless; [`cancel`](Self::cancel) also tells the
 /// other device.
 #[derive(Debug)]
-pub struct Linking {
+pub struct LinkGuest {
     account: Account,
     options: LinkOptions,
-    room: Room,
-    /// Whether the first device has announced a copy of its contacts and its history.
+    channel: PeerChannel,
+    /// Whether the primary device has announced a copy of its contacts and its history.
     will_copy: AtomicBool,
 }
 
-/// The account that the first device offers.
+/// The account that the primary device offers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OfferedAccount {
-    /// Its number, according to the first device.
+    /// Its number, according to the primary device.
     pub number: PhoneNumber,
     /// The address of its server.
     pub server: ServerUrl,
@@ -71,16 +71,16 @@ pub struct InterruptedLink {
 
 impl Account {
     /// Prepares this device to become a device of an account that exists already: it waits under a new code, which the user
-    /// passes to [`accept_link`](Self::accept_link) on the first device of the account. Call [`finish_link`](Self::finish_link)
+    /// passes to [`accept_link`](Self::accept_link) on the primary device of the account. Call [`finish_link`](Self::finish_link)
     /// before: this link replaces one that was interrupted, and the device that the server has perhaps accepted then stays in the
     /// list of the account.
     ///
     /// # Errors
     /// This store has an account already, or cannot be read.
-    pub async fn link(&self, options: LinkOptions) -> Result<Linking, LinkError> {
+    pub async fn link(&self, options: LinkOptions) -> Result<LinkGuest, LinkError> {
         self.check_unregistered().await?;
-        let room = Room::open(APP_ID, &options.meeting, &self.network, None)?;
-        Ok(Linking { account: self.share(), options, room, will_copy: AtomicBool::new(false) })
+        let channel = PeerChannel::open(APP_ID, &options.mailbox, &self.network, None)?;
+        Ok(LinkGuest { account: self.share(), options, channel, will_copy: AtomicBool::new(false) })
     }
 
     /// Completes a link that was interrupted when the server may have accepted this device already. `None`: there was none, or
@@ -112,7 +112,7 @@ impl Account {
         }))
     }
 
-    /// Gives up a link that was interrupted. If the server has accepted this device already, the first device lists it, and can
+    /// Gives up a link that was interrupted. If the server has accepted this device already, the primary device lists it, and can
     /// [remove](Self::remove_device) it.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Account {
         let PendingLink { registration, account, identity, profile_key, .. } = pending;
         let address = Address { account, device };
         let registration = Registration { account: Some(address), ..registration };
-        let me = Me::of(&registration).ok_or(LinkError::InvalidKeys)?;
+        let me = Me::from_registration(&registration).ok_or(LinkError::InvalidKeys)?;
         let identity = Identity { pair: identity, registration_id: registration.registration_id };
         let service = service_of(&registration, &self.network)?;
         let profile = profile_key.map(|key| OwnProfile::with_key(key, true));
@@ -160,25 +160,25 @@ impl Account {
     }
 }
 
-impl Linking {
+impl LinkGuest {
     /// Waits until the mailbox server has allocated the code.
     ///
     /// # Errors
     /// The mailbox server cannot be used.
     pub async fn code(&self) -> Result<Code, LinkError> {
-        Ok(self.room.code().await?)
+        Ok(self.channel.code().await?)
     }
 
-    /// Waits, indefinitely if necessary, until the first device has used the code.
+    /// Waits, indefinitely if necessary, until the primary device has used the code.
     ///
     /// # Errors
     /// The two sides have not met, in particular because of a wrong code.
     pub async fn met(&self) -> Result<(), LinkError> {
-        Ok(self.room.met().await?)
+        Ok(self.channel.met().await?)
     }
 
-    /// Asks the first device for the account. Nothing is stored yet: show its number to the user, because somebody else may have
-    /// used the code to link this device to another account. The first device waits for three minutes.
+    /// Asks the primary device for the account. Nothing is stored yet: show its number to the user, because somebody else may have
+    /// used the code to link this device to another account. The primary device waits for three minutes.
     ///
     /// # Errors
     /// The account cannot be used. [`cancel`](Self::cancel) the link.
@@ -198,8 +198,8 @@ impl Linking {
     pub async fn accept(&self, offered: OfferedAccount) -> Result<Me, LinkError> {
         let linked = self.account.enter_new(offered).await;
         if let Ok(me) = &linked {
-            // If the first device does not learn it, it can list its devices.
-            let _told = send(&self.room, &LinkMessage::Linked(me.address.device)).await;
+            // If the primary device does not learn it, it can list its devices.
+            let _told = send(&self.channel, &LinkMessage::Linked(me.address.device)).await;
         }
         self.tell(linked.as_ref().err()).await;
         linked
@@ -214,15 +214,15 @@ impl Linking {
         self.accept(offered).await
     }
 
-    /// Tells the first device why this one gives up.
+    /// Tells the primary device why this one gives up.
     async fn tell(&self, error: Option<&LinkError>) {
         if let Some(error) = error {
             let refused = LinkMessage::Refused(error.refusal());
-            let _told = send(&self.room, &refused).await;
+            let _told = send(&self.channel, &refused).await;
         }
     }
 
-    /// Takes over the contacts and the history of the first device, if it has announced that. The history is taken over only if
+    /// Takes over the contacts and the history of the primary device, if it has announced that. The history is taken over only if
     /// this store keeps one: [`Account::set_history_mode`]. This device must be [linked](Self::complete).
     ///
     /// # Errors
@@ -231,15 +231,15 @@ impl Linking {
         if !self.will_copy.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.account.copy_from(&self.room, &self.options.meeting).await.map(Some)
+        self.account.copy_from(&self.channel, &self.options.mailbox).await.map(Some)
     }
 
     async fn request(&self) -> Result<OfferedAccount, LinkError> {
         let pair = KeyPair::random(&mut OsRng);
         let name = self.options.name.clone();
-        send(&self.room, &LinkMessage::Request { key: *pair.public(), name, can_copy: true })
+        send(&self.channel, &LinkMessage::Request { key: *pair.public(), name, can_copy: true })
             .await?;
-        let LinkMessage::Offer(offer) = next(&self.room, SLOW).await? else {
+        let LinkMessage::Offer(offer) = next(&self.channel, PERSON_TIMEOUT).await? else {
             return Err(LinkError::Unexpected);
         };
         self.will_copy.store(offer.will_copy, Ordering::Relaxed);
@@ -271,14 +271,14 @@ impl Linking {
         pending_link(&url, app, self.options.name.as_deref(), message)
     }
 
-    /// Tells the first device that this one gives up, and closes the wormhole.
+    /// Tells the primary device that this one gives up, and closes the wormhole.
     pub async fn cancel(self) {
-        give_up(self.room, LinkRefusal::Cancelled).await;
+        give_up(self.channel, LinkRefusal::Cancelled).await;
     }
 
-    /// Delivers what the first device must know, and closes the wormhole.
+    /// Delivers what the primary device must know, and closes the wormhole.
     pub async fn close(self) {
-        self.room.close().await;
+        self.channel.close().await;
     }
 }
 
@@ -345,7 +345,7 @@ async fn request(
         Ok(linked) => linked,
         // The device does not exist yet, so the credentials cannot be wrong.
         Err(RequestError::CredentialsRefused) => return Err(RequestError::AppRefused.into()),
-        Err(error) => return Err(LinkError::of_request(error)),
+        Err(error) => return Err(LinkError::from_request(error)),
     };
     let is_right = linked.uuid.is_none_or(|uuid| uuid == pending.account);
     is_right

@@ -12,7 +12,7 @@ use crate::transit;
 /// Where the two sides of a wormhole meet. Both must use the same mailbox server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Meeting {
+pub struct MailboxOptions {
     /// The URLs of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,
     /// Number of words of a new code. An attacker who controls the mailbox server has one guess.
@@ -21,7 +21,7 @@ pub struct Meeting {
     pub transit: transit::Settings,
 }
 
-impl Default for Meeting {
+impl Default for MailboxOptions {
     fn default() -> Self {
         Self {
             servers: MailboxUrl::public(),
@@ -33,35 +33,35 @@ impl Default for Meeting {
 
 /// An open wormhole. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct PeerChannel {
     wormhole: Wormhole,
 }
 
 /// Why no message has come.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum RoomError {
+pub(super) enum PeerChannelError {
     Code(code::Error),
     /// The other side is silent: it was killed, or has lost its connection.
     PeerGone,
 }
 
-impl Room {
+impl PeerChannel {
     /// Opens a wormhole with this code, or with a new one.
     pub(super) fn open(
         app_id: &str,
-        meeting: &Meeting,
+        mailbox: &MailboxOptions,
         network: &Network,
         code: Option<Code>,
     ) -> Result<Self, code::Error> {
         let wormhole = Wormhole::create(Config {
             app_id: AppId::new(app_id),
-            servers: meeting.servers.clone(),
+            servers: mailbox.servers.clone(),
             tor: network.tor.clone(),
             ..Config::default()
         });
         match code {
             Some(code) => wormhole.set_code(code)?,
-            None => wormhole.allocate_code(meeting.code_words)?,
+            None => wormhole.allocate_code(mailbox.code_words)?,
         }
         Ok(Self { wormhole })
     }
@@ -81,10 +81,10 @@ impl Room {
     }
 
     /// Waits for the next message of the other side, which has met us already.
-    pub(super) async fn next(&self, patience: Duration) -> Result<Vec<u8>, RoomError> {
-        match timeout(patience, self.wormhole.receive_message()).await {
-            Ok(message) => message.map_err(RoomError::Code),
-            Err(_) => Err(RoomError::PeerGone),
+    pub(super) async fn next(&self, limit: Duration) -> Result<Vec<u8>, PeerChannelError> {
+        match timeout(limit, self.wormhole.receive_message()).await {
+            Ok(message) => message.map_err(PeerChannelError::Code),
+            Err(_) => Err(PeerChannelError::PeerGone),
         }
     }
 
@@ -96,10 +96,10 @@ impl Room {
 }
 
 /// How long one side waits for the other one if that must not ask a person or a server.
-pub(super) const QUICK: Duration = Duration::from_secs(30);
+pub(super) const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long one side waits for the other one while that asks a person or a server.
-pub(super) const SLOW: Duration = Duration::from_secs(180);
+pub(super) const PERSON_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Words of a new code: 32 bits. Whoever guesses it gets an account, so there are more than for a file.
 const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(3);

@@ -1,4 +1,4 @@
-//! The first device of an account, which links others.
+//! The primary device of an account, which links others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,21 +15,21 @@ use super::copy::Copied;
 use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
 use crate::chat::history::HistoryMode;
-use crate::chat::room::{Meeting, QUICK, Room, SLOW};
+use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PROGRAM_TIMEOUT, PeerChannel};
 use crate::chat::service::{ListedDevice, Service};
 use crate::chat::store::Registration;
 use crate::code::Code;
 
-/// A link that the first device accepts. If it is dropped before [`accept`](Self::accept), nothing is linked;
+/// A link that the primary device accepts. If it is dropped before [`accept`](Self::accept), nothing is linked;
 /// [`cancel`](Self::cancel) also tells the new device, and is necessary if the future of `accept` is dropped.
 #[derive(Debug)]
-pub struct Acceptance {
+pub struct LinkHost {
     core: Core,
     registration: Registration,
     profile_key: Option<ProfileKey>,
     pending: Pending,
-    room: Room,
-    meeting: Meeting,
+    channel: PeerChannel,
+    mailbox: MailboxOptions,
     /// Whether a copy was promised to the new device.
     will_copy: bool,
 }
@@ -57,7 +57,7 @@ pub struct LinkRequest {
 }
 
 impl LinkRequest {
-    /// Whether the device can take over contacts and the history: [`Acceptance::copy`].
+    /// Whether the device can take over contacts and the history: [`LinkHost::copy`].
     pub const fn can_copy(&self) -> bool {
         self.can_copy
     }
@@ -72,7 +72,7 @@ pub struct LinkedDevice {
 }
 
 impl Account {
-    /// Links the device that waits under this code to the account. This must be the first device of the account.
+    /// Links the device that waits under this code to the account. This must be the primary device of the account.
     ///
     /// # Errors
     /// This store has no account, or another device than the first; the account has no room for another device; or the server
@@ -80,22 +80,30 @@ impl Account {
     pub async fn accept_link(
         &self,
         code: Code,
-        meeting: &Meeting,
-    ) -> Result<Acceptance, LinkError> {
+        mailbox: &MailboxOptions,
+    ) -> Result<LinkHost, LinkError> {
         let (registration, core) = self.registered().await?;
         if core.address().device != DeviceId::PRIMARY {
-            return Err(LinkError::NotFirstDevice);
+            return Err(LinkError::NotPrimaryDevice);
         }
         let pending = Pending::new(service_of(&registration, &self.network)?).await?;
-        let room = Room::open(APP_ID, meeting, &self.network, Some(code))?;
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code))?;
         let profile = self.store.run(|store| store.own_profile()).await?;
         let profile_key = profile.map(|profile| profile.key);
-        let meeting = meeting.clone();
-        Ok(Acceptance { core, registration, profile_key, pending, room, meeting, will_copy: false })
+        let mailbox = mailbox.clone();
+        Ok(LinkHost {
+            core,
+            registration,
+            profile_key,
+            pending,
+            channel,
+            mailbox,
+            will_copy: false,
+        })
     }
 }
 
-impl Acceptance {
+impl LinkHost {
     /// Announces that the new device gets a copy of the contacts and the history. Without this, it does not wait for one.
     #[must_use]
     pub fn with_copy(self) -> Self {
@@ -108,7 +116,7 @@ impl Acceptance {
     /// # Errors
     /// Not everything was sent. The device is linked, and keeps what it has got. [`Account::send_copy`] can send it again.
     pub async fn copy(&self, account: &Account, history: HistoryMode) -> Result<Copied, LinkError> {
-        account.copy_to(&self.room, &self.meeting, history).await
+        account.copy_to(&self.channel, &self.mailbox, history).await
     }
 
     /// Waits for the new device.
@@ -116,8 +124,8 @@ impl Acceptance {
     /// # Errors
     /// The two sides have not met, or do not fit together.
     pub async fn request(&self) -> Result<LinkRequest, LinkError> {
-        self.room.met().await?;
-        match next(&self.room, QUICK).await? {
+        self.channel.met().await?;
+        match next(&self.channel, PROGRAM_TIMEOUT).await? {
             LinkMessage::Request { key, name, can_copy } => Ok(LinkRequest { name, key, can_copy }),
             LinkMessage::Copy(_)
             | LinkMessage::Linked(_)
@@ -138,7 +146,7 @@ impl Acceptance {
             Err(error) => {
                 let withdrawal = self.pending.withdraw().await;
                 let refused = LinkMessage::Refused(error.refusal());
-                let _told = send(&self.room, &refused).await;
+                let _told = send(&self.channel, &refused).await;
                 Err(match withdrawal {
                     Some(withdrawal) => LinkError::KeyGiven { cause: error.into(), withdrawal },
                     None => error,
@@ -149,16 +157,16 @@ impl Acceptance {
 
     async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, LinkError> {
         let service = &self.pending.service;
-        let code = service.provisioning_code().await.map_err(LinkError::of_request)?;
+        let code = service.provisioning_code().await.map_err(LinkError::from_request)?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
-        let offer = self.sealed(&message, request)?;
+        let offer = self.seal_offer(&message, request)?;
         self.pending.set_offered(true);
-        send(&self.room, &LinkMessage::Offer(offer)).await?;
-        let LinkMessage::Linked(device) = next(&self.room, SLOW).await? else {
+        send(&self.channel, &LinkMessage::Offer(offer)).await?;
+        let LinkMessage::Linked(device) = next(&self.channel, PERSON_TIMEOUT).await? else {
             return Err(LinkError::Unexpected);
         };
-        let devices = service.devices().await.map_err(LinkError::of_request)?;
+        let devices = service.devices().await.map_err(LinkError::from_request)?;
         if !self.pending.added(&devices).any(|added| added == device) {
             return Err(LinkError::NotListed);
         }
@@ -166,7 +174,7 @@ impl Acceptance {
         Ok(device)
     }
 
-    fn sealed(
+    fn seal_offer(
         &self,
         message: &ProvisionMessage,
         request: &LinkRequest,
@@ -185,13 +193,13 @@ impl Acceptance {
     /// device may have got the key of the account, unless [`accept`](Self::accept) has reported it.
     pub async fn cancel(self) -> Option<Withdrawal> {
         let withdrawal = self.pending.withdraw().await;
-        give_up(self.room, LinkRefusal::Cancelled).await;
+        give_up(self.channel, LinkRefusal::Cancelled).await;
         withdrawal
     }
 
     /// Closes the wormhole.
     pub async fn close(self) {
-        self.room.close().await;
+        self.channel.close().await;
     }
 }
 
@@ -208,7 +216,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Checks that the account has room for another device.
     pub(super) async fn new(service: Service) -> Result<Self, LinkError> {
-        let listed = service.devices().await.map_err(LinkError::of_request)?;
+        let listed = service.devices().await.map_err(LinkError::from_request)?;
         if listed.len() >= MAX_DEVICES {
             return Err(LinkError::TooManyDevices);
         }
@@ -238,12 +246,12 @@ impl Pending {
     }
 
     async fn replace_code(&self) -> Result<Withdrawal, LinkError> {
-        // A new code replaces the one that was given away. An account without room has none: the new device has used it.
-        match self.service.provisioning_code().await.map_err(LinkError::of_request) {
+        // A new code replaces the one that was given away. A full account gets no new code: the new device has used the old one.
+        match self.service.provisioning_code().await.map_err(LinkError::from_request) {
             Ok(_) | Err(LinkError::TooManyDevices) => {}
             Err(error) => return Err(error),
         }
-        let devices = self.service.devices().await.map_err(LinkError::of_request)?;
+        let devices = self.service.devices().await.map_err(LinkError::from_request)?;
         Ok(self.added(&devices).next().map_or(Withdrawal::Revoked, Withdrawal::Linked))
     }
 }
