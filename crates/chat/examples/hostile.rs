@@ -181,7 +181,7 @@ fn run(client: &mut Client, bob: &Device, sends: &mut Vec<RequestId>, rng: &mut 
         match output {
             ClientOutput::Commit(id, _) => client.handle(NOW, ClientInput::Committed(id), rng),
             ClientOutput::Request(id, Request::Bundles(_)) => {
-                let response = Response::Bundles(vec![bob.bundle()]);
+                let response = Response::Bundles(vec![bob.bundle()], None);
                 client.handle(NOW, ClientInput::Response(id, response), rng);
             }
             ClientOutput::Request(id, Request::Send { .. }) => sends.push(id),
@@ -190,11 +190,14 @@ fn run(client: &mut Client, bob: &Device, sends: &mut Vec<RequestId>, rng: &mut 
                 Request::Publish(_)
                 | Request::AppendGroupEntry { .. }
                 | Request::Certificate
+                | Request::DeviceList
+                | Request::PublishDeviceList(_)
                 | Request::GroupEntries { .. }
                 | Request::SendGroup { .. }
                 | Request::SendToDevice { .. },
             )
             | ClientOutput::Acknowledge(_)
+            | ClientOutput::ReadAgain(..)
             | ClientOutput::Event(_) => {}
         }
     }

@@ -23,6 +23,7 @@
 //! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |
 //! | an envelope that cannot be decrypted | `Commit` (that it is asked for) | on `Committed`: `Acknowledge`, `Request::SendToDevice` |
 //! | a request to send a message again | `Commit` | it is encrypted again, for one device |
+//! | an envelope of a device that is not in the list of its account | `Request::Bundles`, then `ReadAgain` | the same again: it is read, or refused with `NotRead` |
 //! | `Timeout` | `Commit` (what was asked for has not come) | on `Committed`: `NotRead` |
 //! | a duplicate | `Acknowledge` | |
 //! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
@@ -34,12 +35,14 @@
 //! its timestamp.
 
 mod account;
+mod device_lists;
 mod devices;
 mod exchange;
 mod groups;
 mod identity;
 mod inbox;
 mod outbox;
+mod own_list;
 mod pending;
 mod queue;
 mod repair;
@@ -68,6 +71,7 @@ use crate::key::PublicKey;
 use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 use account::PreKeys;
+use device_lists::DeviceLists;
 use groups::Groups;
 use pending::{PendingRequests, Purpose};
 use queue::Queue;
@@ -77,8 +81,12 @@ use sent_log::SentLog;
 use sessions::ArchivedRows;
 use store::Peer;
 
-pub use exchange::{AccountDevices, Publication, Request, RequestId, Response, SealedMessage};
+pub use exchange::{
+    AccountDevices, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request, RequestId,
+    Response, SealedMessage,
+};
 pub use groups::{GroupEvent, GroupFailure, Membership, PartlySent};
+pub use own_list::DeviceListUpdate;
 pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
 pub use view::KnownIdentity;
@@ -89,6 +97,8 @@ pub struct Client {
     us: Address,
     identity: Identity,
     prekeys: PreKeys,
+    /// The signed lists of the devices of accounts.
+    lists: DeviceLists,
     peers: BTreeMap<AccountId, Peer>,
     /// Accounts that the user knows, according to the driver.
     kept: BTreeSet<AccountId>,
@@ -179,6 +189,8 @@ pub enum ClientOutput {
     Acknowledge(Delivery),
     /// Report this event to the application.
     Event(ClientEvent),
+    /// Pass this envelope in again: the list for which it has waited has arrived.
+    ReadAgain(Delivery, Box<Envelope>),
 }
 
 /// Events for the application.
@@ -206,6 +218,9 @@ pub enum ClientEvent {
     Received(Received),
     /// The server has accepted a message for all devices of the recipient.
     Sent(Timestamp),
+    /// The server names a device that its account has not signed, or delivers a message of it. Nothing is sent to it, and what it sends
+    /// is not read. Each such device is reported once.
+    UnsignedDevice(Address),
     /// The rows are older than what this device has done since: a backup was restored. New sessions are started with everybody.
     StoreIsOlder,
 }
@@ -269,6 +284,10 @@ pub enum SendFailure {
     /// The app of sender and recipient delivers messages between its own users itself.
     #[error("the app delivers messages between its own users itself")]
     IntraApp,
+    /// The server shows no signed list of the recipient's devices although there was one, an older one, or one that the
+    /// recipient has not signed.
+    #[error("the server does not show the newest list of the recipient's devices")]
+    DeviceList,
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
@@ -294,6 +313,9 @@ pub enum SendFailure {
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,
+    /// The server wants the message to go to a device that the recipient has not signed, or the recipient has no other one.
+    #[error("the server insists on a device that the recipient has not signed")]
+    UnsignedDevice,
 }
 
 impl SendFailure {
@@ -310,6 +332,8 @@ impl SendFailure {
             Self::NoPostQuantum => 8,
             Self::NoRoom => 9,
             Self::NotMember => 10,
+            Self::DeviceList => 11,
+            Self::UnsignedDevice => 12,
         }
     }
 
@@ -326,6 +350,8 @@ impl SendFailure {
             8 => Self::NoPostQuantum,
             9 => Self::NoRoom,
             10 => Self::NotMember,
+            11 => Self::DeviceList,
+            12 => Self::UnsignedDevice,
             _ => return None,
         })
     }
@@ -346,6 +372,9 @@ pub enum ReadError {
     /// It is sealed, and nobody is known to have sent it.
     #[error(transparent)]
     Sealed(#[from] crate::sealed_sender::UnsealError),
+    /// Its sender's account has a signed list of its devices, and the device is not in it.
+    #[error("the sender has not signed the device that has sent this message")]
+    UnsignedDevice,
     /// It is of a kind that this program does not support.
     #[error("this kind of message is not supported")]
     Unsupported,
@@ -460,6 +489,8 @@ impl Client {
                 self.handle_group_send_response(now, timestamp, response);
             }
             (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
+            (Some(Purpose::OwnList), response) => self.handle_own_list(now, response, rng),
+            (Some(Purpose::PublishList), response) => self.handle_list_published(now, &response),
             (Some(Purpose::Ask(name)), response) => self.handle_ask_response(name, &response),
             (Some(Purpose::Resend(name)), response) => {
                 self.handle_resend_response(now, name, &response);
@@ -470,16 +501,24 @@ impl Client {
     fn repeat_requests(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         self.pending.clear();
         self.drop_online();
+        self.check_own_list();
         self.publish_again(now, rng);
+        self.report_overdue(now);
+        self.ask_for_lists();
+        self.continue_sending(now);
+        self.restart_groups(now);
+    }
+
+    /// Continues with everything that waits to be sent.
+    fn continue_sending(&mut self, now: Timestamp) {
         let outbox: Vec<_> = self.outbox.keys().copied().collect();
         outbox.into_iter().for_each(|timestamp| self.advance(now, timestamp));
-        self.report_overdue(now);
         self.ask_waiting();
         let wanting = self.groups.sent.wanting_accounts();
         for account in self.sent_log.wanting_accounts().into_iter().chain(wanting) {
             self.advance_resends(now, account, true);
         }
-        self.restart_groups(now);
+        self.dirty_outbox();
     }
 }
 

@@ -53,6 +53,7 @@ mod certificate;
 mod cipher;
 mod client;
 mod content;
+mod device_list;
 mod envelope;
 mod fingerprint;
 pub mod group;
@@ -84,9 +85,10 @@ pub use attachment::{
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
     AccountDevices, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure,
-    Delivery, Failed, GroupEvent, GroupFailure, KnownIdentity, Membership, OutboxChange,
-    PartlySent, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
-    SealedMessage, Sealer, SendFailure, StoreKey, Unreadable,
+    Delivery, DeviceListUpdate, Failed, GroupEvent, GroupFailure, KnownIdentity, LeftOut,
+    Membership, NewDeviceList, OutboxChange, OwnDeviceList, PartlySent, Publication, ReadError,
+    Received, Request, RequestId, Response, RestoreError, SealedMessage, Sealer, SendFailure,
+    StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage,
@@ -95,6 +97,7 @@ pub use content::{
     Quote, QuotedFile, RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync,
     SentTranscript, SyncMessage, TextPart, Typing, rules, text_parts,
 };
+pub use device_list::{DeviceList, DeviceListError, FormerDevice, ListedDevice, OwnDevice};
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
 pub use fingerprint::{Fingerprint, directory_token, safety_number};
 pub use kem::{KemCiphertext, KemError, KemKeyPair, KemPublicKey};

@@ -63,7 +63,7 @@ fn a_client_starts_another_session_when_an_exchange_has_failed_for_good() {
         assert_eq!((bob.texts.len(), bob.errors), (2, 3));
         assert_eq!(write(&mut bob, &alice), None);
         // He gets her keys, and both continue with the new session.
-        let response = Response::Bundles(vec![alice.bundle(PQXDH)]);
+        let response = Response::Bundles(vec![alice.bundle(PQXDH)], None);
         let input = ClientInput::Response(bob.asked.unwrap(), response);
         bob.client.handle(bob.now, input, &mut bob.rng);
         bob.run();

@@ -84,7 +84,9 @@ fn deliver(bob: &mut Bob, sealed: Vec<u8>, accepted: Option<Timestamp>) -> Optio
                 bob.client.handle(bob.now, ClientInput::Committed(id), &mut bob.rng);
             }
             ClientOutput::Event(it) => event = Some(it),
-            ClientOutput::Acknowledge(_) | ClientOutput::Request(..) => {}
+            ClientOutput::Acknowledge(_)
+            | ClientOutput::ReadAgain(..)
+            | ClientOutput::Request(..) => {}
         }
     }
     event

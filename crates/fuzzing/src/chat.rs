@@ -10,11 +10,11 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::service::{AppName, Destination, PhoneNumber};
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, Content,
-    DecryptionErrorMessage, DeviceId, Envelope, Identity, IntroductionMessage, KemPreKey, KeyPair,
-    LinkMessage, OneTimePreKey, PreKeyBundle, PreKeySignalMessage, ProfileField, ProfileKey,
-    ProvisionMessage, ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignalingKey,
-    SignedPreKey, SpqrMessage, SyncMessage, TextPart, Timestamp, Trust, WebSocketMessage,
-    open_device_name, pad, seal_device_name, text_parts, unpad,
+    DecryptionErrorMessage, DeviceId, DeviceList, Envelope, Identity, IntroductionMessage,
+    KemPreKey, KeyPair, LinkMessage, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
+    ProfileField, ProfileKey, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
+    SignalMessage, SignalingKey, SignedPreKey, SpqrMessage, SyncMessage, TextPart, Timestamp,
+    Trust, WebSocketMessage, open_device_name, pad, seal_device_name, text_parts, unpad,
 };
 use wormhole_kit::Secret;
 
@@ -33,6 +33,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_content", content),
     ("chat_decryption_error", decryption_error),
     ("chat_destination", destination),
+    ("chat_device_list", device_list),
     ("chat_envelope", envelope),
     ("chat_group_entry", group_log::entry),
     ("chat_group_link", group_log::link),
@@ -53,6 +54,19 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_spqr", spqr),
     ("chat_websocket", websocket),
 ];
+
+/// The list of an account's devices: as it is, and signed correctly.
+pub fn device_list(bytes: &[u8]) {
+    let (account, pair) = (AccountId::from_bytes([7; 16]), KeyPair::random(&mut rng()));
+    assert!(DeviceList::open(bytes, account, pair.public()).is_err(), "nobody knows the key");
+    let Ok(list) = DeviceList::decode(bytes) else { return };
+    assert_eq!(DeviceList::decode(&list.encode()).as_ref(), Ok(&list));
+    let signed = list.sign(&pair, &mut rng());
+    let is_short = signed.len() <= DeviceList::MAX_BYTES;
+    assert_eq!(DeviceList::open(&signed, list.account, pair.public()).is_ok(), is_short);
+    let next = DeviceList::next(Some(&list), account, &[], &[], Timestamp(0));
+    assert!(next.is_none_or(|next| next.revision > list.revision && next.devices.is_empty()));
+}
 
 /// The blob of an attachment: as it is, and encrypted correctly. The first byte says where the blob is split.
 pub fn attachment(bytes: &[u8]) {

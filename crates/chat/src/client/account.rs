@@ -235,6 +235,20 @@ impl Client {
     ) {
         self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
         self.commit(changes, Vec::new());
+        // Whoever gets them must find this device in the list.
+        if self.is_listed() {
+            self.publish_keys();
+        }
+    }
+
+    /// Publishes the keys that have waited until this device was in the list of our devices.
+    pub(super) fn publish_waiting_keys(&mut self) {
+        if self.prekeys.confirmed.is_some() && !self.pending.has(Purpose::Publish) {
+            self.publish_keys();
+        }
+    }
+
+    fn publish_keys(&mut self) {
         if let Some(keys) = self.prekeys.publication(self.identity.pair.public()) {
             let request = self.request(Purpose::Publish, Request::Publish(Box::new(keys)));
             self.after_commits(vec![request]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
+use crate::device_list::OwnDevice;
 use crate::envelope::EnvelopeKind;
 use crate::group::{AccessHashes, GroupAccess, GroupId};
 use crate::kem::KemPublicKey;
@@ -37,6 +38,8 @@ pub enum Request {
     },
     /// Fetch a certificate for our device; the response is [`Response::Certificate`].
     Certificate,
+    /// Fetch the list of our own devices, and which exist; the response is [`Response::DeviceList`].
+    DeviceList,
     /// Fetch entries of the log of a group; the response is [`Response::GroupEntries`].
     GroupEntries {
         /// The group.
@@ -48,6 +51,8 @@ pub enum Request {
     },
     /// Replace our published keys; the response is [`Response::Done`].
     Publish(Box<Publication>),
+    /// Replace the list of our own devices; the response is [`Response::Done`] or [`Response::DeviceListConflict`].
+    PublishDeviceList(Box<NewDeviceList>),
     /// Deliver a message to all devices of an account or to none. The server must accept each pair
     /// of sender and timestamp only once.
     Send {
@@ -58,6 +63,8 @@ pub enum Request {
         /// One message for each device that we know. The outbox has them, too, so a queue of requests needs no memory for
         /// them.
         messages: Arc<[SealedMessage]>,
+        /// Devices of the account that get nothing on purpose.
+        left_out: Option<LeftOut>,
         /// Whether the server may drop it for devices that are not connected.
         is_online: bool,
         /// Whether a person has sent it to the recipient on purpose, who may answer then. Receipts, keys and messages about groups
@@ -83,7 +90,38 @@ pub enum Request {
         timestamp: Timestamp,
         /// An encoded [`MultiRecipientMessage`](crate::MultiRecipientMessage).
         message: Arc<[u8]>,
+        /// Devices of the recipients that get nothing on purpose.
+        left_out: Vec<(AccountId, LeftOut)>,
     },
+}
+
+/// Devices that are not in the list of their account. A message without them is complete, as long as the account has no newer list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeftOut {
+    /// The revision of the list.
+    pub revision: u64,
+    /// The devices. The server may not have all of them.
+    pub devices: Vec<DeviceId>,
+}
+
+/// A signed list of our devices that replaces another one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewDeviceList {
+    /// The revision of the list that it replaces, as the server has named it. `None`: there is none.
+    pub previous: Option<u64>,
+    /// Its own revision.
+    pub revision: u64,
+    /// The signed list.
+    pub list: Vec<u8>,
+}
+
+/// What the server says about our devices.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OwnDeviceList {
+    /// The newest signed list, and its revision. `None`: there is none.
+    pub stored: Option<(u64, Vec<u8>)>,
+    /// All devices that exist.
+    pub devices: Vec<OwnDevice>,
 }
 
 /// The devices of an account for which a sealed message was wrong.
@@ -126,10 +164,14 @@ pub struct Publication {
 /// A response of the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Response {
-    /// The keys of all devices of an account.
-    Bundles(Vec<PreKeyBundle>),
+    /// The keys of all devices of an account, and the signed list of its devices, if it has one.
+    Bundles(Vec<PreKeyBundle>, Option<Vec<u8>>),
     /// A certificate for our device.
     Certificate(Box<SenderCertificate>),
+    /// The list of our own devices.
+    DeviceList(OwnDeviceList),
+    /// The server has another list of our devices than the one that should be replaced.
+    DeviceListConflict,
     /// The request succeeded.
     Done,
     /// The log of the group has another last entry.

@@ -58,6 +58,10 @@ impl Client {
         }
         changes.put_peer(account, &peer);
         self.peers.insert(account, peer);
+        if is_new {
+            // The list of the previous key says nothing about the devices of this one.
+            self.unpin(account, &mut changes);
+        }
         self.commit(changes, Vec::new());
         self.advance_account(now, account);
     }

@@ -3,6 +3,7 @@
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
+use super::device_lists::has_sender;
 use super::groups::GroupEnvelope;
 use super::repair::Outcome;
 use super::sealed::Incoming;
@@ -22,7 +23,8 @@ use crate::time::Timestamp;
 
 impl Client {
     /// Reads an envelope. It is always acknowledged, because the server would otherwise deliver it
-    /// for ever; but only once its content, or why it could not be read, is durable.
+    /// for ever; but only once its content, or why it could not be read, is durable. What comes from a device that we do not
+    /// know waits for the newest list of its account.
     pub(super) fn read(
         &mut self,
         now: Timestamp,
@@ -30,9 +32,15 @@ impl Client {
         envelope: &Envelope,
         rng: &mut impl CryptoRngCore,
     ) {
+        let incoming = self.incoming(now, envelope);
+        if let Ok(incoming) = &incoming
+            && has_sender(envelope)
+            && self.is_unlisted(incoming)
+        {
+            return self.hold(delivery, envelope, incoming);
+        }
         let named = envelope.source_account.zip(envelope.source_device);
         let named = named.map(|(account, device)| Address { account, device });
-        let incoming = self.incoming(now, envelope);
         let from = incoming.as_ref().ok().map(|incoming| incoming.from).or(named);
         let mut changes = Changes::default();
         let mut then = vec![ClientOutput::Acknowledge(delivery)];

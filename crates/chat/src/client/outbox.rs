@@ -159,13 +159,15 @@ impl Client {
     pub(super) fn advance(&mut self, now: Timestamp, timestamp: Timestamp) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
-        if self.pending.has(Purpose::Send(timestamp)) {
+        if self.pending.has(Purpose::Send(timestamp)) || !self.is_listed() {
             return;
         }
         let (is_online, wants_answers) =
             (outgoing.lifetime == Lifetime::Online, outgoing.wants_answers());
         if let Some(messages) = outgoing.sealed.clone() {
-            let request = Request::Send { to, timestamp, messages, is_online, wants_answers };
+            let left_out = self.left_out(to);
+            let request =
+                Request::Send { to, timestamp, messages, left_out, is_online, wants_answers };
             let request = self.request(Purpose::Send(timestamp), request);
             return self.after_commits(vec![request]);
         }
@@ -227,7 +229,8 @@ impl Client {
         let messages: Arc<[SealedMessage]> = messages.into();
         self.outbox.set_sealed(timestamp, Some(Arc::clone(&messages)));
         self.put_outgoing(&mut changes, timestamp);
-        let request = Request::Send { to, timestamp, messages, is_online, wants_answers };
+        let left_out = self.left_out(to);
+        let request = Request::Send { to, timestamp, messages, left_out, is_online, wants_answers };
         let request = self.request(Purpose::Send(timestamp), request);
         self.commit(changes, vec![request]);
     }
@@ -249,16 +252,18 @@ impl Client {
             }
             // It names no reason to encrypt again, which could deliver the message twice.
             Response::Mismatched { missing, extra } if missing.is_empty() && extra.is_empty() => {}
-            Response::Mismatched { extra, .. } => {
-                self.encrypt_again(timestamp, to, &extra);
+            Response::Mismatched { missing, extra } => {
+                self.encrypt_again(timestamp, to, &missing, &extra);
             }
             Response::Stale(devices) if devices.is_empty() => {}
-            Response::Stale(devices) => self.encrypt_again(timestamp, to, &devices),
+            Response::Stale(devices) => self.encrypt_again(timestamp, to, &[], &devices),
             Response::IntraApp => self.give_up(timestamp, SendFailure::IntraApp),
             Response::NotFound => self.give_up(timestamp, SendFailure::NoDevice),
             Response::Refused => self.give_up(timestamp, SendFailure::Refused),
-            Response::Bundles(_)
+            Response::Bundles(..)
             | Response::Certificate(_)
+            | Response::DeviceList(_)
+            | Response::DeviceListConflict
             | Response::GroupConflict { .. }
             | Response::GroupEntries { .. }
             | Response::GroupMismatched(_)
@@ -355,14 +360,16 @@ impl Client {
                 // There is no other device any more.
                 SendFailure::NoDevice => None,
                 SendFailure::NotAuthentic => Some(ClientEvent::ForeignDevice),
-                SendFailure::DevicesKeepChanging
+                SendFailure::DeviceList
+                | SendFailure::DevicesKeepChanging
                 | SendFailure::IntraApp
                 | SendFailure::NotMember
                 | SendFailure::NoPostQuantum
                 | SendFailure::NoRoom
                 | SendFailure::Refused
                 | SendFailure::RefusedIdentity
-                | SendFailure::TooLong => {
+                | SendFailure::TooLong
+                | SendFailure::UnsignedDevice => {
                     Some(ClientEvent::NotCopied(timestamp, CopyFailure::NotSent(error)))
                 }
             };
@@ -376,15 +383,27 @@ impl Client {
 
     /// The server delivered nothing, so the ciphertexts may be discarded. Sessions with removed or
     /// replaced devices are no longer used; the next bundles list the current devices.
-    fn encrypt_again(&mut self, timestamp: Timestamp, to: AccountId, gone: &[DeviceId]) {
+    fn encrypt_again(
+        &mut self,
+        timestamp: Timestamp,
+        to: AccountId,
+        missing: &[DeviceId],
+        gone: &[DeviceId],
+    ) {
         let attempts = self.outbox.update(timestamp, |outgoing| {
             outgoing.sealed = None;
             outgoing.encrypted_for.retain(|device| !gone.contains(device));
             outgoing.attempts += 1;
             outgoing.attempts
         });
-        if attempts.is_none_or(|attempts| attempts > MAX_ATTEMPTS) {
-            return self.give_up(timestamp, SendFailure::DevicesKeepChanging);
+        // The list of the recipient may be newer than ours, so it is fetched once more.
+        let insists = gone.is_empty() && self.are_left_out(to, missing);
+        let (most, why) = match insists {
+            true => (MAX_INSISTENCE, SendFailure::UnsignedDevice),
+            false => (MAX_ATTEMPTS, SendFailure::DevicesKeepChanging),
+        };
+        if attempts.is_none_or(|attempts| attempts > most) {
+            return self.give_up(timestamp, why);
         }
         let mut changes = Changes::default();
         // The server may name a device any number of times.
@@ -408,10 +427,14 @@ impl Client {
         rng: &mut impl CryptoRngCore,
     ) {
         let result = match response {
-            Response::Bundles(bundles) => self.begin(now, account, bundles, rng),
+            Response::Bundles(bundles, list) => {
+                self.begin(now, account, bundles, list.as_deref(), rng)
+            }
             Response::IntraApp => Err(SendFailure::IntraApp),
             Response::Refused => Err(SendFailure::Refused),
             Response::Certificate(_)
+            | Response::DeviceList(_)
+            | Response::DeviceListConflict
             | Response::Done
             | Response::GroupConflict { .. }
             | Response::GroupEntries { .. }
@@ -436,6 +459,7 @@ impl Client {
                 waiting.into_iter().for_each(|timestamp| self.give_up(timestamp, error));
             }
         }
+        self.release_held(account);
     }
 
     /// Records a ratchet step of a session with an account. A ciphertext that is several steps old
@@ -473,6 +497,9 @@ fn sends(output: &ClientOutput, message: Timestamp) -> bool {
 
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 10;
+
+/// The same, if it wants the message to go to devices that the recipient has not signed.
+const MAX_INSISTENCE: u32 = 2;
 
 /// Ratchet steps after which a message is encrypted again: well below the number of chains that a
 /// peer keeps.

@@ -21,6 +21,9 @@ pub(super) enum Purpose {
     Certificate,
     GroupLog(GroupId),
     GroupSend(Timestamp),
+    /// The list of our devices.
+    OwnList,
+    PublishList,
 }
 
 /// The requests that have no response yet, by their ids and by their purposes.

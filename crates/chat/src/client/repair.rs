@@ -150,6 +150,9 @@ impl Client {
     /// Sends the requests that are not at the server yet. Those for messages that use missing prekeys wait until the server
     /// has our newest ones, because the sender needs them.
     pub(super) fn ask_waiting(&mut self) {
+        if !self.is_listed() {
+            return;
+        }
         for name in self.retries.waiting() {
             let Some(retry) = self.retries.get(&name).copied() else { continue };
             let needs_keys = retry.why == DecryptError::MissingPreKey;

@@ -192,7 +192,7 @@ impl Client {
     pub(super) fn advance_resends(&mut self, now: Timestamp, account: AccountId, may_ask: bool) {
         let wanted = self.all_wanted_by(account);
         let is_blocked = self.peers.get(&account).is_none_or(|peer| peer.changed.is_some());
-        if wanted.is_empty() || is_blocked {
+        if wanted.is_empty() || is_blocked || !self.is_listed() {
             return;
         }
         let mut lacks_session = false;

@@ -32,8 +32,11 @@ impl Client {
     pub(super) fn can_encrypt(&self, now: Timestamp, address: Address) -> bool {
         let peer = self.peers.get(&address.account);
         let needs_post_quantum = peer.is_some_and(|peer| peer.had_post_quantum);
+        let list = self.lists.of(address.account);
         self.sessions.get(&address).is_some_and(|record| {
+            let id = record.their_registration_id().unwrap_or_default();
             record.can_encrypt(now)
+                && list.is_none_or(|list| list.has(address.device, id))
                 && record.their_identity() == peer.map(|peer| &peer.identity)
                 && (record.uses_post_quantum() || !needs_post_quantum)
                 && !self.repairs.is_broken(address, record.our_ratchet_key())
@@ -46,6 +49,7 @@ impl Client {
         now: Timestamp,
         account: AccountId,
         bundles: Vec<PreKeyBundle>,
+        list: Option<&[u8]>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<(), SendFailure> {
         let bundles = self.verify_bundles(account, bundles)?;
@@ -60,10 +64,27 @@ impl Client {
             self.give_up_syncs(account);
             return Ok(());
         }
-        let started = self.start_sessions(now, account, &bundles, &mut changes, rng);
+        let started = self.start_signed(now, account, (bundles, list), &mut changes, rng);
         self.commit(changes, Vec::new());
         started?;
         if self.devices(account).is_empty() { Err(SendFailure::NoDevice) } else { Ok(()) }
+    }
+
+    /// Starts all missing sessions with the devices that are in the list of the account, or none.
+    fn start_signed(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        (bundles, list): (Vec<VerifiedBundle>, Option<&[u8]>),
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), SendFailure> {
+        let identity = bundles.first().ok_or(SendFailure::NoDevice)?.bundle().identity;
+        self.check_list(account, &identity, list, changes)?;
+        let signed = self.signed_only(account, bundles, changes);
+        self.start_sessions(now, account, &signed, changes, rng)?;
+        let is_own = account == self.us.account;
+        if signed.is_empty() && !is_own { Err(SendFailure::UnsignedDevice) } else { Ok(()) }
     }
 
     /// Verifies the bundles of all devices of an account, before anything depends on one of them. All devices share the

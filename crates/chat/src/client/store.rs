@@ -96,6 +96,8 @@ impl std::fmt::Debug for OutboxChange {
 pub enum StoreKey {
     /// Our account and identity.
     Account,
+    /// The newest signed list of the devices of an account.
+    DeviceList(AccountId),
     /// What arrived before its sender key; greater numbers arrived later.
     EarlyGroupMessage(u64),
     /// A group.
@@ -346,6 +348,7 @@ impl Client {
             us,
             identity,
             prekeys: PreKeys::default(),
+            lists: Default::default(),
             peers: Default::default(),
             kept: Default::default(),
             described: Default::default(),
@@ -405,6 +408,7 @@ impl Client {
                 let account = if value.is_empty() { None } else { Some(value.array()?) };
                 sessions.insert((kem, base_key), account.map(AccountId::from_bytes));
             }
+            StoreKey::DeviceList(account) => self.lists.restore(account, value)?,
             StoreKey::EarlyGroupMessage(_)
             | StoreKey::Group(_)
             | StoreKey::GroupOutgoing(_)

@@ -99,6 +99,7 @@ impl Client {
         for name in self.sent_log.names_of(account) {
             self.forget_logged(name, changes);
         }
+        self.unpin(account, changes);
         self.peers.remove(&account);
         changes.delete(StoreKey::Peer(account));
     }

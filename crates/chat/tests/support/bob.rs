@@ -100,10 +100,13 @@ impl Bob {
                 ClientOutput::Event(ClientEvent::NotRead(..)) => self.errors += 1,
                 ClientOutput::Event(_)
                 | ClientOutput::Acknowledge(_)
+                | ClientOutput::ReadAgain(..)
                 | ClientOutput::Request(
                     _,
                     Request::AppendGroupEntry { .. }
                     | Request::Certificate
+                    | Request::DeviceList
+                    | Request::PublishDeviceList(_)
                     | Request::GroupEntries { .. }
                     | Request::SendGroup { .. },
                 ) => {}

@@ -42,6 +42,8 @@ struct Server {
     /// What it has stored: sender, recipient, timestamp, and the messages.
     taken: BTreeSet<(Installation, AccountId, Timestamp, Vec<u8>)>,
     last_delivery: u64,
+    /// The signed list of the devices of each account, and its revision.
+    lists: BTreeMap<AccountId, (u64, Vec<u8>)>,
     /// Messages that are for all devices of an account, and the installations for which they were stored.
     stored: BTreeMap<(Installation, Timestamp), BTreeSet<Installation>>,
     /// The other devices of the sender at that time, which must get a copy.
@@ -83,6 +85,8 @@ pub(crate) struct Counts {
     pub(crate) crashes: usize,
     /// Devices that were added, removed or installed again.
     pub(crate) changes: usize,
+    /// Lists of devices that were published.
+    pub(crate) lists: usize,
     pub(crate) restored: usize,
     /// Messages that a device had sent before its store was replaced, and that could neither be read nor sent again.
     pub(crate) forgotten: usize,
@@ -97,6 +101,7 @@ impl Counts {
         self.retries += more.retries;
         self.crashes += more.crashes;
         self.changes += more.changes;
+        self.lists += more.lists;
         self.restored += more.restored;
         self.forgotten += more.forgotten;
         self.copies += more.copies;
@@ -195,6 +200,7 @@ impl Town {
             tried: VecDeque::new(),
             has_noticed_rollback: false,
         };
+        device.client.manage_device_list();
         let Some(ClientOutput::Commit(id, changes)) = device.client.poll() else { unreachable!() };
         device.store(changes, &mut self.counts);
         device.inputs.push_back(ClientInput::Committed(id));
@@ -211,7 +217,7 @@ impl Town {
 
     fn turn(&mut self) {
         self.now += 1 + u64::from(self.rng.next_u32() % 1000);
-        if self.chance(200) {
+        if self.chance(100) {
             self.change_devices();
         }
         let which = self.below(self.devices.len());
@@ -371,6 +377,9 @@ impl Town {
             }
             ClientOutput::Acknowledge(_) => {}
             ClientOutput::Event(event) => self.event(which, event),
+            ClientOutput::ReadAgain(delivery, envelope) => {
+                self.devices[which].inputs.push_back(ClientInput::Envelope(delivery, envelope));
+            }
         }
     }
 
@@ -382,7 +391,9 @@ impl Town {
                 let installation = (device.address, device.registration_id);
                 self.accepted.insert((installation, timestamp), (to, text));
             }
-            ClientEvent::NotSent(..) | ClientEvent::IdentityChanged(..) => panic!("{event:?}"),
+            ClientEvent::NotSent(..)
+            | ClientEvent::IdentityChanged(..)
+            | ClientEvent::UnsignedDevice(_) => panic!("{event:?}"),
             ClientEvent::StoreIsOlder => self.devices[which].has_noticed_rollback = true,
             _ => {}
         }
@@ -400,6 +411,7 @@ impl Town {
         }
         let rows = device.rows.iter().map(|(key, value)| (*key, value.clone()));
         device.client = Client::restore(rows).unwrap();
+        device.client.manage_device_list();
         device.inputs.clear();
         device.tried.clear();
         self.input(which, ClientInput::Connected);
@@ -414,7 +426,8 @@ impl Town {
             for which in 0..self.devices.len() {
                 self.input(which, ClientInput::Connected);
                 self.work(which);
-                while self.server.has_mail(self.devices[which].address) {
+                // What waits for the list of another account stays in the queue until the next round.
+                for _ in 0..self.server.mail(self.devices[which].address) {
                     self.hand_out(which);
                     self.work(which);
                 }

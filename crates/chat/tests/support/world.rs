@@ -11,9 +11,9 @@ use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{
     AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Client, ClientEvent,
     ClientInput, ClientOutput, CommitId, Content, DataMessage, Delivery, DeviceId, Envelope,
-    EnvelopeKind, Identity, KeyPair, KnownIdentity, MultiRecipientMessage, PreKeyBundle, PublicKey,
-    Publication, Received, Request, RequestId, Response, SenderCertificate, ServerCertificate,
-    StoreKey, Timestamp,
+    EnvelopeKind, Identity, KeyPair, KnownIdentity, LeftOut, MultiRecipientMessage, NewDeviceList,
+    OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Received, Request, RequestId,
+    Response, SealedMessage, SenderCertificate, ServerCertificate, StoreKey, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -64,6 +64,12 @@ pub(crate) struct Server {
     pub(crate) accepted: BTreeSet<(AccountId, AccountId)>,
     /// An account for whose devices it has no room.
     pub(crate) full: Option<AccountId>,
+    /// Whether it stores lists of devices. Set it before devices are added.
+    pub(crate) has_lists: bool,
+    /// The newest list of each account, and its revision.
+    pub(crate) lists: BTreeMap<AccountId, (u64, Vec<u8>)>,
+    /// Whether it does not know that devices may be left out.
+    pub(crate) insists: bool,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
@@ -87,6 +93,9 @@ impl Server {
                 Response::Done
             }
             Request::Bundles(account) => self.bundles(account),
+            Request::DeviceList if self.has_lists => self.own_list(from.account),
+            Request::PublishDeviceList(new) if self.has_lists => self.put_list(from.account, *new),
+            Request::DeviceList | Request::PublishDeviceList(_) => Response::NotFound,
             Request::Send { to, .. } if self.full == Some(to) => Response::NoRoom,
             Request::AppendGroupEntry { group, revision, access, next, entry } => {
                 self.append(from.account, (group, revision), &access, next, &entry)
@@ -94,47 +103,12 @@ impl Server {
             Request::GroupEntries { group, access, from } => {
                 self.group_entries(group, &access, from)
             }
-            Request::SendGroup { timestamp, message } => self.send_group(from, timestamp, &message),
+            Request::SendGroup { timestamp, message, left_out } => {
+                self.send_group(from, timestamp, &message, &left_out)
+            }
             Request::Certificate => self.certify(from),
-            Request::Send { to, timestamp, messages, .. } => {
-                // A device without keys cannot receive messages, so it does not count yet.
-                let known = self.devices.iter().filter(|(address, device)| {
-                    address.account == to && device.keys.is_some() && **address != from
-                });
-                let known: BTreeMap<_, _> = known
-                    .map(|(address, device)| (address.device, device.registration_id))
-                    .collect();
-                let given: BTreeSet<_> = messages.iter().map(|message| message.device).collect();
-                let is_missing = |device: &DeviceId| !given.contains(device);
-                let missing: Vec<_> = known.keys().copied().filter(is_missing).collect();
-                let is_extra = |device: &DeviceId| !known.contains_key(device);
-                let extra: Vec<_> = given.iter().copied().filter(is_extra).collect();
-                if !missing.is_empty() || !extra.is_empty() {
-                    return Response::Mismatched { missing, extra };
-                }
-                let stale = messages
-                    .iter()
-                    .filter(|message| known[&message.device] != message.registration_id);
-                let stale: Vec<_> = stale.map(|message| message.device).collect();
-                if !stale.is_empty() {
-                    return Response::Stale(stale);
-                }
-                if !self.taken.insert((from, timestamp)) {
-                    return self.accepted(from);
-                }
-                for message in messages.iter().cloned() {
-                    let kind = match message.ciphertext.kind {
-                        CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
-                        _ => EnvelopeKind::Ciphertext,
-                    };
-                    let address = Address { account: to, device: message.device };
-                    self.deliver(from, address, kind, timestamp, message.ciphertext.bytes);
-                }
-                if self.lies_about_devices {
-                    self.taken.clear();
-                    return Response::Mismatched { missing: Vec::new(), extra: Vec::new() };
-                }
-                self.accepted(from)
+            Request::Send { to, timestamp, messages, left_out, .. } => {
+                self.send(from, (to, timestamp), &messages, left_out)
             }
             Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
                 let Some(device) = self.devices.get(&to) else {
@@ -146,6 +120,58 @@ impl Server {
                 self.deliver_once(from, to, kind, timestamp, bytes)
             }
         }
+    }
+
+    /// Puts a message into the queues of all devices of an account, or of none.
+    fn send(
+        &mut self,
+        from: Address,
+        (to, timestamp): (AccountId, Timestamp),
+        messages: &[SealedMessage],
+        left_out: Option<LeftOut>,
+    ) -> Response {
+        let stored = self.lists.get(&to).map(|(revision, _)| *revision);
+        let insists = self.insists;
+        let left_out = left_out.filter(|it| Some(it.revision) == stored && !insists);
+        let left_out = left_out.map(|it| it.devices).unwrap_or_default();
+        // A device without keys cannot receive messages, so it does not count yet.
+        let known = self.devices.iter().filter(|(address, device)| {
+            let is_left_out = left_out.contains(&address.device);
+            let is_current = device.keys.is_some() && !is_left_out;
+            address.account == to && is_current && **address != from
+        });
+        let known: BTreeMap<_, _> =
+            known.map(|(address, device)| (address.device, device.registration_id)).collect();
+        let given: BTreeSet<_> = messages.iter().map(|message| message.device).collect();
+        let is_missing = |device: &DeviceId| !given.contains(device);
+        let missing: Vec<_> = known.keys().copied().filter(is_missing).collect();
+        let is_extra = |device: &DeviceId| !known.contains_key(device);
+        let extra: Vec<_> = given.iter().copied().filter(is_extra).collect();
+        if !missing.is_empty() || !extra.is_empty() {
+            return Response::Mismatched { missing, extra };
+        }
+        let stale =
+            messages.iter().filter(|message| known[&message.device] != message.registration_id);
+        let stale: Vec<_> = stale.map(|message| message.device).collect();
+        if !stale.is_empty() {
+            return Response::Stale(stale);
+        }
+        if !self.taken.insert((from, timestamp)) {
+            return self.accepted(from);
+        }
+        for message in messages.iter().cloned() {
+            let kind = match message.ciphertext.kind {
+                CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
+                _ => EnvelopeKind::Ciphertext,
+            };
+            let address = Address { account: to, device: message.device };
+            self.deliver(from, address, kind, timestamp, message.ciphertext.bytes);
+        }
+        if self.lies_about_devices {
+            self.taken.clear();
+            return Response::Mismatched { missing: Vec::new(), extra: Vec::new() };
+        }
+        self.accepted(from)
     }
 
     /// Puts a message into the queue of a device, unless it was there before.
@@ -248,14 +274,24 @@ impl Server {
         Response::Certificate(Box::new(certificate))
     }
 
-    fn send_group(&mut self, from: Address, timestamp: Timestamp, message: &[u8]) -> Response {
+    fn send_group(
+        &mut self,
+        from: Address,
+        timestamp: Timestamp,
+        message: &[u8],
+        left_out: &[(AccountId, LeftOut)],
+    ) -> Response {
         let taken = (from, timestamp, message.to_vec());
         let message = MultiRecipientMessage::decode(message).unwrap();
         let mut wrong = Vec::new();
         let mut queues = Vec::new();
         for (account, given) in message.recipients() {
             let known = self.devices.iter().filter(|(address, device)| {
-                address.account == account && device.keys.is_some() && **address != from
+                let mut left_out = left_out.iter();
+                let is_left_out =
+                    left_out.any(|(of, it)| *of == account && it.devices.contains(&address.device));
+                let is_current = device.keys.is_some() && !is_left_out;
+                address.account == account && is_current && **address != from
             });
             let known: BTreeMap<_, _> =
                 known.map(|(address, device)| (address.device, device.registration_id)).collect();
@@ -306,6 +342,26 @@ impl Server {
         if self.reports_other_devices { Response::Sent { needs_sync } } else { Response::Done }
     }
 
+    pub(crate) fn own_list(&self, account: AccountId) -> Response {
+        let of_account = self.devices.iter().filter(|(address, _)| address.account == account);
+        let devices = of_account.map(|(address, device)| OwnDevice {
+            device: address.device,
+            registration_id: device.registration_id,
+            has_keys: device.keys.is_some(),
+        });
+        let stored = self.lists.get(&account).cloned();
+        Response::DeviceList(OwnDeviceList { stored, devices: devices.collect() })
+    }
+
+    fn put_list(&mut self, account: AccountId, new: NewDeviceList) -> Response {
+        let stored = self.lists.get(&account).map(|(revision, _)| *revision);
+        if stored != new.previous {
+            return Response::DeviceListConflict;
+        }
+        self.lists.insert(account, (new.revision, new.list));
+        Response::Done
+    }
+
     fn bundles(&mut self, account: AccountId) -> Response {
         let strips = self.strips_post_quantum_keys;
         let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
@@ -327,7 +383,10 @@ impl Server {
         }
         let exists = self.devices.keys().any(|address| address.account == account);
         match bundles.is_empty() {
-            false => Response::Bundles(bundles),
+            false => {
+                let list = self.lists.get(&account).map(|(_, list)| list.clone());
+                Response::Bundles(bundles, list)
+            }
             true if exists => Response::Unavailable,
             true => Response::NotFound,
         }
@@ -389,6 +448,9 @@ impl World {
         let identity = Identity { pair: identity.clone(), registration_id };
         let mut client = Client::new(address, identity, self.now, &mut self.rng);
         client.set_roots(self.roots());
+        if self.server.has_lists {
+            client.manage_device_list();
+        }
         let mut device = Device {
             address,
             client,
@@ -540,9 +602,13 @@ impl World {
     /// The device loses everything that is not durable.
     pub(crate) fn crash(&mut self, which: usize) {
         let roots = self.roots();
+        let has_lists = self.server.has_lists;
         let device = &mut self.devices[which];
         let rows = device.store.iter().map(|(key, value)| (*key, value.clone()));
         device.client = Client::restore(rows).unwrap();
+        if has_lists {
+            device.client.manage_device_list();
+        }
         device.client.set_roots(roots);
         device.inputs.clear();
         device.tried.clear();
@@ -564,6 +630,9 @@ impl World {
                 }
             }
             ClientOutput::Event(event) => self.devices[which].tell(event),
+            ClientOutput::ReadAgain(delivery, envelope) => {
+                self.devices[which].inputs.push_back(ClientInput::Envelope(delivery, envelope));
+            }
         }
     }
 
@@ -627,10 +696,41 @@ impl World {
                     ClientOutput::Commit(id, changes) => self.store(which, id, changes),
                     ClientOutput::Request(id, request) => self.request(which, id, request, false),
                     ClientOutput::Event(event) => self.devices[which].tell(event),
-                    ClientOutput::Acknowledge(_) => {}
+                    ClientOutput::Acknowledge(_) | ClientOutput::ReadAgain(..) => {}
                 },
             }
         }
+    }
+
+    /// Runs a device until it makes a request of this kind, which is returned and not answered.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) fn run_until(
+        &mut self,
+        which: usize,
+        is_wanted: fn(&Request) -> bool,
+    ) -> (RequestId, Request) {
+        loop {
+            match self.devices[which].client.poll() {
+                Some(ClientOutput::Request(id, request)) if is_wanted(&request) => {
+                    return (id, request);
+                }
+                Some(ClientOutput::Request(id, request)) => self.request(which, id, request, false),
+                Some(ClientOutput::Commit(id, changes)) => self.store(which, id, changes),
+                Some(ClientOutput::Event(event)) => self.devices[which].tell(event),
+                Some(ClientOutput::Acknowledge(_) | ClientOutput::ReadAgain(..)) => {}
+                None => {
+                    let input = self.devices[which].inputs.pop_front().unwrap();
+                    self.input(which, input);
+                }
+            }
+        }
+    }
+
+    /// The server answers a request.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) fn answer(&mut self, which: usize, (id, request): (RequestId, Request)) {
+        let response = self.server.answer(self.devices[which].address, request);
+        self.devices[which].inputs.push_back(ClientInput::Response(id, response));
     }
 
     /// Runs all steps of a device that need no other device.
@@ -652,6 +752,10 @@ impl World {
                         registered.queue.retain(|(id, _)| *id != delivery);
                     }
                     ClientOutput::Event(event) => self.devices[which].tell(event),
+                    ClientOutput::ReadAgain(delivery, envelope) => {
+                        let input = ClientInput::Envelope(delivery, envelope);
+                        self.devices[which].inputs.push_back(input);
+                    }
                 }
             }
             if !worked {

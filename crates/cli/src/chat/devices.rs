@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::{printable, units};
 
-/// Lists the devices, names this one, or removes one.
+/// Lists the devices, names this one, or signs or removes one.
 ///
 /// # Errors
 /// The server cannot be asked, or there is no such device.
@@ -20,6 +20,9 @@ pub(super) async fn run(args: DevicesArgs, config: &Config, console: &mut Consol
     let explain = |error: &DeviceError| explain::device(error, &args.client.account);
     if let Some(number) = args.remove {
         return remove(&account, number, &args.client.account, console).await;
+    }
+    if let Some(number) = args.sign {
+        return sign(&account, number, &args.client.account, console).await;
     }
     if let Some(name) = &args.name {
         let named = console.unless_interrupted(account.name_device(name)).await?;
@@ -52,19 +55,37 @@ async fn remove(
     Ok(())
 }
 
+async fn sign(
+    account: &Account,
+    number: u32,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let unknown = || explain::device(&DeviceError::NoSuchDevice, args);
+    let device = DeviceId::new(number).ok_or_else(unknown)?;
+    let signed = console.unless_interrupted(account.sign_device(device)).await?;
+    signed.map_err(|error| explain::device(&error, args))?;
+    console.report(&json!({"event": "chat-device-signed", "device": number}))?;
+    console.screen.show(&format!(
+        "Device {number} is signed. It gets what is written to you from now on, and others accept its messages."
+    ));
+    Ok(())
+}
+
 fn show(device: &OwnDevice, console: &Console) -> Result<()> {
-    let OwnDevice { device: number, name, created, last_seen, is_this, .. } = device;
+    let OwnDevice { device: number, name, created, last_seen, is_this, is_signed, .. } = device;
     let number = number.number();
     let [created, last_seen] = [created, last_seen].map(|time| time.0 / 1000);
     console.report(&json!({
         "event": "chat-device", "device": number, "name": name, "created": created,
-        "last_seen": last_seen, "this": is_this,
+        "last_seen": last_seen, "this": is_this, "signed": is_signed,
     }))?;
     let name = name.as_deref().filter(|name| !name.is_empty());
     let name = name.map_or_else(|| "(no name)".to_owned(), printable::line);
     let this = if *is_this { ", this device" } else { "" };
+    let signed = if *is_signed { "" } else { ", NOT SIGNED by any of your devices" };
     let (created, seen) = (day(created), day(last_seen));
-    console.print(&format!("{number}  {name}: since {created}, last seen {seen}{this}\n"))
+    console.print(&format!("{number}  {name}: since {created}, last seen {seen}{this}{signed}\n"))
 }
 
 /// The date of a time in seconds since 1970.

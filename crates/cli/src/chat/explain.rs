@@ -18,7 +18,9 @@ use crate::failure::Failure;
 use crate::printable;
 use crate::request::free_space;
 use crate::shell::quote;
-pub(super) use devices::{device, introduce, link, qr, withdrawn};
+pub(super) use devices::{
+    device, introduce, link, own_unsigned_device, qr, unsigned_device, withdrawn,
+};
 
 /// A command that the user can type, for the same account.
 pub(super) fn command(command: &str, args: &AccountArgs) -> String {

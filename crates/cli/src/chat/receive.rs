@@ -214,6 +214,7 @@ impl Receiver<'_> {
             | Event::IdentityChanged { .. }
             | Event::NotCopied(_)
             | Event::StoreIsOlder
+            | Event::UnsignedDevice { .. }
             | Event::UntrustedCertificates => self.other(event, console).await,
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
@@ -345,7 +346,7 @@ impl Receiver<'_> {
             | Event::UntrustedCertificates
             | Event::UpToDate => None,
             // Later events of the SDK.
-            _ => None,
+            Event::UnsignedDevice { .. } | _ => None,
         };
         if account.is_some_and(|account| self.people.get(account).is_none()) {
             self.people = People::new(self.client, console).await?;

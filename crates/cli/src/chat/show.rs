@@ -244,6 +244,17 @@ pub(super) fn event(
                 explain::command("devices", args)
             ));
         }
+        Event::UnsignedDevice { device } => {
+            let number = device.device.number();
+            let who = people.json_of(device.account);
+            console
+                .report(&json!({"event": "chat-unsigned-device", "who": who, "device": number}))?;
+            console.screen.show(&if device.account == people.own() {
+                explain::own_unsigned_device(number, args)
+            } else {
+                explain::unsigned_device(&people.label_of(device.account), number)
+            });
+        }
         Event::NotCopied(why) => {
             let (value, text) = not_copied(*why, args);
             console.report(&value)?;

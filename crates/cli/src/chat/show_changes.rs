@@ -91,7 +91,7 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
         | Event::UntrustedCertificates
         | Event::UpToDate => None,
         // Later events of the SDK.
-        _ => None,
+        Event::UnsignedDevice { .. } | _ => None,
     }
 }
 

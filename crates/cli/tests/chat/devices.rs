@@ -32,6 +32,10 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
     assert!(lines[0].starts_with("1  (no name): since ") && lines[0].ends_with(", this device"));
     assert!(lines[1].starts_with("2  laptop: since 20"), "{listed}");
     assert_eq!(lines.len(), 2);
+    assert!(!listed.contains("NOT SIGNED"), "{listed}");
+    alice.run(&["devices", "--sign", "3"]).failed(1, "the account has no such device");
+    // It is signed already.
+    alice.succeed(&["devices", "--sign", "2"]);
 
     alice.succeed(&["send", BOB, "from the phone"]);
     let shown = laptop.succeed(&["receive"]);

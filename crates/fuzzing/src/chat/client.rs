@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use rand_chacha::ChaCha8Rng;
 use wormhole_chat::{
     AccountId, Address, CiphertextKind, Client, ClientInput, ClientOutput, Content, DataMessage,
-    DecryptionErrorMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KemPreKey,
-    KeyPair, PreKeyBundle, PublicKey, Publication, Request, RequestId, Response, Route,
-    SessionRecord, SignedPreKey, StoreKey, Timestamp, pad,
+    DecryptionErrorMessage, Delivery, DeviceId, DeviceList, Envelope, EnvelopeKind, Identity,
+    KemPreKey, KeyPair, OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Request,
+    RequestId, Response, Route, SessionRecord, SignedPreKey, StoreKey, Timestamp, pad,
 };
 use zeroize::Zeroizing;
 
@@ -50,6 +50,9 @@ impl World {
 
     fn step(&mut self, step: u8, choices: &mut impl Iterator<Item = u8>) {
         let mut next = || choices.next().unwrap_or_default();
+        if step > 248 {
+            return self.client.manage_device_list();
+        }
         let input = match step % 13 {
             0 => ClientInput::Send(account(next()), text("text")),
             1 => ClientInput::AcceptIdentity(account(next()), identity(next())),
@@ -99,6 +102,10 @@ impl World {
                         self.requests.pop_front();
                     }
                 }
+                ClientOutput::ReadAgain(delivery, envelope) => {
+                    let input = ClientInput::Envelope(delivery, envelope);
+                    self.client.handle(self.now, input, &mut self.rng);
+                }
                 ClientOutput::Acknowledge(_) | ClientOutput::Event(_) => {}
             }
         }
@@ -127,7 +134,9 @@ fn response(request: &Request, next: &mut impl FnMut() -> u8) -> Response {
         6 => Response::Sent { needs_sync: true },
         7 => bundles(next),
         10 => Response::NoRoom,
+        8 => own_list(next),
         _ if matches!(request, Request::Bundles(_)) => bundles(next),
+        _ if matches!(request, Request::DeviceList) => own_list(next),
         _ => Response::Done,
     }
 }
@@ -144,7 +153,21 @@ fn bundles(next: &mut impl FnMut() -> u8) -> Response {
         }
         bundle
     });
-    Response::Bundles(bundles.collect())
+    let bundles = bundles.collect();
+    let list = (next() % 2 == 0).then(|| choose(&FIXTURE.lists, next()).clone());
+    Response::Bundles(bundles, list)
+}
+
+/// A list of our devices, or one of somebody else.
+fn own_list(next: &mut impl FnMut() -> u8) -> Response {
+    let devices = (0..next() % 20).filter_map(|_| {
+        let device = DeviceId::new(u32::from(next()))?;
+        Some(OwnDevice { device, registration_id: next().into(), has_keys: next() % 2 == 0 })
+    });
+    let devices = devices.collect();
+    let stored =
+        (next() % 4 != 0).then(|| (u64::from(next()), choose(&FIXTURE.lists, next()).clone()));
+    Response::DeviceList(OwnDeviceList { stored, devices })
 }
 
 /// A real message, perhaps changed, in the name of somebody.
@@ -205,6 +228,8 @@ struct Fixture {
     rows: Rows,
     bundles: Vec<PreKeyBundle>,
     envelopes: Vec<Envelope>,
+    /// Signed lists of devices.
+    lists: Vec<Vec<u8>>,
 }
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
@@ -212,12 +237,14 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let ours = Identity { pair: KeyPair::random(&mut rng), registration_id: 1 };
     let us = Address { account: account(0), device: DeviceId::PRIMARY };
     let (rows, keys) = registered(us, ours.clone(), &mut rng);
-    let mut fixture = Fixture { rows, bundles: Vec::new(), envelopes: Vec::new() };
+    let (bundles, envelopes, lists) = (Vec::new(), Vec::new(), Vec::new());
+    let mut fixture = Fixture { rows, bundles, envelopes, lists };
     // Accounts 1 to 3, each also with a key that is not the first one; and our own account.
     let strangers = (0..6).map(|number| (number % 3 + 1, KeyPair::random(&mut rng)));
     let mut people: Vec<_> = strangers.collect();
     people.push((0, ours.pair));
     for (number, pair) in people {
+        fixture.lists.extend(lists(account(number), &pair, &mut rng));
         for device in [2, 1] {
             let device = DeviceId::new(device).expect("1 or 2");
             let from = Address { account: account(number), device };
@@ -264,6 +291,19 @@ fn registered(us: Address, identity: Identity, rng: &mut ChaCha8Rng) -> (Rows, P
         _ => true,
     });
     (rows, keys)
+}
+
+/// A list with the first device, and one with two.
+fn lists(account: AccountId, pair: &KeyPair, rng: &mut ChaCha8Rng) -> [Vec<u8>; 2] {
+    let devices = [1, 2].map(|number| OwnDevice {
+        device: DeviceId::new(number).expect("1 or 2"),
+        registration_id: 2,
+        has_keys: true,
+    });
+    let [first, second] = devices.map(|device| device.device);
+    let one = DeviceList::next(None, account, &devices[..1], &[], NOW).expect("the first");
+    let two = DeviceList::next(Some(&one), account, &devices, &[first, second], NOW);
+    [one.sign(pair, rng), two.expect("the second").sign(pair, rng)]
 }
 
 fn bundle(identity: &Identity, device: DeviceId, rng: &mut ChaCha8Rng) -> PreKeyBundle {

@@ -10,6 +10,7 @@ mod auth;
 mod body;
 mod caller;
 mod certificates;
+mod device_list;
 mod devices;
 mod directory;
 mod error;
@@ -70,6 +71,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(accounts::routes())
         .merge(attachments::routes())
         .merge(certificates::routes())
+        .merge(device_list::routes())
         .merge(devices::routes())
         .merge(directory::routes())
         .merge(groups::routes())

@@ -41,6 +41,7 @@ use postgres::STEPS as POSTGRES_STEPS;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Avatar, Device, DeviceColumns, DeviceKey, IntraApp, KeyKind,
     KeySet, LastResortKey, NewAccount, OneTimeKey, Profile, PushId, ReadRows, Rows, SignedKey,
+    StoredDeviceList,
 };
 pub(super) use secrets::{
     Askers, LinkCode, NetworkHash, PendingCode, ProvisioningAddress, TokenHash, VerificationCode,
@@ -50,9 +51,9 @@ use sqlite::STEPS as SQLITE_STEPS;
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
     Acknowledged, Acknowledgement, Asker, Bundle, BundleReply, BundleRequest, DeviceBundle, Found,
-    Job, Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery, Reply,
-    Requester, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, Sent, Submission,
-    Turn, UnidentifiedCaller, Work,
+    Job, LeftOut, Login, LoginName, MessageName, NewMessage, Page, PageRequest, QueueDelivery,
+    Reply, Requester, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, Sent,
+    Submission, Turn, UnidentifiedCaller, Work,
 };
 
 /// A back end. Two of them may use the same database at the same time, if one executes only turns that read: logins, pages,

@@ -8,6 +8,7 @@ mod attachments;
 mod client;
 mod compat;
 mod connections;
+mod device_lists;
 mod faults;
 mod groups;
 mod hostile;

@@ -171,6 +171,7 @@ impl Account {
         profile: Option<OwnProfile>,
     ) -> Result<(), StoreError> {
         let mut core = Core::new(address, identity, now(), &mut OsRng);
+        core.manage_device_list();
         // If this fails, the client asks for it when it is opened.
         let root = service.root().await.ok();
         let mut registration = Some(registration);
@@ -194,7 +195,17 @@ impl Account {
                     };
                     core.handle(now(), ClientInput::Response(id, response), &mut OsRng);
                 }
+                // The list first: whoever gets the keys must find this device in it.
+                ClientOutput::Request(id, Request::DeviceList) => {
+                    let response = answer_about_lists(service.device_list().await);
+                    core.handle(now(), ClientInput::Response(id, response), &mut OsRng);
+                }
+                ClientOutput::Request(id, Request::PublishDeviceList(new)) => {
+                    let response = answer_about_lists(service.put_device_list(&new).await);
+                    core.handle(now(), ClientInput::Response(id, response), &mut OsRng);
+                }
                 ClientOutput::Acknowledge(_)
+                | ClientOutput::ReadAgain(..)
                 | ClientOutput::Event(_)
                 | ClientOutput::Request(
                     _,
@@ -209,6 +220,15 @@ impl Account {
             }
         }
         Ok(())
+    }
+}
+
+/// What the client learns. If there is no answer, it asks again when it is opened.
+fn answer_about_lists(answer: Result<Response, RequestError>) -> Response {
+    match answer {
+        Ok(response) => response,
+        Err(RequestError::NotFound) => Response::NotFound,
+        Err(_) => Response::Unavailable,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use data_encoding::BASE64;
 use rand_core::OsRng;
-use wormhole_chat::{Client as Core, DeviceId, Timestamp};
+use wormhole_chat::{Client as Core, DeviceId, OwnDeviceList, Response, Timestamp};
 
-use super::account::{Account, service_of};
+use super::account::{Account, now, service_of};
 use super::error::{OpenError, RequestError};
 use super::service::{ListedDevice, Service};
 
@@ -22,12 +22,18 @@ pub struct OwnDevice {
     pub last_seen: Timestamp,
     /// Whether it is this device.
     pub is_this: bool,
+    /// Whether it is in the signed list of the account's devices. Nothing is sent to others, and people who have this list refuse what
+    /// they send: [sign](Account::sign_device) or [remove](Account::remove_device) them.
+    pub is_signed: bool,
 }
 
 /// Why the devices of an account cannot be listed or changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
+    /// Other devices change the list of the devices at the same time.
+    #[error("other devices of the account change the list of devices at the same time")]
+    Busy,
     /// The primary device cannot be removed: delete the account.
     #[error("the primary device of an account cannot be removed")]
     PrimaryDevice,
@@ -57,7 +63,26 @@ impl Account {
         let (service, core) = self.asking().await?;
         let mut listed = service.devices().await?;
         listed.sort_unstable_by_key(|device| device.device);
-        Ok(listed.into_iter().map(|device| OwnDevice::new(device, &core)).collect())
+        let signed = signed(&service, &core).await?;
+        let is_signed = |device: DeviceId| signed.as_ref().is_none_or(|it| it.contains(&device));
+        let own = |device: ListedDevice| {
+            let is_signed = is_signed(device.device);
+            OwnDevice::new(device, is_signed, &core)
+        };
+        Ok(listed.into_iter().map(own).collect())
+    }
+
+    /// Adds a device to the signed list of the account's devices: it gets what is written to the account from then on, and others
+    /// read what it sends. Each device of our own program signs itself when it is linked.
+    ///
+    /// # Errors
+    /// The device is not signed.
+    pub async fn sign_device(&self, device: DeviceId) -> Result<(), DeviceError> {
+        let (service, core) = self.asking().await?;
+        if !service.devices().await?.iter().any(|it| it.device == device) {
+            return Err(DeviceError::NoSuchDevice);
+        }
+        publish_list(&service, &core, &[device]).await
     }
 
     /// Removes a device. The server deletes what waits for it, and it cannot read anything that is sent from then on. The first
@@ -75,9 +100,14 @@ impl Account {
             return Err(DeviceError::NotPrimaryDevice);
         }
         match service.remove_device(device).await {
-            Err(RequestError::NotFound) => Err(DeviceError::NoSuchDevice),
-            result => Ok(result?),
+            Err(RequestError::NotFound) => return Err(DeviceError::NoSuchDevice),
+            result => result?,
         }
+        if own != device {
+            // If this fails, the list names a device that does not exist, until a client of the account is opened again.
+            let _later = publish_list(&service, &core, &[]).await;
+        }
+        Ok(())
     }
 
     /// Sets the name of this device. The server cannot read it.
@@ -101,7 +131,7 @@ impl Account {
 }
 
 impl OwnDevice {
-    fn new(listed: ListedDevice, core: &Core) -> Self {
+    fn new(listed: ListedDevice, is_signed: bool, core: &Core) -> Self {
         let ListedDevice { device, name, created, last_seen } = listed;
         let name = name.and_then(|name| BASE64.decode(name.as_bytes()).ok());
         Self {
@@ -110,9 +140,53 @@ impl OwnDevice {
             created: Timestamp(created),
             last_seen: Timestamp(last_seen),
             is_this: device == core.address().device,
+            is_signed,
         }
     }
 }
+
+/// The devices that are signed. `None`: the server has no lists.
+async fn signed(service: &Service, core: &Core) -> Result<Option<Vec<DeviceId>>, RequestError> {
+    let Some(shown) = shown_list(service).await? else { return Ok(None) };
+    let update = core.update_device_list(now(), &shown, &[], &mut OsRng);
+    let is_signed = |it: &&wormhole_chat::OwnDevice| {
+        let list = update.list.as_ref();
+        list.is_none_or(|list| list.has(it.device, it.registration_id))
+    };
+    Ok(Some(shown.devices.iter().filter(is_signed).map(|it| it.device).collect()))
+}
+
+/// Publishes the list of our devices with these, if it is not the newest one already.
+///
+/// # Errors
+/// The list may not be complete. A client of the account completes it, except for these devices, when it is opened.
+pub(super) async fn publish_list(
+    service: &Service,
+    core: &Core,
+    sign: &[DeviceId],
+) -> Result<(), DeviceError> {
+    for _ in 0..MAX_CONFLICTS {
+        let Some(shown) = shown_list(service).await? else { return Ok(()) };
+        let update = core.update_device_list(now(), &shown, sign, &mut OsRng);
+        let Some(new) = update.publish else { return Ok(()) };
+        if service.put_device_list(&new).await? != Response::DeviceListConflict {
+            return Ok(());
+        }
+    }
+    Err(DeviceError::Busy)
+}
+
+/// What the server says about our devices. `None`: it has no lists.
+async fn shown_list(service: &Service) -> Result<Option<OwnDeviceList>, RequestError> {
+    match service.device_list().await {
+        Ok(Response::DeviceList(shown)) => Ok(Some(shown)),
+        Ok(_) | Err(RequestError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How often in a row another device may be faster.
+const MAX_CONFLICTS: usize = 10;
 
 /// Longest name of a device, in bytes: encrypted, it must fit into what deployed servers accept.
 const MAX_NAME: usize = 100;

@@ -33,7 +33,7 @@ use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
     AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, DirectAnswer,
-    PublicKey, Request, SendFailure, SenderCertificate, Timestamp,
+    Envelope, PublicKey, Request, SendFailure, SenderCertificate, Timestamp,
 };
 
 use super::account::{Account, ClientStore, SharedStore, now};
@@ -123,6 +123,10 @@ pub(super) struct Driver {
     timers: Timers,
     /// The server's requests whose envelopes are not acknowledged yet.
     deliveries: BTreeMap<u64, RequestOrigin>,
+    /// The hashes of their envelopes.
+    hashes: BTreeMap<u64, EnvelopeHash>,
+    /// Envelopes that the client wants to read again.
+    again: VecDeque<(Delivery, Box<Envelope>)>,
     last_delivery: u64,
     /// The sender of the envelope that is being handled, as the server describes it.
     source: Option<Contact>,
@@ -226,6 +230,7 @@ impl Driver {
         let People { blocked, decisions, members, holds_requests, capability } = people;
         let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
         core.set_roots(root.into_iter().collect());
+        core.manage_device_list();
         let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
         let us = core.address().account;
         for known in contacts.iter().filter(|contact| contact.is_known()) {
@@ -262,6 +267,8 @@ impl Driver {
             receipts: Receipts::new(settings.are_read_receipts_on),
             timers: settings.timers,
             deliveries: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            again: VecDeque::new(),
             last_delivery: 0,
             source: None,
             envelope: None,
@@ -299,6 +306,7 @@ impl Driver {
     async fn serve(mut self) -> Result<Option<oneshot::Sender<Account>>, StoreError> {
         loop {
             self.process_outputs();
+            self.read_again();
             let woken = self.wait().await;
             if matches!(woken, Woken::Closed) {
                 break;
@@ -392,7 +400,11 @@ impl Driver {
                     Some(target) => self.requests.push_sealed(id, request, target),
                     None => self.requests.push(id, request),
                 },
+                ClientOutput::ReadAgain(delivery, envelope) => {
+                    self.again.push_back((delivery, envelope));
+                }
                 ClientOutput::Acknowledge(Delivery(id)) => {
+                    self.hashes.remove(&id);
                     if let Some(origin) = self.deliveries.remove(&id) {
                         self.socket.respond(origin, 200);
                     }
@@ -487,6 +499,7 @@ impl Driver {
 
     fn handle_lost(&mut self, error: RequestError) {
         self.deliveries.clear();
+        self.hashes.clear();
         self.is_up_to_date = false;
         self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
         if !error.may_retry() {
@@ -535,6 +548,7 @@ impl Driver {
                 self.report_left(timestamp, Progress::OnServer);
             }
             ClientEvent::StoreIsOlder => self.emit(Event::StoreIsOlder),
+            ClientEvent::UnsignedDevice(device) => self.emit(Event::UnsignedDevice { device }),
         }
     }
 

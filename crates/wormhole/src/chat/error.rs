@@ -538,6 +538,9 @@ pub enum ReadError {
     /// It is sealed, but does not prove who has sent it.
     #[error("the message does not prove who has sent it")]
     Unproven,
+    /// The sender's account has a signed list of its devices, and the device that has sent the message is not in it.
+    #[error("the device that has sent the message is not signed by its owner")]
+    UnsignedDevice,
     /// It is of a kind that this program does not support.
     #[error("this kind of message is not supported")]
     Unsupported,

@@ -17,7 +17,9 @@ use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wormhole_chat::service::{Destination, PhoneNumber};
-use wormhole_chat::{AccountId, PublicKey, Publication, Response, SealedMessage, Timestamp};
+use wormhole_chat::{
+    AccountId, LeftOut, PublicKey, Publication, Response, SealedMessage, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use super::error::{RequestError, ServerFault};
@@ -148,10 +150,11 @@ impl Service {
         to: AccountId,
         timestamp: Timestamp,
         messages: &[SealedMessage],
+        left_out: Option<&LeftOut>,
         is_online: bool,
         wants_answers: bool,
     ) -> Result<Response, Unconfirmed> {
-        let message = MessageJson::new(timestamp, messages, is_online, wants_answers);
+        let message = MessageJson::new(timestamp, messages, left_out, is_online, wants_answers);
         self.submit(to, &message).await
     }
 

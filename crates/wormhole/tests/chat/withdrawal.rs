@@ -3,13 +3,14 @@
 use data_encoding::BASE64;
 use rand_core::OsRng;
 use wormhole::chat::{
-    DeviceId, LinkError, LinkHost, LinkRefusal, LinkRequest, LinkedDevice, Withdrawal,
+    Address, DeviceError, DeviceId, Event, LinkError, LinkHost, LinkRefusal, LinkRequest,
+    LinkedDevice, Withdrawal,
 };
 use wormhole::code::{AppId, Config, Wormhole};
-use wormhole_chat::{KeyPair, LinkMessage, ProvisionMessage};
+use wormhole_chat::{KemPreKey, KeyPair, LinkMessage, ProvisionMessage, SignedPreKey, Timestamp};
 
 use crate::mailbox::Mailbox;
-use crate::world::{Person, World, soon};
+use crate::world::{Person, World, next_event, next_message, say, soon};
 
 /// A new device that does not do what it should.
 struct Stranger {
@@ -148,4 +149,88 @@ async fn a_new_device_that_links_itself_and_says_otherwise_is_reported() {
     let cause = LinkError::PeerRefused(LinkRefusal::Other);
     assert_eq!(accepted, Err(key_given(cause, Withdrawal::Linked(second))));
     assert_eq!(link.numbers().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn attack_9_a_device_that_nobody_has_signed_is_shown_and_gets_nothing_until_it_is_signed() {
+    let link = Link::start("+14155550865").await;
+    let stranger = async {
+        let offer = link.stranger.offer(&link.pair).await;
+        assert_eq!(link.link_with(&offer).await, 200);
+        link.stranger.send(&LinkMessage::Refused(LinkRefusal::Other)).await;
+        offer
+    };
+    let (_, offer) = soon(async { tokio::join!(link.accept(), stranger) }).await;
+    link.publish_keys(&offer).await;
+    assert_eq!(link.are_signed().await, [true, false]);
+
+    let (alice, second) = (&link.alice, DeviceId::new(2).unwrap());
+    let bob = link.world.register("+14155550866", 1).await;
+    let b = bob.open().await;
+    let mut at_bob = b.messages();
+    for text in ["to the phone", "alone"] {
+        say(&b, &alice.destination(), text).await;
+    }
+    let is_unsigned = |event: &Event| matches!(event, Event::UnsignedDevice { .. });
+    let shown = next_event(&mut at_bob, is_unsigned).await;
+    let account = offer.account.unwrap();
+    assert_eq!(shown, Event::UnsignedDevice { device: Address { account, device: second } });
+    assert_eq!(link.queue_of_second(&offer).await, 0);
+    // The user's own device says it, too.
+    let a = alice.open().await;
+    let mut at_alice = a.messages();
+    next_event(&mut at_alice, is_unsigned).await;
+    a.close().await.unwrap();
+
+    let missing = soon(alice.account().sign_device(DeviceId::new(5).unwrap())).await;
+    assert_eq!(missing, Err(DeviceError::NoSuchDevice));
+    soon(alice.account().sign_device(second)).await.unwrap();
+    assert_eq!(link.are_signed().await, [true, true]);
+    say(&b, &alice.destination(), "to both").await;
+    assert_eq!(link.queue_of_second(&offer).await, 1);
+    let a = alice.open().await;
+    let mut at_alice = a.messages();
+    for text in ["to the phone", "alone", "to both"] {
+        let message = next_message(&mut at_alice).await;
+        assert_eq!(message.text.as_deref(), Some(text));
+        a.done(message.id).await.unwrap();
+    }
+}
+
+impl Link {
+    /// The second device publishes keys as a program that knows no lists.
+    async fn publish_keys(&self, offer: &ProvisionMessage) {
+        let (identity, mut rng) = (&offer.identity, OsRng);
+        let signed = SignedPreKey::random(1, identity, Timestamp(1), &mut rng);
+        let kem = KemPreKey::random(1, true, identity, Timestamp(1), &mut rng);
+        let key = |id: u32, key: &[u8], signature: &[u8]| {
+            let (key, signature) = (BASE64.encode(key), BASE64.encode(signature));
+            format!(r#"{{"keyId":{id},"publicKey":"{key}","signature":"{signature}"}}"#)
+        };
+        let body = format!(
+            r#"{{"identityKey":"{}","signedPreKey":{},"preKeys":[],"pqLastResortPreKey":{}}}"#,
+            BASE64.encode(&identity.public().encode()),
+            key(1, &signed.pair.public().encode(), &signed.signature.0),
+            key(1, &kem.pair.public().encode(), &kem.signature.0),
+        );
+        assert_eq!(self.world.put_as(&second_login(offer), "/v2/keys", &body).await, 200);
+    }
+
+    /// The number of messages that wait for the second device.
+    async fn queue_of_second(&self, offer: &ProvisionMessage) -> i64 {
+        let database = rusqlite::Connection::open(self.world.database()).unwrap();
+        let sql = "SELECT count(*) FROM messages m JOIN devices d ON d.key = m.device
+            JOIN accounts a ON a.key = d.account WHERE a.id = ? AND d.number = 2";
+        let id = offer.account.unwrap();
+        database.query_row(sql, [id.as_bytes()], |row| row.get(0)).unwrap()
+    }
+
+    async fn are_signed(&self) -> Vec<bool> {
+        let devices = self.alice.account().devices().await.unwrap();
+        devices.iter().map(|device| device.is_signed).collect()
+    }
+}
+
+fn second_login(offer: &ProvisionMessage) -> String {
+    BASE64.encode(format!("{}.2:a random password", offer.account.unwrap()).as_bytes())
 }

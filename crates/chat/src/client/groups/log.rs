@@ -276,8 +276,10 @@ impl Client {
             Response::NotFound => group.reading.access += 1,
             Response::Refused if appends => self.refuse_change(id),
             Response::Refused => self.locked_out(id),
-            Response::Bundles(_)
+            Response::Bundles(..)
             | Response::Certificate(_)
+            | Response::DeviceList(_)
+            | Response::DeviceListConflict
             | Response::Done
             | Response::GroupConflict { .. }
             | Response::GroupMismatched(_)

@@ -65,6 +65,7 @@ impl Client {
             }
             StoreKey::Account
             | StoreKey::ArchivedSession { .. }
+            | StoreKey::DeviceList(_)
             | StoreKey::KemPreKey(_)
             | StoreKey::LastWritten
             | StoreKey::Newest(_)

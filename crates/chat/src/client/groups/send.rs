@@ -125,6 +125,7 @@ impl Client {
         let is_encrypted = message.encrypted.is_some() && !message.has_old_key;
         if self.group_membership(id) != Some(Membership::Member)
             || self.pending.has(Purpose::GroupSend(timestamp))
+            || !self.is_listed()
         {
             return;
         }
@@ -270,7 +271,11 @@ impl Client {
             return self.give_up_group_message(timestamp, SendFailure::NotAuthentic, changes);
         };
         self.add_recipients(timestamp, &recipients, &mut changes);
-        let request = Request::SendGroup { timestamp, message: sealed.encode().into() };
+        let left_out = recipients.iter().filter_map(|SealedRecipient { account, .. }| {
+            Some((*account, self.left_out(*account)?))
+        });
+        let left_out = left_out.collect();
+        let request = Request::SendGroup { timestamp, message: sealed.encode().into(), left_out };
         let request = self.request(Purpose::GroupSend(timestamp), request);
         self.commit(changes, vec![request]);
     }
@@ -336,7 +341,7 @@ impl Client {
     }
 
     /// Continues with all messages.
-    fn dirty_outbox(&mut self) {
+    pub(in super::super) fn dirty_outbox(&mut self) {
         let groups = self.groups.outbox.values().map(|message| message.group);
         self.groups.dirty.extend(groups);
     }
@@ -361,8 +366,10 @@ impl Client {
             Response::Refused | Response::NotFound | Response::IntraApp => {
                 self.give_up_group_message(timestamp, SendFailure::Refused, Changes::default());
             }
-            Response::Bundles(_)
+            Response::Bundles(..)
             | Response::Certificate(_)
+            | Response::DeviceList(_)
+            | Response::DeviceListConflict
             | Response::GroupConflict { .. }
             | Response::GroupEntries { .. }
             | Response::Mismatched { .. }
@@ -383,13 +390,20 @@ impl Client {
             waiting.devices.clear();
         }
         message.attempts += 1;
-        if message.attempts > MAX_ATTEMPTS {
-            return self.give_up_group_message(
-                timestamp,
-                SendFailure::DevicesKeepChanging,
-                changes,
-            );
+        let attempts = message.attempts;
+        let insists = accounts.iter().all(|it| {
+            let is_gone = !it.extra.is_empty() || !it.stale.is_empty();
+            !is_gone && self.are_left_out(it.account, &it.missing)
+        });
+        let (most, why) = match insists {
+            true => (MAX_INSISTENCE, SendFailure::UnsignedDevice),
+            false => (MAX_ATTEMPTS, SendFailure::DevicesKeepChanging),
+        };
+        if attempts > most {
+            return self.give_up_group_message(timestamp, why, changes);
         }
+        let groups = &mut self.groups;
+        let Some(message) = groups.outbox.get_mut(&timestamp) else { return };
         changes.put_group_outgoing(timestamp, message);
         // A device that has left can read what is encrypted with this key.
         let has_left = accounts.iter().any(|it| !it.extra.is_empty() || !it.stale.is_empty());
@@ -522,6 +536,9 @@ fn devices_of(recipients: &[SealedRecipient]) -> BTreeMap<Address, u32> {
 
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// The same, if it wants the message to go to devices that members have not signed.
+const MAX_INSISTENCE: u32 = 2;
 
 /// Milliseconds for which a certificate must still be valid.
 const MARGIN: u64 = 5 * 60 * 1000;

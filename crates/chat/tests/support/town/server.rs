@@ -6,8 +6,8 @@ use wormhole_chat::service::{
     CurrentDevice, Mismatch, Recipient, check_recipients, check_some_recipients,
 };
 use wormhole_chat::{
-    AccountId, Address, CiphertextKind, Delivery, DeviceId, Envelope, EnvelopeKind, PreKeyBundle,
-    Request, Response, Timestamp,
+    AccountId, Address, CiphertextKind, Delivery, DeviceId, Envelope, EnvelopeKind, OwnDevice,
+    OwnDeviceList, PreKeyBundle, Request, Response, Timestamp,
 };
 
 use super::{Counts, Installation, Registered, Server, installations};
@@ -15,6 +15,10 @@ use super::{Counts, Installation, Registered, Server, installations};
 impl Server {
     pub(super) fn has_mail(&self, address: Address) -> bool {
         self.devices.get(&address).is_some_and(|device| !device.queue.is_empty())
+    }
+
+    pub(super) fn mail(&self, address: Address) -> usize {
+        self.devices.get(&address).map_or(0, |device| device.queue.len())
     }
 
     pub(super) fn answer(
@@ -30,6 +34,16 @@ impl Server {
                 Response::Done
             }
             Request::Bundles(account) => self.bundles(account),
+            Request::DeviceList => self.own_list(from.0.account),
+            Request::PublishDeviceList(new) => {
+                let stored = self.lists.get(&from.0.account).map(|(revision, _)| *revision);
+                if stored != new.previous {
+                    return Response::DeviceListConflict;
+                }
+                self.lists.insert(from.0.account, (new.revision, new.list));
+                counts.lists += 1;
+                Response::Done
+            }
             Request::Send { to, timestamp, messages, .. } => {
                 let parts = messages.iter().map(|message| {
                     let kind = match message.ciphertext.kind {
@@ -147,6 +161,17 @@ impl Server {
         }
     }
 
+    fn own_list(&self, account: AccountId) -> Response {
+        let of_account = self.devices.iter().filter(|(address, _)| address.account == account);
+        let devices = of_account.map(|(address, device)| OwnDevice {
+            device: address.device,
+            registration_id: device.registration_id,
+            has_keys: device.keys.is_some(),
+        });
+        let stored = self.lists.get(&account).cloned();
+        Response::DeviceList(OwnDeviceList { stored, devices: devices.collect() })
+    }
+
     fn bundles(&mut self, account: AccountId) -> Response {
         let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
         let bundles: Vec<_> = devices
@@ -163,6 +188,9 @@ impl Server {
             })
             .collect();
         // A device that has just been installed has no keys yet.
-        if bundles.is_empty() { Response::Unavailable } else { Response::Bundles(bundles) }
+        if bundles.is_empty() {
+            return Response::Unavailable;
+        }
+        Response::Bundles(bundles, self.lists.get(&account).map(|(_, list)| list.clone()))
     }
 }

@@ -151,6 +151,9 @@ pub(crate) struct DevicesArgs {
     /// Remove the device with this ID from your account
     #[arg(long, value_name = "ID", conflicts_with = "name")]
     pub(crate) remove: Option<u32>,
+    /// Sign the device with this ID: it gets your messages, and others accept what it sends
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "remove"])]
+    pub(crate) sign: Option<u32>,
     /// Name this device; an empty name removes it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -151,6 +151,24 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failu
     }
 }
 
+/// The server names a device that nobody has signed.
+pub(in crate::chat) fn unsigned_device(label: &str, number: u8) -> String {
+    format!(
+        "The server names a device of {label} that {label} has not signed: device {number}. It gets no messages, and what it \
+         sends is refused. If {label} uses another program on it, it must be signed there"
+    )
+}
+
+/// The same for a device of our own account.
+pub(in crate::chat) fn own_unsigned_device(number: u8, args: &AccountArgs) -> String {
+    format!(
+        "The server names a device of your account that none of your devices has signed: device {number}. It gets no messages, \
+         and what it sends is refused. If it is yours, {} signs it; otherwise, {} removes it",
+        command(&format!("devices --sign {number}"), args),
+        command(&format!("devices --remove {number}"), args),
+    )
+}
+
 /// Why the devices of an account cannot be listed or changed.
 pub(in crate::chat) fn device(error: &DeviceError, args: &AccountArgs) -> Failure {
     match error {
@@ -162,6 +180,6 @@ pub(in crate::chat) fn device(error: &DeviceError, args: &AccountArgs) -> Failur
             Failure::new(plain(error))
         }
         // Later errors of the SDK have no hint.
-        _ => Failure::new(plain(error)),
+        DeviceError::Busy | _ => Failure::new(plain(error)),
     }
 }

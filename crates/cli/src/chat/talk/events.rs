@@ -59,6 +59,7 @@ impl Talk<'_> {
             | Event::ReadElsewhere(_)
             | Event::Request { .. }
             | Event::StoreIsOlder
+            | Event::UnsignedDevice { .. }
             | Event::UntrustedCertificates => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),

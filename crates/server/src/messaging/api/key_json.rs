@@ -79,6 +79,9 @@ pub(super) struct Bundles {
     devices: Vec<DeviceKeys>,
     /// The shape of clients of 2014: the unsigned key of each device that has one.
     keys: Vec<UnsignedKey>,
+    /// The list of its devices, in base64, if the account has published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_list: Option<String>,
 }
 
 /// The keys of one device.
@@ -220,7 +223,8 @@ impl Bundles {
         }
         let account = &bundle.account;
         let (uuid, app) = (account.id.to_string(), account.app_name.to_string());
-        Some(Self { uuid, app, identity_key: identity, devices, keys })
+        let device_list = account.device_list.as_ref().map(|list| base64::encode_key(&list.list));
+        Some(Self { uuid, app, identity_key: identity, devices, keys, device_list })
     }
 }
 

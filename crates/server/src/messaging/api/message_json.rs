@@ -7,7 +7,7 @@ use wormhole_chat::{DeviceId, Envelope, EnvelopeKind, MAX_MESSAGE, Timestamp};
 use super::ApiError;
 use super::json::{Base64, Number};
 use crate::messaging::base64;
-use crate::messaging::store::NewMessage;
+use crate::messaging::store::{LeftOut, NewMessage};
 
 /// A message to all devices of an account.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -23,6 +23,9 @@ pub(super) struct Submitted {
     /// Whether devices without a message are left out on purpose. Otherwise the list must be complete.
     #[serde(default)]
     pub(super) partial: bool,
+    /// Devices that are left out on purpose: those that the recipient has not signed.
+    #[serde(default)]
+    left_out: Option<LeftOutJson>,
     /// Whether the message may wake a device.
     #[serde(default = "yes")]
     pub(super) urgent: bool,
@@ -32,6 +35,16 @@ pub(super) struct Submitted {
     pub(super) accept: bool,
     /// The server that the recipient uses. Only our own is supported.
     relay: Option<String>,
+}
+
+/// Devices that are not in the newest list of their account.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+struct LeftOutJson {
+    /// The revision of this list. If the account has another one, the message must go to all devices.
+    #[schema(value_type = u64)]
+    revision: Number,
+    #[schema(value_type = Vec<u32>)]
+    devices: Vec<Number>,
 }
 
 /// A message to one device.
@@ -126,6 +139,14 @@ impl Submitted {
         let Number(timestamp) =
             timestamp.ok_or_else(|| ApiError::invalid("the timestamp is missing"))?;
         check_timestamp(timestamp)
+    }
+
+    /// The devices that are left out. No device has another number.
+    pub(super) fn left_out(&self) -> Option<LeftOut> {
+        let LeftOutJson { revision: Number(revision), devices } = self.left_out.as_ref()?;
+        let numbers = devices.iter().filter_map(|number| number.to_u32());
+        let devices = numbers.filter_map(DeviceId::new).collect();
+        Some(LeftOut { revision: i64::try_from(*revision).ok()?, devices })
     }
 
     /// The parts, once each is checked. With an access key, all are sealed, and with credentials none.

@@ -14,6 +14,7 @@ use wormhole_chat::service::{Destination, Mismatch};
 use wormhole_chat::{AccountId, DeviceId, MultiRecipientMessage};
 use wormhole_http::Response;
 
+use super::auth::parse_device;
 use super::caller::Caller;
 use super::json::Json;
 use super::message_json::{MismatchedDevices, StaleDevices, check_timestamp};
@@ -21,7 +22,7 @@ use super::messages::{QUEUE_FULL_PAUSE, intra_app, sender};
 use super::{ApiError, body};
 use crate::messaging::context::Service;
 use crate::messaging::rate_limits::Action;
-use crate::messaging::store::{SealedMessages, SealedProof, SealedSent, SealedSubmission};
+use crate::messaging::store::{LeftOut, SealedMessages, SealedProof, SealedSent, SealedSubmission};
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -29,9 +30,12 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 }
 
 /// How a message is sent.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct MultiQuery {
     ts: u64,
+    #[serde(default)]
+    left_out: String,
     #[serde(default)]
     online: bool,
     #[serde(default = "yes")]
@@ -68,6 +72,7 @@ pub(super) struct StaleAccount {
     security(("device" = []), ("access" = [])),
     params(
         ("ts" = u64, Query, description = "the time of the message, in milliseconds since 1970"),
+        ("leftOut" = Option<String>, Query, description = "devices that are left out on purpose, as `ACCOUNT_ID.DEVICE.REVISION`, separated by commas; at most 64. The revision is that of the newest list of the account"),
         ("online" = Option<bool>, Query, description = "whether only devices that are connected get the message"),
         ("urgent" = Option<bool>, Query, description = "whether the message may wake a device; true if it is missing"),
     ),
@@ -89,7 +94,8 @@ pub(super) async fn send(
     query: Result<Query<MultiQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Query(MultiQuery { ts, online, urgent }) = query.map_err(|_| ApiError::bad_query())?;
+    let Query(MultiQuery { ts, left_out, online, urgent }) =
+        query.map_err(|_| ApiError::bad_query())?;
     check_content_type(&request)?;
     let proof = limit(&service, &caller)?;
     let message = MultiRecipientMessage::decode(&body::read(request).await?)
@@ -99,6 +105,7 @@ pub(super) async fn send(
         proof,
         destinations: destinations.collect(),
         messages: SealedMessages::Many(message),
+        left_out: devices_of(&left_out).ok_or_else(ApiError::bad_query)?,
         timestamp: check_timestamp(ts)?,
         is_ephemeral: online,
         is_urgent: urgent,
@@ -107,6 +114,19 @@ pub(super) async fn send(
         return Err(ApiError::invalid("the message has no recipients, or is too long for so many"));
     }
     answer(&service, &caller, service.storage.send_sealed(submission).await?)
+}
+
+/// The devices in a list of `ACCOUNT_ID.DEVICE.REVISION`. `None`: it is malformed, or too long.
+fn devices_of(list: &str) -> Option<Vec<(Option<AccountId>, LeftOut)>> {
+    let names = list.split(',').filter(|name| !name.is_empty());
+    let device = |name: &str| {
+        let (account, device) = name.split_once('.')?;
+        let (device, revision) = device.split_once('.')?;
+        let devices = [parse_device(device)?].into();
+        Some((Some(account.parse().ok()?), LeftOut { revision: revision.parse().ok()?, devices }))
+    };
+    let devices: Vec<_> = names.take(MAX_LEFT_OUT + 1).map(device).collect::<Option<_>>()?;
+    (devices.len() <= MAX_LEFT_OUT).then_some(devices)
 }
 
 fn check_content_type(request: &Request) -> Result<(), ApiError> {
@@ -196,6 +216,9 @@ const fn yes() -> bool {
 
 /// The content type of a message to many.
 const MEDIA_TYPE: &str = "application/vnd.signal-messenger.mrm";
+
+/// Maximum number of devices that a message leaves out.
+const MAX_LEFT_OUT: usize = 64;
 
 /// Maximum number of bytes that all devices together get: a message is stored once for each of them.
 const MAX_BYTES: usize = 32 << 20;

@@ -35,6 +35,8 @@ use super::JSON;
         super::attachments::resumable::resumable_form,
         super::certificates::certify,
         super::certificates::root,
+        super::device_list::show,
+        super::device_list::put,
         super::devices::list,
         super::devices::request_code,
         super::devices::link,

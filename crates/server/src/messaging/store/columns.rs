@@ -6,7 +6,7 @@ use super::{DeviceColumns, IntraApp, KeyKind, PushId};
 macro_rules! account_columns {
     () => {
         "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.shows_app,
-        a.verified, a.identity, a.access_key, a.is_unrestricted"
+        a.verified, a.identity, a.access_key, a.is_unrestricted, a.device_list_revision, a.device_list"
     };
 }
 
@@ -28,7 +28,7 @@ macro_rules! device_columns {
 pub(super) use {account_columns, app_columns, device_columns};
 
 /// Number of columns of an account.
-pub(super) const ACCOUNT_COLUMNS: usize = 12;
+pub(super) const ACCOUNT_COLUMNS: usize = 14;
 
 /// Number of columns of a device.
 pub(super) const DEVICE_COLUMNS: usize = 15;

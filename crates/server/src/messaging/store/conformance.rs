@@ -118,6 +118,8 @@ impl Backend for Sqlite {
             DROP TABLE delivery_keys; DROP TABLE profiles",
             "DROP TABLE group_logs; DROP TABLE group_entries; DROP TABLE consents;
             DROP TABLE reports; DROP TABLE report_key; DROP TABLE usernames",
+            "ALTER TABLE accounts DROP COLUMN device_list_revision;
+            ALTER TABLE accounts DROP COLUMN device_list",
         ]
     }
 
@@ -197,6 +199,8 @@ impl Backend for Postgresql {
             "DROP TABLE messaging_groups; DROP TABLE messaging_group_entries;
             DROP TABLE messaging_consents; DROP TABLE messaging_reports;
             DROP TABLE messaging_report_key; DROP TABLE messaging_usernames",
+            "ALTER TABLE messaging_accounts DROP COLUMN device_list_revision,
+                DROP COLUMN device_list",
         ]
     }
 

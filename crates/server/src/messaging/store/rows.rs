@@ -1,5 +1,7 @@
 //! The rows of the database, and the operations on single rows that rare requests are made of.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64URL_NOPAD;
 use wormhole_chat::service::{AppName, PhoneNumber, Username};
 use wormhole_chat::{AccountId, DeviceId, Timestamp};
@@ -275,6 +277,24 @@ pub(in crate::messaging) struct Account {
     pub(in crate::messaging) identity: Option<Vec<u8>>,
     /// The clients that may send to it without credentials.
     pub(in crate::messaging) access: Access,
+    /// The list of its devices, which one of them has signed.
+    pub(in crate::messaging) device_list: Option<StoredDeviceList>,
+}
+
+/// A list of devices, which this server does not interpret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct StoredDeviceList {
+    /// Not negative.
+    pub(in crate::messaging) revision: i64,
+    pub(in crate::messaging) list: Arc<[u8]>,
+}
+
+impl StoredDeviceList {
+    /// What the columns `device_list_revision` and `device_list` mean.
+    pub(super) fn of_columns(revision: Option<i64>, list: Option<Vec<u8>>) -> Option<Self> {
+        let (revision, list) = revision.zip(list)?;
+        Some(Self { revision, list: list.into() })
+    }
 }
 
 /// A device with its row.

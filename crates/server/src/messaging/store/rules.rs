@@ -7,6 +7,7 @@ pub(in crate::messaging) mod apps;
 mod bundles;
 pub(in crate::messaging) mod codes;
 pub(in crate::messaging) mod consent;
+pub(in crate::messaging) mod device_list;
 mod envelope;
 pub(in crate::messaging) mod groups;
 pub(in crate::messaging) mod keys;

@@ -1,5 +1,6 @@
 //! Everything that waits for the store, in lists of one kind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -171,11 +172,29 @@ pub(in crate::messaging) struct Submission {
     pub(in crate::messaging) messages: Vec<NewMessage>,
     /// Whether the other devices of the recipient get nothing. Otherwise it must be addressed to all.
     pub(in crate::messaging) is_partial: bool,
+    /// Devices of the recipient that get nothing on purpose.
+    pub(in crate::messaging) left_out: Option<LeftOut>,
     /// Whether only devices with an open socket get it.
     pub(in crate::messaging) is_ephemeral: bool,
     pub(in crate::messaging) is_urgent: bool,
     /// Whether the sender wants answers. A message that no person has written says nothing about that.
     pub(in crate::messaging) accepts_answers: bool,
+}
+
+/// Devices that get nothing on purpose, because they are not in the list of their account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct LeftOut {
+    /// The revision of this list. If there is a newer one, the sender must see it first.
+    pub(in crate::messaging) revision: i64,
+    pub(in crate::messaging) devices: BTreeSet<DeviceId>,
+}
+
+impl LeftOut {
+    /// Whether a device of this account is left out.
+    pub(super) fn contains(&self, account: &Account, device: DeviceId) -> bool {
+        let newest = account.device_list.as_ref().map(|list| list.revision);
+        newest == Some(self.revision) && self.devices.contains(&device)
+    }
 }
 
 /// The sender of a message.
@@ -232,6 +251,8 @@ pub(in crate::messaging) struct SealedSubmission {
     /// The recipients, in the order of `messages`.
     pub(in crate::messaging) destinations: Vec<Destination>,
     pub(in crate::messaging) messages: SealedMessages,
+    /// Devices that get nothing on purpose. Without an account: of the only recipient.
+    pub(in crate::messaging) left_out: Vec<(Option<AccountId>, LeftOut)>,
     /// With the content and the devices, identifies the message: it is stored only once.
     pub(in crate::messaging) timestamp: Timestamp,
     /// Whether only devices with an open socket get it.

@@ -136,6 +136,7 @@ fn write(from: &Sender, to: &Sender, timestamp: u64) -> Submission {
         messages: vec![message],
         is_ephemeral: false,
         is_partial: false,
+        left_out: None,
         is_urgent: true,
         accepts_answers: true,
     }

@@ -190,7 +190,13 @@ mod tests {
 
     fn answer(account: AccountId, app: &str) -> Resolved {
         let identity = *KeyPair::random(&mut OsRng).public();
-        Resolved { account, app: Some(app.parse().unwrap()), identity, bundles: Vec::new() }
+        Resolved {
+            account,
+            app: Some(app.parse().unwrap()),
+            identity,
+            bundles: Vec::new(),
+            list: None,
+        }
     }
 
     fn to(text: &str) -> Destination {

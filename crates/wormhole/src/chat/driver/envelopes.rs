@@ -49,12 +49,29 @@ impl Driver {
         if kinds.contains(&envelope.kind) {
             self.upkeep.count_soon();
         }
-        self.source = source(&envelope);
-        self.envelope = Some(hash);
-        self.evidence = people::evidence(&envelope);
+        if envelope.kind != EnvelopeKind::Receipt {
+            // Its sender may have a new device.
+            self.requests.forget_fetched();
+        }
         self.last_delivery += 1;
         self.deliveries.insert(self.last_delivery, origin);
-        self.input(ClientInput::Envelope(Delivery(self.last_delivery), Box::new(envelope)));
+        self.hashes.insert(self.last_delivery, hash);
+        self.read(Delivery(self.last_delivery), Box::new(envelope));
+    }
+
+    /// Reads the envelopes that have waited for the lists of the devices of their senders.
+    pub(super) fn read_again(&mut self) {
+        while let Some((delivery, envelope)) = self.again.pop_front() {
+            self.read(delivery, envelope);
+        }
+    }
+
+    fn read(&mut self, delivery: Delivery, envelope: Box<Envelope>) {
+        let Delivery(id) = delivery;
+        self.source = source(&envelope);
+        self.envelope = self.hashes.get(&id).copied();
+        self.evidence = people::evidence(&envelope);
+        self.input(ClientInput::Envelope(delivery, envelope));
         self.process_outputs();
         (self.source, self.envelope, self.evidence) = (None, None, None);
     }

@@ -48,8 +48,11 @@ pub(super) struct Requests {
     /// How often it did that without success.
     attempt: u32,
     /// Keys that came with the answer to which account a number belongs.
-    fetched: BTreeMap<AccountId, (Instant, Vec<PreKeyBundle>)>,
+    fetched: BTreeMap<AccountId, (Instant, Fetched)>,
 }
+
+/// The keys of an account, and its list of devices.
+type Fetched = (Vec<PreKeyBundle>, Option<Vec<u8>>);
 
 /// Requests of one lane are sent one after the other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -149,7 +152,9 @@ impl Requests {
                 Lane::Account(*account)
             }
             Request::SendToDevice { to, .. } => Lane::Account(to.account),
-            Request::Publish(_) => Lane::OwnKeys,
+            Request::DeviceList | Request::Publish(_) | Request::PublishDeviceList(_) => {
+                Lane::OwnKeys
+            }
             Request::AppendGroupEntry { group, .. } | Request::GroupEntries { group, .. } => {
                 Lane::GroupLog(*group)
             }
@@ -182,8 +187,14 @@ impl Requests {
     pub(super) fn keep(&mut self, resolved: Resolved) {
         self.fetched.retain(|_, (since, _)| since.elapsed() < FETCHED_TIME);
         if self.fetched.len() < MAX_FETCHED {
-            self.fetched.insert(resolved.account, (Instant::now(), resolved.bundles));
+            let fetched = (resolved.bundles, resolved.list);
+            self.fetched.insert(resolved.account, (Instant::now(), fetched));
         }
+    }
+
+    /// Fetches keys again when they are needed: a device has written that may be new.
+    pub(super) fn forget_fetched(&mut self) {
+        self.fetched.clear();
     }
 
     /// Sends the next request of each lane, if not too many are running.
@@ -221,10 +232,10 @@ impl Requests {
 
     fn execute(&mut self, lane: Lane, id: RequestId, request: Request) {
         if let Request::Bundles(account) = request
-            && let Some((since, bundles)) = self.fetched.remove(&account)
+            && let Some((since, (bundles, list))) = self.fetched.remove(&account)
             && since.elapsed() < FETCHED_TIME
         {
-            let result = Ok(Response::Bundles(bundles));
+            let result = Ok(Response::Bundles(bundles, list));
             let finished = Finished { is_cached: true, ..Finished::new(lane, id, result) };
             return self.running.push(Box::pin(async move { finished }));
         }
@@ -350,8 +361,10 @@ const fn sent_by(request: &Request) -> Option<Timestamp> {
         Request::AppendGroupEntry { .. }
         | Request::Bundles(_)
         | Request::Certificate
+        | Request::DeviceList
         | Request::GroupEntries { .. }
         | Request::Publish(_)
+        | Request::PublishDeviceList(_)
         | Request::SendToDevice { .. } => None,
     }
 }
@@ -375,14 +388,16 @@ async fn perform(way: Way, lane: Lane, id: RequestId, request: Request) -> Finis
 async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
     let Way { service, sealing, target } = way;
     let result = match request {
-        Request::Send { to, timestamp, messages, is_online, wants_answers } => {
+        Request::Send { to, timestamp, messages, left_out, is_online, wants_answers } => {
+            let parts = (&*messages, left_out.as_ref());
             if let Some(target) = target
                 && let Some(sent) =
-                    sealing.send(service, to, timestamp, &messages, is_online, target).await
+                    sealing.send(service, to, timestamp, parts, is_online, target).await
             {
                 return sent;
             }
-            return service.send(to, timestamp, &messages, is_online, wants_answers).await;
+            let (messages, left_out) = parts;
+            return service.send(to, timestamp, messages, left_out, is_online, wants_answers).await;
         }
         Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
             let message = DeviceMessage { device: to.device, registration_id, kind, bytes };
@@ -390,6 +405,8 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
         }
         Request::Bundles(account) => keys(service, account).await,
         Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
+        Request::DeviceList => unless_unknown(service.device_list().await),
+        Request::PublishDeviceList(new) => unless_unknown(service.put_device_list(&new).await),
         Request::AppendGroupEntry { group, revision, access, next, entry } => {
             service.append_group_entry((group, revision), &access, next, &entry).await
         }
@@ -400,20 +417,27 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
             let certificate = sealing.certificate(service).await;
             certificate.map(|certificate| Response::Certificate(Box::new(certificate)))
         }
-        Request::SendGroup { timestamp, message } => {
-            return service.send_to_many(timestamp, &message).await;
+        Request::SendGroup { timestamp, message, left_out } => {
+            return service.send_to_many(timestamp, &message, &left_out).await;
         }
     };
     result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
+}
+
+/// A server of another kind has no lists of devices.
+fn unless_unknown(result: Result<Response, RequestError>) -> Result<Response, RequestError> {
+    match result {
+        Err(RequestError::NotFound) => Ok(Response::NotFound),
+        result => result,
+    }
 }
 
 /// The keys of an account.
 async fn keys(service: &Service, account: AccountId) -> Result<Response, RequestError> {
     let resolved = service.bundles(&Destination::Account(account)).await?;
     let is_right = resolved.account == account;
-    is_right
-        .then_some(Response::Bundles(resolved.bundles))
-        .ok_or_else(|| ServerFault::OtherAccount.into())
+    let response = Response::Bundles(resolved.bundles, resolved.list);
+    is_right.then_some(response).ok_or_else(|| ServerFault::OtherAccount.into())
 }
 
 /// Maximum number of requests that run at the same time.
@@ -466,7 +490,9 @@ mod tests {
                     client.handle(Timestamp(0), ClientInput::Committed(id), &mut OsRng);
                 }
                 ClientOutput::Request(id, _) => return id,
-                ClientOutput::Acknowledge(_) | ClientOutput::Event(_) => {}
+                ClientOutput::Acknowledge(_)
+                | ClientOutput::Event(_)
+                | ClientOutput::ReadAgain(..) => {}
             }
         }
     }
@@ -559,7 +585,8 @@ mod tests {
     async fn a_group_message_is_being_sent_or_is_forgotten() {
         let mut requests = requests();
         for timestamp in [Timestamp(1), Timestamp(2)] {
-            let message = Request::SendGroup { timestamp, message: vec![7].into() };
+            let message =
+                Request::SendGroup { timestamp, message: vec![7].into(), left_out: Vec::new() };
             requests.push(request_id(), message);
         }
         requests.start();
@@ -575,7 +602,7 @@ mod tests {
 
     fn resolved(number: u8) -> Resolved {
         let identity = *KeyPair::random(&mut OsRng).public();
-        Resolved { account: account(number), app: None, identity, bundles: Vec::new() }
+        Resolved { account: account(number), app: None, identity, bundles: Vec::new(), list: None }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand_core::OsRng;
 use tokio::time::Instant;
 use wormhole_chat::{
-    AccessKey, AccountId, CertificateError, PublicKey, Response, SealedMessage, Sealer,
+    AccessKey, AccountId, CertificateError, LeftOut, PublicKey, Response, SealedMessage, Sealer,
     SenderCertificate, Timestamp,
 };
 
@@ -77,13 +77,13 @@ impl Sealing {
         std::mem::take(&mut self.state().is_untrusted)
     }
 
-    /// Sends a message. `None`: it must be sent openly.
+    /// Sends a message to all devices of an account but those that are left out. `None`: it must be sent openly.
     pub(super) async fn send(
         &self,
         service: &Service,
         to: AccountId,
         timestamp: Timestamp,
-        messages: &[SealedMessage],
+        (messages, left_out): (&[SealedMessage], Option<&LeftOut>),
         is_online: bool,
         target: &SealedTarget,
     ) -> Option<Result<Response, Unconfirmed>> {
@@ -96,7 +96,8 @@ impl Sealing {
             Some((message.device, message.registration_id, sealed.ok()?))
         };
         let parts: Option<Vec<_>> = messages.iter().map(seal).collect();
-        let sent = service.send_sealed(to, timestamp, &parts?, is_online, &target.access).await;
+        let (parts, access) = (parts?, &target.access);
+        let sent = service.send_sealed(to, timestamp, &parts, left_out, is_online, access).await;
         match sent {
             Err(Unconfirmed { why: RequestError::CredentialsRefused, .. }) => {
                 self.refuse(to, target.access.clone());

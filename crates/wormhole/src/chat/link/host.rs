@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::copy::Copied;
 use super::{APP_ID, LinkError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
+use crate::chat::devices::publish_list;
 use crate::chat::history::HistoryMode;
 use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PROGRAM_TIMEOUT, PeerChannel};
 use crate::chat::service::{ListedDevice, Service};
@@ -171,6 +172,8 @@ impl LinkHost {
             return Err(LinkError::NotListed);
         }
         self.pending.set_offered(false);
+        // It has signed itself, unless it could not reach the server.
+        let _later = publish_list(service, &self.core, &[device]).await;
         Ok(device)
     }
 

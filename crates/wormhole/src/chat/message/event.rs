@@ -124,6 +124,13 @@ pub enum Event {
         /// Whether they type now.
         started: bool,
     },
+    /// The server names a device that its account has not signed, or delivers a message of it. Nothing is sent to it, and what it
+    /// sends is not read. If the account is ours, the user can [sign](crate::chat::Account::sign_device) or
+    /// [remove](crate::chat::Account::remove_device) the device. Each device is reported once.
+    UnsignedDevice {
+        /// The device.
+        device: Address,
+    },
     /// The server certifies senders with another key than the one that was pinned when this account was registered: somebody
     /// else may run it. Messages of senders whom it certifies are refused, and ours are sent openly.
     UntrustedCertificates,

@@ -2,10 +2,10 @@
 
 use data_encoding::BASE64;
 use hyper::Method;
-use wormhole_chat::DeviceId;
+use wormhole_chat::{DeviceId, NewDeviceList, Response};
 
 use super::json::{self, Attributes, LinkedJson, ListedDevice};
-use super::{Service, read};
+use super::{Service, check, read};
 use crate::chat::error::{RequestError, ServerFault};
 
 impl Service {
@@ -45,6 +45,30 @@ impl Service {
     pub(crate) async fn devices(&self) -> Result<Vec<ListedDevice>, RequestError> {
         let devices: json::Devices = read(&self.ask(Method::GET, "/v1/devices", None).await?)?;
         Ok(devices.devices)
+    }
+
+    /// The list of our devices, and which exist. The server may be of another kind, which has no lists: `NotFound`.
+    pub(crate) async fn device_list(&self) -> Result<Response, RequestError> {
+        let answer = match self.ask(Method::GET, "/v1/devices/list", None).await {
+            // It knows only other methods of this path.
+            Err(RequestError::Refused(405)) => return Err(RequestError::NotFound),
+            answer => answer?,
+        };
+        let list: json::OwnList = read(&answer)?;
+        list.check().map(Response::DeviceList).ok_or_else(|| ServerFault::Devices.into())
+    }
+
+    /// Replaces the list of our devices.
+    pub(crate) async fn put_device_list(
+        &self,
+        new: &NewDeviceList,
+    ) -> Result<Response, RequestError> {
+        let body = Some(json::write(&json::NewList::from(new))?);
+        let answer = self.exchange(Method::PUT, "/v1/devices/list", body).await?;
+        if answer.status == 409 {
+            return Ok(Response::DeviceListConflict);
+        }
+        read(&check(answer)?).map(|_: json::Accepted| Response::Done)
     }
 
     /// Removes a device of our account.

@@ -5,7 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::Deserialize;
 use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
-use wormhole_chat::{AccountDevices, AccountId, DeviceId, Response, Timestamp};
+use wormhole_chat::{AccountDevices, AccountId, DeviceId, LeftOut, Response, Timestamp};
 
 use super::{Failure, HttpFailure, MAX_ANSWER, Service, Unconfirmed, check, header, json, read};
 use crate::chat::error::{RequestError, ServerFault};
@@ -128,9 +128,18 @@ impl Service {
         &self,
         timestamp: Timestamp,
         message: &[u8],
+        left_out: &[(AccountId, LeftOut)],
     ) -> Result<Response, Unconfirmed> {
-        let path =
+        let mut path =
             format!("/v1/messages/multi_recipient?ts={}&online=false&urgent=true", timestamp.0);
+        let left_out = left_out.iter().flat_map(|(account, it)| {
+            let name = move |device: &DeviceId| format!("{account}.{}", device.number());
+            it.devices.iter().map(move |device| format!("{}.{}", name(device), it.revision))
+        });
+        let left_out: Vec<_> = left_out.take(MAX_LEFT_OUT).collect();
+        if !left_out.is_empty() {
+            path += &format!("&leftOut={}", left_out.join(","));
+        }
         let kind = "application/vnd.signal-messenger.mrm";
         let request = self.bytes(Method::PUT, &path, message.to_vec(), kind);
         let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
@@ -160,6 +169,9 @@ impl Service {
         Ok(request)
     }
 }
+
+/// Maximum number of devices that one message to a group leaves out on purpose.
+const MAX_LEFT_OUT: usize = 64;
 
 /// The answer to a message for many.
 fn sent_to_many(response: HttpResponse) -> Result<Response, RequestError> {

@@ -10,8 +10,9 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wormhole_chat::service::AppName;
 use wormhole_chat::{
-    AccessKey, AccountId, CiphertextKind, DeviceId, EnvelopeKind, KemPublicKey, PreKeyBundle,
-    PublicKey, Publication, Response, SealedMessage, Signature, Timestamp,
+    AccessKey, AccountId, CiphertextKind, DeviceId, EnvelopeKind, KemPublicKey, LeftOut,
+    NewDeviceList, OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Response,
+    SealedMessage, Signature, Timestamp,
 };
 
 use crate::chat::RequestError;
@@ -228,6 +229,7 @@ fn known(devices: Vec<u32>) -> Vec<DeviceId> {
 
 /// A message to all devices of an account.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct MessageJson {
     messages: Vec<PartJson>,
     timestamp: u64,
@@ -235,6 +237,9 @@ pub(super) struct MessageJson {
     /// Whether the message is not for all devices of the account.
     #[serde(skip_serializing_if = "is_false")]
     partial: bool,
+    /// Devices that get nothing on purpose, although the message is for all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOutJson>,
     /// `Some(false)`: the message does not mean that the user wants answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     accept: Option<bool>,
@@ -259,6 +264,7 @@ impl MessageJson {
     pub(super) fn new(
         timestamp: Timestamp,
         messages: &[SealedMessage],
+        left_out: Option<&LeftOut>,
         online: bool,
         wants_answers: bool,
     ) -> Self {
@@ -273,7 +279,8 @@ impl MessageJson {
         };
         let messages = messages.iter().map(part).collect();
         let accept = (!wants_answers).then_some(false);
-        Self { messages, timestamp: timestamp.0, online, partial: false, accept }
+        let left_out = left_out.map(LeftOutJson::from);
+        Self { messages, timestamp: timestamp.0, online, partial: false, left_out, accept }
     }
 
     /// A message for one device. An unknown registration id is 0.
@@ -287,7 +294,8 @@ impl MessageJson {
         // The user has not written it, at least not now.
         let accept = Some(false);
         let messages = vec![part];
-        Self { messages, timestamp: timestamp.0, online: false, partial: true, accept }
+        let (timestamp, left_out) = (timestamp.0, None);
+        Self { messages, timestamp, online: false, partial: true, left_out, accept }
     }
 }
 
@@ -310,6 +318,7 @@ impl SealedJson {
     pub(super) fn new(
         timestamp: Timestamp,
         parts: &[(DeviceId, u32, Vec<u8>)],
+        left_out: Option<&LeftOut>,
         online: bool,
     ) -> Self {
         let part = |(device, registration_id, sealed): &(DeviceId, u32, Vec<u8>)| PartJson {
@@ -320,7 +329,22 @@ impl SealedJson {
         };
         let messages = parts.iter().map(part).collect();
         let timestamp = timestamp.0;
-        Self(MessageJson { messages, timestamp, online, partial: false, accept: None })
+        let left_out = left_out.map(LeftOutJson::from);
+        Self(MessageJson { messages, timestamp, online, partial: false, left_out, accept: None })
+    }
+}
+
+/// Devices that are not in the list with this revision.
+#[derive(Debug, Serialize)]
+struct LeftOutJson {
+    revision: u64,
+    devices: Vec<u8>,
+}
+
+impl From<&LeftOut> for LeftOutJson {
+    fn from(left_out: &LeftOut) -> Self {
+        let devices = left_out.devices.iter().map(|device| device.number()).collect();
+        Self { revision: left_out.revision, devices }
     }
 }
 
@@ -389,6 +413,8 @@ pub(super) struct Bundles {
     app: Option<String>,
     identity_key: Base64,
     devices: Vec<DeviceKeys>,
+    #[serde(default)]
+    device_list: Option<Base64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -409,6 +435,8 @@ pub(crate) struct Resolved {
     /// The identity key of the account, also if no device has published keys that can be used.
     pub(crate) identity: PublicKey,
     pub(crate) bundles: Vec<PreKeyBundle>,
+    /// The signed list of its devices, if it has one. It is not verified yet.
+    pub(crate) list: Option<Vec<u8>>,
 }
 
 impl Bundles {
@@ -418,7 +446,52 @@ impl Bundles {
         let bundles = self.devices.iter().map(|device| device.bundle(identity));
         let bundles = bundles.collect::<Option<_>>()?;
         let app = self.app.as_deref().map(str::parse).transpose().ok()?;
-        Some(Resolved { account: self.uuid, app, identity, bundles })
+        let list = self.device_list.as_ref().map(|Base64(list)| list.clone());
+        Some(Resolved { account: self.uuid, app, identity, bundles, list })
+    }
+}
+
+/// The list of our devices, and which exist.
+#[derive(Debug, Deserialize)]
+pub(super) struct OwnList {
+    revision: Option<u64>,
+    list: Option<Base64>,
+    devices: Vec<ExistingDevice>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExistingDevice {
+    id: u32,
+    registration_id: u32,
+    has_keys: bool,
+}
+
+impl OwnList {
+    /// What the server says; `None` if a number of a device is impossible.
+    pub(super) fn check(self) -> Option<OwnDeviceList> {
+        let devices = self.devices.iter().map(|it| {
+            let device = DeviceId::new(it.id)?;
+            let ExistingDevice { registration_id, has_keys, .. } = *it;
+            Some(OwnDevice { device, registration_id, has_keys })
+        });
+        let stored = self.revision.zip(self.list).map(|(revision, Base64(list))| (revision, list));
+        Some(OwnDeviceList { stored, devices: devices.collect::<Option<_>>()? })
+    }
+}
+
+/// A list of our devices that replaces another one.
+#[derive(Debug, Serialize)]
+pub(super) struct NewList {
+    previous: Option<u64>,
+    revision: u64,
+    list: Base64,
+}
+
+impl From<&NewDeviceList> for NewList {
+    fn from(new: &NewDeviceList) -> Self {
+        let NewDeviceList { previous, revision, list } = new;
+        Self { previous: *previous, revision: *revision, list: Base64(list.clone()) }
     }
 }
 

@@ -9,7 +9,8 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wormhole_chat::{
-    AccessKey, AccountId, DeviceId, ProfileKey, PublicKey, Response, SenderCertificate, Timestamp,
+    AccessKey, AccountId, DeviceId, LeftOut, ProfileKey, PublicKey, Response, SenderCertificate,
+    Timestamp,
 };
 
 use super::json::{self, Attributes, SealedJson};
@@ -148,11 +149,12 @@ impl Service {
         to: AccountId,
         timestamp: Timestamp,
         parts: &[(DeviceId, u32, Vec<u8>)],
+        left_out: Option<&LeftOut>,
         is_online: bool,
         access: &AccessKey,
     ) -> Result<Response, Unconfirmed> {
         let path = format!("/v1/messages/{to}");
-        let request = json::write(&SealedJson::new(timestamp, parts, is_online))
+        let request = json::write(&SealedJson::new(timestamp, parts, left_out, is_online))
             .and_then(|body| self.anonymous(Method::PUT, &path, Some(body), access));
         let request = request.map_err(|why| Unconfirmed { why, may_have_arrived: false })?;
         let response = self.unidentified.request(request, MAX_ANSWER).await;

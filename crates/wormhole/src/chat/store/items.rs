@@ -186,6 +186,7 @@ impl From<wormhole_chat::ReadError> for ReadError {
             Core::Malformed => Self::Malformed,
             Core::Sealed(_) => Self::Unproven,
             Core::TimestampMismatch => Self::TimestampMismatch,
+            Core::UnsignedDevice => Self::UnsignedDevice,
             Core::Unsupported => Self::Unsupported,
         }
     }
@@ -218,6 +219,7 @@ const fn read_error_number(error: ReadError) -> u8 {
         ReadError::TooMany => 6,
         ReadError::Unsupported => 7,
         ReadError::Unproven => 8,
+        ReadError::UnsignedDevice => 9,
     }
 }
 
@@ -231,6 +233,7 @@ const fn read_error(number: u8) -> Result<ReadError, StoreError> {
         6 => ReadError::TooMany,
         7 => ReadError::Unsupported,
         8 => ReadError::Unproven,
+        9 => ReadError::UnsignedDevice,
         _ => return Err(StoreError::UnknownFormat),
     })
 }

@@ -21,6 +21,7 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
             bytes.extend(kem.iter().flatten());
             bytes
         }
+        StoreKey::DeviceList(account) => with(DEVICE_LIST, account.as_bytes()),
         StoreKey::EarlyGroupMessage(number) => with(EARLY_GROUP_MESSAGE, &number.to_be_bytes()),
         StoreKey::Group(group) => with(GROUP, group.as_bytes()),
         StoreKey::GroupOutgoing(timestamp) => with(GROUP_OUTGOING, &timestamp.0.to_be_bytes()),
@@ -104,6 +105,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
             to: AccountId::from_bytes(reader.array()?),
             timestamp: Timestamp(u64::from_be_bytes(reader.array()?)),
         },
+        DEVICE_LIST => StoreKey::DeviceList(AccountId::from_bytes(reader.array()?)),
         EARLY_GROUP_MESSAGE => StoreKey::EarlyGroupMessage(u64::from_be_bytes(reader.array()?)),
         GROUP => StoreKey::Group(GroupId::from_bytes(reader.array()?)),
         GROUP_OUTGOING => StoreKey::GroupOutgoing(Timestamp(u64::from_be_bytes(reader.array()?))),
@@ -143,7 +145,8 @@ const ARCHIVED_SESSION: u8 = 11;
 const NEWEST: u8 = 12;
 const RETRY: u8 = 13;
 const SENT_MESSAGE: u8 = 14;
-// 15 to 19 are reserved for other parts.
+const DEVICE_LIST: u8 = 15;
+// 16 to 19 are reserved for other parts.
 const GROUP: u8 = 20;
 const GROUP_OUTGOING: u8 = 21;
 const OWN_SENDER_KEY: u8 = 22;

@@ -64,6 +64,7 @@ impl Person {
             messages,
             is_ephemeral: false,
             is_partial: false,
+            left_out: None,
             is_urgent: true,
             accepts_answers: true,
         }

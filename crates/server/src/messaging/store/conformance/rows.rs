@@ -11,8 +11,8 @@ use super::samples::{
 };
 use crate::messaging::store::{
     Account, Askers, Counts, Device, DeviceColumns, IntraApp, KeySet, LinkCode, MessageName,
-    NetworkHash, NewAccount, PendingCode, PushId, Rows, Sent, StoreError, TokenHash, Turn,
-    VerificationCode,
+    NetworkHash, NewAccount, PendingCode, PushId, Rows, Sent, StoreError, StoredDeviceList,
+    TokenHash, Turn, VerificationCode,
 };
 
 pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
@@ -107,10 +107,14 @@ pub(super) fn one_account_of_each_number_is_its_default(fixture: &mut Fixture<'_
 pub(super) fn what_may_change_in_an_account_is_written(fixture: &mut Fixture<'_>) {
     let [alice, _] = fixture.two_people();
     assert_eq!((alice.account.identity.clone(), alice.account.is_discoverable), (None, true));
+    let list = StoredDeviceList { revision: 1 << 52, list: [7; 4096].into() };
     let changed = Account { identity: Some(vec![5; 33]), is_discoverable: false, ..alice.account };
-    let (written, id) = (changed.clone(), changed.id);
-    fixture.rows(move |rows| rows.update_account(&written));
-    assert_eq!(fixture.rows(move |rows| rows.account(id)), Some(changed));
+    for device_list in [Some(list), None] {
+        let changed = Account { device_list, ..changed.clone() };
+        let (written, id) = (changed.clone(), changed.id);
+        fixture.rows(move |rows| rows.update_account(&written));
+        assert_eq!(fixture.rows(move |rows| rows.account(id)), Some(changed));
+    }
 }
 
 pub(super) fn a_directory_token_finds_discoverable_accounts_in_all_apps(fixture: &mut Fixture<'_>) {

@@ -50,6 +50,7 @@ fn to_one(person: &Person, proof: SealedProof, timestamp: u64) -> SealedSubmissi
         ..message(number.number().into())
     });
     SealedSubmission {
+        left_out: Vec::new(),
         proof,
         destinations: vec![person.id()],
         messages: SealedMessages::One(devices.collect()),
@@ -108,6 +109,7 @@ pub(super) fn to_many(
 ) -> SealedSubmission {
     let destinations = message.recipients().map(|(account, _)| Destination::Account(account));
     SealedSubmission {
+        left_out: Vec::new(),
         proof,
         destinations: destinations.collect(),
         messages: SealedMessages::Many(message),

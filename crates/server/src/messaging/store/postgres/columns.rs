@@ -9,8 +9,8 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 use crate::database::postgres::SessionError;
 use crate::messaging::store::{
     Access, AccessKey, Account, AccountKey, App, AppKey, Askers, Consent, ConsentState, Device,
-    DeviceColumns, DeviceKey, IntraApp, LinkCode, PendingCode, PushId, SignedKey, TokenHash,
-    VerificationCode,
+    DeviceColumns, DeviceKey, IntraApp, LinkCode, PendingCode, PushId, SignedKey, StoredDeviceList,
+    TokenHash, VerificationCode,
 };
 
 pub(super) type Read<T> = Result<T, SessionError>;
@@ -98,6 +98,7 @@ impl<'a> Columns<'a> {
                 key: self.optional_array()?.map(AccessKey),
                 is_unrestricted: self.value()?,
             },
+            device_list: StoredDeviceList::of_columns(self.value()?, self.value()?),
         })
     }
 

@@ -179,7 +179,8 @@ impl Rows for PostgresTables<'_> {
         }
         let verified = stored(account.verified);
         let access_key = account.access.key.map(|key| key.0.to_vec());
-        let row: [&(dyn ToSql + Sync); 8] = [
+        let list = account.device_list.as_ref();
+        let row: [&(dyn ToSql + Sync); 10] = [
             &account.key.0,
             &account.is_default,
             &account.is_discoverable,
@@ -188,6 +189,8 @@ impl Rows for PostgresTables<'_> {
             &account.identity,
             &access_key,
             &account.access.is_unrestricted,
+            &list.map(|list| list.revision),
+            &list.map(|list| &*list.list),
         ];
         self.query(|it| &it.update_account, &row).map(drop)
     }

@@ -4,7 +4,7 @@
 //! hold. Numbers and names of apps are checked before, and are text.
 
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-pub(in crate::messaging::store) const STEPS: [&str; 5] = [
+pub(in crate::messaging::store) const STEPS: [&str; 6] = [
     "
     CREATE TABLE messaging_server ( -- one row
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
@@ -214,5 +214,10 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
         secret BYTEA NOT NULL -- marks messages, so that reports can be checked
     );
+",
+    "
+    ALTER TABLE messaging_accounts
+        ADD COLUMN device_list_revision BIGINT,
+        ADD COLUMN device_list BYTEA; -- signed by the account, at most 4 KiB
 ",
 ];

@@ -183,7 +183,8 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING key",
     update_account: "UPDATE messaging_accounts
         SET is_default = $2, is_discoverable = $3, shows_app = $4, verified = $5, identity = $6,
-            access_key = $7, is_unrestricted = $8
+            access_key = $7, is_unrestricted = $8,
+            device_list_revision = $9, device_list = $10
         WHERE key = $1",
     clear_default: "UPDATE messaging_accounts SET is_default = FALSE
         WHERE number = $1 AND is_default",

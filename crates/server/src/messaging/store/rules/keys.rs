@@ -35,7 +35,10 @@ pub(in crate::messaging) fn publish(
                 rows.delete_keys(device.key)?;
             }
         }
-        rows.update_account(&Account { identity: Some(identity.to_vec()), ..account })?;
+        // A list that another key has signed says nothing about these devices.
+        let device_list = account.device_list.filter(|_| account.identity.is_none());
+        let identity = Some(identity.to_vec());
+        rows.update_account(&Account { identity, device_list, ..account })?;
     }
     Ok(rows.put_keys(device.key, keys)?)
 }

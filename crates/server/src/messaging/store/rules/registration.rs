@@ -141,6 +141,7 @@ impl Registration {
         rows.put_profile(account.key, None)?;
         self.directory.apply_to(&mut account);
         account.identity = None;
+        account.device_list = None;
         // Others may have the access key of the previous owner.
         account.access = Access::default();
         self.access.apply_to(&mut account.access);

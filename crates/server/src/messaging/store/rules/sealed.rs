@@ -218,7 +218,7 @@ impl<'a> SealedAcceptance<'a> {
 
     /// The accounts that get a message, and the ids of those that cannot get any.
     fn targets<'r>(&self, request: &'r Request<'_>) -> (Vec<Target<'r>>, Vec<AccountId>) {
-        let SealedSubmission { proof, destinations, .. } = request.submission;
+        let SealedSubmission { proof, destinations, left_out, .. } = request.submission;
         let own = proof.sender().map(|sender| sender.device_key);
         let is_needed =
             |device: &&RecipientDevice| device.is_enabled(self.now) && Some(device.key) != own;
@@ -227,7 +227,15 @@ impl<'a> SealedAcceptance<'a> {
         let recipients = request.accounts.iter().zip(destinations).zip(addressed);
         for (place, ((account, destination), addressed)) in recipients.enumerate() {
             let all = account.as_ref().and_then(|account| self.devices.get(&account.key));
-            let devices: Vec<_> = all.into_iter().flatten().filter(is_needed).copied().collect();
+            let is_left_out = |device: &&RecipientDevice| {
+                account.as_ref().is_some_and(|account| {
+                    let mut of_account =
+                        left_out.iter().filter(|(id, _)| id.is_none_or(|id| id == account.id));
+                    of_account.any(|(_, left_out)| left_out.contains(account, device.number))
+                })
+            };
+            let devices = all.into_iter().flatten().filter(is_needed);
+            let devices: Vec<_> = devices.filter(|it| !is_left_out(it)).copied().collect();
             match (account, destination) {
                 (Some(account), _) if !devices.is_empty() => {
                     targets.push(Target { account, devices, addressed, place });

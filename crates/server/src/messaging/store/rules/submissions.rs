@@ -159,7 +159,10 @@ impl<'a> Acceptance<'a> {
         if key.is_some_and(|key| self.sent.contains(&key)) {
             return Sent::Stored { needs_sync, devices: Vec::new() };
         }
-        let recipients = self.others(submission, account.key);
+        let mut recipients = self.others(submission, account.key);
+        if let Some(left_out) = &submission.left_out {
+            recipients.retain(|device| !left_out.contains(account, device.number));
+        }
         if recipients.is_empty() && !is_to_self(submission, account) {
             return Sent::NotFound;
         }

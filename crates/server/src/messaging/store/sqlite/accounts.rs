@@ -10,7 +10,7 @@ use wormhole_chat::{AccountId, Timestamp, directory_token};
 use crate::messaging::store::columns::{account_columns, app_columns};
 use crate::messaging::store::{
     Access, AccessKey, Account, AccountKey, App, AppKey, Askers, IntraApp, NewAccount, PendingCode,
-    TokenHash, VerificationCode,
+    StoredDeviceList, TokenHash, VerificationCode,
 };
 
 /// A statement that reads accounts with their apps.
@@ -158,7 +158,8 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
         clear_default(database, &account.number)?;
     }
     let sql = "UPDATE accounts SET is_default = ?, is_discoverable = ?, shows_app = ?,
-            verified = ?, identity = ?, access_key = ?, is_unrestricted = ?
+            verified = ?, identity = ?, access_key = ?, is_unrestricted = ?,
+            device_list_revision = ?, device_list = ?
         WHERE key = ?";
     let row = params![
         account.is_default,
@@ -168,6 +169,8 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
         account.identity,
         account.access.key.map(|key| key.0),
         account.access.is_unrestricted,
+        account.device_list.as_ref().map(|list| list.revision),
+        account.device_list.as_ref().map(|list| &*list.list),
         account.key.0,
     ];
     database.prepare_cached(sql)?.execute(row).map(drop)
@@ -223,6 +226,7 @@ pub(super) fn read_account(row: &Row<'_>, first: usize) -> Result<Account> {
             key: row.get::<_, Option<[u8; 16]>>(first + 10)?.map(AccessKey),
             is_unrestricted: row.get(first + 11)?,
         },
+        device_list: StoredDeviceList::of_columns(row.get(first + 12)?, row.get(first + 13)?),
     })
 }
 

@@ -14,7 +14,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
 }
 
 /// The statements that create each version from the one before. Times are milliseconds since 1970.
-pub(in crate::messaging::store) const STEPS: [&str; 5] = [
+pub(in crate::messaging::store) const STEPS: [&str; 6] = [
     "
     CREATE TABLE counters (
         key INTEGER PRIMARY KEY CHECK (key = 1),
@@ -213,5 +213,9 @@ pub(in crate::messaging::store) const STEPS: [&str; 5] = [
         key INTEGER PRIMARY KEY CHECK (key = 1),
         secret BLOB NOT NULL -- marks messages, so that reports can be checked
     );
+",
+    "
+    ALTER TABLE accounts ADD COLUMN device_list_revision INTEGER;
+    ALTER TABLE accounts ADD COLUMN device_list BLOB; -- signed by the account, at most 4 KiB
 ",
 ];

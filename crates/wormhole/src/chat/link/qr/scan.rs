@@ -11,6 +11,7 @@ use super::super::host::{LinkedDevice, Pending, Withdrawal};
 use super::super::uri::LinkUri;
 use crate::chat::RequestError;
 use crate::chat::account::{Account, service_of};
+use crate::chat::devices::publish_list;
 use crate::chat::store::Registration;
 
 /// A new device whose QR code was scanned. If this is dropped before [`accept`](Self::accept), nothing is linked;
@@ -89,6 +90,8 @@ impl ScannedDevice {
             let devices = devices.map_err(LinkError::from_request)?;
             if let Some(device) = self.pending.added(&devices).next() {
                 self.pending.set_offered(false);
+                // Another program does not know that it must sign itself. If this fails, the user can do it.
+                let _later = publish_list(&self.pending.service, &self.core, &[device]).await;
                 return Ok(device);
             }
             sleep(INTERVAL).await;

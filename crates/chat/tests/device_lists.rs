@@ -1,0 +1,400 @@
+//! The signed lists of the devices of accounts: a server cannot add a device that nobody has signed, nor show an older list.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic"
+)]
+
+#[path = "support/world.rs"]
+mod world;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use world::World;
+use wormhole_chat::{
+    AccountId, Address, ClientEvent, ClientInput, Content, DataMessage, DeviceId, DeviceList,
+    KeyPair, OwnDevice, ReadError, Request, SendFailure, Timestamp,
+};
+
+const ALICE: u8 = 1;
+const BOB: u8 = 2;
+
+fn identity(seed: u8) -> KeyPair {
+    KeyPair::random(&mut ChaCha8Rng::seed_from_u64(seed.into()))
+}
+
+fn account(number: u8) -> AccountId {
+    AccountId::from_bytes([number; 16])
+}
+
+fn address(number: u8, device: u32) -> Address {
+    Address { account: account(number), device: DeviceId::new(device).unwrap() }
+}
+
+/// Alice and Bob have one device each, and have written to each other.
+fn two() -> World {
+    let mut world = World::new(7);
+    world.server.has_lists = true;
+    world.server.reports_other_devices = true;
+    for person in [ALICE, BOB] {
+        let which = world.join(person, 1, &identity(person));
+        world.run(which);
+    }
+    say(&mut world, 0, BOB, "hello");
+    say(&mut world, 1, ALICE, "hi");
+    world.settle();
+    world
+}
+
+/// Adds a device of Bob whose program knows no lists, or which the server has invented with a key of Bob.
+fn inject(world: &mut World, device: u32) -> usize {
+    world.server.has_lists = false;
+    let which = world.join(BOB, device, &identity(BOB));
+    world.run(which);
+    world.server.has_lists = true;
+    which
+}
+
+/// Adds a device of Bob that signs itself.
+fn link(world: &mut World, device: u32) -> usize {
+    let which = world.join(BOB, device, &identity(BOB));
+    world.run(which);
+    which
+}
+
+fn say(world: &mut World, which: usize, to: u8, text: &str) {
+    let data = DataMessage { body: Some(text.to_owned()), ..DataMessage::default() };
+    world.input(which, ClientInput::Send(account(to), Content::Data(Box::new(data))));
+    world.run(which);
+}
+
+fn failures(world: &World, which: usize) -> Vec<SendFailure> {
+    let events = world.devices[which].events.iter();
+    let failure = |event: &ClientEvent| match event {
+        ClientEvent::NotSent(_, failure) => Some(*failure),
+        _ => None,
+    };
+    events.filter_map(failure).collect()
+}
+
+/// The devices about which the user of a device was told.
+fn unsigned(world: &World, which: usize) -> Vec<Address> {
+    let events = world.devices[which].events.iter();
+    let device = |event: &ClientEvent| match event {
+        ClientEvent::UnsignedDevice(device) => Some(*device),
+        _ => None,
+    };
+    events.filter_map(device).collect()
+}
+
+fn refused(world: &World, which: usize) -> usize {
+    let events = world.devices[which].events.iter();
+    let is_refused =
+        |event: &&ClientEvent| matches!(event, ClientEvent::NotRead(_, ReadError::UnsignedDevice));
+    events.filter(is_refused).count()
+}
+
+fn revision(world: &World, which: usize, of: u8) -> Option<u64> {
+    world.devices[which].client.device_list(account(of)).map(|list| list.revision)
+}
+
+/// A list of one device of Bob, with a greater revision than the newest one.
+fn forged(of: AccountId, pair: &KeyPair) -> (u64, Vec<u8>) {
+    let device = OwnDevice { device: DeviceId::PRIMARY, registration_id: 1, has_keys: true };
+    let mut list = DeviceList::next(None, of, &[device], &[], Timestamp(1)).unwrap();
+    list.revision = 50;
+    (50, list.sign(pair, &mut ChaCha8Rng::seed_from_u64(99)))
+}
+
+/// The server names another device of Bob, so that Alice fetches his keys, with what it shows as his list.
+fn fetch(world: &mut World, list: Option<(u64, Vec<u8>)>) -> Vec<SendFailure> {
+    match list {
+        Some(list) => drop(world.server.lists.insert(account(BOB), list)),
+        None => drop(world.server.lists.remove(&account(BOB))),
+    }
+    inject(world, 9);
+    say(world, 0, BOB, "to all your devices");
+    failures(world, 0)
+}
+
+#[test]
+fn each_device_signs_itself_before_others_get_its_keys() {
+    let mut world = two();
+    let second = world.join(BOB, 2, &identity(BOB));
+    let is_about_keys = |request: &Request| matches!(request, Request::Publish(_));
+    let keys = world.run_until(second, is_about_keys);
+    let list = &world.server.lists[&account(BOB)].1;
+    let list = DeviceList::open(list, account(BOB), identity(BOB).public()).unwrap();
+    assert_eq!(list.devices.iter().map(|it| it.device.number()).collect::<Vec<_>>(), [1, 2]);
+    world.answer(second, keys);
+    world.run(second);
+    say(&mut world, 0, BOB, "to both");
+    world.settle();
+    assert_eq!(world.devices[1].texts().last().unwrap(), "to both");
+    assert_eq!(world.devices[second].texts(), ["to both"]);
+    // The list did not change its mind about anything, and nobody was worried.
+    assert_eq!((revision(&world, 0, BOB), unsigned(&world, 0)), (Some(2), vec![]));
+    assert_eq!(failures(&world, 0), []);
+}
+
+#[test]
+fn attack_9_a_device_that_nobody_has_signed_gets_nothing_and_is_shown_once() {
+    let mut world = two();
+    let injected = inject(&mut world, 2);
+    for text in ["one", "two", "three"] {
+        say(&mut world, 0, BOB, text);
+    }
+    world.exchange();
+    let mut texts = world.devices[1].texts();
+    texts.sort_unstable();
+    assert_eq!(texts, ["hello", "one", "three", "two"]);
+    assert!(world.devices[injected].texts().is_empty());
+    assert_eq!((unsigned(&world, 0), failures(&world, 0)), (vec![address(BOB, 2)], vec![]));
+    world.crash(0);
+    say(&mut world, 0, BOB, "four");
+    world.settle();
+    assert_eq!(world.devices[1].texts().last().unwrap(), "four");
+    assert_eq!(unsigned(&world, 0).len(), 1);
+    // Bob's own device shows it, too.
+    assert_eq!(unsigned(&world, 1), [address(BOB, 2)]);
+}
+
+#[test]
+fn attack_9_a_server_that_insists_on_an_unsigned_device_makes_messages_fail() {
+    let mut world = two();
+    inject(&mut world, 2);
+    world.server.insists = true;
+    say(&mut world, 0, BOB, "one");
+    assert_eq!(failures(&world, 0), [SendFailure::UnsignedDevice]);
+    // An honest server is told once, and the next message arrives.
+    world.server.insists = false;
+    say(&mut world, 0, BOB, "two");
+    world.exchange();
+    assert_eq!(world.devices[1].texts(), ["hello", "two"]);
+}
+
+#[test]
+fn attack_9_nothing_from_an_unsigned_device_is_read() {
+    let mut world = two();
+    let injected = inject(&mut world, 2);
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.exchange();
+    world.exchange();
+    assert_eq!(world.devices[0].texts(), ["hi"]);
+    assert_eq!((refused(&world, 0), unsigned(&world, 0)), (1, vec![address(BOB, 2)]));
+    // Bob does not believe what it says about messages that he has written.
+    assert_eq!(world.devices[1].inbox.len(), 1);
+    assert!(refused(&world, 1) > 0);
+    // The owner signs it.
+    let update = {
+        let shown = world.server.own_list(account(BOB));
+        let wormhole_chat::Response::DeviceList(shown) = shown else { panic!() };
+        let (now, rng) = (world.now, &mut world.rng);
+        let sign = [DeviceId::new(2).unwrap()];
+        world.devices[1].client.update_device_list(now, &shown, &sign, rng)
+    };
+    let new = update.publish.unwrap();
+    world.server.lists.insert(account(BOB), (new.revision, new.list));
+    say(&mut world, 0, BOB, "welcome");
+    world.settle();
+    assert_eq!(world.devices[injected].texts(), ["welcome"]);
+    say(&mut world, injected, ALICE, "now I am");
+    world.settle();
+    assert_eq!(world.devices[0].texts(), ["hi", "now I am"]);
+}
+
+#[test]
+fn attack_9_an_older_list_is_refused_also_after_a_restart() {
+    let mut world = two();
+    let older = world.server.lists[&account(BOB)].clone();
+    let second = link(&mut world, 2);
+    say(&mut world, 0, BOB, "to both");
+    assert_eq!(revision(&world, 0, BOB), Some(2));
+    // A removed device cannot come back.
+    world.server.devices.remove(&address(BOB, 2));
+    world.devices.remove(second);
+    world.exchange();
+    let removed_from = world.server.lists[&account(BOB)].clone();
+    say(&mut world, 0, BOB, "to one");
+    world.crash(0);
+    assert_eq!(fetch(&mut world, Some(older)), [SendFailure::DeviceList]);
+    world.server.lists.insert(account(BOB), removed_from);
+    say(&mut world, 0, BOB, "again");
+    assert_eq!(failures(&world, 0).len(), 1);
+}
+
+#[test]
+fn attack_9_a_list_that_has_vanished_is_missed() {
+    assert_eq!(fetch(&mut two(), None), [SendFailure::DeviceList]);
+}
+
+#[test]
+fn attack_9_another_list_with_the_same_revision_is_refused() {
+    let mut world = two();
+    let mut list = world.devices[0].client.device_list(account(BOB)).unwrap().clone();
+    list.created = Timestamp(list.created.0 + 1);
+    let signed = list.sign(&identity(BOB), &mut ChaCha8Rng::seed_from_u64(3));
+    let shown = Some((list.revision, signed));
+    assert_eq!(fetch(&mut world, shown), [SendFailure::DeviceList]);
+}
+
+#[test]
+fn attack_9_the_list_of_another_account_is_refused() {
+    let mut world = two();
+    assert_eq!(
+        fetch(&mut world, Some(forged(account(ALICE), &identity(BOB)))),
+        [SendFailure::DeviceList]
+    );
+}
+
+#[test]
+fn attack_9_a_list_that_another_key_has_signed_is_refused() {
+    let mut world = two();
+    let list = forged(account(BOB), &identity(77));
+    assert_eq!(fetch(&mut world, Some(list.clone())), [SendFailure::DeviceList]);
+    assert_eq!(revision(&world, 0, BOB), Some(1));
+    // Also if there was none before.
+    let mut world = World::new(8);
+    for person in [ALICE, BOB] {
+        let which = world.join(person, 1, &identity(person));
+        world.run(which);
+    }
+    world.server.lists.insert(account(BOB), list);
+    say(&mut world, 0, BOB, "hello");
+    assert_eq!(failures(&world, 0), [SendFailure::DeviceList]);
+}
+
+#[test]
+fn attack_9_an_unsigned_device_of_our_own_account_gets_no_copies() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    let injected = inject(&mut world, 3);
+    for text in ["one", "two"] {
+        say(&mut world, 1, ALICE, text);
+    }
+    world.settle();
+    assert_eq!(world.devices[0].texts(), ["hi", "one", "two"]);
+    // Copies of both.
+    assert_eq!(world.devices[second].inbox.len(), 2);
+    assert!(world.devices[injected].inbox.is_empty());
+    assert_eq!(unsigned(&world, 1), [address(BOB, 3)]);
+}
+
+#[test]
+fn attack_9_a_server_that_loses_our_list_gets_it_again() {
+    let mut world = two();
+    link(&mut world, 2);
+    world.exchange();
+    let first = forged(account(BOB), &identity(77));
+    for shown in [None, Some(first)] {
+        match shown {
+            Some(list) => drop(world.server.lists.insert(account(BOB), list)),
+            None => drop(world.server.lists.remove(&account(BOB))),
+        }
+        let injected = inject(&mut world, 5);
+        world.exchange();
+        let (_, list) = &world.server.lists[&account(BOB)];
+        let list = DeviceList::open(list, account(BOB), identity(BOB).public()).unwrap();
+        let devices: Vec<_> = list.devices.iter().map(|it| it.device.number()).collect();
+        // The server cannot use the moment to get another device signed.
+        assert_eq!(devices, [1, 2]);
+        world.server.devices.remove(&address(BOB, 5));
+        world.devices.remove(injected);
+    }
+}
+
+#[test]
+fn two_devices_that_sign_themselves_at_once_are_both_in_the_list() {
+    let mut world = two();
+    let [second, third] = [2, 3].map(|device| world.join(BOB, device, &identity(BOB)));
+    let is_list = |request: &Request| matches!(request, Request::PublishDeviceList(_));
+    let list = world.run_until(second, is_list);
+    world.run(third);
+    world.answer(second, list);
+    world.run(second);
+    say(&mut world, 0, BOB, "to three");
+    world.settle();
+    for which in [1, second, third] {
+        assert_eq!(world.devices[which].texts().last().unwrap(), "to three");
+    }
+    assert_eq!(revision(&world, 0, BOB), Some(3));
+}
+
+#[test]
+fn what_a_device_has_sent_before_it_was_removed_is_read() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    say(&mut world, second, ALICE, "sent before");
+    world.server.devices.remove(&address(BOB, 2));
+    world.devices.remove(second);
+    // Bob's other device notices it, and Alice learns that before she reads the message.
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    assert_eq!(world.server.lists[&account(BOB)].0, 3);
+    say(&mut world, 0, BOB, "to one");
+    world.settle();
+    assert_eq!(world.devices[0].texts(), ["hi", "sent before"]);
+    assert_eq!((refused(&world, 0), failures(&world, 0)), (0, vec![]));
+    assert_eq!(revision(&world, 0, BOB), Some(3));
+}
+
+#[test]
+fn the_list_of_an_earlier_identity_key_counts_until_the_new_one_is_accepted() {
+    let mut world = two();
+    link(&mut world, 2);
+    say(&mut world, 0, BOB, "to both");
+    world.settle();
+    assert_eq!(revision(&world, 0, BOB), Some(2));
+    // Bob registers again: another key, and a first list.
+    world.now.0 += 60_000;
+    world.devices.retain(|device| device.address.account != account(BOB));
+    world.server.devices.retain(|address, _| address.account != account(BOB));
+    world.server.lists.remove(&account(BOB));
+    let new = identity(66);
+    let bob = world.join(BOB, 1, &new);
+    world.run(bob);
+    // What Bob writes is read and reported as before: the list of the earlier key says nothing about this device.
+    say(&mut world, bob, ALICE, "it is me");
+    world.deliver(0);
+    let received = world.devices[0].inbox.last().unwrap();
+    assert!(received.identity_changed && refused(&world, 0) == 0);
+    say(&mut world, 0, BOB, "who are you");
+    assert_eq!(revision(&world, 0, BOB), Some(2));
+    world.input(0, ClientInput::AcceptIdentity(account(BOB), *new.public()));
+    world.run(0);
+    world.settle();
+    assert_eq!(world.devices[bob].texts(), ["who are you"]);
+    assert_eq!((revision(&world, 0, BOB), failures(&world, 0)), (Some(1), vec![]));
+}
+
+#[test]
+fn an_account_without_a_list_works_as_before() {
+    let mut world = World::new(9);
+    world.server.has_lists = true;
+    let alice = world.join(ALICE, 1, &identity(ALICE));
+    world.run(alice);
+    let bob = [1, 2].map(|device| inject(&mut world, device));
+    say(&mut world, alice, BOB, "hello");
+    say(&mut world, bob[1], ALICE, "hi");
+    world.settle();
+    assert_eq!(world.devices[alice].texts(), ["hi"]);
+    assert_eq!(world.devices[bob[0]].texts(), ["hello"]);
+    assert_eq!(revision(&world, alice, BOB), None);
+}
+
+#[test]
+fn a_service_without_lists_is_no_obstacle() {
+    let mut world = two();
+    world.server.has_lists = false;
+    let carol = world.join(3, 1, &identity(3));
+    world.devices[carol].client.manage_device_list();
+    world.run(carol);
+    say(&mut world, carol, ALICE, "hello");
+    world.settle();
+    assert_eq!(world.devices[0].texts(), ["hi", "hello"]);
+    assert_eq!(world.devices[carol].client.device_list(account(3)), None);
+}
