@@ -405,6 +405,7 @@ impl Client {
             ClientInput::Timeout => {
                 self.report_overdue(now);
                 self.wake_waiting(now);
+                self.read_missing(now);
             }
         }
         self.run_groups(now, rng);
@@ -485,6 +486,8 @@ impl Client {
             (Some(Purpose::GroupLog(group)), response) => {
                 self.handle_group_response(now, group, response, rng);
             }
+            // The next message repairs what is wrong.
+            (Some(Purpose::GroupOnline(_)), _) => {}
             (Some(Purpose::GroupSend(timestamp)), response) => {
                 self.handle_group_send_response(now, timestamp, response);
             }

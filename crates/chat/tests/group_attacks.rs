@@ -21,8 +21,8 @@ use wormhole_chat::group::{
     GroupSecret, GroupView, LinkPassword, Member, Role,
 };
 use wormhole_chat::{
-    ClientEvent, ClientInput, Content, GroupContent, GroupFailure, KeyPair, Membership,
-    PreKeyBundle, Response, StoreKey,
+    AccountId, ClientEvent, ClientInput, Content, GroupContent, GroupEvent, GroupFailure, KeyPair,
+    Membership, PreKeyBundle, Response, StoreKey,
 };
 
 /// Other keys than any group has.
@@ -445,6 +445,78 @@ fn attack_18_a_former_member_who_announces_an_old_state_does_not_hide_an_invitat
         content.head = Some(old.head());
         announce_and_invite(&mut world, group, (2, content), is_false_first);
     }
+}
+
+/// The members whose changes are missing, as a device has reported, and whether messages wait.
+fn missing(world: &World, which: usize, group: GroupId) -> Vec<(AccountId, bool)> {
+    let events = world.events(which, group).into_iter();
+    let missing = events.filter_map(|event| match event {
+        GroupEvent::ChangeMissing { by, is_waiting } => Some((by, is_waiting)),
+        _ => None,
+    });
+    missing.collect()
+}
+
+#[test]
+fn attack_18_a_hidden_removal_stops_messages_to_the_group_until_it_is_shown() {
+    let mut world = World::new(1);
+    world.people(4);
+    let group = world.group();
+    world.say(1, group, "to all");
+    world.settle();
+    world.remove(0, group, 3);
+    world.run(0);
+    let hidden = world.log(group).pop().unwrap();
+    world.deliver(1);
+    let admin = world.account(0);
+    assert_eq!(missing(&world, 1, group), [(admin, true)]);
+    let sent = world.server.group_messages;
+    world.say(1, group, "not for person 3");
+    world.run(1);
+    assert!(world.devices[1].client.is_group_behind(group));
+    // It asks again for some time.
+    for _ in 0..40 {
+        world.now.0 += 600_000;
+        world.input(1, ClientInput::Timeout);
+        world.run(1);
+    }
+    assert_eq!(world.devices[1].client.deadline(), None);
+    assert_eq!(missing(&world, 1, group), [(admin, true)]);
+    world.crash(1);
+    world.introduce();
+    world.run(1);
+    assert_eq!(missing(&world, 1, group), [(admin, true); 2], "once after each start");
+    assert_eq!(world.server.group_messages, sent);
+    world.log(group).push(hidden);
+    world.input(1, ClientInput::Connected);
+    world.settle();
+    assert!(!world.devices[1].client.is_group_behind(group));
+    assert_eq!(world.read(2, group), ["to all", "not for person 3"]);
+    assert_eq!(world.read(3, group), ["to all"]);
+}
+
+#[test]
+fn attack_18_a_member_who_invents_a_change_does_not_stop_messages_and_is_named_once() {
+    let mut world = World::new(1);
+    world.people(3);
+    let group = world.group();
+    world.say(1, group, "first");
+    world.settle();
+    let victim = world.account(1);
+    for _ in 0..3 {
+        let content = Content::Group(Box::new(GroupContent::notice(group, 1000)));
+        world.input(2, ClientInput::Send(victim, content));
+        world.run(2);
+        world.deliver(1);
+    }
+    assert_eq!(missing(&world, 1, group), [(world.account(2), false)]);
+    world.say(1, group, "second");
+    world.settle();
+    assert_eq!(world.read(0, group), ["first", "second"]);
+    // Once it is no member any more, nothing is missing.
+    world.remove(0, group, 2);
+    world.settle();
+    assert_eq!(world.devices[1].client.deadline(), None);
 }
 
 #[test]

@@ -194,6 +194,52 @@ fn attack_18_a_full_queue_of_a_member_without_the_sender_key_does_not_stop_messa
 }
 
 #[test]
+fn typing_in_a_group_reaches_its_members_but_nobody_who_has_left_and_is_not_kept() {
+    let (mut world, group) = group(4);
+    let typing = |world: &mut World| {
+        let content =
+            Content::Typing(Typing { timestamp: Timestamp(0), started: true, group: None });
+        world.now.0 += 1;
+        let (now, rng) = (world.now, &mut world.rng);
+        world.devices[ALICE].client.send_online_to_group(now, group, &content, rng);
+        world.run(ALICE);
+    };
+    let has_read = |world: &mut World, which: usize| {
+        world.deliver(which);
+        let received = world.devices[which].inbox.drain(..);
+        let typing = received.filter(|it| match &it.content {
+            Content::Group(content) => matches!(content.inner.as_deref(), Some(Content::Typing(_))),
+            _ => false,
+        });
+        typing.count()
+    };
+    typing(&mut world);
+    assert_eq!([BOB, CAROL, 3].map(|which| has_read(&mut world, which)), [1, 1, 1]);
+    // From the moment at which Alice removes somebody, nobody learns it until the others have the next key.
+    let dave = world.account(3);
+    let (now, rng) = (world.now, &mut world.rng);
+    let remove = GroupChange::Remove { account: dave, password: None };
+    world.devices[ALICE].client.change_group(now, group, remove, rng).unwrap();
+    typing(&mut world);
+    world.settle();
+    typing(&mut world);
+    assert_eq!([BOB, CAROL, 3].map(|which| has_read(&mut world, which)), [0, 0, 0]);
+    world.say(ALICE, group, "next");
+    world.settle();
+    world.devices.iter_mut().for_each(|device| device.inbox.clear());
+    world.server.is_down = true;
+    typing(&mut world);
+    typing(&mut world);
+    world.server.is_down = false;
+    world.input(ALICE, ClientInput::Connected);
+    world.run(ALICE);
+    assert_eq!([BOB, CAROL].map(|which| has_read(&mut world, which)), [0, 0], "not repeated");
+    typing(&mut world);
+    assert_eq!([BOB, CAROL, 3].map(|which| has_read(&mut world, which)), [1, 1, 0]);
+    assert_eq!(world.devices[ALICE].client.group_outbox().count(), 0);
+}
+
+#[test]
 fn a_message_waits_for_members_with_and_without_its_key() {
     let (mut world, group) = group(4);
     let (bob, carol) = (world.account(BOB), world.account(CAROL));

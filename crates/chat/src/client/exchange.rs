@@ -92,6 +92,8 @@ pub enum Request {
         message: Arc<[u8]>,
         /// Devices of the recipients that get nothing on purpose.
         left_out: Vec<(AccountId, LeftOut)>,
+        /// Whether the server may drop it for devices that are not connected. Then nothing depends on the response.
+        is_online: bool,
     },
 }
 

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `announcements` | groups that others announce to us, and which of them to believe |
 //! | `log` | reads the log of a group, and adds entries to it |
+//! | `missing` | changes of which we have been told, and which the log does not show |
+//! | `online` | what only connected members get: who is typing |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | what follows from an entry: messages to members, keys that are deleted |
 //! | `keyed` | who may get the keys of a group in a session |
@@ -21,6 +23,8 @@ mod announcements;
 mod effects;
 mod keyed;
 mod log;
+mod missing;
+mod online;
 mod outbox;
 mod receive;
 mod rows;
@@ -49,6 +53,7 @@ use crate::service::AppName;
 use crate::time::Timestamp;
 use announcements::Announced;
 use log::Reading;
+use missing::MissingChange;
 use receive::{Early, TheirKey};
 use send::GroupMessage;
 use sender_key::OwnKey;
@@ -112,6 +117,8 @@ struct Group {
     announcer: Option<AccountId>,
     /// What others have announced about the group, oldest first, while we do not know what is true. One of each account.
     others: Vec<Announced>,
+    /// A change of which a member has told us, and which the log has not shown.
+    missing: Option<MissingChange>,
     reading: Reading,
 }
 
@@ -148,6 +155,13 @@ pub enum GroupEvent {
     Accepted(Timestamp),
     /// A change that we wanted is not possible any more.
     ChangeFailed(GroupChange, GroupFailure),
+    /// A member says that there is a later change, but the server does not show it. It withholds the change, or the member is wrong.
+    ChangeMissing {
+        /// The member.
+        by: AccountId,
+        /// Whether our messages to the group wait for the change: an administrator or another device of ours says it.
+        is_waiting: bool,
+    },
     /// Somebody has changed the group. The committed changes include it.
     Changed(AccountId, GroupChange),
     /// Somebody has invited us. The user decides.
@@ -231,6 +245,7 @@ impl Group {
             announced: 0,
             announcer: None,
             others: Vec::new(),
+            missing: None,
             reading: Reading::new(),
         }
     }
@@ -499,7 +514,7 @@ impl Client {
                 self.advance(now, timestamp);
             }
             let Some(id) = self.groups.dirty.pop_first() else { return };
-            self.advance_group_log(id, rng);
+            self.advance_group_log(now, id, rng);
             self.advance_group_messages(now, id, rng);
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Purpose {
     Resend((Address, Timestamp)),
     Certificate,
     GroupLog(GroupId),
+    /// Something for the connected members of a group.
+    GroupOnline(GroupId),
     GroupSend(Timestamp),
     /// The list of our devices.
     OwnList,

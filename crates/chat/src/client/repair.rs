@@ -39,7 +39,8 @@ pub(super) enum Outcome {
 impl Client {
     /// When [`ClientInput::Timeout`](super::ClientInput::Timeout) should be passed in. `None` if nothing waits for a time.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.retries.deadline().into_iter().chain(self.waiting_deadline()).min()
+        let of_groups = self.waiting_deadline().into_iter().chain(self.missing_deadline());
+        self.retries.deadline().into_iter().chain(of_groups).min()
     }
 
     /// A message could be read. Drops what has arrived before.
@@ -77,6 +78,10 @@ impl Client {
         why: ReadError,
         changes: &mut Changes,
     ) -> Outcome {
+        if envelope.ephemeral == Some(true) {
+            // Typing: it has nothing for the user, and nobody sends it again.
+            return Outcome::Nothing;
+        }
         let Some(from) = from else { return Outcome::NotRead(why) };
         let name = (from, envelope.timestamp);
         let known = self.retries.get(&name).copied();

@@ -103,7 +103,7 @@ impl Server {
             Request::GroupEntries { group, access, from } => {
                 self.group_entries(group, &access, from)
             }
-            Request::SendGroup { timestamp, message, left_out } => {
+            Request::SendGroup { timestamp, message, left_out, .. } => {
                 self.send_group(from, timestamp, &message, &left_out)
             }
             Request::Certificate => self.certify(from),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use wormhole::chat::group::{GroupId, GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Ended, Event, Events, Group, GroupError, GroupEvent, GroupInfo, Membership,
-    Message, NotSent, PartlySent, PendingChange, SentMessage,
+    AccountId, Client, Conversation, Ended, Event, Events, Group, GroupError, GroupEvent,
+    GroupInfo, Membership, Message, NotSent, PartlySent, PendingChange, SentMessage,
 };
 
 use super::people::People;
@@ -398,6 +398,31 @@ pub(super) async fn finish(client: &Client, console: &mut Console) -> Result<()>
             return Ok(());
         }
     }
+}
+
+/// Says that the server does not show a change of which a member has told us.
+pub(super) fn change_missing(
+    group: GroupId,
+    by: AccountId,
+    is_waiting: bool,
+    people: &People,
+) -> (Value, String) {
+    let value = json!({
+        "event": "chat-group-behind", "group": group.to_string(), "by": people.json_of(by),
+        "waiting": is_waiting,
+    });
+    let (title, name) = (people.label_in(Conversation::Group(group)), name(by, people));
+    let consequence = if is_waiting {
+        "What you write there waits until the server shows it, because a person who was removed could read it otherwise."
+    } else {
+        "What you write there is sent to the members that you know. Ask the others whether somebody was removed."
+    };
+    let who = if by == people.own() { "another device of yours" } else { &name };
+    let text = format!(
+        "{title} was changed, according to {who}, but the server does not show the change: it withholds the change, other entries \
+         have displaced it, or this is wrong. {consequence}"
+    );
+    (value, text)
 }
 
 /// The title of a group; its id, if the title is not known.

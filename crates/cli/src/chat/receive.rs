@@ -9,6 +9,7 @@ mod left;
 pub(super) mod note;
 mod queue;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,8 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::sleep_until;
 use wormhole::chat::{
-    AttachmentError, Client, Connection, Ended, Event, MessageRef, Messages, NotSent, Progress,
-    ReceivedId, ReceivedMessage, RequestError,
+    AttachmentError, Client, Connection, Conversation, Ended, Event, GroupEvent, MessageRef,
+    Messages, NotSent, Progress, ReceivedId, ReceivedMessage, RequestError,
 };
 
 use super::outbox::{self, Waiting};
@@ -75,7 +76,7 @@ async fn receive(
         client,
         people: People::new(client, console).await?,
         recent,
-        read: Vec::new(),
+        read: BTreeMap::new(),
         account: &args.client.account,
         follows: args.follow,
         to: args.to.as_deref(),
@@ -103,7 +104,7 @@ struct Receiver<'a> {
     people: People,
     recent: Recent,
     /// Messages that were shown, until the client is told that they were read.
-    read: Vec<MessageRef>,
+    read: BTreeMap<Conversation, Vec<MessageRef>>,
     account: &'a AccountArgs,
     follows: bool,
     /// The directory for files that the user has named.
@@ -227,6 +228,12 @@ impl Receiver<'_> {
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }
+            Event::Group { group, event: GroupEvent::ChangeMissing { by, is_waiting } } => {
+                let (value, text) = groups::change_missing(*group, *by, *is_waiting, &self.people);
+                console.report(&value)?;
+                console.screen.show(&text);
+                Ok(())
+            }
             // Some are reported at the end; the others are only for a moment.
             Event::Group { .. }
             | Event::Progress { .. }
@@ -261,9 +268,11 @@ impl Receiver<'_> {
         if self.read.is_empty() {
             return Ok(());
         }
-        let read = std::mem::take(&mut self.read);
-        let marked = console.unless_interrupted(self.client.mark_read(read)).await?;
-        marked.map_err(|error| explain::ended(&error).into())
+        for (with, read) in std::mem::take(&mut self.read) {
+            let marked = console.unless_interrupted(self.client.mark_read(with, read)).await?;
+            marked.map_err(|error| explain::ended(&error))?;
+        }
+        Ok(())
     }
 
     /// Events were left out. What they said can be queried.
@@ -383,7 +392,8 @@ impl Receiver<'_> {
             (show::text(message, &self.people), message.expire_timer.is_some());
         self.recent.add(message.conversation(), message.reference(), &text, disappears);
         if message.sent_to.is_none() {
-            self.read.push(message.reference());
+            let read = self.read.entry(message.conversation()).or_default();
+            read.push(message.reference());
         }
         show::message(message, &self.people, &self.recent, console)?;
         if message.identity_changed {

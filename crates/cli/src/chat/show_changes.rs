@@ -73,7 +73,10 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
             let with = sent.last().map_or(Conversation::Account(*from), |(with, _)| *with);
             Some(Shown { id: None, with, value, text })
         }
-        Event::Typing { from, started } => Some(typing(*from, *started, people, recent)),
+        Event::Typing { from, group, started } => {
+            let with = group.map_or(Conversation::Account(*from), Conversation::Group);
+            Some(typing(*from, with, *started, people, recent))
+        }
         Event::Connected
         | Event::Disconnected(_)
         | Event::ForeignDevice
@@ -96,12 +99,20 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
 }
 
 /// Somebody types, or has stopped.
-fn typing(from: AccountId, started: bool, people: &People, recent: &Recent) -> Shown {
-    let who = people.json_of(from);
-    let value = json!({"event": "chat-typing", "from": who, "started": started});
+fn typing(
+    from: AccountId,
+    with: Conversation,
+    started: bool,
+    people: &People,
+    recent: &Recent,
+) -> Shown {
+    let value = json!({
+        "event": "chat-typing", "from": people.json_of(from), "group": people::group_json(with),
+        "started": started,
+    });
     let is_typing = format!("    {} is typing...\n", people.label_of(from));
     let text = if started && recent.shows_ids { is_typing } else { String::new() };
-    Shown { id: None, with: Conversation::Account(from), value, text }
+    Shown { id: None, with, value, text }
 }
 
 /// When a change was made, and by whom.

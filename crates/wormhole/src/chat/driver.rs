@@ -104,6 +104,8 @@ pub(super) struct Driver {
     decisions: Decisions,
     direct: DirectOffers,
     blocked: BTreeSet<AccountId>,
+    /// Accounts whose messages the user wants: the user has written to them, or named them.
+    accepted: BTreeSet<AccountId>,
     /// Members of groups of whom the server has learned, or will learn, that they may write to us.
     members: BTreeSet<AccountId>,
     /// Whether messages of people that the user does not know wait for a decision.
@@ -164,6 +166,8 @@ pub(super) struct Start {
 /// The stored decisions about people who write to the user.
 pub(super) struct People {
     pub(super) blocked: BTreeSet<AccountId>,
+    /// Those whose messages the user wants.
+    accepted: BTreeSet<AccountId>,
     /// The decisions that the server does not know yet.
     pub(super) decisions: Vec<(AccountId, Decision)>,
     /// Members of groups of whom the server has learned that they may write, or of whom `decisions` says it.
@@ -184,7 +188,8 @@ impl People {
         let capability = Some(holds_requests).filter(|holds| *holds != known);
         let (blocked, decisions) = (store.blocked().clone(), store.decisions()?);
         let members = store.setting(MEMBERS)?.map(|ids| people::members(&ids)).unwrap_or_default();
-        Ok(Self { blocked, decisions, members, holds_requests, capability })
+        let accepted = store.accepted().clone();
+        Ok(Self { blocked, accepted, decisions, members, holds_requests, capability })
     }
 }
 
@@ -227,7 +232,7 @@ impl Driver {
     pub(super) fn new(start: Start) -> Self {
         let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
         let Start { settings, max_unread, signals, tasks, direct, direct_folder, .. } = start;
-        let People { blocked, decisions, members, holds_requests, capability } = people;
+        let People { blocked, accepted, decisions, members, holds_requests, capability } = people;
         let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
         core.set_roots(root.into_iter().collect());
         core.manage_device_list();
@@ -259,6 +264,7 @@ impl Driver {
             decisions: Decisions::new(Arc::clone(&service), decisions, capability),
             direct: DirectOffers::new(direct, direct_folder),
             blocked,
+            accepted,
             members,
             holds_requests,
             accepting: VecDeque::new(),

@@ -33,6 +33,14 @@ impl Conversation {
             Self::Group(_) => None,
         }
     }
+
+    /// The group; `None` if it is with a person.
+    pub const fn group(self) -> Option<GroupId> {
+        match self {
+            Self::Account(_) => None,
+            Self::Group(group) => Some(group),
+        }
+    }
 }
 
 /// The id of the account or of the group: 36 or 32 characters.

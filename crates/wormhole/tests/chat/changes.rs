@@ -105,18 +105,19 @@ async fn receipts_are_sent_only_to_people_to_whom_the_user_has_written() {
     let (a, b) = (alice.open().await, bob.open().await);
     let (mut to_alice, mut to_bob) = (a.messages(), b.messages());
     soon(a.resolve(&bob.destination())).await.unwrap();
+    let author = a.me().address.account;
     let one = exchange(&a, &b, &mut to_bob, "one").await;
-    b.mark_read(vec![one]).await.unwrap();
+    b.mark_read(author, vec![one]).await.unwrap();
     exchange(&b, &a, &mut to_alice, "who are you?").await;
     let two = exchange(&a, &b, &mut to_bob, "two").await;
     assert_eq!(receipt(&mut to_alice).await, (ReceiptKind::Delivery, vec![two.timestamp]));
-    b.mark_read(vec![one, two]).await.unwrap();
+    b.mark_read(author, vec![one, two]).await.unwrap();
     let both = vec![one.timestamp, two.timestamp];
     assert_eq!(receipt(&mut to_alice).await, (ReceiptKind::Read, both));
 
     b.set_read_receipts(false).await.unwrap();
     let three = exchange(&a, &b, &mut to_bob, "three").await;
-    b.mark_read(vec![three]).await.unwrap();
+    b.mark_read(author, vec![three]).await.unwrap();
     assert_eq!(receipt(&mut to_alice).await, (ReceiptKind::Delivery, vec![three.timestamp]));
     soon(b.synced()).await.unwrap();
     soon(b.close()).await.unwrap();
@@ -140,10 +141,10 @@ async fn typing_is_shown_to_a_person_who_is_connected() {
     let (own, from) = (a.me().address.account, b.me().address.account);
     b.typing(own, true).await.unwrap();
     let event = next_event(&mut to_alice, |event| matches!(event, Event::Typing { .. })).await;
-    assert_eq!(event, Event::Typing { from, started: true });
+    assert_eq!(event, Event::Typing { from, group: None, started: true });
     b.typing(own, false).await.unwrap();
     let event = next_event(&mut to_alice, |event| matches!(event, Event::Typing { .. })).await;
-    assert_eq!(event, Event::Typing { from, started: false });
+    assert_eq!(event, Event::Typing { from, group: None, started: false });
     assert_eq!(b.outbox().await.unwrap(), []);
 }
 
@@ -158,7 +159,7 @@ async fn what_was_read_on_one_device_is_known_on_the_others() {
     say(&a, &bob.destination(), "one").await;
     soon(a.synced()).await.unwrap();
     let two = exchange(&b, &a, &mut to_alice, "two").await;
-    a.mark_read(vec![two]).await.unwrap();
+    a.mark_read(b.me().address.account, vec![two]).await.unwrap();
     soon(a.synced()).await.unwrap();
     let l = laptop.open().await;
     let is_read = |event: &Event| matches!(event, Event::ReadElsewhere(_));

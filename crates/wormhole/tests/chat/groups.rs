@@ -3,7 +3,7 @@
 use wormhole::chat::group::{ChangeError, GroupChange, GroupId, Role};
 use wormhole::chat::{
     AccountId, Client, Event, GroupError, GroupEvent, GroupInfo, Membership, Message, Messages,
-    Options, SendError,
+    Options, ReceiptKind, SendError,
 };
 
 use crate::mailbox::Mailbox;
@@ -258,4 +258,47 @@ async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
         let message = soon(next_message(&mut to_b)).await;
         assert_eq!((message.text.as_ref(), message.group), (Some(text), Some(group)));
     }
+}
+
+/// Bob and Carol share a group, but have never written to each other before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn typing_is_shown_in_a_group_and_nobody_learns_what_is_read_outside_of_it() {
+    let world = World::new().await;
+    let alice = world.register("+14155550941", 0).await;
+    let bob = world.register("+14155550942", 1).await;
+    let carol = world.register("+14155550943", 0).await;
+    let (a, b, c) = (alice.open().await, bob.open().await, carol.open().await);
+    let ids = [&a, &b, &c].map(|client| client.me().address.account);
+    let (mut to_a, mut to_b, mut to_c) = (a.messages(), b.messages(), c.messages());
+    for client in [&b, &c] {
+        say(client, &alice.destination(), "hello").await;
+        next_message(&mut to_a).await;
+    }
+    let group = create(&a).await;
+    a.group(group).invite([ids[1], ids[2]]).await.unwrap();
+    for client in [&a, &b, &c] {
+        soon(wait_for_members(client, group, &ids)).await;
+    }
+    say(&c, &bob.destination(), "who are you?").await;
+    let alone = soon(next_message(&mut to_b)).await;
+    c.send(group, Message::text("to all")).await.unwrap();
+    let to_all = soon(next_message(&mut to_b)).await;
+    assert_eq!((alone.group, to_all.group), (None, Some(group)));
+    b.mark_read(ids[2], vec![alone.reference()]).await.unwrap();
+    b.mark_read(group, vec![to_all.reference()]).await.unwrap();
+    let is_read = |event: &Event| matches!(event, Event::Receipt { kind: ReceiptKind::Read, .. });
+    let messages = vec![to_all.timestamp];
+    let receipt = Event::Receipt { from: ids[1], kind: ReceiptKind::Read, messages };
+    assert_eq!(next_event(&mut to_c, is_read).await, receipt);
+    // Whoever has written to the group can show that another message is on its way.
+    b.send(group, Message::text("hello")).await.unwrap();
+    soon(next_message(&mut to_c)).await;
+    for started in [true, false] {
+        b.typing(group, started).await.unwrap();
+        for events in [&mut to_a, &mut to_c] {
+            let event = next_event(events, |it| matches!(it, Event::Typing { .. })).await;
+            assert_eq!(event, Event::Typing { from: ids[1], group: Some(group), started });
+        }
+    }
+    assert_eq!(b.outbox().await.unwrap(), []);
 }

@@ -262,7 +262,10 @@ impl Client {
             group.is_removed = true;
         }
         let known = group.state().map_or(0, |state| state.revision);
-        if content.revision > known.max(group.announced) {
+        is_news |= group.add_missing(from, content.revision, us);
+        let is_known =
+            group.missing.is_some_and(|it| it.by == from && it.revision >= content.revision);
+        if !is_known && content.revision > known.max(group.announced) {
             group.announced = content.revision;
             is_news = true;
         }

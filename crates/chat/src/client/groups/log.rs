@@ -53,6 +53,16 @@ impl Reading {
         }
     }
 
+    /// Whether the log was not read to its end yet.
+    pub(super) const fn is_needed(&self) -> bool {
+        self.needed
+    }
+
+    /// Whether the server knows none of our keys.
+    pub(super) const fn is_locked_out(&self) -> bool {
+        self.is_locked_out
+    }
+
     /// Reads again, with every key.
     pub(super) fn restart(&mut self) {
         *self = Self::new();
@@ -113,14 +123,19 @@ impl Group {
 
 impl Client {
     /// Continues with the log of a group.
-    pub(super) fn advance_group_log(&mut self, id: GroupId, rng: &mut impl CryptoRngCore) {
+    pub(super) fn advance_group_log(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        rng: &mut impl CryptoRngCore,
+    ) {
         if self.pending.has(Purpose::GroupLog(id)) {
             return;
         }
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         if group.reading.needed && !group.is_being_created() {
             let Some(access) = group.accesses(id).into_iter().nth(group.reading.access) else {
-                return self.locked_out(id);
+                return self.locked_out(now, id);
             };
             let from = group.next_revision();
             group.reading.appends = false;
@@ -211,11 +226,13 @@ impl Client {
     }
 
     /// The server knows none of our keys: we were removed, or the message with the next secret has not arrived yet.
-    fn locked_out(&mut self, id: GroupId) {
+    fn locked_out(&mut self, now: Timestamp, id: GroupId) {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         group.reading.needed = false;
         group.reading.is_locked_out = true;
         let us = self.us.account;
+        self.report_missing(now, id);
+        let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let had_left = !group.is_removed && group.membership(us) == Membership::Outside;
         group.is_removed |= group.view().is_none();
         if matches!(group.known, Known::Announced(..)) {
@@ -275,7 +292,7 @@ impl Client {
             Response::NotFound if appends => group.reading.reject(),
             Response::NotFound => group.reading.access += 1,
             Response::Refused if appends => self.refuse_change(id),
-            Response::Refused => self.locked_out(id),
+            Response::Refused => self.locked_out(now, id),
             Response::Bundles(..)
             | Response::Certificate(_)
             | Response::DeviceList(_)
@@ -354,7 +371,7 @@ impl Client {
         if last.is_none_or(|last| last >= latest) {
             // Whoever has announced more did not tell the truth.
             group.announced = group.announced.min(latest);
-            self.read_all(id, &mut changes);
+            self.read_all(now, id, &mut changes);
         }
         self.put_group(id, &mut changes);
         let events = self.take_group_events();
@@ -413,7 +430,7 @@ impl Client {
     }
 
     /// The log was read to its end.
-    fn read_all(&mut self, id: GroupId, changes: &mut Changes) {
+    fn read_all(&mut self, now: Timestamp, id: GroupId, changes: &mut Changes) {
         let us = self.us.account;
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let reading = &mut group.reading;
@@ -437,6 +454,7 @@ impl Client {
             self.groups.dirty.insert(id);
             return;
         }
+        self.report_missing(now, id);
         self.answer_invitation(id);
         self.retry_early(id, changes);
     }

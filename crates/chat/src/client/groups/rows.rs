@@ -8,6 +8,7 @@ use super::super::store::{
     read_time,
 };
 use super::announcements::Announced;
+use super::missing::MissingChange;
 use super::receive::{Early, TheirKey};
 use super::send::GroupMessage;
 use super::sender_key::OwnKey;
@@ -204,19 +205,13 @@ impl Group {
             put_keys(&mut value, keys);
             put_announced(&mut value, announcement);
         }
+        value.push(self.missing.is_some().into());
+        if let Some(missing) = &self.missing {
+            value.extend(missing.by.as_bytes());
+            value.extend(missing.revision.to_be_bytes());
+        }
         if let Some(draft) = &self.draft {
-            value.extend(draft.revision.to_be_bytes());
-            value.push(draft.keys.is_some().into());
-            if let Some(keys) = &draft.keys {
-                put_keys(&mut value, keys);
-            }
-            value.push(draft.replaces.is_some().into());
-            if let Some(AccessHashes { member, admin, link }) = &draft.replaces {
-                value.extend([*member, *admin].as_flattened());
-                value.push(link.is_some().into());
-                value.extend(link.iter().flatten());
-            }
-            value.extend(&draft.entry);
+            put_draft(&mut value, draft);
         }
         value
     }
@@ -257,6 +252,11 @@ impl Group {
         for _ in 0..value.u8()? {
             let (from, keys) = (AccountId::from_bytes(value.array()?), read_keys(value)?);
             group.others.push(Announced { from, keys, announcement: read_announced(value)? });
+        }
+        if read_flag(value)? {
+            let by = AccountId::from_bytes(value.array()?);
+            let revision = u64::from_be_bytes(value.array()?);
+            group.missing = Some(MissingChange::new(by, revision));
         }
         if !value.is_empty() {
             let revision = u64::from_be_bytes(value.array()?);
@@ -308,6 +308,21 @@ fn read_link(value: &mut Reader<'_>) -> Result<GroupLink, RestoreError> {
 
 fn read_secret<const N: usize>(value: &mut Reader<'_>) -> Result<Secret<N>, RestoreError> {
     Ok(Secret::new(*Zeroizing::new(value.array()?)))
+}
+
+fn put_draft(value: &mut Vec<u8>, draft: &Draft) {
+    value.extend(draft.revision.to_be_bytes());
+    value.push(draft.keys.is_some().into());
+    if let Some(keys) = &draft.keys {
+        put_keys(value, keys);
+    }
+    value.push(draft.replaces.is_some().into());
+    if let Some(AccessHashes { member, admin, link }) = &draft.replaces {
+        value.extend([*member, *admin].as_flattened());
+        value.push(link.is_some().into());
+        value.extend(link.iter().flatten());
+    }
+    value.extend(&draft.entry);
 }
 
 fn put_announced(value: &mut Vec<u8>, announced: &Announcement) {

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
-use super::super::exchange::{AccountDevices, Request, Response};
+use super::super::exchange::{AccountDevices, LeftOut, Request, Response};
 use super::super::pending::Purpose;
 use super::super::store::{Changes, OutboxChange, StoreKey};
 use super::super::{ClientEvent, ClientOutput, SendFailure};
 use super::waiting::Waiting;
-use super::{Client, GroupEvent, Membership};
+use super::{Client, Group, GroupEvent, Membership};
 use crate::address::{AccountId, Address, DeviceId};
+use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent, GroupTranscript, SyncMessage};
 use crate::group::GroupId;
 use crate::padding::pad;
@@ -119,6 +120,9 @@ impl Client {
         id: GroupId,
         rng: &mut impl CryptoRngCore,
     ) {
+        if self.is_group_behind(id) {
+            return;
+        }
         self.send_waiting_messages(now, id, rng);
         // One after the other: the devices that have the key of an encrypted message are known until the key is replaced.
         let Some((timestamp, message)) = self.next_group_message(id) else { return };
@@ -194,24 +198,27 @@ impl Client {
 
     /// The devices of all members to which we can write. `None`: the keys of some are requested.
     fn group_recipients(&mut self, now: Timestamp, id: GroupId) -> Option<Vec<Recipient>> {
-        let group = self.groups.groups.get(&id)?;
-        // Whoever is to be removed gets nothing, even if the server has not accepted that yet.
-        let stays = |(account, _): &(&AccountId, _)| !group.is_removing(**account);
-        let members: Vec<_> = group
-            .state()?
-            .members
-            .iter()
-            .filter(stays)
-            .map(|(account, member)| (*account, member.identity))
-            .collect();
-        let mut recipients = Vec::with_capacity(members.len());
-        let mut missing = Vec::new();
-        for (account, identity) in members {
-            let peer = self.peers.get(&account);
-            // Nothing is sent to somebody whose identity key is not the one that the user and the group know.
-            let is_other =
-                peer.is_some_and(|peer| peer.changed.is_some() || peer.identity != identity);
-            if account == self.us.account || is_other || self.groups.absent.contains(&account) {
+        let (recipients, missing) = self.known_recipients(now, id);
+        let is_complete = missing.is_empty();
+        missing.into_iter().for_each(|account| self.request_bundles(account));
+        is_complete.then_some(recipients)
+    }
+
+    /// The devices of the members to which we can write, and the members whose keys we need for that.
+    pub(super) fn known_recipients(
+        &self,
+        now: Timestamp,
+        id: GroupId,
+    ) -> (Vec<Recipient>, Vec<AccountId>) {
+        let (mut recipients, mut missing) = (Vec::new(), Vec::new());
+        let group = self.groups.groups.get(&id);
+        let members = group.and_then(Group::state).map(|state| state.members.keys());
+        for account in members.into_iter().flatten().copied() {
+            // Whoever is to be removed gets nothing, even if the server has not accepted that yet. Nor does somebody whose identity
+            // key is not the one that the user and the group know.
+            let gets_nothing = group.is_some_and(|group| group.is_removing(account))
+                || self.is_unsettled(id, account);
+            if account == self.us.account || gets_nothing || self.groups.absent.contains(&account) {
                 continue;
             }
             let devices = self.devices(account);
@@ -228,9 +235,7 @@ impl Client {
             });
             recipients.push(Recipient { account, devices: devices.collect() });
         }
-        let is_complete = missing.is_empty();
-        missing.into_iter().for_each(|account| self.request_bundles(account));
-        is_complete.then_some(recipients)
+        (recipients, missing)
     }
 
     /// Seals an encrypted message for the devices that have its key, and sends it.
@@ -255,29 +260,27 @@ impl Client {
         if recipients.is_empty() {
             return self.group_message_stored(now, timestamp, &[]);
         }
-        let certificate = self.groups.certificate.clone();
-        let valid = certificate.filter(|it| it.expires().0 > now.0.saturating_add(MARGIN));
-        let Some(certificate) = valid else { return self.request_certificate() };
-        let content = SealedContent {
-            certificate,
-            kind: SealedKind::SenderKey,
-            message: encrypted.to_vec(),
-            hint: ContentHint::Resendable,
-            group: Some(id.as_bytes().to_vec()),
-        };
+        let Some(certificate) = self.usable_certificate(now) else { return };
+        let content = sealed_content(certificate, id, encrypted.to_vec(), ContentHint::Resendable);
         let sealed = MultiRecipientMessage::seal(&content, &self.identity.pair, &recipients, rng);
         let mut changes = Changes::default();
         let Ok(sealed) = sealed else {
             return self.give_up_group_message(timestamp, SendFailure::NotAuthentic, changes);
         };
         self.add_recipients(timestamp, &recipients, &mut changes);
+        let left_out = self.left_out_of(&recipients);
+        let message = sealed.encode().into();
+        let request = Request::SendGroup { timestamp, message, left_out, is_online: false };
+        let request = self.request(Purpose::GroupSend(timestamp), request);
+        self.commit(changes, vec![request]);
+    }
+
+    /// The devices of recipients that get nothing on purpose.
+    pub(super) fn left_out_of(&self, recipients: &[SealedRecipient]) -> Vec<(AccountId, LeftOut)> {
         let left_out = recipients.iter().filter_map(|SealedRecipient { account, .. }| {
             Some((*account, self.left_out(*account)?))
         });
-        let left_out = left_out.collect();
-        let request = Request::SendGroup { timestamp, message: sealed.encode().into(), left_out };
-        let request = self.request(Purpose::GroupSend(timestamp), request);
-        self.commit(changes, vec![request]);
+        left_out.collect()
     }
 
     /// The members for whom a message must be sealed, with their devices that have its key.
@@ -306,7 +309,11 @@ impl Client {
     }
 
     /// Those of some devices that belong to members to whom we may write, by member.
-    fn members_among(&self, id: GroupId, among: &BTreeMap<Address, u32>) -> Vec<SealedRecipient> {
+    pub(super) fn members_among(
+        &self,
+        id: GroupId,
+        among: &BTreeMap<Address, u32>,
+    ) -> Vec<SealedRecipient> {
         let Some(group) = self.groups.groups.get(&id) else { return Vec::new() };
         let Some(state) = group.state() else { return Vec::new() };
         let mut devices: BTreeMap<AccountId, Vec<SealedDevice>> = BTreeMap::new();
@@ -325,11 +332,15 @@ impl Client {
         members.collect()
     }
 
-    fn request_certificate(&mut self) {
-        if !self.pending.has(Purpose::Certificate) {
+    /// Our certificate, if it is valid for some time. Otherwise requests one.
+    pub(super) fn usable_certificate(&mut self, now: Timestamp) -> Option<SenderCertificate> {
+        let certificate = self.groups.certificate.clone();
+        let valid = certificate.filter(|it| it.expires().0 > now.0.saturating_add(MARGIN));
+        if valid.is_none() && !self.pending.has(Purpose::Certificate) {
             let request = self.request(Purpose::Certificate, Request::Certificate);
             self.outputs.push_back(request);
         }
+        valid
     }
 
     /// Handles the response to a request for our certificate.
@@ -522,6 +533,17 @@ impl Client {
     pub(in super::super) fn record_other_devices(&mut self, has_others: bool) {
         self.groups.other_devices = Some(has_others);
     }
+}
+
+/// What is sealed for the members of a group.
+pub(super) fn sealed_content(
+    certificate: SenderCertificate,
+    id: GroupId,
+    message: Vec<u8>,
+    hint: ContentHint,
+) -> SealedContent {
+    let group = Some(id.as_bytes().to_vec());
+    SealedContent { certificate, kind: SealedKind::SenderKey, message, hint, group }
 }
 
 /// The devices of recipients, with their registration ids.

@@ -32,7 +32,12 @@ pub(super) struct OwnKey {
 
 impl OwnKey {
     /// Whether the next message may be encrypted with it, for these recipients.
-    fn is_current(&self, now: Timestamp, group: &Group, recipients: &[Recipient]) -> bool {
+    pub(super) fn is_current(
+        &self,
+        now: Timestamp,
+        group: &Group,
+        recipients: &[Recipient],
+    ) -> bool {
         let Some(state) = group.state() else { return false };
         let current: BTreeMap<_, _> = recipients.iter().flat_map(Recipient::devices).collect();
         let age = now.since(self.created).max(self.created.since(now));

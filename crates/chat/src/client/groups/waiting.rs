@@ -325,7 +325,8 @@ impl Client {
     }
 }
 
-fn later(now: Timestamp, pause: Duration) -> Timestamp {
+/// The time after a pause.
+pub(super) fn later(now: Timestamp, pause: Duration) -> Timestamp {
     Timestamp(now.0.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)))
 }
 

@@ -154,6 +154,10 @@ impl Talk<'_> {
                 self.people = people.in_conversation(self.with);
                 Ok(())
             }
+            GroupEvent::ChangeMissing { by, is_waiting } => {
+                let (value, text) = groups::change_missing(group, *by, *is_waiting, &self.people);
+                self.notice(&text, &value, console).await
+            }
             GroupEvent::Removed => Err(groups::not_a_member().into()),
             GroupEvent::Accepted(_)
             | GroupEvent::ChangeFailed(..)
@@ -174,7 +178,7 @@ impl Talk<'_> {
         }
         self.recent.save(self.client, console).await?;
         let read = std::mem::take(&mut self.read);
-        let marked = console.unless_interrupted(self.client.mark_read(read)).await?;
+        let marked = console.unless_interrupted(self.client.mark_read(self.with, read)).await?;
         marked.map_err(|error| explain::ended(&error).into())
     }
 

@@ -1,8 +1,6 @@
 //! Reactions, edits, deletions, timers, and what others learn about reading and typing.
 
-use wormhole_chat::{
-    AccountId, Content, DataMessage, Edit, Emoji, MessageRef, Reaction, Timestamp, rules,
-};
+use wormhole_chat::{Content, DataMessage, Edit, Emoji, MessageRef, Reaction, Timestamp, rules};
 
 use super::{Client, SentMessage};
 use crate::chat::Conversation;
@@ -93,23 +91,30 @@ impl Client {
         Ok(Some(timer.seconds).filter(|seconds| *seconds > 0))
     }
 
-    /// Tells an account that the user types, or has stopped. Only devices that are connected get it, and only if the user has
-    /// written to the account before.
+    /// Tells an account, or the members of a group, that the user types, or has stopped. Only devices that are connected get it. An
+    /// account gets it only if the user has written to it before; members only if the user has written to the group since the last
+    /// member or device has left it, and if there are at most 100.
     ///
     /// # Errors
     /// The client has ended.
-    pub async fn typing(&self, account: AccountId, started: bool) -> Result<(), Ended> {
-        self.query(move |driver| driver.typing(account, started)).await
+    pub async fn typing(&self, with: impl Into<Conversation>, started: bool) -> Result<(), Ended> {
+        let with = with.into();
+        self.query(move |driver| driver.typing(with, started)).await
     }
 
-    /// The user has read these messages: tells our other devices, and the authors, unless the user does not want that
-    /// ([`set_read_receipts`](Self::set_read_receipts)) or has never written to them. Receipts are lost if the program ends before
+    /// The user has read these messages of a conversation: tells our other devices, and the authors, unless the user does not want that
+    /// ([`set_read_receipts`](Self::set_read_receipts)), or has never written to them and this is not a group of theirs. Receipts are lost if the program ends before
     /// they are sent: [`synced`](Self::synced) waits for them.
     ///
     /// # Errors
     /// The client has ended.
-    pub async fn mark_read(&self, messages: Vec<MessageRef>) -> Result<(), Ended> {
-        self.query(move |driver| driver.mark_read(messages)).await
+    pub async fn mark_read(
+        &self,
+        with: impl Into<Conversation>,
+        messages: Vec<MessageRef>,
+    ) -> Result<(), Ended> {
+        let with = with.into();
+        self.query(move |driver| driver.mark_read(with, messages)).await
     }
 
     /// Whether authors learn that their messages were read. It is on at first.

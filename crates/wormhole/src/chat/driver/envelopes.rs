@@ -97,7 +97,7 @@ impl Driver {
             why: ReadError::Unsupported,
         }));
         for sent in changes.received.iter().filter_map(transcript) {
-            self.commits.add_written_to(sent.to);
+            self.add_accepted(sent.to);
             let contact =
                 Contact { number: sent.number, app: sent.app, ..crate::chat::contact(sent.to) };
             if let Some(contact) = self.contacts.with_hint(contact) {
@@ -126,7 +126,14 @@ impl Driver {
                 self.emit(Event::Receipt { from, kind: *kind, messages });
             }
             Content::Typing(typing) if self.core.knows(from) => {
-                self.emit(Event::Typing { from, started: typing.started });
+                self.emit(Event::Typing { from, group: None, started: typing.started });
+            }
+            Content::Group(content) => {
+                // The client has checked that its author is a member.
+                if let Some(Content::Typing(typing)) = content.inner.as_deref() {
+                    let (group, started) = (Some(content.group), typing.started);
+                    self.emit(Event::Typing { from, group, started });
+                }
             }
             Content::Sync(sync) => {
                 if let Ok(SyncMessage::Read(read)) = SyncMessage::decode(sync) {
@@ -138,7 +145,6 @@ impl Driver {
             | Content::DecryptionError(_)
             | Content::Direct(_)
             | Content::Edit(_)
-            | Content::Group(_)
             | Content::Null
             | Content::SenderKeyDistribution(_)
             | Content::Typing(_)

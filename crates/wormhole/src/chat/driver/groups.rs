@@ -73,6 +73,7 @@ impl Driver {
                 self.report_left(*timestamp, Progress::OnServer);
             }
             GroupEvent::ChangeFailed(..)
+            | GroupEvent::ChangeMissing { .. }
             | GroupEvent::Changed(..)
             | GroupEvent::Invited(_)
             | GroupEvent::PartlySent(_)

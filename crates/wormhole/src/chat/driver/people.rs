@@ -67,7 +67,7 @@ impl Driver {
         }
         match decision {
             RequestDecision::Accept => {
-                self.commits.add_written_to(account);
+                self.add_accepted(account);
                 self.input(ClientInput::Keep(account));
             }
             // `Client::block` also replaces the profile key: with the old one, the blocked person could still send sealed messages,
@@ -75,12 +75,19 @@ impl Driver {
             RequestDecision::Block | RequestDecision::Delete => {
                 self.input(ClientInput::DoNotKeep(account));
                 self.commits.people().deleted.insert(account);
+                self.accepted.remove(&account);
                 // The server forgets that it may write, too.
                 if self.members.remove(&account) {
                     self.store_members();
                 }
             }
         }
+    }
+
+    /// The user wants the messages of an account.
+    pub(super) fn add_accepted(&mut self, account: AccountId) {
+        self.accepted.insert(account);
+        self.commits.add_written_to(account);
     }
 
     fn set_blocked(&mut self, account: AccountId, is_blocked: bool) {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand_core::OsRng;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, ClientInput, Content, MessageRef, Receipt, ReceiptKind, SyncMessage, Timestamp,
@@ -12,6 +13,8 @@ use wormhole_chat::{
 };
 
 use super::Driver;
+use crate::chat::Conversation;
+use crate::chat::account::now;
 use crate::chat::message::Connection;
 
 /// The receipts that are not sent yet.
@@ -77,7 +80,9 @@ impl Driver {
     pub(super) fn may_send_receipts(&self, account: AccountId) -> bool {
         let core = &self.core;
         let is_changed = core.identity_of(account).is_none_or(|it| it.changed.is_some());
-        account != core.address().account && !is_changed && core.knows(account)
+        // The client has written to members of its groups, too, without asking the user.
+        let is_accepted = self.accepted.contains(&account) || !core.shares_group_with(account);
+        account != core.address().account && !is_changed && core.knows(account) && is_accepted
     }
 
     /// Whether a member of a group may learn what becomes of a message there: if its identity key is the accepted one.
@@ -98,13 +103,16 @@ impl Driver {
         }
     }
 
-    /// Notifies the authors of messages that the user has read, if the user wants that, and our other devices.
-    pub(in crate::chat) fn mark_read(&mut self, messages: Vec<MessageRef>) {
+    /// Notifies the authors of messages of a conversation that the user has read, if the user wants that, and our other devices.
+    pub(in crate::chat) fn mark_read(&mut self, with: Conversation, messages: Vec<MessageRef>) {
         let own = self.core.address().account;
         let others: Vec<_> = messages.into_iter().filter(|it| it.author != own).collect();
         if self.receipts.are_read_receipts_on {
             for message in &others {
-                let is_member = self.core.shares_group_with(message.author);
+                // Whoever shares a group with us learns nothing about other messages.
+                let group = with.group();
+                let is_member =
+                    group.is_some_and(|it| self.may_send_receipts_to_member(message.author, it));
                 if is_member || self.may_send_receipts(message.author) {
                     self.receipts.add(ReceiptKind::Read, *message);
                 }
@@ -118,16 +126,23 @@ impl Driver {
         }
     }
 
-    /// Notifies an account that the user types, or has stopped.
-    pub(in crate::chat) fn typing(&mut self, account: AccountId, started: bool) {
-        let is_connected = self.is_connected();
-        // Two at the same time would say nothing more.
-        if is_connected
-            && self.may_send_receipts(account)
-            && self.core.volatile_messages(account) < MAX_VOLATILE
-        {
-            let content = Content::Typing(Typing { timestamp: Timestamp(0), started, group: None });
-            self.input(ClientInput::SendVolatile { to: account, content, is_online: true });
+    /// Notifies an account or the members of a group that the user types, or has stopped.
+    pub(in crate::chat) fn typing(&mut self, with: Conversation, started: bool) {
+        if !self.is_connected() {
+            return;
+        }
+        let group = with.group().map(|group| group.as_bytes().to_vec());
+        let content = Content::Typing(Typing { timestamp: Timestamp(0), started, group });
+        match with {
+            Conversation::Account(to) => {
+                // Two at the same time would say nothing more.
+                if self.may_send_receipts(to) && self.core.volatile_messages(to) < MAX_VOLATILE {
+                    self.input(ClientInput::SendVolatile { to, content, is_online: true });
+                }
+            }
+            Conversation::Group(group) => {
+                self.core.send_online_to_group(now(), group, &content, &mut OsRng);
+            }
         }
     }
 

@@ -357,8 +357,10 @@ pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
 /// The message that a request sends.
 const fn sent_by(request: &Request) -> Option<Timestamp> {
     match request {
-        Request::Send { timestamp, .. } | Request::SendGroup { timestamp, .. } => Some(*timestamp),
-        Request::AppendGroupEntry { .. }
+        Request::Send { timestamp, .. }
+        | Request::SendGroup { timestamp, is_online: false, .. } => Some(*timestamp),
+        Request::SendGroup { is_online: true, .. }
+        | Request::AppendGroupEntry { .. }
         | Request::Bundles(_)
         | Request::Certificate
         | Request::DeviceList
@@ -417,8 +419,10 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
             let certificate = sealing.certificate(service).await;
             certificate.map(|certificate| Response::Certificate(Box::new(certificate)))
         }
-        Request::SendGroup { timestamp, message, left_out } => {
-            return service.send_to_many(timestamp, &message, &left_out).await;
+        Request::SendGroup { timestamp, message, left_out, is_online } => {
+            let sent = service.send_to_many(timestamp, &message, &left_out, is_online).await;
+            // Nothing depends on it, so it must not make messages wait.
+            return if is_online { sent.or(Ok(Response::Done)) } else { sent };
         }
     };
     result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
@@ -585,8 +589,12 @@ mod tests {
     async fn a_group_message_is_being_sent_or_is_forgotten() {
         let mut requests = requests();
         for timestamp in [Timestamp(1), Timestamp(2)] {
-            let message =
-                Request::SendGroup { timestamp, message: vec![7].into(), left_out: Vec::new() };
+            let message = Request::SendGroup {
+                timestamp,
+                message: vec![7].into(),
+                left_out: Vec::new(),
+                is_online: false,
+            };
             requests.push(request_id(), message);
         }
         requests.start();

@@ -114,7 +114,7 @@ impl Driver {
             // The recipient may read our profile, and answer without showing the server who writes.
             data.profile_key = self.own_profile.as_ref().map(|own| *own.key.as_secret().expose());
         }
-        self.commits.add_written_to(to);
+        self.add_accepted(to);
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));
     }
@@ -306,6 +306,9 @@ impl Driver {
         let known = self.contacts.get(contact.account);
         if contact.is_accepted() && !known.is_some_and(Contact::is_accepted) {
             self.tell_accepted(contact.account);
+        }
+        if contact.is_accepted() {
+            self.accepted.insert(contact.account);
         }
         self.contacts.insert(contact.clone());
         super::describe(&mut self.core, &contact);

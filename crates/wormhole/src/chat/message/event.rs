@@ -117,10 +117,12 @@ pub enum Event {
         /// `None`: they stay.
         seconds: Option<u32>,
     },
-    /// Somebody types a message to us, or has stopped. Not stored.
+    /// Somebody types a message to us or to a group, or has stopped. Not stored.
     Typing {
         /// The person who types.
         from: AccountId,
+        /// The group. `None`: the message is to us alone.
+        group: Option<GroupId>,
         /// Whether they type now.
         started: bool,
     },

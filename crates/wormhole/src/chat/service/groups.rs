@@ -129,9 +129,11 @@ impl Service {
         timestamp: Timestamp,
         message: &[u8],
         left_out: &[(AccountId, LeftOut)],
+        is_online: bool,
     ) -> Result<Response, Unconfirmed> {
+        let (time, is_urgent) = (timestamp.0, !is_online);
         let mut path =
-            format!("/v1/messages/multi_recipient?ts={}&online=false&urgent=true", timestamp.0);
+            format!("/v1/messages/multi_recipient?ts={time}&online={is_online}&urgent={is_urgent}");
         let left_out = left_out.iter().flat_map(|(account, it)| {
             let name = move |device: &DeviceId| format!("{account}.{}", device.number());
             it.devices.iter().map(move |device| format!("{}.{}", name(device), it.revision))

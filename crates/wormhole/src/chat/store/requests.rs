@@ -146,6 +146,11 @@ impl Store {
         self.accepted.contains(&account)
     }
 
+    /// All accounts whose messages the user wants.
+    pub(crate) const fn accepted(&self) -> &BTreeSet<AccountId> {
+        &self.accepted
+    }
+
     /// The blocked accounts.
     pub(crate) const fn blocked(&self) -> &BTreeSet<AccountId> {
         &self.blocked

@@ -1,0 +1,128 @@
+//! Changes of a group of which a member has told us, and which the log does not show: the server withholds them, other entries have
+//! displaced them, or the member is wrong.
+//!
+//! Without such a change we may still write to people who were removed. So messages wait until the log was read again. If it still
+//! does not show the change, the user learns that, and the log is read some more times. Messages go on waiting if an administrator or
+//! another device of ours has told us. Other members could stop all messages with an invented change, so nothing waits for theirs.
+
+use super::waiting::later;
+use super::{Client, Group, GroupEvent};
+use crate::address::AccountId;
+use crate::group::{GroupId, GroupState};
+use crate::time::Timestamp;
+
+/// A change that the log has not shown yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct MissingChange {
+    /// Who has told us.
+    pub(super) by: AccountId,
+    /// The place of the change in the log, at least.
+    pub(super) revision: u64,
+    /// Whether the user knows, since this program was started.
+    is_reported: bool,
+    /// How often the log was read again, since this program was started.
+    tries: u32,
+    /// When to read it again. `None`: not before the next connection.
+    due: Option<Timestamp>,
+}
+
+impl MissingChange {
+    pub(super) const fn new(by: AccountId, revision: u64) -> Self {
+        Self { by, revision, is_reported: false, tries: 0, due: None }
+    }
+}
+
+/// Whether messages wait for what an account says about the log.
+fn is_trusted(state: &GroupState, account: AccountId, us: AccountId) -> bool {
+    account == us || state.is_admin(account)
+}
+
+impl Group {
+    /// A member says that the log has a change which we have not read. Whether that is news.
+    pub(super) fn add_missing(&mut self, by: AccountId, revision: u64, us: AccountId) -> bool {
+        let Some(state) = self.state().filter(|state| state.members.contains_key(&by)) else {
+            return false;
+        };
+        let trust = |account: AccountId| is_trusted(state, account, us);
+        let is_covered = self.missing.is_some_and(|known| match (trust(known.by), trust(by)) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) | (false, false) => known.revision >= revision,
+        });
+        if revision <= state.revision || is_covered {
+            return false;
+        }
+        self.missing = Some(MissingChange::new(by, revision));
+        true
+    }
+
+    /// Whether the log does not show what somebody has told us, so that messages to the group must wait.
+    pub(super) fn is_behind(&self, us: AccountId) -> bool {
+        let Some((missing, state)) = self.missing.zip(self.state()) else { return false };
+        self.reading.is_needed() || is_trusted(state, missing.by, us)
+    }
+
+    /// The log was read to its end, or the server knows none of our keys. Returns the account whose change is missing, if the user does
+    /// not know that yet, and whether messages wait.
+    fn check_missing(&mut self, now: Timestamp, us: AccountId) -> Option<(AccountId, bool)> {
+        let (mut missing, state) = self.missing.zip(self.state())?;
+        if state.revision >= missing.revision || !state.members.contains_key(&missing.by) {
+            self.missing = None;
+            return None;
+        }
+        let waits = is_trusted(state, missing.by, us);
+        let pause = Client::pause(missing.tries.saturating_add(FIRST_PAUSE));
+        missing.due = (missing.tries < MAX_TRIES).then(|| later(now, pause));
+        // The message with the next keys may be on its way.
+        let is_early = self.reading.is_locked_out() && missing.tries < MIN_TRIES;
+        let is_new = !is_early && !missing.is_reported;
+        missing.is_reported |= is_new;
+        self.missing = Some(missing);
+        is_new.then_some((missing.by, waits))
+    }
+}
+
+impl Client {
+    /// Whether messages to a group wait, because the server does not show a change that an administrator has made.
+    pub fn is_group_behind(&self, id: GroupId) -> bool {
+        self.groups.groups.get(&id).is_some_and(|group| group.is_behind(self.us.account))
+    }
+
+    /// When the log of some group must be read again.
+    pub(in super::super) fn missing_deadline(&self) -> Option<Timestamp> {
+        self.groups.groups.values().filter_map(|group| group.missing?.due).min()
+    }
+
+    /// The time to read some logs again may have come.
+    pub(in super::super) fn read_missing(&mut self, now: Timestamp) {
+        for (id, group) in &mut self.groups.groups {
+            let Some(missing) = &mut group.missing else { continue };
+            // A time far in the future comes from a clock that was wrong.
+            let is_due = |due: Timestamp| due <= now || due > later(now, super::super::MAX_PAUSE);
+            if missing.due.is_some_and(is_due) {
+                missing.due = None;
+                missing.tries = missing.tries.saturating_add(1);
+                group.reading.restart();
+                self.groups.dirty.insert(*id);
+            }
+        }
+    }
+
+    /// The log was read to its end: says which change is still missing.
+    pub(super) fn report_missing(&mut self, now: Timestamp, id: GroupId) {
+        let us = self.us.account;
+        let group = self.groups.groups.get_mut(&id);
+        if let Some((by, is_waiting)) = group.and_then(|group| group.check_missing(now, us)) {
+            self.group_event(id, GroupEvent::ChangeMissing { by, is_waiting });
+        }
+    }
+}
+
+/// The first pause is that of so many attempts: 8 seconds.
+const FIRST_PAUSE: u32 = 2;
+
+/// How often the log is read again before the user learns that the server knows none of our keys.
+const MIN_TRIES: u32 = 3;
+
+/// How often the log is read again because of one missing change, apart from new connections.
+const MAX_TRIES: u32 = 10;
