@@ -237,8 +237,8 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let ours = Identity { pair: KeyPair::random(&mut rng), registration_id: 1 };
     let us = Address { account: account(0), device: DeviceId::PRIMARY };
     let (rows, keys) = registered(us, ours.clone(), &mut rng);
-    let (bundles, envelopes, lists) = (Vec::new(), Vec::new(), Vec::new());
-    let mut fixture = Fixture { rows, bundles, envelopes, lists };
+    let (bundles, envelopes) = (Vec::new(), Vec::new());
+    let mut fixture = Fixture { rows, bundles, envelopes, lists: Vec::new() };
     // Accounts 1 to 3, each also with a key that is not the first one; and our own account.
     let strangers = (0..6).map(|number| (number % 3 + 1, KeyPair::random(&mut rng)));
     let mut people: Vec<_> = strangers.collect();
