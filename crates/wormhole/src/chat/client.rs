@@ -13,6 +13,7 @@ mod pending_change;
 mod profiles;
 mod queries;
 mod requests;
+mod restored;
 mod sent;
 mod settings;
 
@@ -24,31 +25,26 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use wormhole_chat::service::{Destination, Username};
-use wormhole_chat::{
-    AccountId, Address, AttachmentPointer, Client as Core, Content, DataMessage, DeviceId,
-};
+use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataMessage};
 
-use super::account::{Account, ClientStore, service_of};
+use super::account::{Account, ClientStore};
 use super::attachment::Uploads;
 use super::direct::{self, DirectFiles};
-use super::driver::{
-    Counts, Driver, GROUP_TIMERS, OwnRows, People, Settings, Signals, Start, TIMERS, Timers,
-};
-use super::error::{Ended, NotOpened, OpenError, SendError};
+use super::driver::{Driver, Signals, Start};
+use super::error::{Ended, NotOpened, SendError};
 use super::message::{Attachment, Me, Message, Recipient, Route};
-use super::profile::OwnProfile;
 use super::server::Network;
 use super::service::Service;
-use super::store::{Commit, Contact, ReceivedId, Registration, StoreError};
+use super::store::{Contact, ReceivedId};
 use super::{Conversation, RequestError, attachment};
 use crate::transfer::OnExists;
-use changes::{READ_RECEIPTS, are_read_receipts_on};
 pub use download::{Download, DownloadProgress};
 pub use events::Events;
 pub use group::Group;
 pub use groups::GroupInfo;
 pub use messages::Messages;
 pub use pending_change::PendingChange;
+use restored::Restored;
 pub use sent::SentMessage;
 
 /// A client of one account. It connects in the background, and reconnects by itself.
@@ -469,66 +465,6 @@ impl Client {
 
 /// The drafts that stay, as they are stored.
 type LeftDrafts = Option<zeroize::Zeroizing<Vec<u8>>>;
-
-/// The stored parts of a new client.
-struct Restored {
-    core: Core,
-    me: Me,
-    service: Service,
-    contacts: Vec<Contact>,
-    own: OwnRows,
-    counts: Counts,
-    people: People,
-    settings: Settings,
-    partials: Arc<Path>,
-}
-
-impl Restored {
-    async fn load(account: &Account, holds_requests: bool) -> Result<Self, OpenError> {
-        let (registration, core) = account.registered().await?;
-        let read = account.store.run(move |store| {
-            store.set_holds_requests(holds_requests);
-            let people = People::load(store, holds_requests)?;
-            let (contacts, counts) = (store.contacts()?, Counts::new(store));
-            let [timers, group_timers, receipts] =
-                [TIMERS, GROUP_TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
-            let (timers, groups) = (timers?.unwrap_or_default(), group_timers?.unwrap_or_default());
-            let timers = Timers::decode(&timers, &groups);
-            let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
-            let settings = Settings { timers, are_read_receipts_on: receipts };
-            let partials = store.directory().join("downloads").into();
-            Ok::<_, OpenError>((contacts, counts, people, settings, partials))
-        });
-        let (contacts, counts, people, settings, partials) = read.await?;
-        let own = own_rows(account, &registration, core.address()).await?;
-        let me = Me::from_registration(&registration).ok_or(OpenError::NotRegistered)?;
-        let service = service_of(&registration, &account.network)?;
-        Ok(Self { core, me, service, contacts, own, counts, people, settings, partials })
-    }
-}
-
-/// Reads the rows about our own account. The primary device of an account that was registered by an earlier version gets a
-/// profile now; other devices wait until they learn the key from it.
-async fn own_rows(
-    account: &Account,
-    registration: &Registration,
-    us: Address,
-) -> Result<OwnRows, StoreError> {
-    let registration_id = registration.registration_id;
-    let read = account.store.run(move |store| {
-        let (root, certificate) = (store.root()?, store.certificate()?);
-        let mut profile = store.own_profile()?;
-        if profile.is_none() && us.device == DeviceId::PRIMARY {
-            let new = OwnProfile::random();
-            let mut commit = Commit::default();
-            commit.put_own_profile(&new);
-            store.commit(&commit)?;
-            profile = Some(new);
-        }
-        Ok(OwnRows { registration_id, profile, root, certificate })
-    });
-    read.await
-}
 
 /// A message as it is encrypted.
 ///
