@@ -43,6 +43,7 @@ mod identity;
 mod inbox;
 mod outbox;
 mod own_list;
+mod peer;
 mod pending;
 mod queue;
 mod repair;
@@ -64,7 +65,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use crate::address::{AccountId, Address};
-use crate::content::{Content, SyncMessage};
+use crate::content::{Content, IdentitySync, SyncMessage};
 use crate::envelope::Envelope;
 use crate::group::GroupId;
 use crate::key::PublicKey;
@@ -73,13 +74,13 @@ use crate::time::Timestamp;
 use account::PreKeys;
 use device_lists::DeviceLists;
 use groups::Groups;
+use peer::Peer;
 use pending::{PendingRequests, Purpose};
 use queue::Queue;
 use resend::Repairs;
 use retries::Retries;
 use sent_log::SentLog;
 use sessions::ArchivedRows;
-use store::Peer;
 
 pub use exchange::{
     AccountDevices, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request, RequestId,
@@ -159,6 +160,8 @@ pub enum ClientInput {
     AcceptIdentity(AccountId, PublicKey),
     /// The user refuses this changed identity key for an account, and keeps the accepted one.
     RefuseIdentity(AccountId, PublicKey),
+    /// Another device of ours knows these decisions of the user, and has copied them here.
+    LearnIdentities(Vec<IdentitySync>),
     /// Tell our other devices something that no person has written.
     Synchronise(SyncMessage),
     /// The user knows this account: it is never forgotten. The driver passes this in for each of them after a start.
@@ -395,6 +398,7 @@ impl Client {
             ClientInput::RefuseIdentity(account, identity) => {
                 self.refuse_identity(now, account, identity);
             }
+            ClientInput::LearnIdentities(decisions) => self.learn_identities(now, &decisions),
             ClientInput::Synchronise(message) => self.synchronise(now, &message),
             ClientInput::Keep(account) => self.keep(account),
             ClientInput::DoNotKeep(account) => self.do_not_keep(account),

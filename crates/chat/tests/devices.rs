@@ -52,7 +52,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
                 SyncMessage::GroupsWanted
-                | SyncMessage::Identity(_)
+                | SyncMessage::Identities(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)
@@ -165,6 +165,95 @@ fn attack_9_a_device_that_the_server_invents_gets_no_copy() {
         let events = std::mem::take(&mut world.devices[phone].events);
         assert!(events.contains(&ClientEvent::ForeignDevice), "{events:?}");
     }
+}
+
+/// What a device of ours tells the others about its latest decision.
+fn tell_decision(world: &mut World, which: usize, key: &KeyPair) {
+    world.run(which);
+    let decision = world.devices[which].identity_decision(account(2), key.public()).unwrap();
+    let sync = SyncMessage::Identities(vec![decision]);
+    world.input(which, ClientInput::Synchronise(sync));
+    world.run(which);
+}
+
+/// The accepted key, the changed one and the refused ones of the second person, as two devices of the first one know them.
+fn keys_of_both(
+    world: &World,
+) -> [(wormhole_chat::PublicKey, Option<wormhole_chat::PublicKey>, usize); 2] {
+    [0, 1].map(|which| {
+        let known = world.devices[which].identity_of(account(2)).unwrap();
+        (known.accepted, known.changed, world.devices[which].refused(account(2)).len())
+    })
+}
+
+#[test]
+fn attack_6_a_server_that_delays_a_decision_brings_no_device_back_to_an_earlier_key() {
+    let mut world = world(7);
+    let (alice, first) = (identity(1), identity(2));
+    let [phone, laptop] = [1, 2].map(|device| world.join(1, device, &alice));
+    let mut bob = world.join(2, 1, &first);
+    world.settle();
+    say(&mut world, bob, 1, "first");
+    world.settle();
+    // Bob's key changes twice, and both devices of Alice see it.
+    let keys = [identity(22), identity(23)];
+    for key in &keys {
+        world.now = Timestamp(world.now.0 + 1000);
+        world.devices.remove(bob);
+        bob = world.join(2, 1, key);
+        world.run(bob);
+        say(&mut world, bob, 1, "it is me");
+        world.run(bob);
+        [phone, laptop].into_iter().for_each(|device| world.deliver(device));
+    }
+    for key in &keys {
+        world.input(phone, ClientInput::AcceptIdentity(account(2), *key.public()));
+        tell_decision(&mut world, phone, key);
+    }
+    assert_eq!(keys_of_both(&world)[1], (*first.public(), Some(*keys[1].public()), 0));
+    // The server delivers what the phone has said in the opposite order: first the decision about the last key.
+    world.deliver_backwards(laptop);
+    let expected = (*keys[1].public(), None, 0);
+    assert_eq!(keys_of_both(&world), [expected; 2]);
+    world.crash(laptop);
+    assert_eq!(keys_of_both(&world), [expected; 2]);
+}
+
+#[test]
+fn attack_6_an_older_acceptance_undoes_no_refusal_and_decisions_at_the_same_moment_end_equal() {
+    let mut world = world(8);
+    let (alice, first) = (identity(1), identity(2));
+    let [phone, laptop] = [1, 2].map(|device| world.join(1, device, &alice));
+    let mut bob = world.join(2, 1, &first);
+    world.settle();
+    say(&mut world, bob, 1, "first");
+    world.settle();
+    let other = identity(22);
+    world.now = Timestamp(world.now.0 + 1000);
+    world.devices.remove(bob);
+    bob = world.join(2, 1, &other);
+    world.run(bob);
+    say(&mut world, bob, 1, "it is me");
+    world.run(bob);
+    [phone, laptop].into_iter().for_each(|device| world.deliver(device));
+    // At the same moment, the user accepts the key on the phone and refuses it on the laptop.
+    world.input(phone, ClientInput::AcceptIdentity(account(2), *other.public()));
+    world.input(laptop, ClientInput::RefuseIdentity(account(2), *other.public()));
+    let times = [phone, laptop].map(|device| {
+        tell_decision(&mut world, device, &other);
+        world.devices[device].identity_decision(account(2), other.public()).unwrap().decided
+    });
+    assert_eq!(times[0], times[1]);
+    [phone, laptop].into_iter().for_each(|device| world.deliver(device));
+    assert_eq!(keys_of_both(&world), [(*first.public(), None, 1); 2]);
+    // Later, the user accepts it nevertheless. What the laptop has said before arrives again, and changes nothing.
+    world.input(phone, ClientInput::AcceptIdentity(account(2), *other.public()));
+    let decision = world.devices[laptop].identity_decision(account(2), other.public()).unwrap();
+    tell_decision(&mut world, phone, &other);
+    world.input(laptop, ClientInput::Synchronise(SyncMessage::Identities(vec![decision])));
+    world.run(laptop);
+    [phone, laptop].into_iter().for_each(|device| world.deliver(device));
+    assert_eq!(keys_of_both(&world), [(*other.public(), None, 0); 2]);
 }
 
 #[test]

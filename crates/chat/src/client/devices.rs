@@ -173,7 +173,7 @@ impl Client {
                 self.groups.are_wanted = true;
                 Ok(None)
             }
-            SyncMessage::Identity(_)
+            SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

@@ -1,6 +1,7 @@
 //! The identity keys of other accounts: the first one is trusted, and a changed one needs the user's decision.
 
-use super::store::{Changes, Peer};
+use super::peer::Peer;
+use super::store::Changes;
 use super::{Client, ClientEvent};
 use crate::address::{AccountId, Address};
 use crate::content::{IdentityChoice, IdentitySync};
@@ -38,32 +39,13 @@ impl Client {
         account: AccountId,
         identity: PublicKey,
     ) {
-        if account == self.us.account {
-            return;
+        if let Some(peer) = self.peers.get_mut(&account).filter(|_| account != self.us.account) {
+            // The user was asked about this key, and has chosen.
+            peer.changed = None;
         }
-        let mut changes = Changes::default();
-        let known = self.peers.get(&account).filter(|peer| peer.identity == identity);
-        let is_new = known.is_none();
-        let mut peer = Peer::new(identity);
-        peer.had_post_quantum = known.is_some_and(|peer| peer.had_post_quantum);
-        if let Some(known) = self.peers.get(&account) {
-            peer.refused = known.refused.iter().filter(|key| **key != identity).copied().collect();
-        }
-        for (address, record) in &mut self.sessions {
-            if is_new && address.account == account {
-                record.accept_identity(&identity);
-                peer.had_post_quantum |= record.is_post_quantum(&identity);
-                changes.put_session(*address, record, &mut self.archived_rows);
-            }
-        }
-        changes.put_peer(account, &peer);
-        self.peers.insert(account, peer);
-        if is_new {
-            // The list of the previous key says nothing about the devices of this one.
-            self.unpin(account, &mut changes);
-        }
-        self.commit(changes, Vec::new());
-        self.advance_account(now, account);
+        let decided = self.next_decision(now, account);
+        let decision = IdentityChoice::Accepted;
+        self.decide(now, &IdentitySync { account, key: identity, decision, decided });
     }
 
     /// Keeps the accepted identity key of an account. Messages with the refused key are rejected from now on, and
@@ -74,52 +56,99 @@ impl Client {
         account: AccountId,
         identity: PublicKey,
     ) {
-        let changed = self.peers.get(&account).and_then(|peer| peer.changed);
-        if changed == Some(identity) {
-            self.refuse(now, account, identity);
+        let peer = self.peers.get(&account).filter(|peer| peer.changed == Some(identity));
+        if let Some(peer) = peer {
+            let decision = IdentityChoice::Refused { kept: peer.identity };
+            let decided = self.next_decision(now, account);
+            self.decide(now, &IdentitySync { account, key: identity, decision, decided });
         }
     }
 
-    /// Another device of ours has decided about an identity key. This one may not have seen the key yet.
-    pub(super) fn learn_identity(&mut self, now: Timestamp, sync: &IdentitySync) {
-        let IdentitySync { account, key, decision } = *sync;
-        let known = self.peers.get(&account).map(|peer| (peer.identity, peer.changed));
-        let is_settled = known == Some((key, None));
-        match decision {
-            _ if account == self.us.account || is_settled => {}
-            IdentityChoice::Accepted | IdentityChoice::Verified => {
-                self.accept_identity(now, account, key);
-            }
-            IdentityChoice::Refused => {
-                let is_new = !self.is_refused(account, &key);
-                if is_new && known.is_some_and(|(accepted, _)| accepted != key) {
-                    self.refuse(now, account, key);
-                }
+    /// Another device of ours has made these decisions. This one may not have seen the keys yet.
+    pub(super) fn learn_identities(&mut self, now: Timestamp, decisions: &[IdentitySync]) {
+        for decision in decisions {
+            // Without a time, it is older than everything that is known.
+            let has_time = decision.decided > Timestamp(0);
+            let is_possible = has_time || !self.peers.contains_key(&decision.account);
+            if is_possible && decision.decided.0 <= 2 * MAX_DECIDED {
+                self.decide(now, decision);
             }
         }
     }
 
-    fn refuse(&mut self, now: Timestamp, account: AccountId, identity: PublicKey) {
-        let Some(peer) = self.peers.get_mut(&account) else { return };
-        peer.changed = peer.changed.filter(|changed| *changed != identity);
-        peer.refused.truncate(MAX_REFUSED - 1);
-        peer.refused.insert(0, identity);
-        let had_post_quantum = peer.had_post_quantum;
+    /// The time of a decision that is made now: later than all that are known, whatever the clocks say.
+    fn next_decision(&self, now: Timestamp, account: AccountId) -> Timestamp {
+        let last = self.peers.get(&account).map_or(Timestamp(0), Peer::last_decision);
+        Timestamp(now.0.min(MAX_DECIDED).max(last.0.saturating_add(1)))
+    }
+
+    /// Applies a decision to the keys and sessions of an account.
+    fn decide(&mut self, now: Timestamp, decision: &IdentitySync) {
+        let account = decision.account;
+        if account == self.us.account {
+            return;
+        }
+        let before = self.peers.get(&account).cloned();
+        let mut peer = before.clone().unwrap_or_else(|| Peer::new(decision.accepted()));
+        peer.decide(decision);
+        if decision.accepted() == decision.key {
+            peer.stranger = None;
+        }
+        if before.as_ref() == Some(&peer) {
+            return;
+        }
+        let has_new_key = before.as_ref().is_none_or(|before| before.identity != peer.identity);
+        let was_refused = |key: &PublicKey| {
+            before.as_ref().is_some_and(|before| before.refused().any(|known| known == key))
+        };
+        let refused: Vec<_> = peer.refused().filter(|key| !was_refused(key)).copied().collect();
         let mut changes = Changes::default();
-        changes.put_peer(account, peer);
-        for (address, record) in &mut self.sessions {
-            if address.account == account {
-                record.refuse_identity(&identity, had_post_quantum);
-                changes.put_session(*address, record, &mut self.archived_rows);
-            }
+        self.decide_sessions(account, &mut peer, has_new_key, &refused, &mut changes);
+        if has_new_key {
+            // The list of the previous key says nothing about the devices of this one.
+            self.unpin(account, &mut changes);
         }
+        changes.put_peer(account, &peer);
+        self.peers.insert(account, peer);
         self.commit(changes, Vec::new());
         self.advance_account(now, account);
     }
 
+    /// Changes the sessions with an account, whose accepted key is another one now, or of which keys were refused.
+    fn decide_sessions(
+        &mut self,
+        account: AccountId,
+        peer: &mut Peer,
+        has_new_key: bool,
+        refused: &[PublicKey],
+        changes: &mut Changes,
+    ) {
+        if !has_new_key && refused.is_empty() {
+            return;
+        }
+        let of_account = |address: &Address| address.account == account;
+        if has_new_key {
+            let mut records = self.sessions.iter().filter(|(address, _)| of_account(address));
+            peer.had_post_quantum =
+                records.any(|(_, record)| record.is_post_quantum(&peer.identity));
+        }
+        for (address, record) in &mut self.sessions {
+            if !of_account(address) {
+                continue;
+            }
+            if has_new_key {
+                record.accept_identity(&peer.identity);
+            }
+            for key in refused {
+                record.refuse_identity(key, peer.had_post_quantum);
+            }
+            changes.put_session(*address, record, &mut self.archived_rows);
+        }
+    }
+
     /// Whether the user has refused this identity key of an account.
     pub(super) fn is_refused(&self, account: AccountId, identity: &PublicKey) -> bool {
-        self.peers.get(&account).is_some_and(|peer| peer.refused.contains(identity))
+        self.peers.get(&account).is_some_and(|peer| peer.refused().any(|key| key == identity))
     }
 
     /// Remembers that an account has post-quantum prekeys, if a session with its accepted identity key shows that.
@@ -135,5 +164,6 @@ impl Client {
     }
 }
 
-/// Maximum number of refused identity keys that are remembered for each account; the oldest is dropped first.
-const MAX_REFUSED: usize = 8;
+/// The latest time at which a decision can be made, in milliseconds: the year 4199. A clock that is wrong by more than that cannot
+/// make later decisions impossible.
+const MAX_DECIDED: u64 = 1 << 46;

@@ -142,10 +142,10 @@ impl Client {
             self.not_a_stranger(to, changes);
         }
         if let Content::Sync(sync) = &content
-            && let Ok(SyncMessage::Identity(identity)) = SyncMessage::decode(sync)
+            && let Ok(SyncMessage::Identities(decisions)) = SyncMessage::decode(sync)
         {
             // It is stored before the envelope is acknowledged.
-            self.learn_identity(now, &identity);
+            self.learn_identities(now, &decisions);
         }
         let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity).copied();
         let content = if let Content::Group(group) = content {

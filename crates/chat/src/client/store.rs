@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::account::Confirmed;
 use super::exchange::SealedMessage;
 use super::outbox::{Lifetime, Outgoing};
+use super::peer::Peer;
 use super::retries::Retry;
 use super::sent_log::Logged;
 use super::sessions::ArchivedRows;
@@ -172,33 +173,6 @@ pub enum StoreKey {
     },
 }
 
-/// Information about an account.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Peer {
-    /// The first identity key that we saw, or the one that the user accepted.
-    pub(super) identity: PublicKey,
-    /// A different key that was seen since.
-    pub(super) changed: Option<PublicKey>,
-    /// Changed keys that the user has refused, newest first.
-    pub(super) refused: Vec<PublicKey>,
-    /// Whether a device with the accepted key ever had a post-quantum prekey: then every device must have one.
-    pub(super) had_post_quantum: bool,
-    /// When we last heard from an account that the user does not know: we never wrote to it. `None` for others.
-    pub(super) stranger: Option<Timestamp>,
-}
-
-impl Peer {
-    pub(super) fn new(identity: PublicKey) -> Self {
-        Self {
-            identity,
-            changed: None,
-            refused: Vec::new(),
-            had_post_quantum: false,
-            stranger: None,
-        }
-    }
-}
-
 impl Changes {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
@@ -268,17 +242,6 @@ impl Changes {
     pub(super) fn put_confirmed(&mut self, confirmed: Confirmed) {
         let Confirmed { one_time, signed, kem } = confirmed;
         self.put(StoreKey::Unpublished, [one_time, signed, kem].map(u32::to_be_bytes).concat());
-    }
-
-    pub(super) fn put_peer(&mut self, account: AccountId, peer: &Peer) {
-        let mut value = peer.identity.as_u().to_vec();
-        value.push(peer.had_post_quantum.into());
-        value.push(peer.changed.is_some().into());
-        value.push(u8::try_from(peer.refused.len()).unwrap_or(u8::MAX));
-        let keys = peer.changed.iter().chain(&peer.refused);
-        value.extend(keys.flat_map(|key| *key.as_u()));
-        value.extend(peer.stranger.into_iter().flat_map(|heard| heard.0.to_be_bytes()));
-        self.put(StoreKey::Peer(account), value);
     }
 
     pub(super) fn put_outgoing(&mut self, timestamp: Timestamp, outgoing: &Outgoing) {
@@ -427,7 +390,7 @@ impl Client {
                 self.outbox.insert(timestamp, read_outgoing(value)?);
             }
             StoreKey::Peer(account) => {
-                self.peers.insert(account, read_peer(value)?);
+                self.peers.insert(account, Peer::decode(value)?);
             }
             StoreKey::Session(address) => {
                 let bytes = value.take(value.rest().len())?;
@@ -506,18 +469,6 @@ fn read_pair(value: &mut Reader<'_>) -> Result<KeyPair, RestoreError> {
 
 pub(super) fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
     PublicKey::from_u(value.array()?).map_err(|_| RestoreError::Damaged)
-}
-
-fn read_peer(value: &mut Reader<'_>) -> Result<Peer, RestoreError> {
-    let mut peer = Peer::new(read_key(value)?);
-    peer.had_post_quantum = read_flag(value)?;
-    let has_changed = read_flag(value)?;
-    let refused = value.u8()?;
-    peer.changed = if has_changed { Some(read_key(value)?) } else { None };
-    peer.refused = (0..refused).map(|_| read_key(value)).collect::<Result<_, _>>()?;
-    // Earlier versions of this program did not store it.
-    peer.stranger = if value.is_empty() { None } else { Some(read_time(value)?) };
-    Ok(peer)
 }
 
 pub(super) fn read_flag(value: &mut Reader<'_>) -> Result<bool, RestoreError> {

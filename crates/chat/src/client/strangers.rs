@@ -41,10 +41,10 @@ impl Client {
         self.may_be_stranger(account) && peer.is_none_or(|peer| peer.stranger.is_some())
     }
 
-    /// The accounts that may be forgotten, and when we last heard from them. A refused key must be remembered.
+    /// The accounts that may be forgotten, and when we last heard from them. Decisions about their keys must be remembered.
     fn strangers(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
         self.peers.iter().filter_map(|(account, peer)| {
-            let heard = peer.stranger.filter(|_| peer.refused.is_empty())?;
+            let heard = peer.stranger.filter(|_| !peer.has_decisions())?;
             Some((heard, *account))
         })
     }
@@ -115,8 +115,8 @@ mod tests {
 
     use super::*;
     use crate::address::DeviceId;
-    use crate::client::store::Peer;
-    use crate::content::Content;
+    use crate::client::peer::Peer;
+    use crate::content::{Content, IdentityChoice, IdentitySync};
     use crate::key::KeyPair;
     use crate::record::{Identity, SessionRecord};
 
@@ -151,7 +151,11 @@ mod tests {
         for number in 1..=3 {
             assert_eq!(write(&mut client, number), 0);
         }
-        client.peers.get_mut(&refused).unwrap().refused.push(key);
+        let other = *KeyPair::random(&mut rng).public();
+        let decision = IdentityChoice::Refused { kept: key };
+        let decided = Timestamp(1);
+        let decision = IdentitySync { account: refused, key: other, decision, decided };
+        client.peers.get_mut(&refused).unwrap().decide(&decision);
         client.send(now, written, &Content::Null);
         for number in 4..=10_003 {
             assert_eq!(write(&mut client, number), 0);

@@ -2,8 +2,9 @@
 
 use super::Client;
 use super::outbox::{Lifetime, Outgoing};
+use super::peer::Peer;
 use crate::address::{AccountId, Address};
-use crate::content::Content;
+use crate::content::{Content, IdentitySync};
 use crate::key::{KeyPair, PublicKey};
 use crate::padding::unpad;
 use crate::time::Timestamp;
@@ -40,8 +41,18 @@ impl Client {
     }
 
     /// The identity keys of another account that the user has refused, the latest first. One of them can still be accepted.
-    pub fn refused_identities(&self, account: AccountId) -> &[PublicKey] {
-        self.peers.get(&account).map_or(&[], |peer| &peer.refused)
+    pub fn refused_identities(&self, account: AccountId) -> Vec<PublicKey> {
+        self.peers.get(&account).into_iter().flat_map(Peer::refused).copied().collect()
+    }
+
+    /// What the user has decided about the identity keys of other accounts, here or on another device.
+    pub fn identity_decisions(&self) -> impl Iterator<Item = IdentitySync> {
+        self.peers.iter().flat_map(|(account, peer)| peer.decisions(*account))
+    }
+
+    /// What the user has decided about an identity key of an account.
+    pub fn identity_decision(&self, account: AccountId, key: &PublicKey) -> Option<IdentitySync> {
+        self.peers.get(&account)?.decisions(account).find(|decision| decision.key == *key)
     }
 
     /// The accounts whose identity key has changed, and waits to be accepted or refused.

@@ -19,8 +19,8 @@ use crate::time::Timestamp;
 pub enum SyncMessage {
     /// A new device wants to know the groups of the account.
     GroupsWanted,
-    /// What the user has decided about an identity key of somebody.
-    Identity(IdentitySync),
+    /// What the user has decided about identity keys of others.
+    Identities(Vec<IdentitySync>),
     /// Something that this program does not use.
     Other,
     /// The user has read these messages on another device.
@@ -55,6 +55,8 @@ pub struct IdentitySync {
     pub key: PublicKey,
     /// The decision.
     pub decision: IdentityChoice,
+    /// When it was made. A later one counts more. It is greater than that of all decisions about this account that the device knew.
+    pub decided: Timestamp,
 }
 
 /// A decision about an identity key.
@@ -63,43 +65,70 @@ pub enum IdentityChoice {
     /// It is used from now on.
     Accepted,
     /// It is not used, and messages with it are not read.
-    Refused,
+    Refused {
+        /// The key that is used instead.
+        kept: PublicKey,
+    },
     /// It is used, and the user has compared the safety number.
     Verified,
 }
 
 impl IdentitySync {
-    /// `None`: it is malformed, or says something else.
-    fn from_proto(verified: Option<VerifiedProto>, refused: Option<RefusedProto>) -> Option<Self> {
-        let (account, key, decision) = match (verified, refused) {
-            (Some(VerifiedProto { account, key, state }), _) => match state.unwrap_or_default() {
-                0 => (account, key, IdentityChoice::Accepted),
-                1 => (account, key, IdentityChoice::Verified),
-                // A key that was verified before was replaced: that is no decision.
-                _ => return None,
-            },
-            (None, Some(RefusedProto { account, key })) => (account, key, IdentityChoice::Refused),
-            (None, None) => return None,
-        };
-        let (account, key) = (account?.parse().ok()?, PublicKey::decode(&key?).ok()?);
-        Some(Self { account, key, decision })
+    /// The key that is used after this decision.
+    pub(crate) const fn accepted(&self) -> PublicKey {
+        match self.decision {
+            IdentityChoice::Accepted | IdentityChoice::Verified => self.key,
+            IdentityChoice::Refused { kept } => kept,
+        }
     }
 
-    fn to_proto(self) -> SyncProto {
-        let Self { account, key, decision } = self;
-        let (account, key) = (Some(account.to_string()), Some(key.encode().to_vec()));
-        let state = match decision {
-            IdentityChoice::Accepted => Some(0),
-            IdentityChoice::Verified => Some(1),
-            IdentityChoice::Refused => {
-                let refused = Some(RefusedProto { account, key });
-                return SyncProto { refused, ..SyncProto::default() };
+    /// What another program of ours says that writes no [`IdentityProto`]: it has no time. `None`: it is malformed, or says
+    /// something else.
+    fn from_verified(proto: VerifiedProto) -> Option<Self> {
+        let VerifiedProto { account, key, state } = proto;
+        let decided = None;
+        // 2: a key that was verified before was replaced. That is no decision.
+        let state = Some(state.unwrap_or_default()).filter(|state| *state != REFUSED);
+        Self::from_proto(IdentityProto { account, key, state, decided, kept: None })
+    }
+
+    /// `None`: it is malformed, or says something else.
+    fn from_proto(proto: IdentityProto) -> Option<Self> {
+        let IdentityProto { account, key, state, decided, kept } = proto;
+        let key = PublicKey::decode(&key?).ok()?;
+        let decision = match state? {
+            ACCEPTED => IdentityChoice::Accepted,
+            VERIFIED => IdentityChoice::Verified,
+            REFUSED => {
+                let kept = PublicKey::decode(&kept?).ok().filter(|kept| *kept != key)?;
+                IdentityChoice::Refused { kept }
             }
+            _ => return None,
         };
-        let verified = Some(VerifiedProto { account, key, state });
-        SyncProto { verified, ..SyncProto::default() }
+        let decided = Timestamp(decided.unwrap_or_default());
+        Some(Self { account: account?.parse().ok()?, key, decision, decided })
+    }
+
+    fn to_proto(self) -> IdentityProto {
+        let (state, kept) = match self.decision {
+            IdentityChoice::Accepted => (ACCEPTED, None),
+            IdentityChoice::Verified => (VERIFIED, None),
+            IdentityChoice::Refused { kept } => (REFUSED, Some(kept.encode().to_vec())),
+        };
+        IdentityProto {
+            account: Some(self.account.to_string()),
+            key: Some(self.key.encode().to_vec()),
+            state: Some(state),
+            decided: Some(self.decided.0),
+            kept,
+        }
     }
 }
+
+/// The numbers of decisions. The first two are also those of a [`VerifiedProto`].
+const ACCEPTED: i32 = 0;
+const VERIFIED: i32 = 1;
+const REFUSED: i32 = 2;
 
 /// What the user has decided about those who write to the account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -211,9 +240,15 @@ impl SyncMessage {
         if proto.request.and_then(|request| request.kind) == Some(GROUPS) {
             return Ok(Self::GroupsWanted);
         }
-        if proto.verified.is_some() || proto.refused.is_some() {
-            let identity = IdentitySync::from_proto(proto.verified, proto.refused);
-            return Ok(identity.map_or(Self::Other, Self::Identity));
+        if proto.verified.is_some() || !proto.identities.is_empty() {
+            let decisions = bounded(proto.identities)?;
+            let mut decisions: Vec<_> =
+                decisions.into_iter().filter_map(IdentitySync::from_proto).collect();
+            if decisions.is_empty() {
+                decisions.extend(proto.verified.and_then(IdentitySync::from_verified));
+            }
+            let is_empty = decisions.is_empty();
+            return Ok(if is_empty { Self::Other } else { Self::Identities(decisions) });
         }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
@@ -226,7 +261,10 @@ impl SyncMessage {
                 let request = Some(RequestProto { kind: Some(GROUPS) });
                 SyncProto { request, ..SyncProto::default() }
             }
-            Self::Identity(identity) => identity.to_proto(),
+            Self::Identities(decisions) => {
+                let identities = decisions.iter().map(|decision| decision.to_proto()).collect();
+                SyncProto { identities, ..SyncProto::default() }
+            }
             Self::Other => SyncProto::default(),
             Self::Read(read) => SyncProto {
                 read: read.iter().map(ReadProto::encode).collect(),
@@ -249,7 +287,7 @@ impl SyncMessage {
     pub const fn is_visible(&self) -> bool {
         match self {
             Self::GroupsWanted
-            | Self::Identity(_)
+            | Self::Identities(_)
             | Self::Other
             | Self::Read(_)
             | Self::Requests(_) => false,
@@ -273,8 +311,8 @@ struct SyncProto {
     verified: Option<VerifiedProto>,
     #[prost(message, optional, tag = "14")]
     decision: Option<DecisionProto>,
-    #[prost(message, optional, tag = "100")]
-    refused: Option<RefusedProto>,
+    #[prost(message, repeated, tag = "100")]
+    identities: Vec<IdentityProto>,
 }
 
 #[derive(Message)]
@@ -287,12 +325,18 @@ struct VerifiedProto {
     account: Option<String>,
 }
 
-#[derive(Message)]
-struct RefusedProto {
+#[derive(Clone, Message)]
+struct IdentityProto {
     #[prost(string, optional, tag = "1")]
     account: Option<String>,
     #[prost(bytes = "vec", optional, tag = "2")]
     key: Option<Vec<u8>>,
+    #[prost(int32, optional, tag = "3")]
+    state: Option<i32>,
+    #[prost(uint64, optional, tag = "4")]
+    decided: Option<u64>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    kept: Option<Vec<u8>>,
 }
 
 /// What a device wants from the others.
@@ -473,10 +517,13 @@ mod tests {
         let account = AccountId::from_bytes([3; 16]);
         let private = crate::key::PrivateKey::from_secret(&wormhole_kit::Secret::new([9; 32]));
         let key = *crate::key::KeyPair::from(private).public();
+        let private = crate::key::PrivateKey::from_secret(&wormhole_kit::Secret::new([8; 32]));
+        let kept = *crate::key::KeyPair::from(private).public();
         for decision in
-            [IdentityChoice::Accepted, IdentityChoice::Refused, IdentityChoice::Verified]
+            [IdentityChoice::Accepted, IdentityChoice::Refused { kept }, IdentityChoice::Verified]
         {
-            let sync = SyncMessage::Identity(IdentitySync { account, key, decision });
+            let decision = IdentitySync { account, key, decision, decided: Timestamp(77) };
+            let sync = SyncMessage::Identities(vec![decision]);
             assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
             assert!(!sync.is_visible());
         }

@@ -11,7 +11,7 @@ use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{
     AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Client, ClientEvent,
     ClientInput, ClientOutput, CommitId, Content, DataMessage, Delivery, DeviceId, Envelope,
-    EnvelopeKind, Identity, KeyPair, KnownIdentity, LeftOut, MultiRecipientMessage, NewDeviceList,
+    EnvelopeKind, Identity, IdentitySync, KeyPair, KnownIdentity, LeftOut, MultiRecipientMessage, NewDeviceList,
     OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Received, Request, RequestId,
     Response, SealedMessage, SenderCertificate, ServerCertificate, StoreKey, Timestamp,
 };
@@ -592,6 +592,15 @@ impl World {
         self.deliver_changed(which, |_| {});
     }
 
+    /// The server delivers everything that waits for a device, the latest first.
+    #[allow(dead_code, reason = "only some tests use it")]
+    pub(crate) fn deliver_backwards(&mut self, which: usize) {
+        let address = self.devices[which].address;
+        let queue = &mut self.server.devices.get_mut(&address).unwrap().queue;
+        *queue = std::mem::take(queue).into_iter().rev().collect();
+        self.deliver(which);
+    }
+
     /// The durable rows of a device are replaced, and it starts again.
     pub(crate) fn restore(&mut self, which: usize, rows: BTreeMap<StoreKey, Zeroizing<Vec<u8>>>) {
         self.devices[which].store = rows;
@@ -819,6 +828,22 @@ impl Device {
 
     pub(crate) fn identity_of(&self, account: AccountId) -> Option<KnownIdentity> {
         self.client.identity_of(account)
+    }
+
+    /// What the user has decided about a key of an account, as far as this device knows.
+    #[allow(dead_code, reason = "only some tests use it")]
+    pub(crate) fn identity_decision(
+        &self,
+        account: AccountId,
+        key: &PublicKey,
+    ) -> Option<IdentitySync> {
+        self.client.identity_decision(account, key)
+    }
+
+    /// The keys of an account that the user has refused.
+    #[allow(dead_code, reason = "only some tests use it")]
+    pub(crate) fn refused(&self, account: AccountId) -> Vec<PublicKey> {
+        self.client.refused_identities(account)
     }
 
     /// The durable rows.

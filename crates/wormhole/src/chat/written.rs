@@ -78,7 +78,7 @@ impl Written {
                 (Conversation::Group(sent.group), sent.timestamp, sent.message, sent.edits)
             }
             SyncMessage::GroupsWanted
-            | SyncMessage::Identity(_)
+            | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_) => return None,
@@ -107,7 +107,7 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
         Ok(
             SyncMessage::GroupsWanted
-            | SyncMessage::Identity(_)
+            | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

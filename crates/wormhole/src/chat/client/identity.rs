@@ -18,7 +18,7 @@ impl Client {
         let keys = self.query(move |driver| {
             let identity = driver.core().identity_of(account)?;
             let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
-            let refused = driver.core().refused_identities(account).to_vec();
+            let refused = driver.core().refused_identities(account);
             Some((*driver.core().identity(), identity, verified, refused))
         });
         let (our_key, identity, verified, refused) = keys.await?.ok_or(IdentityError::Unknown)?;

@@ -148,8 +148,8 @@ impl Driver {
             // The core accepts such messages only from our account.
             let RequestSync { blocked, decision } = match SyncMessage::decode(sync) {
                 Ok(SyncMessage::Requests(sync)) => sync,
-                Ok(SyncMessage::Identity(identity)) => {
-                    self.learn_identity(&identity);
+                Ok(SyncMessage::Identities(decisions)) => {
+                    decisions.iter().for_each(|decision| self.learn_identity(decision));
                     continue;
                 }
                 Ok(
@@ -175,7 +175,7 @@ impl Driver {
 
     /// Records a decision of another device about an identity key. The core has applied it already.
     fn learn_identity(&mut self, sync: &IdentitySync) {
-        let IdentitySync { account, key, decision } = *sync;
+        let IdentitySync { account, key, decision, decided: _ } = *sync;
         let Some(known) = self.core.identity_of(account).filter(|_| account != self.own) else {
             return;
         };

@@ -165,13 +165,7 @@ impl Driver {
         if is_open {
             self.input(input);
             self.outbox.set_blocked(account, None);
-            let verified = self.contacts.get(account).and_then(|contact| contact.verified);
-            let decision = match decision {
-                IdentityDecision::Accept if verified == Some(key) => IdentityChoice::Verified,
-                IdentityDecision::Accept => IdentityChoice::Accepted,
-                IdentityDecision::Refuse => IdentityChoice::Refused,
-            };
-            self.tell_identity(account, key, decision);
+            self.tell_identity(account, key);
             self.process_outputs();
         }
         self.commits.reply(reply);
@@ -200,15 +194,30 @@ impl Driver {
             Some(_) => contact,
         };
         self.put(Contact { verified: Some(key), ..contact });
-        self.tell_identity(account, key, IdentityChoice::Verified);
+        self.tell_identity(account, key);
         self.process_outputs();
         self.commits.reply(reply);
     }
 
     /// Tells our other devices what the user has decided about an identity key.
-    fn tell_identity(&mut self, account: AccountId, key: PublicKey, decision: IdentityChoice) {
-        let sync = IdentitySync { account, key, decision };
-        self.input(ClientInput::Synchronise(SyncMessage::Identity(sync)));
+    fn tell_identity(&mut self, account: AccountId, key: PublicKey) {
+        if let Some(decision) = self.core.identity_decision(account, &key) {
+            let decisions = vec![self.with_verified(decision)];
+            self.input(ClientInput::Synchronise(SyncMessage::Identities(decisions)));
+        }
+    }
+
+    /// A decision, with whether the user has compared the safety number.
+    pub(super) fn with_verified(&self, decision: IdentitySync) -> IdentitySync {
+        let verified = self.contacts.get(decision.account).and_then(|contact| contact.verified);
+        match decision.decision {
+            IdentityChoice::Accepted if verified == Some(decision.key) => {
+                IdentitySync { decision: IdentityChoice::Verified, ..decision }
+            }
+            IdentityChoice::Accepted
+            | IdentityChoice::Refused { .. }
+            | IdentityChoice::Verified => decision,
+        }
     }
 
     /// Stores a contact, and answers when it is durable. Our other devices learn that it is verified.
@@ -218,9 +227,12 @@ impl Driver {
         let verified = contact.verified.filter(|key| known != Some(*key));
         self.put(contact);
         // The other devices must not use a key about which the user has not decided.
-        let accepted = self.core.identity_of(account).map(|identity| identity.accepted);
+        let known = self.core.identity_of(account).filter(|known| known.changed.is_none());
+        let accepted = known.map(|known| known.accepted);
         if let Some(key) = verified.filter(|key| accepted == Some(*key)) {
-            self.tell_identity(account, key, IdentityChoice::Verified);
+            // It is accepted from now on, even if another device has seen another key first.
+            self.input(ClientInput::AcceptIdentity(account, key));
+            self.tell_identity(account, key);
             self.process_outputs();
         }
         self.commits.reply(reply);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rand_core::OsRng;
 use tokio::time::timeout;
-use wormhole_chat::{AccountId, Client as Core, ClientInput, ClientOutput, PublicKey};
+use wormhole_chat::{
+    AccountId, Client as Core, ClientInput, ClientOutput, IdentityChoice, IdentitySync,
+};
 
 use super::Copied;
 use super::records::{CopiedContact, Record};
@@ -70,12 +72,10 @@ fn take_over(core: &mut Core, known: &[Contact], contacts: Vec<CopiedContact>) -
             continue;
         }
         let before = known.iter().find(|it| it.account == contact.account);
-        let ours = core.identity_of(contact.account).map(|it| (it.accepted, it.changed));
-        let is_refused = |key: &PublicKey| core.refused_identities(contact.account).contains(key);
-        if let (Some(key), None) = (identity, ours)
-            && !is_refused(&key)
-        {
-            core.handle(now(), ClientInput::AcceptIdentity(contact.account, key), &mut OsRng);
+        if let Some((key, decided)) = identity {
+            let (account, decision) = (contact.account, IdentityChoice::Accepted);
+            let decision = IdentitySync { account, key, decision, decided };
+            core.handle(now(), ClientInput::LearnIdentities(vec![decision]), &mut OsRng);
         }
         let accepted = core.identity_of(contact.account).map(|it| it.accepted);
         // The user has compared this key, and no other.

@@ -2,14 +2,14 @@
 //!
 //! | first byte | the rest, compressed with deflate |
 //! |---|---|
-//! | 1 | contacts: for each its length (4), the account, whether an identity key follows (1), the key, the contact as in the store |
+//! | 1 | contacts: for each its length (4), the account, whether an identity key follows (1), the key and the time of the decision about it (8), the contact as in the store |
 //! | 2 | messages of the history, the newest first: for each its length (4), and the message as in the store |
 //! | 3 | the end: number of contacts (8) and of messages (8) |
 //! | 4 | the answer: number of new messages (8) |
 
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use wormhole_chat::{AccountId, PublicKey};
+use wormhole_chat::{AccountId, PublicKey, Timestamp};
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
@@ -24,11 +24,11 @@ pub(super) enum Record {
     Answer { messages: u64 },
 }
 
-/// A contact with its accepted identity key.
+/// A contact with its accepted identity key, and when the user has decided about it: 0 if never.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct CopiedContact {
     pub(super) contact: Contact,
-    pub(super) identity: Option<PublicKey>,
+    pub(super) identity: Option<(PublicKey, Timestamp)>,
 }
 
 impl Record {
@@ -84,7 +84,10 @@ impl CopiedContact {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut item = Zeroizing::new(self.contact.account.as_bytes().to_vec());
         item.push(self.identity.is_some().into());
-        item.extend(self.identity.iter().flat_map(|key| *key.as_u()));
+        if let Some((key, decided)) = &self.identity {
+            item.extend(key.as_u());
+            item.extend(decided.0.to_be_bytes());
+        }
         item.extend(self.contact.encode().iter());
         item
     }
@@ -94,7 +97,10 @@ impl CopiedContact {
         let account = AccountId::from_bytes(reader.array()?);
         let identity = match reader.u8()? {
             0 => None,
-            1 => Some(PublicKey::from_u(reader.array()?).map_err(|_| StoreError::Damaged)?),
+            1 => {
+                let key = PublicKey::from_u(reader.array()?).map_err(|_| StoreError::Damaged)?;
+                Some((key, Timestamp(number(&mut reader)?)))
+            }
             _ => return Err(StoreError::Damaged),
         };
         let contact = Contact::decode(account.as_bytes(), reader.rest())?;
@@ -161,8 +167,8 @@ mod tests {
         let account = AccountId::from_bytes([7; 16]);
         let key = *KeyPair::random(&mut OsRng).public();
         let contact = Contact { verified: Some(key), ..crate::chat::contact(account) };
-        let contacts =
-            [None, Some(key)].map(|identity| CopiedContact { contact: contact.clone(), identity });
+        let contacts = [None, Some((key, Timestamp(5)))]
+            .map(|identity| CopiedContact { contact: contact.clone(), identity });
         let records = [
             Record::Contacts(contacts.to_vec()),
             Record::Messages(Vec::new()),

@@ -41,6 +41,10 @@ fn copied(core: &Core, contact: &Contact) -> CopiedContact {
     let identity = core.identity_of(contact.account);
     // While a change of the key waits for the user, the other device must not take a side.
     let accepted = identity.filter(|it| it.changed.is_none()).map(|it| it.accepted);
+    let accepted = accepted.map(|key| {
+        let decision = core.identity_decision(contact.account, &key);
+        (key, decision.map_or(Timestamp(0), |decision| decision.decided))
+    });
     CopiedContact { contact: contact.clone(), identity: accepted }
 }
 
