@@ -32,8 +32,8 @@ pub use quote::{Quote, QuotedFile};
 pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
 pub use reaction::{Emoji, MessageRef, NotAnEmoji, Reaction};
 pub use sync::{
-    GroupTranscript, IdentityChoice, IdentitySync, RequestDecision, RequestSync, SentTranscript,
-    SyncMessage,
+    ConfigurationSync, GroupTranscript, IdentityChoice, IdentitySync, PersonDecision,
+    RequestDecision, RequestSync, SentTranscript, SyncMessage,
 };
 
 /// The content of a message. `Debug` prints neither text nor keys.

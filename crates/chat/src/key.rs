@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_33_bytes_and_the_type_5() {
+    fn attack_21_a_key_has_33_bytes_and_the_type_5() {
         let key = private(1).public_key();
         assert_eq!(PublicKey::decode(&key.encode()), Ok(key));
         assert_eq!(PublicKey::decode(key.as_u()), Err(KeyError::BadLength));

@@ -91,11 +91,12 @@ pub use client::{
     StoreKey, Unreadable,
 };
 pub use content::{
-    AttachmentPlace, AttachmentPointer, BodyRange, Content, ContentError, DataMessage,
-    DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange, GroupContent,
-    GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MessageRef, NotAnEmoji, OfferId,
-    Quote, QuotedFile, RangeKind, Reaction, Receipt, ReceiptKind, RequestDecision, RequestSync,
-    SentTranscript, SyncMessage, TextPart, Typing, rules, text_parts,
+    AttachmentPlace, AttachmentPointer, BodyRange, ConfigurationSync, Content, ContentError,
+    DataMessage, DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange,
+    GroupContent, GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MessageRef,
+    NotAnEmoji, OfferId, PersonDecision, Quote, QuotedFile, RangeKind, Reaction, Receipt,
+    ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage, TextPart, Typing,
+    rules, text_parts,
 };
 pub use device_list::{DeviceList, DeviceListError, FormerDevice, ListedDevice, OwnDevice};
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};

@@ -535,7 +535,7 @@ fn prekeys_that_the_server_hands_out_survive_publications_that_fail() {
 }
 
 #[test]
-fn the_signed_prekey_of_a_device_that_was_offline_for_long_still_works() {
+fn attack_22_the_signed_prekey_of_a_device_that_was_offline_for_long_still_works() {
     let mut world = two();
     let bob = world.devices[1].address.account;
     world.input(0, ClientInput::Send(bob, text("first")));

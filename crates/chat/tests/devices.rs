@@ -52,6 +52,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                     (from, Some(sent.to), sent.message.body.unwrap())
                 }
                 SyncMessage::GroupsWanted
+                | SyncMessage::Configuration(_)
                 | SyncMessage::Identities(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)

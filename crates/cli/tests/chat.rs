@@ -38,6 +38,9 @@ mod outbox;
 mod profiles;
 #[path = "chat/requests.rs"]
 mod requests;
+#[cfg(unix)]
+#[path = "chat/secrets.rs"]
+mod secrets;
 #[path = "chat/service.rs"]
 mod service;
 #[path = "chat/talk.rs"]

@@ -173,7 +173,8 @@ impl Client {
                 self.groups.are_wanted = true;
                 Ok(None)
             }
-            SyncMessage::Identities(_)
+            SyncMessage::Configuration(_)
+            | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

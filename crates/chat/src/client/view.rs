@@ -76,6 +76,12 @@ impl Client {
         self.peers.contains_key(&account) && !self.is_stranger(account)
     }
 
+    /// The accounts that the user knows, see [`Self::knows`].
+    pub fn known_accounts(&self) -> impl Iterator<Item = AccountId> {
+        let others = self.peers.keys().copied().filter(|account| *account != self.us.account);
+        others.filter(|account| self.knows(*account))
+    }
+
     /// Whether we can write to other devices of our own account. They are found when a message of ours is sent, or one of theirs
     /// arrives.
     pub fn has_other_devices(&self) -> bool {

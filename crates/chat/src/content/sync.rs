@@ -17,7 +17,9 @@ use crate::time::Timestamp;
 /// A message from another device of our own account: the bytes of [`Content::Sync`](super::Content::Sync).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SyncMessage {
-    /// A new device wants to know the groups of the account.
+    /// What the user has set for the account.
+    Configuration(ConfigurationSync),
+    /// A new device wants to know the groups of the account, and what the user has decided.
     GroupsWanted,
     /// What the user has decided about identity keys of others.
     Identities(Vec<IdentitySync>),
@@ -130,29 +132,50 @@ const ACCEPTED: i32 = 0;
 const VERIFIED: i32 = 1;
 const REFUSED: i32 = 2;
 
+/// What the user has set for the account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConfigurationSync {
+    /// Whether authors learn that their messages were read.
+    pub read_receipts: bool,
+    /// When it was set. A later setting counts more.
+    pub decided: Timestamp,
+}
+
 /// What the user has decided about those who write to the account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestSync {
     /// Accounts that are blocked. Others may be blocked as well.
     pub blocked: Vec<AccountId>,
-    /// The latest decision.
-    pub decision: Option<(AccountId, RequestDecision)>,
+    /// Decisions, the latest last.
+    pub decisions: Vec<PersonDecision>,
+}
+
+/// What the user has decided about somebody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PersonDecision {
+    /// The account.
+    pub account: AccountId,
+    /// The decision.
+    pub decision: RequestDecision,
+    /// When it was made. A later one counts more; at the same time, a greater [`RequestDecision`]. 0: it is not known, and counts
+    /// only if the device has no decision about this account.
+    pub decided: Timestamp,
 }
 
 /// A decision about somebody who writes to the account.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum RequestDecision {
     /// The messages are wanted. If the account was blocked, it is not any more.
     Accept,
-    /// The messages are not wanted, now and later.
-    Block,
     /// The messages are deleted. If the account was blocked, it is not any more.
     Delete,
+    /// The messages are not wanted, now and later.
+    Block,
 }
 
 impl RequestDecision {
     /// The number on the wire. There are others, for groups and spam.
-    const fn number(self) -> i32 {
+    pub const fn number(self) -> i32 {
         match self {
             Self::Accept => 1,
             Self::Delete => 2,
@@ -160,7 +183,8 @@ impl RequestDecision {
         }
     }
 
-    const fn from_number(number: i32) -> Option<Self> {
+    /// The decision with this number.
+    pub const fn from_number(number: i32) -> Option<Self> {
         match number {
             1 => Some(Self::Accept),
             2 => Some(Self::Delete),
@@ -171,25 +195,47 @@ impl RequestDecision {
     }
 }
 
+impl PersonDecision {
+    fn from_proto(proto: DecisionProto) -> Option<Self> {
+        let account = account(proto.account_bytes.as_deref(), proto.account.as_deref())?;
+        let decision = RequestDecision::from_number(proto.kind.unwrap_or_default())?;
+        let decided = Timestamp(proto.decided.unwrap_or_default());
+        Some(Self { account, decision, decided })
+    }
+
+    /// Deployed programs know only the longer form of an account.
+    fn to_proto(self, is_alone: bool) -> DecisionProto {
+        let Self { account, decision, decided } = self;
+        DecisionProto {
+            account: is_alone.then(|| account.to_string()),
+            kind: Some(decision.number()),
+            account_bytes: (!is_alone).then(|| account.as_bytes().to_vec()),
+            decided: (decided > Timestamp(0)).then_some(decided.0),
+        }
+    }
+}
+
 impl RequestSync {
-    fn from_proto(blocked: Option<BlockedProto>, decision: Option<DecisionProto>) -> Self {
+    fn from_proto(
+        blocked: Option<BlockedProto>,
+        decision: Option<DecisionProto>,
+        decisions: Vec<DecisionProto>,
+    ) -> Result<Self, ContentError> {
         let blocked = blocked.into_iter().flat_map(|blocked| blocked.accounts);
-        let decision = decision.and_then(|decision| {
-            let account = decision.account?.parse().ok()?;
-            Some((account, RequestDecision::from_number(decision.kind.unwrap_or_default())?))
-        });
         let blocked = blocked.filter_map(|account| account.parse().ok()).take(MAX_BLOCKED);
-        Self { blocked: blocked.collect(), decision }
+        let decisions = bounded(decisions)?.into_iter().chain(decision);
+        let decisions = decisions.filter_map(PersonDecision::from_proto).take(MAX_LIST).collect();
+        Ok(Self { blocked: blocked.collect(), decisions })
     }
 
     fn to_proto(&self) -> SyncProto {
         let accounts = self.blocked.iter().take(MAX_BLOCKED).map(ToString::to_string);
-        let decision = self.decision.map(|(account, decision)| DecisionProto {
-            account: Some(account.to_string()),
-            kind: Some(decision.number()),
-        });
         let blocked = Some(BlockedProto { accounts: accounts.collect() });
-        SyncProto { blocked, decision, ..SyncProto::default() }
+        let (decision, decisions) = match self.decisions.as_slice() {
+            [alone] => (Some(alone.to_proto(true)), Vec::new()),
+            many => (None, many.iter().map(|decision| decision.to_proto(false)).collect()),
+        };
+        SyncProto { blocked, decision, decisions, ..SyncProto::default() }
     }
 }
 
@@ -233,9 +279,15 @@ impl SyncMessage {
             }
             return Ok(sent.decode()?.map_or(Self::Other, |sent| Self::Sent(Box::new(sent))));
         }
-        if proto.blocked.is_some() || proto.decision.is_some() {
-            let requests = RequestSync::from_proto(proto.blocked, proto.decision);
-            return Ok(Self::Requests(requests));
+        if proto.blocked.is_some() || proto.decision.is_some() || !proto.decisions.is_empty() {
+            let SyncProto { blocked, decision, decisions, .. } = proto;
+            return Ok(Self::Requests(RequestSync::from_proto(blocked, decision, decisions)?));
+        }
+        if let Some(ConfigurationProto { read_receipts: Some(read_receipts), decided }) =
+            proto.configuration
+        {
+            let decided = Timestamp(decided.unwrap_or_default());
+            return Ok(Self::Configuration(ConfigurationSync { read_receipts, decided }));
         }
         if proto.request.and_then(|request| request.kind) == Some(GROUPS) {
             return Ok(Self::GroupsWanted);
@@ -257,6 +309,11 @@ impl SyncMessage {
     /// Encodes the bytes for a [`Content::Sync`](super::Content::Sync).
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut proto = match self {
+            Self::Configuration(ConfigurationSync { read_receipts, decided }) => {
+                let (read_receipts, decided) = (Some(*read_receipts), Some(decided.0));
+                let configuration = Some(ConfigurationProto { read_receipts, decided });
+                SyncProto { configuration, ..SyncProto::default() }
+            }
             Self::GroupsWanted => {
                 let request = Some(RequestProto { kind: Some(GROUPS) });
                 SyncProto { request, ..SyncProto::default() }
@@ -286,7 +343,8 @@ impl SyncMessage {
     /// Whether it has a text or files for a person.
     pub const fn is_visible(&self) -> bool {
         match self {
-            Self::GroupsWanted
+            Self::Configuration(_)
+            | Self::GroupsWanted
             | Self::Identities(_)
             | Self::Other
             | Self::Read(_)
@@ -309,10 +367,22 @@ struct SyncProto {
     blocked: Option<BlockedProto>,
     #[prost(message, optional, tag = "7")]
     verified: Option<VerifiedProto>,
+    #[prost(message, optional, tag = "9")]
+    configuration: Option<ConfigurationProto>,
     #[prost(message, optional, tag = "14")]
     decision: Option<DecisionProto>,
     #[prost(message, repeated, tag = "100")]
     identities: Vec<IdentityProto>,
+    #[prost(message, repeated, tag = "101")]
+    decisions: Vec<DecisionProto>,
+}
+
+#[derive(Clone, Copy, Message)]
+struct ConfigurationProto {
+    #[prost(bool, optional, tag = "1")]
+    read_receipts: Option<bool>,
+    #[prost(uint64, optional, tag = "100")]
+    decided: Option<u64>,
 }
 
 #[derive(Message)]
@@ -361,6 +431,10 @@ struct DecisionProto {
     account: Option<String>,
     #[prost(int32, optional, tag = "4")]
     kind: Option<i32>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    account_bytes: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "100")]
+    decided: Option<u64>,
 }
 
 #[derive(Clone, Message)]
@@ -498,18 +572,41 @@ mod tests {
     #[test]
     fn decisions_are_read_as_they_were_written() {
         let [alice, bob] = [1, 2].map(|byte| AccountId::from_bytes([byte; 16]));
-        for decision in [
-            None,
-            Some((bob, RequestDecision::Accept)),
-            Some((bob, RequestDecision::Block)),
-            Some((bob, RequestDecision::Delete)),
+        let decided = |account, decision, decided| PersonDecision {
+            account,
+            decision,
+            decided: Timestamp(decided),
+        };
+        for decisions in [
+            vec![],
+            vec![decided(bob, RequestDecision::Accept, 0)],
+            vec![decided(bob, RequestDecision::Block, 7)],
+            vec![
+                decided(bob, RequestDecision::Delete, 8),
+                decided(alice, RequestDecision::Accept, 0),
+            ],
         ] {
             for blocked in [vec![], vec![alice], vec![alice, bob]] {
-                let sync = SyncMessage::Requests(RequestSync { blocked, decision });
+                let decisions = decisions.clone();
+                let sync = SyncMessage::Requests(RequestSync { blocked, decisions });
                 assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
                 assert!(!sync.is_visible());
             }
         }
+    }
+
+    #[test]
+    fn settings_of_the_account_are_read_as_they_were_written() {
+        for read_receipts in [false, true] {
+            let sync = ConfigurationSync { read_receipts, decided: Timestamp(9) };
+            let sync = SyncMessage::Configuration(sync);
+            assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
+            assert!(!sync.is_visible());
+        }
+        // Deployed clients write no time, and other settings: only typing indicators (3).
+        let off = ConfigurationSync { read_receipts: false, decided: Timestamp(0) };
+        assert_eq!(SyncMessage::decode(&[74, 2, 8, 0]), Ok(SyncMessage::Configuration(off)));
+        assert_eq!(SyncMessage::decode(&[74, 2, 24, 1]), Ok(SyncMessage::Other));
     }
 
     #[test]
@@ -540,10 +637,12 @@ mod tests {
             .concat();
         let sync = [&[50, u8::try_from(list.len()).unwrap()][..], &list].concat();
         let blocked = vec![account.parse().unwrap()];
-        let expected = SyncMessage::Requests(RequestSync { blocked, decision: None });
+        let expected = SyncMessage::Requests(RequestSync { blocked, decisions: Vec::new() });
         assert_eq!(SyncMessage::decode(&sync), Ok(expected));
-        let many =
-            RequestSync { blocked: vec![AccountId::from_bytes([7; 16]); 3000], decision: None };
+        let many = RequestSync {
+            blocked: vec![AccountId::from_bytes([7; 16]); 3000],
+            decisions: Vec::new(),
+        };
         let Ok(SyncMessage::Requests(read)) =
             SyncMessage::decode(&SyncMessage::Requests(many).encode())
         else {

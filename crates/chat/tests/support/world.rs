@@ -11,9 +11,10 @@ use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{
     AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Client, ClientEvent,
     ClientInput, ClientOutput, CommitId, Content, DataMessage, Delivery, DeviceId, Envelope,
-    EnvelopeKind, Identity, IdentitySync, KeyPair, KnownIdentity, LeftOut, MultiRecipientMessage, NewDeviceList,
-    OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Received, Request, RequestId,
-    Response, SealedMessage, SenderCertificate, ServerCertificate, StoreKey, Timestamp,
+    EnvelopeKind, Identity, IdentitySync, KeyPair, KnownIdentity, LeftOut, MultiRecipientMessage,
+    NewDeviceList, OwnDevice, OwnDeviceList, PreKeyBundle, PublicKey, Publication, Received,
+    Request, RequestId, Response, SealedMessage, SenderCertificate, ServerCertificate, StoreKey,
+    Timestamp,
 };
 use zeroize::Zeroizing;
 

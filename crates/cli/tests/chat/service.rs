@@ -63,6 +63,14 @@ impl Service {
         self.server = None;
     }
 
+    /// Ends the server, and returns everything that it has printed.
+    pub(crate) fn printed(&mut self) -> String {
+        let server = self.server.take().unwrap();
+        server.signal("TERM");
+        let Ended { stdout, stderr, .. } = server.end();
+        format!("{}{stderr}", String::from_utf8_lossy(&stdout))
+    }
+
     /// Starts the killed server again, at the same address.
     pub(crate) fn resume(&mut self) {
         let address = self.url.split_once("://").unwrap().1.to_owned();

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_alphabets_are_read_with_and_without_padding() {
+    fn attack_21_both_alphabets_are_read_with_and_without_padding_and_nothing_else() {
         for text in ["+/8=", "+/8", "-_8=", "-_8", "-/9"] {
             assert_eq!(decode(text), Some(vec![0xfb, 0xff]), "{text}");
         }

@@ -70,6 +70,39 @@ fn attack_5_one_asker_cannot_use_up_the_one_time_keys_of_a_device() {
 }
 
 #[test]
+fn attack_5_the_last_one_time_key_goes_to_one_of_many_who_ask_at_once_and_the_rest_get_none() {
+    let server = Server::start(&[]);
+    let bob = Client::register(&server, BOB, None);
+    let published = keys(1, 3);
+    bob.put("/v2/keys/", &published.to_string()).expect(200);
+    let askers: Vec<Client> = (0..8)
+        .map(|number| Client::register(&server, &format!("+1415555020{number}"), None))
+        .collect();
+    let start = std::sync::Barrier::new(askers.len());
+    let bundles: Vec<Value> = std::thread::scope(|scope| {
+        let threads: Vec<_> = askers
+            .iter()
+            .map(|asker| {
+                scope.spawn(|| {
+                    start.wait();
+                    asker.get(&format!("/v2/keys/{BOB}/*")).expect(200)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let given = bundles.iter().map(|bundle| &bundle["devices"][0]["preKey"]["keyId"]);
+    let mut given: Vec<u64> = given.filter_map(Value::as_u64).collect();
+    given.sort_unstable();
+    assert_eq!(given, [1, 2, 3]);
+    // Everybody can write to Bob nevertheless, and his device learns that it must publish others.
+    for bundle in &bundles {
+        assert_eq!(bundle["devices"][0]["signedPreKey"], published["signedPreKey"]);
+    }
+    assert_eq!(bob.get("/v2/keys/").expect(200)["count"], 0);
+}
+
+#[test]
 fn clients_of_2014_publish_and_take_unsigned_keys() {
     let server = Server::start(&[]);
     let (alice, bob) =

@@ -38,6 +38,7 @@ use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{Conversation, RequestError, attachment};
 use crate::transfer::OnExists;
+pub(in crate::chat) use changes::READ_RECEIPTS;
 pub use download::{Download, DownloadProgress};
 pub use events::Events;
 pub use group::Group;

@@ -19,6 +19,7 @@ mod profiles;
 mod receipts;
 mod requests;
 mod sealing;
+mod shared;
 mod socket;
 mod tasks;
 mod timers;
@@ -59,6 +60,7 @@ use profiles::{ProfileAnswer, Profiles};
 use receipts::Receipts;
 use requests::{Finished, Requests};
 use sealing::Sealing;
+pub(super) use shared::{CONFIGURATION, PEOPLE, Shared};
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
 pub(super) use timers::{GROUP_TIMERS, TIMERS, Timers};
@@ -122,6 +124,7 @@ pub(super) struct Driver {
     group_changes: GroupChanges,
     outbox: Outbox,
     receipts: Receipts,
+    shared: Shared,
     timers: Timers,
     /// The server's requests whose envelopes are not acknowledged yet.
     deliveries: BTreeMap<u64, RequestOrigin>,
@@ -197,6 +200,7 @@ impl People {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) timers: Timers,
+    pub(super) shared: Shared,
     /// Whether others may learn what the user has read.
     pub(super) are_read_receipts_on: bool,
 }
@@ -271,6 +275,7 @@ impl Driver {
             accepting_groups: BTreeMap::new(),
             group_changes: GroupChanges::default(),
             receipts: Receipts::new(settings.are_read_receipts_on),
+            shared: settings.shared,
             timers: settings.timers,
             deliveries: BTreeMap::new(),
             hashes: BTreeMap::new(),
@@ -293,6 +298,7 @@ impl Driver {
         let mut ending = Ending { signals, handles, account, why: Ended::Failed };
         self.input(ClientInput::Connected);
         self.core.ask_for_groups(now(), &mut OsRng);
+        self.share_configuration();
         self.accept_all_members();
         let closing = match self.serve().await {
             Ok(closing) => {

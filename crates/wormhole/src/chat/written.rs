@@ -78,6 +78,7 @@ impl Written {
                 (Conversation::Group(sent.group), sent.timestamp, sent.message, sent.edits)
             }
             SyncMessage::GroupsWanted
+            | SyncMessage::Configuration(_)
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
@@ -107,6 +108,7 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
         Ok(SyncMessage::Sent(sent)) => Some(*sent),
         Ok(
             SyncMessage::GroupsWanted
+            | SyncMessage::Configuration(_)
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)

@@ -25,6 +25,7 @@ mod proxy;
 mod qr;
 mod registration;
 mod requests;
+mod shared;
 mod sync;
 mod withdrawal;
 mod world;

@@ -296,8 +296,8 @@ cases! {
         a_login_that_names_an_app_finds_nothing_elsewhere,
     }
     keys {
-        one_turn_gives_the_last_one_time_key_to_one_of_ten_askers,
-        two_turns_give_the_last_one_time_key_to_one_asker,
+        attack_5_one_turn_gives_the_last_one_time_key_to_one_of_ten_askers,
+        attack_5_two_turns_give_the_last_one_time_key_to_one_asker,
         one_time_keys_are_given_in_the_order_of_their_ids,
         a_bundle_contains_what_the_device_has_published,
         a_kyber_key_of_last_resort_is_given_when_no_other_is_left,

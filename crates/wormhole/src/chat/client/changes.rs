@@ -168,4 +168,4 @@ pub(super) fn are_read_receipts_on(setting: Option<&[u8]>) -> bool {
 }
 
 /// The setting: `00` if read receipts are off.
-pub(super) const READ_RECEIPTS: &str = "wormhole.read-receipts";
+pub(in crate::chat) const READ_RECEIPTS: &str = "wormhole.read-receipts";

@@ -7,7 +7,9 @@ use wormhole_chat::{Address, Client as Core, DeviceId};
 
 use super::changes::{READ_RECEIPTS, are_read_receipts_on};
 use crate::chat::account::{Account, service_of};
-use crate::chat::driver::{Counts, GROUP_TIMERS, OwnRows, People, Settings, TIMERS, Timers};
+use crate::chat::driver::{
+    CONFIGURATION, Counts, GROUP_TIMERS, OwnRows, PEOPLE, People, Settings, Shared, TIMERS, Timers,
+};
 use crate::chat::error::OpenError;
 use crate::chat::message::Me;
 use crate::chat::profile::OwnProfile;
@@ -36,10 +38,16 @@ impl Restored {
             let (contacts, counts) = (store.contacts()?, Counts::new(store));
             let [timers, group_timers, receipts] =
                 [TIMERS, GROUP_TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
+            let [decided, configuration] = [PEOPLE, CONFIGURATION].map(|name| store.setting(name));
+            let (decided, configuration) = (decided?, configuration?);
+            let shared = Shared::decode(
+                decided.as_deref().map(Vec::as_slice),
+                configuration.as_deref().map(Vec::as_slice),
+            );
             let (timers, groups) = (timers?.unwrap_or_default(), group_timers?.unwrap_or_default());
             let timers = Timers::decode(&timers, &groups);
             let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
-            let settings = Settings { timers, are_read_receipts_on: receipts };
+            let settings = Settings { timers, shared, are_read_receipts_on: receipts };
             let partials = store.directory().join("downloads").into();
             Ok::<_, OpenError>((contacts, counts, people, settings, partials))
         });

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, ClientInput, Content, Envelope, IdentityChoice, IdentitySync, Membership, Received,
-    RequestDecision, RequestSync, SyncMessage,
+    RequestDecision, SyncMessage,
 };
 use zeroize::Zeroizing;
 
@@ -53,14 +53,12 @@ impl Driver {
         self.decisions.add(account, decision.clone());
         self.commits.people().decisions.insert(account, Some(decision));
         self.signals.decisions.send_replace(self.decisions.len());
-        let blocked = self.blocked.iter().copied().collect();
-        let sync = RequestSync { blocked, decision: Some((account, synced)) };
-        self.input(ClientInput::Synchronise(SyncMessage::Requests(sync)));
+        self.share_decision(account, synced);
         self.commits.reply(reply);
     }
 
     /// Changes what is stored here about an account.
-    fn apply(&mut self, account: AccountId, decision: RequestDecision) {
+    pub(super) fn apply(&mut self, account: AccountId, decision: RequestDecision) {
         let is_blocked = decision == RequestDecision::Block;
         if is_blocked != self.blocked.contains(&account) {
             self.set_blocked(account, is_blocked);
@@ -146,29 +144,22 @@ impl Driver {
         for received in received {
             let Content::Sync(sync) = &received.content else { continue };
             // The core accepts such messages only from our account.
-            let RequestSync { blocked, decision } = match SyncMessage::decode(sync) {
-                Ok(SyncMessage::Requests(sync)) => sync,
+            match SyncMessage::decode(sync) {
+                Ok(SyncMessage::Configuration(configuration)) => {
+                    self.learn_configuration(configuration);
+                }
+                Ok(SyncMessage::GroupsWanted) => self.tell_account(),
                 Ok(SyncMessage::Identities(decisions)) => {
                     decisions.iter().for_each(|decision| self.learn_identity(decision));
-                    continue;
                 }
+                Ok(SyncMessage::Requests(requests)) => self.learn_people(requests),
                 Ok(
-                    SyncMessage::GroupsWanted
-                    | SyncMessage::Other
+                    SyncMessage::Other
                     | SyncMessage::Read(_)
                     | SyncMessage::Sent(_)
                     | SyncMessage::SentToGroup(_),
                 )
-                | Err(_) => continue,
-            };
-            let own = self.own;
-            for account in blocked.into_iter().filter(|account| *account != own) {
-                if !self.blocked.contains(&account) && self.blocked.len() < MAX_BLOCKED {
-                    self.apply(account, RequestDecision::Block);
-                }
-            }
-            if let Some((account, decision)) = decision.filter(|(account, _)| *account != own) {
-                self.apply(account, decision);
+                | Err(_) => {}
             }
         }
     }

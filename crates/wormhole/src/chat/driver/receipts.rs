@@ -35,6 +35,15 @@ impl Receipts {
         Self { are_read_receipts_on, ..Self::default() }
     }
 
+    /// Whether authors may learn what was read.
+    pub(super) const fn are_read_on(&self) -> bool {
+        self.are_read_receipts_on
+    }
+
+    pub(super) const fn set_read(&mut self, is_on: bool) {
+        self.are_read_receipts_on = is_on;
+    }
+
     fn add(&mut self, kind: ReceiptKind, message: MessageRef) {
         let waiting = match kind {
             ReceiptKind::Delivery => &mut self.delivered,
@@ -146,8 +155,11 @@ impl Driver {
         }
     }
 
-    pub(in crate::chat) const fn set_read_receipts(&mut self, is_on: bool) {
-        self.receipts.are_read_receipts_on = is_on;
+    /// The user has set whether authors learn what was read. It is stored already; our other devices are told.
+    pub(in crate::chat) fn set_read_receipts(&mut self, is_on: bool) {
+        self.receipts.set_read(is_on);
+        self.share_configuration();
+        self.process_outputs();
     }
 
     /// Sends the receipts that wait. While there is no connection, they are collected.

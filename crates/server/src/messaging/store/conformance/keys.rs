@@ -33,14 +33,18 @@ fn take(fixture: &mut Fixture<'_>, of: &Person, times: usize) -> Vec<Option<Bund
     fixture.bundles(requests)
 }
 
-pub(super) fn one_turn_gives_the_last_one_time_key_to_one_of_ten_askers(fixture: &mut Fixture<'_>) {
+pub(super) fn attack_5_one_turn_gives_the_last_one_time_key_to_one_of_ten_askers(
+    fixture: &mut Fixture<'_>,
+) {
     let bob = with_keys(fixture, &[6]);
     let keys = one_time(take(fixture, &bob, 10));
     assert_eq!(keys[0], Some(curve_key(6)));
     assert!(keys[1..].iter().all(Option::is_none));
 }
 
-pub(super) fn two_turns_give_the_last_one_time_key_to_one_asker(fixture: &mut Fixture<'_>) {
+pub(super) fn attack_5_two_turns_give_the_last_one_time_key_to_one_asker(
+    fixture: &mut Fixture<'_>,
+) {
     let bob = with_keys(fixture, &[6]);
     assert_eq!(one_time(take(fixture, &bob, 1)), [Some(curve_key(6))]);
     assert_eq!(one_time(take(fixture, &bob, 1)), [None]);
