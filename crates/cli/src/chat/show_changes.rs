@@ -1,7 +1,9 @@
 //! Shows reactions, edits, deletions, timers and receipts, as text or as JSON.
 
 use serde_json::{Value, json};
-use wormhole::chat::{AccountId, Change, Conversation, Event, MessageRef, ReceiptKind, ReceivedId};
+use wormhole::chat::{
+    AccountId, Change, Conversation, Event, MessageRef, ReceiptKind, ReceivedId, Timestamp,
+};
 
 use super::people::{self, People};
 use super::recent::{self, Recent};
@@ -62,16 +64,7 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
             Some(shown)
         }
         Event::Receipt { from, kind, messages } => {
-            let sent = recent.sent_to(*from, people, messages);
-            let times: Vec<_> = messages.iter().map(|time| time.0).collect();
-            let value = json!({
-                "event": "chat-receipt", "from": people.json_of(*from), "kind": name(*kind),
-                "timestamps": times,
-            });
-            let ids: Vec<_> = sent.iter().map(|(_, message)| *message).collect();
-            let text = receipt(*kind, &people.label_of(*from), &ids, recent);
-            let with = sent.last().map_or(Conversation::Account(*from), |(with, _)| *with);
-            Some(Shown { id: None, with, value, text })
+            Some(describe_receipt(*from, *kind, messages, people, recent))
         }
         Event::Typing { from, group, started } => {
             let with = group.map_or(Conversation::Account(*from), Conversation::Group);
@@ -91,11 +84,32 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
         | Event::ReadElsewhere(_)
         | Event::Request { .. }
         | Event::StoreIsOlder
+        | Event::UnsignedDevice { .. }
         | Event::UntrustedCertificates
         | Event::UpToDate => None,
         // Later events of the SDK.
-        Event::UnsignedDevice { .. } | _ => None,
+        _ => None,
     }
+}
+
+/// Messages have arrived or were read.
+fn describe_receipt(
+    from: AccountId,
+    kind: ReceiptKind,
+    messages: &[Timestamp],
+    people: &People,
+    recent: &Recent,
+) -> Shown {
+    let sent = recent.sent_to(from, people, messages);
+    let times: Vec<_> = messages.iter().map(|time| time.0).collect();
+    let value = json!({
+        "event": "chat-receipt", "from": people.json_of(from), "kind": name(kind),
+        "timestamps": times,
+    });
+    let ids: Vec<_> = sent.iter().map(|(_, message)| *message).collect();
+    let text = receipt(kind, &people.label_of(from), &ids, recent);
+    let with = sent.last().map_or(Conversation::Account(from), |(with, _)| *with);
+    Shown { id: None, with, value, text }
 }
 
 /// Somebody types, or has stopped.

@@ -154,7 +154,7 @@ fn bundles(next: &mut impl FnMut() -> u8) -> Response {
         bundle
     });
     let bundles = bundles.collect();
-    let list = (next() % 2 == 0).then(|| choose(&FIXTURE.lists, next()).clone());
+    let list = next().is_multiple_of(2).then(|| choose(&FIXTURE.lists, next()).clone());
     Response::Bundles(bundles, list)
 }
 
@@ -162,11 +162,15 @@ fn bundles(next: &mut impl FnMut() -> u8) -> Response {
 fn own_list(next: &mut impl FnMut() -> u8) -> Response {
     let devices = (0..next() % 20).filter_map(|_| {
         let device = DeviceId::new(u32::from(next()))?;
-        Some(OwnDevice { device, registration_id: next().into(), has_keys: next() % 2 == 0 })
+        Some(OwnDevice {
+            device,
+            registration_id: next().into(),
+            has_keys: next().is_multiple_of(2),
+        })
     });
     let devices = devices.collect();
-    let stored =
-        (next() % 4 != 0).then(|| (u64::from(next()), choose(&FIXTURE.lists, next()).clone()));
+    let stored = (!next().is_multiple_of(4))
+        .then(|| (u64::from(next()), choose(&FIXTURE.lists, next()).clone()));
     Response::DeviceList(OwnDeviceList { stored, devices })
 }
 

@@ -126,7 +126,7 @@ impl Outbox {
 }
 
 fn poll_read(
-    stream: &mut TcpStream,
+    stream: &TcpStream,
     cx: &mut Context<'_>,
     buffer: &mut Vec<u8>,
 ) -> Poll<Result<(), LinkFailure>> {

@@ -12,7 +12,7 @@ use crate::world::{Person, World, say, soon};
 /// A client whose user is asked about strangers.
 async fn open(person: &Person) -> Client {
     let mut options = Options::default();
-    options.requests = true;
+    options.hold_unknown_senders = true;
     let client = Client::open(person.account(), options).await.unwrap();
     let mut events = client.events();
     soon(async { while events.next().await.unwrap() != Event::UpToDate {} }).await;
