@@ -481,7 +481,9 @@ impl Client {
             (None, _) | (_, Response::Unavailable) => {}
             (Some(Purpose::Send(timestamp)), Response::NoRoom) => self.record_no_room(timestamp),
             (Some(Purpose::Bundles(account)), response) => {
+                let is_valid = self.check_shown_list(now, account, &response);
                 self.handle_bundles(now, account, response, rng);
+                self.release_held(account, id, is_valid);
             }
             (Some(Purpose::Send(timestamp)), response) => {
                 self.handle_send_response(now, timestamp, response);

@@ -398,3 +398,113 @@ fn a_service_without_lists_is_no_obstacle() {
     assert_eq!(world.devices[0].texts(), ["hi", "hello"]);
     assert_eq!(world.devices[carol].client.device_list(account(3)), None);
 }
+
+fn waiting(world: &World) -> usize {
+    world.server.devices[&address(ALICE, 1)].waiting()
+}
+
+#[test]
+fn attack_9_messages_of_an_unsigned_device_do_not_stop_those_of_others() {
+    let mut world = two();
+    let injected = inject(&mut world, 2);
+    for _ in 0..70 {
+        say(&mut world, injected, ALICE, "I am Bob");
+    }
+    // No list can be fetched, so few messages wait for it. The others are not read.
+    world.server.is_down = true;
+    world.deliver(0);
+    assert_eq!((waiting(&world), refused(&world, 0), unsigned(&world, 0)), (32, 38, vec![]));
+    world.server.is_down = false;
+    world.input(0, ClientInput::Connected);
+    world.run(0);
+    assert_eq!((waiting(&world), refused(&world, 0)), (0, 70));
+    assert_eq!(unsigned(&world, 0), [address(BOB, 2)]);
+    // The newest list is known for some time.
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.server.is_down = true;
+    world.deliver(0);
+    assert_eq!((waiting(&world), refused(&world, 0)), (0, 71));
+    world.server.is_down = false;
+    world.now.0 += 11 * 60 * 1000;
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.server.is_down = true;
+    world.deliver(0);
+    assert_eq!((waiting(&world), refused(&world, 0)), (1, 71));
+}
+
+#[test]
+fn attack_9_an_answer_from_before_a_message_does_not_decide_about_it() {
+    let mut world = two();
+    inject(&mut world, 9);
+    let data = DataMessage { body: Some("to all".to_owned()), ..DataMessage::default() };
+    world.input(0, ClientInput::Send(account(BOB), Content::Data(Box::new(data))));
+    let early = world.run_until(0, |request| matches!(request, Request::Bundles(_)));
+    let older = world.server.lists[&account(BOB)].clone();
+    let second = link(&mut world, 2);
+    say(&mut world, second, ALICE, "I am new");
+    world.hand_out(0);
+    let newest = world.server.lists.insert(account(BOB), older).unwrap();
+    world.answer(0, early);
+    world.server.lists.insert(account(BOB), newest);
+    world.run(0);
+    assert_eq!(
+        (world.devices[0].texts().last().unwrap().as_str(), refused(&world, 0)),
+        ("I am new", 0)
+    );
+    assert_eq!(revision(&world, 0, BOB), Some(2));
+}
+
+#[test]
+fn attack_9_a_list_counts_also_if_the_keys_with_it_are_invalid() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    say(&mut world, second, ALICE, "I am new");
+    world.server.edits_bundles = Some(|bundles| bundles.clear());
+    world.deliver(0);
+    assert_eq!((waiting(&world), refused(&world, 0)), (1, 0));
+    world.server.edits_bundles = Some(|bundles| bundles[0].signed.2.0[0] ^= 1);
+    world.input(0, ClientInput::Connected);
+    world.run(0);
+    assert_eq!(world.devices[0].texts().last().unwrap(), "I am new");
+}
+
+#[test]
+fn attack_9_a_device_that_changes_its_registration_id_is_reported_once() {
+    let mut world = two();
+    for _ in 0..20 {
+        world.now.0 += 1000;
+        let injected = inject(&mut world, 2);
+        say(&mut world, injected, ALICE, "I am Bob");
+        world.deliver(0);
+    }
+    assert_eq!((refused(&world, 0), unsigned(&world, 0)), (20, vec![address(BOB, 2)]));
+    let of_bob: Vec<_> = world.devices[0].client.unsigned_devices(account(BOB)).collect();
+    assert_eq!(of_bob.len(), 1);
+}
+
+#[test]
+fn attack_9_what_was_encrypted_for_a_removed_device_is_not_sent_to_it() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    say(&mut world, 0, BOB, "to both");
+    world.settle();
+    world.server.is_down = true;
+    say(&mut world, 0, BOB, "secret");
+    world.server.is_down = false;
+    // Bob removes the device. The server goes on delivering messages to it.
+    let removed = world.server.devices.remove(&address(BOB, 2)).unwrap();
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    world.server.devices.insert(address(BOB, 2), removed);
+    world.server.insists = true;
+    // Alice sees the newest list.
+    let injected = inject(&mut world, 9);
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.deliver(0);
+    assert_eq!(revision(&world, 0, BOB), Some(3));
+    world.server.devices.remove(&address(BOB, 9));
+    world.devices.remove(injected);
+    world.exchange();
+    world.exchange();
+    assert_eq!(world.devices[second].texts(), ["to both"]);
+}

@@ -520,6 +520,41 @@ fn attack_18_a_member_who_invents_a_change_does_not_stop_messages_and_is_named_o
 }
 
 #[test]
+fn attack_11_a_former_device_of_ours_stops_messages_to_a_group_only_for_some_time() {
+    let mut world = World::new(1);
+    let [ours, theirs] = [1, 2].map(|_| KeyPair::random(&mut world.rng));
+    for (account, device, pair) in [(1, 1, &ours), (1, 2, &ours), (2, 1, &theirs)] {
+        let which = world.join(account, device, pair);
+        world.run(which);
+    }
+    world.introduce();
+    let group = world.group();
+    world.say(0, group, "first");
+    world.settle();
+    let us = world.account(0);
+    for (revision, is_behind) in [(u64::MAX, false), (5000, false), (500, true)] {
+        let content = Content::Group(Box::new(GroupContent::notice(group, revision)));
+        world.input(1, ClientInput::Send(us, content));
+        world.run(1);
+        world.deliver(0);
+        assert_eq!(world.devices[0].client.is_group_behind(group), is_behind, "{revision}");
+    }
+    for _ in 0..40 {
+        world.now.0 += 600_000;
+        world.input(0, ClientInput::Timeout);
+        world.run(0);
+    }
+    assert!(!world.devices[0].client.is_group_behind(group));
+    world.crash(0);
+    world.introduce();
+    world.run(0);
+    assert!(!world.devices[0].client.is_group_behind(group));
+    world.say(0, group, "second");
+    world.settle();
+    assert_eq!(world.read(2, group), ["first", "second"]);
+}
+
+#[test]
 fn changes_beyond_the_limit_are_refused_and_the_others_survive_a_restart() {
     let mut world = World::new(1);
     world.people(2);

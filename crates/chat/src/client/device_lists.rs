@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wormhole_kit::Reader;
 
-use super::exchange::LeftOut;
+use super::exchange::{LeftOut, RequestId, Response, SealedMessage};
 use super::own_list::OwnList;
+use super::pending::Purpose;
 use super::sealed::Incoming;
 use super::store::{Changes, RestoreError, StoreKey};
 use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, SendFailure, Unreadable};
@@ -20,6 +21,7 @@ use crate::key::PublicKey;
 use crate::prekey::VerifiedBundle;
 use crate::record::SessionRecord;
 use crate::sealed_sender::UnsealedMessage;
+use crate::time::Timestamp;
 
 /// What is known about the lists of all accounts, ours included.
 #[derive(Debug, Default)]
@@ -36,15 +38,24 @@ pub(super) struct DeviceLists {
 #[derive(Clone, Debug)]
 pub(super) struct PinnedList {
     pub(super) list: DeviceList,
-    /// Devices, with their registration ids, that the server has named and the account has not signed. The user knows of them.
+    /// Devices, with their registration ids, that the server has named and the account has not signed. The user knows of them. A
+    /// registration id of 0 stands for any: the server has delivered messages of the device.
     unsigned: BTreeSet<(DeviceId, u32)>,
+    /// When the server has shown it last, since this program was started.
+    checked: Option<Timestamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct HeldEnvelope {
-    from: AccountId,
+    from: Address,
+    /// Of the sender, if the message says it.
+    registration_id: Option<u32>,
     delivery: Delivery,
     envelope: Envelope,
+    /// The last request that was made before it arrived: only answers to later ones decide about it.
+    after: RequestId,
+    /// How many of those answers had no valid list.
+    answers: u8,
 }
 
 impl DeviceLists {
@@ -66,14 +77,14 @@ impl DeviceLists {
         }
         let bytes = value.take(value.rest().len())?;
         let list = DeviceList::decode(bytes).map_err(|_| RestoreError::Damaged)?;
-        self.pinned.insert(account, PinnedList { list, unsigned });
+        self.pinned.insert(account, PinnedList { list, unsigned, checked: None });
         Ok(())
     }
 }
 
 impl PinnedList {
     fn row(&self) -> Vec<u8> {
-        // There are at most 16.
+        // There are at most 16, and one for each number.
         let mut value = vec![u8::try_from(self.unsigned.len()).unwrap_or(u8::MAX)];
         for (device, registration_id) in &self.unsigned {
             value.push(device.number());
@@ -91,7 +102,7 @@ impl Client {
     }
 
     /// Devices that the server has named for an account, and that are not in its list: nothing is sent to them. Each with its
-    /// registration id, which is 0 if it is unknown.
+    /// registration id, which is 0 if only messages were delivered.
     pub fn unsigned_devices(&self, account: AccountId) -> impl Iterator<Item = (DeviceId, u32)> {
         let unsigned = self.lists.pinned.get(&account).map(|pinned| &pinned.unsigned);
         unsigned.into_iter().flatten().copied()
@@ -100,8 +111,9 @@ impl Client {
     /// The devices of an account that we leave out on purpose, if the server has them.
     pub(super) fn left_out(&self, account: AccountId) -> Option<LeftOut> {
         let revision = self.lists.of(account)?.revision;
-        let devices: BTreeSet<_> =
-            self.unsigned_devices(account).map(|(device, _)| device).collect();
+        // Devices of which only messages have named a number may not exist.
+        let named = self.unsigned_devices(account).filter(|(_, id)| *id != 0);
+        let devices: BTreeSet<_> = named.map(|(device, _)| device).collect();
         let devices: Vec<_> = devices.into_iter().collect();
         (!devices.is_empty()).then_some(LeftOut { revision, devices })
     }
@@ -143,14 +155,35 @@ impl Client {
     pub(super) fn pin(&mut self, list: DeviceList, changes: &mut Changes) {
         let account = list.account;
         let known = self.lists.pinned.remove(&account);
+        let checked = known.as_ref().and_then(|known| known.checked);
         let mut unsigned = known.map(|known| known.unsigned).unwrap_or_default();
         unsigned.retain(|(device, id)| match id {
             0 => list.listed(*device).is_none(),
             id => !list.has(*device, *id),
         });
-        let pinned = PinnedList { list, unsigned };
+        let pinned = PinnedList { list, unsigned, checked };
         changes.put(StoreKey::DeviceList(account), pinned.row());
         self.lists.pinned.insert(account, pinned);
+        self.unseal_for_unlisted(account, changes);
+    }
+
+    /// Messages that were encrypted for a device which is not in the list any more are encrypted again before they are sent.
+    fn unseal_for_unlisted(&mut self, account: AccountId, changes: &mut Changes) {
+        for timestamp in self.outbox.encrypted_for(account) {
+            let sealed = self.outbox.get(&timestamp).and_then(|outgoing| outgoing.sealed.clone());
+            let is_listed = |it: &SealedMessage| self.is_device_listed(account, it.device);
+            if !sealed.iter().flat_map(|sealed| sealed.iter()).all(is_listed) {
+                self.pending.forget(Purpose::Send(timestamp));
+                self.drop_requests(timestamp);
+                self.outbox.set_sealed(timestamp, None);
+                self.put_outgoing(changes, timestamp);
+            }
+        }
+    }
+
+    /// Whether a device has a place in the list of its account, or there is none.
+    pub(super) fn is_device_listed(&self, account: AccountId, device: DeviceId) -> bool {
+        self.lists.of(account).is_none_or(|list| list.listed(device).is_some())
     }
 
     /// Forgets the list of an account: it has another identity key, or we forget the account.
@@ -180,7 +213,8 @@ impl Client {
         signed
     }
 
-    /// Tells the user about a device that its account has not signed, unless that has happened. A registration id of 0 is unknown.
+    /// Tells the user about a device that its account has not signed, unless that has happened. A registration id of 0 stands for any:
+    /// those in messages prove nothing, so a number is enough there.
     pub(super) fn report_unsigned(
         &mut self,
         account: AccountId,
@@ -195,12 +229,17 @@ impl Client {
         if pinned.unsigned.iter().any(is_same) {
             return;
         }
-        if pinned.unsigned.len() >= MAX_UNSIGNED {
-            pinned.unsigned.pop_first();
+        let is_new = !pinned.unsigned.remove(&(device, 0));
+        let mut named = pinned.unsigned.iter().filter(|(_, id)| *id != 0);
+        let oldest = named.next().copied();
+        if registration_id != 0 && named.count() + 1 >= MAX_UNSIGNED {
+            oldest.map(|oldest| pinned.unsigned.remove(&oldest));
         }
         pinned.unsigned.insert((device, registration_id));
         changes.put(StoreKey::DeviceList(account), pinned.row());
-        self.event(ClientEvent::UnsignedDevice(Address { account, device }));
+        if is_new {
+            self.event(ClientEvent::UnsignedDevice(Address { account, device }));
+        }
     }
 
     /// Whether a message comes from a device that is not in the pinned list of its account, and was not in it lately. The list says
@@ -224,27 +263,96 @@ impl Client {
     }
 
     /// An envelope is from a device that is not in the pinned list: keeps it until the newest one is known, or refuses it if that
-    /// has happened.
-    pub(super) fn hold(&mut self, delivery: Delivery, envelope: &Envelope, incoming: &Incoming) {
-        if self.lists.decided.remove(&delivery) {
+    /// has happened. The server delivers nothing more while too many envelopes are not acknowledged, so few are kept.
+    pub(super) fn hold(
+        &mut self,
+        now: Timestamp,
+        delivery: Delivery,
+        envelope: &Envelope,
+        incoming: &Incoming,
+    ) {
+        let from = incoming.from;
+        if self.lists.decided.remove(&delivery) || self.is_refused_device(now, from) {
             return self.refuse_unlisted(delivery, envelope, incoming);
         }
-        let from = incoming.from.account;
         let held = &mut self.lists.held;
-        held.retain(|it| it.from != from || it.envelope != *envelope);
-        // The server delivers those without a place here again with the next connection.
-        if held.len() < MAX_HELD {
-            held.push_back(HeldEnvelope { from, delivery, envelope: envelope.clone() });
+        held.retain(|it| it.from.account != from.account || it.envelope != *envelope);
+        if !has_room(held, from.account, envelope) {
+            return self.refuse(delivery, envelope, incoming, Changes::default());
         }
-        self.request_bundles(from);
+        held.push_back(HeldEnvelope {
+            from,
+            registration_id: registration_id(&incoming.message),
+            delivery,
+            envelope: envelope.clone(),
+            after: RequestId(self.last_request),
+            answers: 0,
+        });
+        self.request_bundles(from.account);
     }
 
-    /// The newest list of an account is known, or cannot be: what its devices have sent is read or refused.
-    pub(super) fn release_held(&mut self, account: AccountId) {
-        let held = std::mem::take(&mut self.lists.held);
-        let (decided, others) = held.into_iter().partition(|it| it.from == account);
+    /// Whether envelopes wait for the newest list of an account: an answer that was known before is not enough.
+    pub fn awaits_list(&self, account: AccountId) -> bool {
+        self.lists.held.iter().any(|it| it.from.account == account)
+    }
+
+    /// Whether the device was not in the newest list a short time ago.
+    fn is_refused_device(&self, now: Timestamp, from: Address) -> bool {
+        let pinned = self.lists.pinned.get(&from.account);
+        pinned.is_some_and(|pinned| {
+            let is_recent = |at: Timestamp| at <= now && now.since(at) < RECENT;
+            pinned.checked.is_some_and(is_recent)
+                && pinned.unsigned.iter().any(|(device, _)| *device == from.device)
+        })
+    }
+
+    /// Pins the list in a response, if the accepted key of its account has signed it and it is not older: whatever else is wrong with
+    /// the response. Whether it is the newest list.
+    pub(super) fn check_shown_list(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        response: &Response,
+    ) -> bool {
+        let Response::Bundles(_, Some(list)) = response else { return false };
+        let accepted = self.peers.get(&account).map(|peer| peer.identity);
+        let ours = (account == self.us.account).then(|| *self.identity.pair.public());
+        let Some(identity) = ours.or(accepted) else { return false };
+        let mut changes = Changes::default();
+        let is_valid = self.check_list(account, &identity, Some(list), &mut changes).is_ok();
+        self.commit(changes, Vec::new());
+        if let Some(pinned) = self.lists.pinned.get_mut(&account).filter(|_| is_valid) {
+            pinned.checked = Some(now);
+        }
+        is_valid
+    }
+
+    /// A request for the newest list of an account has an answer: what its devices had sent before the request is read or refused. For
+    /// what has arrived since, the list is requested once more.
+    pub(super) fn release_held(&mut self, account: AccountId, answered: RequestId, is_valid: bool) {
+        let list = self.lists.of(account);
+        let is_decided =
+            |it: &HeldEnvelope| it.after < answered && (is_valid || it.answers >= MAX_ANSWERS);
+        let of_account = self.lists.held.iter().filter(|it| it.from.account == account);
+        // A device signs itself before it sends anything, so what was found for its first message is true of the others.
+        let devices = of_account.filter(|it| is_decided(it)).map(|it| it.from.device);
+        let devices: BTreeSet<_> = devices.collect();
+        let is_ready = |it: &HeldEnvelope| {
+            let is_known = list.is_none_or(|list| list.knows(it.from.device, it.registration_id));
+            it.from.account == account && (is_known || devices.contains(&it.from.device))
+        };
+        let (ready, others): (VecDeque<_>, VecDeque<_>) =
+            self.lists.held.iter().cloned().partition(is_ready);
         self.lists.held = others;
-        for HeldEnvelope { delivery, envelope, .. } in decided {
+        let mut must_ask = false;
+        for it in self.lists.held.iter_mut().filter(|it| it.from.account == account) {
+            must_ask |= it.after >= answered;
+            it.answers = it.answers.saturating_add(u8::from(it.after < answered));
+        }
+        if must_ask {
+            self.request_bundles(account);
+        }
+        for HeldEnvelope { delivery, envelope, .. } in ready {
             if self.lists.decided.len() >= MAX_HELD {
                 self.lists.decided.pop_first();
             }
@@ -255,24 +363,44 @@ impl Client {
 
     /// Asks again for the lists for which envelopes wait.
     pub(super) fn ask_for_lists(&mut self) {
-        let accounts: BTreeSet<_> = self.lists.held.iter().map(|it| it.from).collect();
+        let accounts: BTreeSet<_> = self.lists.held.iter().map(|it| it.from.account).collect();
         accounts.into_iter().for_each(|account| self.request_bundles(account));
     }
 
     /// Does not read a message of a device that its account has not signed.
     fn refuse_unlisted(&mut self, delivery: Delivery, envelope: &Envelope, incoming: &Incoming) {
-        let (from, mut changes) = (incoming.from, Changes::default());
+        let mut changes = Changes::default();
+        self.report_unsigned(incoming.from.account, incoming.from.device, 0, &mut changes);
+        self.refuse(delivery, envelope, incoming, changes);
+    }
+
+    /// Acknowledges an envelope without reading it.
+    fn refuse(
+        &mut self,
+        delivery: Delivery,
+        envelope: &Envelope,
+        incoming: &Incoming,
+        mut changes: Changes,
+    ) {
+        let (from, timestamp) = (Some(incoming.from), envelope.timestamp);
         let mut then = vec![ClientOutput::Acknowledge(delivery)];
-        let id = registration_id(&incoming.message).unwrap_or_default();
-        self.report_unsigned(from.account, from.device, id, &mut changes);
         // Nobody has written a request to send something again.
         if !matches!(incoming.message, UnsealedMessage::DecryptionError(_)) {
-            let (timestamp, why) = (envelope.timestamp, ReadError::UnsignedDevice);
-            changes.unreadable.push(Unreadable { from: Some(from), timestamp, why });
-            then.push(ClientOutput::Event(ClientEvent::NotRead(Some(from), why)));
+            let why = ReadError::UnsignedDevice;
+            changes.unreadable.push(Unreadable { from, timestamp, why });
+            then.push(ClientOutput::Event(ClientEvent::NotRead(from, why)));
         }
         self.commit(changes, then);
     }
+}
+
+/// Whether one more envelope of an account can wait.
+fn has_room(held: &VecDeque<HeldEnvelope>, account: AccountId, envelope: &Envelope) -> bool {
+    let len = |envelope: &Envelope| envelope.content.as_ref().map_or(0, Vec::len);
+    let of_account = held.iter().filter(|it| it.from.account == account).count();
+    let bytes: usize = held.iter().map(|it| len(&it.envelope)).sum();
+    let has_bytes = bytes.saturating_add(len(envelope)) <= MAX_HELD_BYTES;
+    of_account < MAX_HELD_OF_ONE && held.len() < MAX_HELD && has_bytes
 }
 
 /// Whether the device that has sent an envelope matters.
@@ -290,8 +418,21 @@ fn registration_id(message: &UnsealedMessage) -> Option<u32> {
     }
 }
 
-/// Number of envelopes that wait for lists.
-const MAX_HELD: usize = 1000;
+/// Number of envelopes that wait for lists. With 129 envelopes that are not acknowledged, the server delivers nothing more.
+const MAX_HELD: usize = 64;
 
-/// Number of unsigned devices of an account that are remembered.
+/// Number of envelopes that wait for the list of one account.
+const MAX_HELD_OF_ONE: usize = 32;
+
+/// Bytes of the envelopes that wait for lists.
+const MAX_HELD_BYTES: usize = 4 << 20;
+
+/// Number of answers without a valid list after which an envelope is refused with the next one.
+const MAX_ANSWERS: u8 = 3;
+
+/// Milliseconds for which a list counts as the newest one for a device that is known not to be in it. The server hands out one list
+/// in that time, on average.
+const RECENT: u64 = 10 * 60 * 1000;
+
+/// Number of unsigned devices of an account that are remembered, apart from those of which only messages were delivered.
 const MAX_UNSIGNED: usize = 16;

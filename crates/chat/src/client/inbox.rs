@@ -37,7 +37,7 @@ impl Client {
             && has_sender(envelope)
             && self.is_unlisted(incoming)
         {
-            return self.hold(delivery, envelope, incoming);
+            return self.hold(now, delivery, envelope, incoming);
         }
         let named = envelope.source_account.zip(envelope.source_device);
         let named = named.map(|(account, device)| Address { account, device });

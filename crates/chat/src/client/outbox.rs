@@ -459,7 +459,6 @@ impl Client {
                 waiting.into_iter().for_each(|timestamp| self.give_up(timestamp, error));
             }
         }
-        self.release_held(account);
     }
 
     /// Records a ratchet step of a session with an account. A ciphertext that is several steps old
@@ -477,7 +476,7 @@ impl Client {
         }
     }
 
-    fn put_outgoing(&self, changes: &mut Changes, timestamp: Timestamp) {
+    pub(super) fn put_outgoing(&self, changes: &mut Changes, timestamp: Timestamp) {
         if let Some(outgoing) = self.outbox.get(&timestamp)
             && outgoing.lifetime == Lifetime::Durable
         {

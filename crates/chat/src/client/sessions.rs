@@ -23,7 +23,10 @@ impl Client {
         let of_account = self.sessions.range(first..);
         let of_account = of_account.take_while(|(address, _)| address.account == account);
         let is_current = |record: &SessionRecord| record.their_identity().is_some();
-        let others = of_account.filter(|(address, record)| !ours(address) && is_current(record));
+        let others = of_account.filter(|(address, record)| {
+            let is_listed = self.is_device_listed(account, address.device);
+            !ours(address) && is_current(record) && is_listed
+        });
         others.map(|(address, _)| address.device).collect()
     }
 

@@ -408,10 +408,17 @@ impl Driver {
                     self.commits.add_changes(id, changes, self.envelope);
                     recipients.into_iter().for_each(|change| self.commits.add_history(change));
                 }
-                ClientOutput::Request(id, request) => match self.sealed_target(&request) {
-                    Some(target) => self.requests.push_sealed(id, request, target),
-                    None => self.requests.push(id, request),
-                },
+                ClientOutput::Request(id, request) => {
+                    if let Request::Bundles(account) = request
+                        && self.core.awaits_list(account)
+                    {
+                        self.requests.forget_fetched_of(account);
+                    }
+                    match self.sealed_target(&request) {
+                        Some(target) => self.requests.push_sealed(id, request, target),
+                        None => self.requests.push(id, request),
+                    }
+                }
                 ClientOutput::ReadAgain(delivery, envelope) => {
                     self.again.push_back((delivery, envelope));
                 }

@@ -7,6 +7,7 @@ use rand_core::CryptoRngCore;
 use super::super::outbox::Lifetime;
 use super::super::store::{Changes, StoreKey};
 use super::announcements::Announced;
+use super::missing::is_possible;
 use super::{Client, Group, GroupEvent, Known, Membership};
 use crate::address::AccountId;
 use crate::content::{Content, GroupContent};
@@ -265,7 +266,8 @@ impl Client {
         is_news |= group.add_missing(from, content.revision, us);
         let is_known =
             group.missing.is_some_and(|it| it.by == from && it.revision >= content.revision);
-        if !is_known && content.revision > known.max(group.announced) {
+        let is_possible = group.state().is_none_or(|state| is_possible(state, content.revision));
+        if !is_known && is_possible && content.revision > known.max(group.announced) {
             group.announced = content.revision;
             is_news = true;
         }

@@ -3,8 +3,10 @@
 //!
 //! Without such a change we may still write to people who were removed. So messages wait until the log was read again. If it still
 //! does not show the change, the user learns that, and the log is read some more times. Messages go on waiting if an administrator or
-//! another device of ours has told us. Other members could stop all messages with an invented change, so nothing waits for theirs.
+//! another device of ours has told us: for one of ours only until the
+//! log was read so often, because it may have been removed since. Other members could stop all messages with an invented change, so nothing waits for theirs.
 
+use super::super::store::Changes;
 use super::waiting::later;
 use super::{Client, Group, GroupEvent};
 use crate::address::AccountId;
@@ -37,6 +39,11 @@ fn is_trusted(state: &GroupState, account: AccountId, us: AccountId) -> bool {
     account == us || state.is_admin(account)
 }
 
+/// Whether a claim about the end of a log is believed: a few changes may be missing.
+pub(super) const fn is_possible(state: &GroupState, revision: u64) -> bool {
+    revision <= state.revision.saturating_add(MAX_AHEAD)
+}
+
 impl Group {
     /// A member says that the log has a change which we have not read. Whether that is news.
     pub(super) fn add_missing(&mut self, by: AccountId, revision: u64, us: AccountId) -> bool {
@@ -49,7 +56,7 @@ impl Group {
             (false, true) => false,
             (true, true) | (false, false) => known.revision >= revision,
         });
-        if revision <= state.revision || is_covered {
+        if revision <= state.revision || !is_possible(state, revision) || is_covered {
             return false;
         }
         self.missing = Some(MissingChange::new(by, revision));
@@ -66,7 +73,11 @@ impl Group {
     /// not know that yet, and whether messages wait.
     fn check_missing(&mut self, now: Timestamp, us: AccountId) -> Option<(AccountId, bool)> {
         let (mut missing, state) = self.missing.zip(self.state())?;
-        if state.revision >= missing.revision || !state.members.contains_key(&missing.by) {
+        // A former device of ours, or one that nobody has signed, may have invented it.
+        let is_given_up = missing.by == us && missing.tries >= MAX_TRIES;
+        let is_possible = is_possible(state, missing.revision);
+        let is_member = state.members.contains_key(&missing.by);
+        if state.revision >= missing.revision || is_given_up || !is_possible || !is_member {
             self.missing = None;
             return None;
         }
@@ -111,8 +122,15 @@ impl Client {
     /// The log was read to its end: says which change is still missing.
     pub(super) fn report_missing(&mut self, now: Timestamp, id: GroupId) {
         let us = self.us.account;
-        let group = self.groups.groups.get_mut(&id);
-        if let Some((by, is_waiting)) = group.and_then(|group| group.check_missing(now, us)) {
+        let Some(group) = self.groups.groups.get_mut(&id) else { return };
+        let was_missing = group.missing.is_some();
+        let report = group.check_missing(now, us);
+        if was_missing && group.missing.is_none() {
+            let mut changes = Changes::default();
+            self.put_group(id, &mut changes);
+            self.commit(changes, Vec::new());
+        }
+        if let Some((by, is_waiting)) = report {
             self.group_event(id, GroupEvent::ChangeMissing { by, is_waiting });
         }
     }
@@ -123,6 +141,9 @@ const FIRST_PAUSE: u32 = 2;
 
 /// How often the log is read again before the user learns that the server knows none of our keys.
 const MIN_TRIES: u32 = 3;
+
+/// Number of changes that may be missing in a row. Nobody is believed who claims more.
+const MAX_AHEAD: u64 = 1000;
 
 /// How often the log is read again because of one missing change, apart from new connections.
 const MAX_TRIES: u32 = 10;

@@ -308,7 +308,7 @@ impl Client {
         keyless
     }
 
-    /// Those of some devices that belong to members to whom we may write, by member.
+    /// Those of some devices that belong to members to whom we may write, and are in their lists, by member.
     pub(super) fn members_among(
         &self,
         id: GroupId,
@@ -317,7 +317,8 @@ impl Client {
         let Some(group) = self.groups.groups.get(&id) else { return Vec::new() };
         let Some(state) = group.state() else { return Vec::new() };
         let mut devices: BTreeMap<AccountId, Vec<SealedDevice>> = BTreeMap::new();
-        for (address, registration_id) in among {
+        let listed = among.iter().filter(|(it, _)| self.is_device_listed(it.account, it.device));
+        for (address, registration_id) in listed {
             let registration_id = u16::try_from(*registration_id).unwrap_or_default();
             let device = SealedDevice { device: address.device, registration_id };
             devices.entry(address.account).or_default().push(device);

@@ -197,6 +197,11 @@ impl Requests {
         self.fetched.clear();
     }
 
+    /// Does not answer with the keys of an account that were looked up before.
+    pub(super) fn forget_fetched_of(&mut self, account: AccountId) {
+        self.fetched.remove(&account);
+    }
+
     /// Sends the next request of each lane, if not too many are running.
     pub(super) fn start(&mut self) {
         let now = Instant::now();
@@ -428,10 +433,13 @@ async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
     result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
 }
 
-/// A server of another kind has no lists of devices.
+/// A server of another kind has no lists of devices, and may refuse a path that it does not know in any way.
 fn unless_unknown(result: Result<Response, RequestError>) -> Result<Response, RequestError> {
     match result {
         Err(RequestError::NotFound) => Ok(Response::NotFound),
+        Err(
+            RequestError::Invalid(_) | RequestError::Refused(_) | RequestError::Unavailable(501),
+        ) => Ok(Response::Refused),
         result => result,
     }
 }
@@ -515,6 +523,21 @@ mod tests {
             one_time: Vec::new(),
             kem: (1, KemKeyPair::random(&mut OsRng).public().clone(), signature),
         }))
+    }
+
+    #[test]
+    fn attack_11_a_service_that_refuses_lists_of_devices_does_not_stop_messages() {
+        for error in [
+            RequestError::Invalid(400),
+            RequestError::Invalid(422),
+            RequestError::Refused(403),
+            RequestError::Unavailable(501),
+        ] {
+            assert_eq!(unless_unknown(Err(error)).unwrap(), Response::Refused);
+        }
+        for error in [RequestError::Unavailable(503), RequestError::CredentialsRefused] {
+            assert!(unless_unknown(Err(error)).is_err());
+        }
     }
 
     #[tokio::test]
