@@ -177,7 +177,8 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 let length = data.len();
                 let event = match peer.subchannels.on_data(subchannel, data) {
                     Ok(event) => event,
-                    Err(violation) => return Ok(Err(violation)),
+                    // The record has been counted, so the peer could not repeat it on another connection.
+                    Err(violation) => return Err(DilationError::PeerMisbehaved(violation)),
                 };
                 // Data that nobody reads is processed at once.
                 if event.is_none()
