@@ -107,6 +107,15 @@ impl DeviceList {
         if list.account == account { Ok(list) } else { Err(DeviceListError::OtherAccount) }
     }
 
+    /// Decodes a signed list without checking the signature, for a server: it needs to know which revision of which list it stores.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub fn read_unverified(bytes: &[u8]) -> Result<Self, DeviceListError> {
+        let (list, _) = proto::decode_signed(bytes).ok_or(DeviceListError::Malformed)?;
+        Self::decode(&list)
+    }
+
     /// Encodes the list, without a signature. The same list has always the same bytes.
     pub fn encode(&self) -> Vec<u8> {
         proto::encode(self)

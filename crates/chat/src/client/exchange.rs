@@ -106,6 +106,11 @@ pub struct LeftOut {
     pub devices: Vec<DeviceId>,
 }
 
+impl LeftOut {
+    /// Maximum number of devices that a message to a group can leave out, of all its recipients together.
+    pub const MAX_IN_GROUP: usize = 64;
+}
+
 /// A signed list of our devices that replaces another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewDeviceList {

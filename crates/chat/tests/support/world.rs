@@ -288,9 +288,11 @@ impl Server {
         let mut queues = Vec::new();
         for (account, given) in message.recipients() {
             let known = self.devices.iter().filter(|(address, device)| {
-                let mut left_out = left_out.iter();
-                let is_left_out =
-                    left_out.any(|(of, it)| *of == account && it.devices.contains(&address.device));
+                let stored = self.lists.get(&account).map(|(revision, _)| *revision);
+                let mut left_out = left_out.iter().filter(|(of, it)| {
+                    *of == account && Some(it.revision) == stored && !self.insists
+                });
+                let is_left_out = left_out.any(|(_, it)| it.devices.contains(&address.device));
                 let is_current = device.keys.is_some() && !is_left_out;
                 address.account == account && is_current && **address != from
             });

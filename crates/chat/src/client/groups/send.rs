@@ -7,6 +7,7 @@
 //! | is not encrypted, and all have the key, except members for whom the server has no room | `Commit` (the sender key, the ciphertext), then `Request::SendGroup` |
 //! | is encrypted | sealed for the devices that have the key: `Request::SendGroup` |
 //! | the server reports other devices | `Commit` (a new key, if a device has left), then from the beginning, at most 5 times |
+//! | the server wants devices to have it that a member has not signed | the same twice, then without this member |
 //! | the server has it | `Commit` (a copy for our other devices); `Sent` |
 //! | the server has no room for some members | `Commit`; `PartlySent`; the same for them, later: see `waiting` |
 
@@ -292,8 +293,10 @@ impl Client {
             Some(waiting) => waiting.lacks_key(account) && !message.has_old_key,
         };
         let holders = self.groups.own.get(&message.group).into_iter().flat_map(|own| &own.holders);
+        let absent = &self.groups.absent;
         let wanted = holders.filter(|(address, _)| {
-            is_wanted(address.account) && !without.contains(&address.account)
+            let account = address.account;
+            is_wanted(account) && !without.contains(&account) && !absent.contains(&account)
         });
         let kept = message.waiting.iter().flat_map(|waiting| &waiting.devices);
         let among = wanted.chain(kept).map(|(address, id)| (*address, *id)).collect();
@@ -330,7 +333,15 @@ impl Client {
             let is_trusted = peer.identity == identity && peer.changed.is_none();
             is_trusted.then_some(SealedRecipient { account, identity, devices })
         });
-        members.collect()
+        let mut room = LeftOut::MAX_IN_GROUP;
+        // The server accepts no more names: whoever has too many unsigned devices gets nothing, and the others do.
+        let named = members.filter(|SealedRecipient { account, .. }| {
+            let count = self.left_out(*account).map_or(0, |it| it.devices.len());
+            let rest = room.checked_sub(count);
+            room = rest.unwrap_or(room);
+            rest.is_some()
+        });
+        named.collect()
     }
 
     /// Our certificate, if it is valid for some time. Otherwise requests one.
@@ -403,18 +414,25 @@ impl Client {
         }
         message.attempts += 1;
         let attempts = message.attempts;
-        let insists = accounts.iter().all(|it| {
+        let insists = |it: &&AccountDevices| {
             let is_gone = !it.extra.is_empty() || !it.stale.is_empty();
             !is_gone && self.are_left_out(it.account, &it.missing)
-        });
-        let (most, why) = match insists {
-            true => (MAX_INSISTENCE, SendFailure::UnsignedDevice),
-            false => (MAX_ATTEMPTS, SendFailure::DevicesKeepChanging),
         };
-        if attempts > most {
+        // The others get it without these members.
+        let refused: BTreeSet<_> = match attempts > MAX_INSISTENCE {
+            true => accounts.iter().filter(insists).map(|it| it.account).collect(),
+            false => BTreeSet::new(),
+        };
+        if attempts > MAX_ATTEMPTS && refused.is_subset(&self.groups.absent) {
+            let why = SendFailure::DevicesKeepChanging;
             return self.give_up_group_message(timestamp, why, changes);
         }
         let groups = &mut self.groups;
+        groups.absent.extend(&refused);
+        if accounts.iter().all(|it| refused.contains(&it.account)) {
+            // Nothing else is requested whose answer would continue.
+            groups.dirty.insert(id);
+        }
         let Some(message) = groups.outbox.get_mut(&timestamp) else { return };
         changes.put_group_outgoing(timestamp, message);
         // A device that has left can read what is encrypted with this key.
@@ -434,7 +452,8 @@ impl Client {
             }
         }
         self.commit(changes, Vec::new());
-        accounts.into_iter().for_each(|it| self.request_bundles(it.account));
+        let asked = accounts.into_iter().filter(|it| !refused.contains(&it.account));
+        asked.for_each(|it| self.request_bundles(it.account));
     }
 
     /// The server has a message for all members.
@@ -560,7 +579,7 @@ fn devices_of(recipients: &[SealedRecipient]) -> BTreeMap<Address, u32> {
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// The same, if it wants the message to go to devices that members have not signed.
+/// The same, if it wants the message to go to devices that a member has not signed: then this member does not get it.
 const MAX_INSISTENCE: u32 = 2;
 
 /// Milliseconds for which a certificate must still be valid.

@@ -8,7 +8,7 @@ use axum::routing::{Router, get};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use wormhole_chat::DeviceList;
+use wormhole_chat::{AccountId, DeviceList};
 
 use super::json::{Answer, Base64, Json, Nothing, Number};
 use super::{ApiError, Authenticated, Current};
@@ -83,8 +83,8 @@ pub(super) async fn show(
     Ok(Json(OwnList { newest: list.as_ref().into(), devices: devices.collect() }))
 }
 
-/// Stores a list of the devices of the account, which replaces the one with the revision `previous`. The server does not interpret
-/// it: those who get it with the keys of the account check its signature. The same list again is accepted.
+/// Stores a list of the devices of the account, which replaces the one with the revision `previous`. The server reads
+/// its revision and account alone: those who get it with the keys of the account check its signature. The same list again is accepted.
 #[utoipa::path(
     put, path = "/v1/devices/list", tag = "devices", request_body = NewList, security(("device" = [])),
     responses(
@@ -93,7 +93,7 @@ pub(super) async fn show(
         (status = 409, description = "the account has another list than `previous`", body = NewestList),
         (status = 413, description = "too many changes"),
         (status = 415, description = "the body is malformed"),
-        (status = 422, description = "the list is too long, or a revision is not allowed"),
+        (status = 422, description = "the list is malformed, too long, or that of another account, or a revision is not allowed or not its own"),
     )
 )]
 pub(super) async fn put(
@@ -101,15 +101,18 @@ pub(super) async fn put(
     Authenticated(found): Authenticated,
     Json(new): Json<NewList>,
 ) -> Result<Response, ApiError> {
-    let (previous, list) = new.check()?;
+    let (previous, of, list) = new.check()?;
     let work = move |rows: &mut dyn Rows, Current { account, .. }: Current| match replace(
         rows,
         account,
         previous,
-        list.clone(),
+        (of, list.clone()),
     ) {
         Ok(()) => Ok(None),
         Err(WorkError::Refused(ListRefusal::Conflict(newest))) => Ok(Some(newest)),
+        Err(WorkError::Refused(ListRefusal::OtherAccount)) => {
+            Err(WorkError::Refused(ApiError::invalid("the list is that of another account")))
+        }
         Err(WorkError::Store(error)) => Err(WorkError::Store(error)),
     };
     Ok(match service.write_for(&found, work).await? {
@@ -121,8 +124,8 @@ pub(super) async fn put(
 }
 
 impl NewList {
-    /// The revision that it replaces, and the list.
-    fn check(self) -> Result<(Option<i64>, StoredDeviceList), ApiError> {
+    /// The revision that it replaces, the account that it names, and the list.
+    fn check(self) -> Result<(Option<i64>, AccountId, StoredDeviceList), ApiError> {
         let revision = |Number(number): Number| {
             let is_allowed = (1..=DeviceList::MAX_REVISION).contains(&number);
             let number = i64::try_from(number).ok().filter(|_| is_allowed);
@@ -133,7 +136,13 @@ impl NewList {
         if list.is_empty() || list.len() > DeviceList::MAX_BYTES {
             return Err(ApiError::invalid("expected a list of 1 to 4096 bytes"));
         }
-        Ok((previous, StoredDeviceList { revision: revision(self.revision)?, list: list.into() }))
+        let named = DeviceList::read_unverified(&list)
+            .map_err(|_| ApiError::invalid("expected a signed list of devices"))?;
+        if named.revision != self.revision.0 {
+            return Err(ApiError::invalid("the list has another revision"));
+        }
+        let stored = StoredDeviceList { revision: revision(self.revision)?, list: list.into() };
+        Ok((previous, named.account, stored))
     }
 }
 

@@ -138,7 +138,7 @@ impl Service {
             let name = move |device: &DeviceId| format!("{account}.{}", device.number());
             it.devices.iter().map(move |device| format!("{}.{}", name(device), it.revision))
         });
-        let left_out: Vec<_> = left_out.take(MAX_LEFT_OUT).collect();
+        let left_out: Vec<_> = left_out.take(LeftOut::MAX_IN_GROUP).collect();
         if !left_out.is_empty() {
             path += &format!("&leftOut={}", left_out.join(","));
         }
@@ -171,9 +171,6 @@ impl Service {
         Ok(request)
     }
 }
-
-/// Maximum number of devices that one message to a group leaves out on purpose.
-const MAX_LEFT_OUT: usize = 64;
 
 /// The answer to a message for many.
 fn sent_to_many(response: HttpResponse) -> Result<Response, RequestError> {
