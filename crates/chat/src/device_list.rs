@@ -82,6 +82,13 @@ impl DeviceList {
     /// The greatest revision: JSON of other programs has no greater whole numbers.
     pub const MAX_REVISION: u64 = (1 << 53) - 1;
 
+    /// Whether the list is believed after this one, or as the first one of an account (`None`). A device that was linked once and
+    /// has signed the greatest revision must not make later lists impossible.
+    pub fn may_follow(&self, previous: Option<&Self>) -> bool {
+        let most = previous.map_or(MAX_FIRST, |it| it.revision.saturating_add(MAX_STEP));
+        self.revision <= most
+    }
+
     /// Signs the list.
     pub fn sign(&self, identity: &KeyPair, rng: &mut impl CryptoRngCore) -> Vec<u8> {
         let list = self.encode();
@@ -139,6 +146,11 @@ impl DeviceList {
         self.devices.iter().find(|it| it.device == device)
     }
 
+    /// Whether the device was in the list, with this registration id, and is not any more.
+    pub fn had(&self, device: DeviceId, registration_id: u32) -> bool {
+        self.former.iter().any(|it| (it.device, it.registration_id) == (device, registration_id))
+    }
+
     /// Whether messages of the device are read: it is in the list, or was. `None` stands for any registration id.
     pub fn knows(&self, device: DeviceId, registration_id: Option<u32>) -> bool {
         let listed = self.devices.iter().map(|it| (it.device, it.registration_id));
@@ -147,8 +159,8 @@ impl DeviceList {
         listed.chain(former).any(|(number, id)| number == device && is_same(id))
     }
 
-    /// The list after this one, or the first one. Devices that do not exist any more are former ones in it. Those in `sign` are
-    /// added; if there is no list yet, all are, because their owner has not seen a list without them. The revision and the time
+    /// The list after this one, or the first one. Devices that do not exist any more are former ones in it. Those in `sign`, with
+    /// these registration ids, are added; if there is no list yet, all are, because their owner has not seen a list without them. The revision and the time
     /// are those of a new list, also if the devices are the same: compare with [`has_same_devices`](Self::has_same_devices).
     ///
     /// `None`: there is no greater revision.
@@ -156,7 +168,7 @@ impl DeviceList {
         previous: Option<&Self>,
         account: AccountId,
         existing: &[OwnDevice],
-        sign: &[DeviceId],
+        sign: &[(DeviceId, u32)],
         now: Timestamp,
     ) -> Option<Self> {
         let revision = previous.map_or(0, |list| list.revision) + 1;
@@ -180,7 +192,8 @@ impl DeviceList {
                 }
             }
         }
-        let is_signed = |it: &&OwnDevice| previous.is_none() || sign.contains(&it.device);
+        let is_signed =
+            |it: &&OwnDevice| previous.is_none() || sign.contains(&(it.device, it.registration_id));
         for device in existing.iter().filter(is_signed) {
             list.add(device, now);
         }
@@ -219,6 +232,12 @@ fn signed(list: &[u8]) -> Vec<u8> {
 }
 
 const LABEL: &[u8] = b"wormholeim.org/chat/device-list\0";
+
+/// The greatest revision of a list that is the first one that we see of an account.
+const MAX_FIRST: u64 = 1 << 32;
+
+/// By how much a revision may be greater than the one before.
+const MAX_STEP: u64 = 1 << 16;
 
 /// Maximum number of devices in a list.
 const MAX_DEVICES: usize = 16;

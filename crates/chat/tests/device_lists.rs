@@ -20,7 +20,8 @@ use world::World;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, Address, ClientEvent, ClientInput, Content, DataMessage, DeviceId, DeviceList,
-    GroupEvent, KeyPair, OwnDevice, ReadError, Request, SendFailure, Timestamp,
+    DeviceListUpdate, GroupEvent, KeyPair, OwnDevice, OwnDeviceList, ReadError, Request, Response,
+    SendFailure, Timestamp,
 };
 
 const ALICE: u8 = 1;
@@ -124,6 +125,27 @@ fn fetch(world: &mut World, list: Option<(u64, Vec<u8>)>) -> Vec<SendFailure> {
     failures(world, 0)
 }
 
+fn shown_to(world: &World, of: u8) -> OwnDeviceList {
+    let Response::DeviceList(shown) = world.server.own_list(account(of)) else { panic!() };
+    shown
+}
+
+/// What a device does about its list, if the user signs another one.
+fn update(
+    world: &mut World,
+    which: usize,
+    shown: &OwnDeviceList,
+    sign: Option<u32>,
+) -> DeviceListUpdate {
+    let sign = sign.map(|number| {
+        let device = DeviceId::new(number).unwrap();
+        let shown = shown.devices.iter().find(|it| it.device == device).unwrap();
+        (device, shown.registration_id)
+    });
+    let (now, rng) = (world.now, &mut world.rng);
+    world.devices[which].client.update_device_list(now, shown, sign.as_slice(), rng)
+}
+
 #[test]
 fn each_device_signs_itself_before_others_get_its_keys() {
     let mut world = two();
@@ -193,13 +215,8 @@ fn attack_9_nothing_from_an_unsigned_device_is_read() {
     assert_eq!(world.devices[1].inbox.len(), 1);
     assert!(refused(&world, 1) > 0);
     // The owner signs it.
-    let update = {
-        let shown = world.server.own_list(account(BOB));
-        let wormhole_chat::Response::DeviceList(shown) = shown else { panic!() };
-        let (now, rng) = (world.now, &mut world.rng);
-        let sign = [DeviceId::new(2).unwrap()];
-        world.devices[1].client.update_device_list(now, &shown, &sign, rng)
-    };
+    let shown = shown_to(&world, BOB);
+    let update = update(&mut world, 1, &shown, Some(2));
     let new = update.publish.unwrap();
     world.server.lists.insert(account(BOB), (new.revision, new.list));
     say(&mut world, 0, BOB, "welcome");
@@ -555,4 +572,89 @@ fn attack_9_a_member_whose_list_is_no_more_believed_does_not_stop_a_group() {
     world.settle();
     assert_eq!(world.read(carol, group), ["to all"]);
     assert!(world.read(1, group).is_empty());
+}
+
+#[test]
+fn attack_9_a_list_that_the_server_has_denied_and_shown_to_others_is_published_again() {
+    let mut world = two();
+    let second = world.join(BOB, 2, &identity(BOB));
+    let is_list = |request: &Request| matches!(request, Request::PublishDeviceList(_));
+    let (id, request) = world.run_until(second, is_list);
+    let Request::PublishDeviceList(new) = request else { panic!() };
+    let honest = world.server.lists[&account(BOB)].clone();
+    let denied = (new.revision, new.list);
+    assert_eq!(fetch(&mut world, Some(denied)), []);
+    assert_eq!(revision(&world, 0, BOB), Some(2));
+    world.server.lists.insert(account(BOB), honest);
+    world.input(second, ClientInput::Response(id, Response::DeviceListConflict));
+    world.crash(second);
+    world.run(second);
+    say(&mut world, 0, BOB, "to both");
+    world.exchange();
+    assert_eq!(world.devices[second].texts().last().unwrap(), "to both");
+    assert_eq!(failures(&world, 0), []);
+    let (revision, list) = &world.server.lists[&account(BOB)];
+    let list = DeviceList::open(list, account(BOB), identity(BOB).public()).unwrap();
+    assert_eq!((*revision, Some(&list)), (2, world.devices[0].client.device_list(account(BOB))));
+}
+
+#[test]
+fn attack_9_who_signs_a_device_again_replaces_a_list_that_others_refuse() {
+    let mut world = two();
+    link(&mut world, 2);
+    world.exchange();
+    let shown = shown_to(&world, BOB);
+    assert_eq!(update(&mut world, 1, &shown, None).publish, None);
+    let first = update(&mut world, 1, &shown, Some(2));
+    assert_eq!(first.publish.unwrap().revision, 3);
+    let _changes = world.devices[1].client.record_signed_list(&first.list.clone().unwrap());
+    // A server that denies it each time cannot drive the revision up.
+    let second = update(&mut world, 1, &shown, Some(2));
+    assert_eq!((second.publish.unwrap().revision, second.list), (3, first.list));
+}
+
+#[test]
+fn attack_9_a_list_with_the_greatest_revision_does_not_prevent_later_ones() {
+    let mut world = two();
+    let mut list = world.devices[0].client.device_list(account(BOB)).unwrap().clone();
+    list.revision = DeviceList::MAX_REVISION;
+    let signed = list.sign(&identity(BOB), &mut ChaCha8Rng::seed_from_u64(3));
+    let last = Some((list.revision, signed));
+    assert_eq!(fetch(&mut world, last), [SendFailure::DeviceList]);
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    assert!(world.server.lists[&account(BOB)].0 < 10);
+    say(&mut world, 0, BOB, "again");
+    world.exchange();
+    assert_eq!(world.devices[1].texts().last().unwrap(), "again");
+}
+
+#[test]
+fn attack_9_a_removed_device_is_only_signed_again_by_itself() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    let before = shown_to(&world, BOB);
+    world.server.devices.remove(&address(BOB, 2));
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    let shown = OwnDeviceList { devices: before.devices, ..shown_to(&world, BOB) };
+    let removed = shown.devices.iter().find(|it| it.device.number() == 2).copied().unwrap();
+    let by_first = update(&mut world, 1, &shown, Some(2)).list.unwrap();
+    assert!(!by_first.has(removed.device, removed.registration_id));
+    let by_itself = update(&mut world, second, &shown, None).list.unwrap();
+    assert!(by_itself.has(removed.device, removed.registration_id));
+}
+
+#[test]
+fn attack_9_the_user_learns_if_our_list_cannot_be_completed() {
+    let mut world = two();
+    let second = world.join(BOB, 2, &identity(BOB));
+    let is_list = |request: &Request| matches!(request, Request::PublishDeviceList(_));
+    for _ in 0..11 {
+        let (id, _) = world.run_until(second, is_list);
+        assert_eq!(unsigned(&world, second), []);
+        world.input(second, ClientInput::Response(id, Response::DeviceListConflict));
+    }
+    world.run(second);
+    assert_eq!(unsigned(&world, second), [address(BOB, 2)]);
 }

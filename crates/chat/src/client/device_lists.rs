@@ -140,7 +140,10 @@ impl Client {
         let pinned = self.lists.of(account);
         match shown {
             Ok(None) if pinned.is_none() => Ok(()),
-            Ok(Some(list)) if pinned.is_none_or(|known| known.revision < list.revision) => {
+            Ok(Some(list))
+                if pinned.is_none_or(|known| known.revision < list.revision)
+                    && list.may_follow(pinned) =>
+            {
                 self.pin(list, changes);
                 Ok(())
             }

@@ -4,17 +4,19 @@
 //! |---|---|
 //! | a connection is open | the newest list and our devices are requested |
 //! | we are not in the list, or devices in it do not exist any more, or the server has lost it | a new list, signed by us, is published in its place |
-//! | another device was faster | the same again, at most 10 times |
+//! | another device was faster | the same again, at most 10 times; then the user is told |
+//! | we have signed a newer list than the server shows | that one is published again, or one with a greater revision: the server may have shown it to others |
 //! | the list with us is stored | our keys are published, and messages are sent |
 //!
 //! A device without a place in the list publishes no keys and sends nothing: others would refuse it.
 
 use rand_core::CryptoRngCore;
+use wormhole_kit::Reader;
 
 use super::exchange::{NewDeviceList, OwnDeviceList, Request, Response};
 use super::pending::Purpose;
-use super::store::Changes;
-use super::{Client, ClientOutput};
+use super::store::{Changes, RestoreError, StoreKey};
+use super::{Client, ClientEvent, ClientOutput};
 use crate::address::DeviceId;
 use crate::device_list::{DeviceList, OwnDevice};
 use crate::time::Timestamp;
@@ -30,6 +32,17 @@ pub(super) struct OwnList {
     conflicts: u32,
     /// The list that is being published.
     publishing: Option<DeviceList>,
+    /// The newest list that we have signed. The server may have shown it to others, whatever it has answered.
+    signed: Option<DeviceList>,
+}
+
+impl OwnList {
+    /// Adds a stored row.
+    pub(super) fn restore(&mut self, value: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let bytes = value.take(value.rest().len())?;
+        self.signed = Some(DeviceList::decode(bytes).map_err(|_| RestoreError::Damaged)?);
+        Ok(())
+    }
 }
 
 /// What to do about the list of our devices.
@@ -80,43 +93,70 @@ impl Client {
         }
     }
 
-    /// What must be done about the list of our devices, if the server shows this. Devices in `sign` are added. Nothing changes
-    /// here: this is for a program that has no connection, too.
+    /// What must be done about the list of our devices, if the server shows this. Devices in `sign`, with these registration ids, are
+    /// added; one that is in the list already gets a list with a greater revision. Former devices are not added. Nothing changes
+    /// here: this is for a program that has no connection, too. [Record](Self::record_signed_list) the list before it is sent.
     pub fn update_device_list(
         &self,
         now: Timestamp,
         shown: &OwnDeviceList,
-        sign: &[DeviceId],
+        sign: &[(DeviceId, u32)],
         rng: &mut impl CryptoRngCore,
     ) -> DeviceListUpdate {
         let (us, pair) = (self.us, &self.identity.pair);
         let stored = shown.stored.as_ref();
         let open = |(_, list): &(u64, Vec<u8>)| DeviceList::open(list, us.account, pair.public());
-        let newest = stored.and_then(|stored| open(stored).ok());
         let pinned = self.lists.of(us.account);
-        let is_newer =
-            |list: &&DeviceList| pinned.is_none_or(|pinned| pinned.revision < list.revision);
-        let base = newest.as_ref().filter(is_newer).or(pinned);
+        let newest = stored.and_then(|stored| open(stored).ok());
+        let newest = newest.as_ref().filter(|list| list.may_follow(pinned));
+        let signed = self.lists.own.signed.as_ref();
+        // Of several with the same revision, the last one: the pinned one before the newest one before ours.
+        let known = [signed, newest, pinned].into_iter().flatten();
+        let base = known.max_by_key(|list| list.revision);
         // Whatever the server says, this device exists.
         let mut existing = shown.devices.clone();
         existing.retain(|it| it.device != us.device);
         let registration_id = self.identity.registration_id;
         existing.push(OwnDevice { device: us.device, registration_id, has_keys: true });
-        let sign = [&[us.device], sign].concat();
+        // The server may name a removed device again, with another number. That we exist, we know.
+        let had = |(device, id): (DeviceId, u32)| base.is_some_and(|base| base.had(device, id));
+        let mut sign: Vec<_> = sign.iter().copied().filter(|it| !had(*it)).collect();
+        let is_stored = base.is_some() && newest == base;
+        let is_forced = is_stored
+            && sign.iter().any(|(device, id)| base.is_some_and(|it| it.has(*device, *id)));
+        sign.push((us.device, registration_id));
         let next = DeviceList::next(base, us.account, &existing, &sign, now);
-        let is_stored = base.is_some() && newest.as_ref() == base;
-        let is_same = |next: &DeviceList| base.is_some_and(|base| next.has_same_devices(base));
-        match next {
-            Some(next) if !(is_stored && is_same(&next)) => {
-                let publish = NewDeviceList {
-                    previous: stored.map(|(revision, _)| *revision),
-                    revision: next.revision,
-                    list: next.sign(pair, rng),
-                };
-                DeviceListUpdate { list: Some(next), publish: Some(publish) }
+        let Some(next) = next else {
+            return DeviceListUpdate { list: base.cloned(), publish: None };
+        };
+        let same = base.filter(|base| next.has_same_devices(base) && !is_forced);
+        // Others may have pinned ours, and then refuse another one with the same revision.
+        let is_ours_refused =
+            |base: &DeviceList| signed.is_some_and(|it| it.revision == base.revision && it != base);
+        let list = match same {
+            Some(base) if is_stored && !is_ours_refused(base) => {
+                return DeviceListUpdate { list: Some(base.clone()), publish: None };
             }
-            Some(_) | None => DeviceListUpdate { list: base.cloned(), publish: None },
+            Some(base) if Some(base) == signed && is_newer_than(base, newest) => base.clone(),
+            Some(_) | None => next,
+        };
+        let publish = NewDeviceList {
+            previous: stored.map(|(revision, _)| *revision),
+            revision: list.revision,
+            list: list.sign(pair, rng),
+        };
+        DeviceListUpdate { list: Some(list), publish: Some(publish) }
+    }
+
+    /// Remembers that we have signed a list, so that the next one has a greater revision. Make the changes durable before the list is
+    /// sent.
+    pub fn record_signed_list(&mut self, list: &DeviceList) -> Changes {
+        let mut changes = Changes::default();
+        if self.lists.own.signed.as_ref() != Some(list) {
+            changes.put(StoreKey::SignedDeviceList, list.encode());
+            self.lists.own.signed = Some(list.clone());
         }
+        changes
     }
 
     pub(super) fn handle_own_list(
@@ -130,13 +170,17 @@ impl Client {
             return self.now_listed(now);
         };
         let DeviceListUpdate { list, publish } = self.update_device_list(now, &shown, &[], rng);
-        let Some(list) = list else { return self.now_listed(now) };
+        let Some(list) = list else {
+            self.event(ClientEvent::UnsignedDevice(self.us));
+            return self.now_listed(now);
+        };
         self.report_own_devices(&list, &shown.devices);
         if let Some(new) = publish {
+            let changes = self.record_signed_list(&list);
             self.lists.own.publishing = Some(list);
             let request =
                 self.request(Purpose::PublishList, Request::PublishDeviceList(Box::new(new)));
-            self.outputs.push_back(request);
+            self.commit(changes, vec![request]);
         } else {
             self.own_list_is(now, list);
         }
@@ -150,6 +194,8 @@ impl Client {
                 self.lists.own.conflicts += 1;
                 if self.lists.own.conflicts <= MAX_CONFLICTS {
                     self.ask_for_own_list();
+                } else {
+                    self.event(ClientEvent::UnsignedDevice(self.us));
                 }
             }
             // The service does not accept it. Others can write to us nevertheless, as long as there is no list.
@@ -188,6 +234,11 @@ impl Client {
         }
         self.commit(changes, Vec::new());
     }
+}
+
+/// Whether the server shows no list, or an older one than this.
+fn is_newer_than(list: &DeviceList, shown: Option<&DeviceList>) -> bool {
+    shown.is_none_or(|shown| shown.revision < list.revision)
 }
 
 /// How often in a row another device may be faster.

@@ -144,6 +144,8 @@ pub enum StoreKey {
     Peer(AccountId),
     /// The current session with one device.
     Session(Address),
+    /// The newest list of our devices that this device has signed. The server may not have accepted it.
+    SignedDeviceList,
     /// A signed prekey of ours.
     SignedPreKey(u32),
     /// Present if the server may not have our newest prekeys.
@@ -397,6 +399,7 @@ impl Client {
                 let record = SessionRecord::decode(bytes).map_err(|_| RestoreError::Damaged)?;
                 self.sessions.insert(address, record);
             }
+            StoreKey::SignedDeviceList => self.lists.own.restore(value)?,
             StoreKey::SignedPreKey(id) => {
                 let pair = read_pair(value)?;
                 let signature = Signature(value.array()?);

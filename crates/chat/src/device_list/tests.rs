@@ -25,7 +25,8 @@ fn next(
     sign: &[u32],
     now: Timestamp,
 ) -> DeviceList {
-    let sign: Vec<_> = sign.iter().map(|number| id(*number)).collect();
+    let is_wanted = |(number, _): &&(u32, u32)| sign.contains(number);
+    let sign: Vec<_> = existing.iter().filter(is_wanted).map(|it| (id(it.0), it.1)).collect();
     DeviceList::next(previous, ACCOUNT, &own(existing), &sign, now).unwrap()
 }
 
@@ -99,6 +100,25 @@ fn the_first_list_has_all_devices_and_later_ones_those_that_were_signed() {
     let third = next(Some(&same), &[(1, 10), (2, 20), (3, 30)], &[3], NOW);
     assert_eq!((third.revision, named(&third)), (3, vec![(1, 10), (2, 20), (3, 30)]));
     assert!(third.has(id(3), 30) && !third.has(id(3), 31));
+}
+
+#[test]
+fn attack_9_another_device_with_the_number_of_a_signed_one_is_not_signed() {
+    let first = next(None, &[(1, 10)], &[], NOW);
+    let existing = own(&[(1, 10), (2, 21)]);
+    let second = DeviceList::next(Some(&first), ACCOUNT, &existing, &[(id(2), 20)], NOW).unwrap();
+    assert_eq!(named(&second), [(1, 10)]);
+}
+
+#[test]
+fn attack_9_a_list_whose_revision_leaves_no_room_for_later_ones_is_not_believed() {
+    let list = next(None, &[(1, 10)], &[], NOW);
+    let at = |revision| DeviceList { revision, ..list.clone() };
+    assert!(at(1 << 32).may_follow(None) && !at((1 << 32) + 1).may_follow(None));
+    for pinned in [1, 1 << 40] {
+        assert!(at(pinned + (1 << 16)).may_follow(Some(&at(pinned))));
+        assert!(!at(pinned + (1 << 16) + 1).may_follow(Some(&at(pinned))));
+    }
 }
 
 #[test]

@@ -27,7 +27,12 @@ pub enum LinkMessage {
     /// The first device answers with everything that the new one needs.
     Offer(LinkOffer),
     /// The server has accepted the new device under this number.
-    Linked(DeviceId),
+    Linked {
+        /// Its number.
+        device: DeviceId,
+        /// Its registration id. `None`: its program is older.
+        registration_id: Option<u32>,
+    },
     /// A device of the account offers its contacts and its history.
     Copy(CopyOffer),
     /// The other device is ready to take them over.
@@ -134,7 +139,10 @@ impl LinkMessage {
                     will_copy: will_copy.then_some(true),
                 });
             }
-            Self::Linked(device) => proto.linked = Some(device.number().into()),
+            Self::Linked { device, registration_id } => {
+                proto.linked = Some(device.number().into());
+                proto.registration_id = *registration_id;
+            }
             Self::Copy(CopyOffer { salt, proof, hints, messages }) => {
                 proto.copy = Some(CopyProto {
                     salt: Some(salt.to_vec()),
@@ -210,7 +218,10 @@ impl LinkProto {
                 }
             }
             (None, Some(offer), None, None) => LinkMessage::Offer(offer.message()?),
-            (None, None, Some(device), None) => LinkMessage::Linked(DeviceId::new(device)?),
+            (None, None, Some(device), None) => LinkMessage::Linked {
+                device: DeviceId::new(device)?,
+                registration_id: self.registration_id,
+            },
             (None, None, None, Some(refusal)) => {
                 LinkMessage::Refused(LinkRefusal::from_number(refusal))
             }
@@ -220,7 +231,7 @@ impl LinkProto {
 
     /// Whether there is no message of the first versions.
     const fn is_nothing_else(&self) -> bool {
-        let Self { version: _, request, offer, linked, refused, copy: _, ready: _ } = self;
+        let Self { version: _, request, offer, linked, refused, .. } = self;
         request.is_none() && offer.is_none() && linked.is_none() && refused.is_none()
     }
 
@@ -282,6 +293,9 @@ struct LinkProto {
     copy: Option<CopyProto>,
     #[prost(message, optional, tag = "7")]
     ready: Option<ReadyProto>,
+    /// The registration id of the device that is linked.
+    #[prost(uint32, optional, tag = "8")]
+    registration_id: Option<u32>,
 }
 
 #[derive(Message)]
@@ -363,7 +377,8 @@ mod tests {
             LinkMessage::Copy(CopyOffer { salt: [1; 32], proof: [2; 32], hints, messages: 7 }),
             LinkMessage::Offer(offer(None)),
             LinkMessage::Offer(offer(Some(("com.one".to_owned(), token)))),
-            LinkMessage::Linked(DeviceId::new(2).unwrap()),
+            LinkMessage::Linked { device: DeviceId::new(2).unwrap(), registration_id: Some(7) },
+            LinkMessage::Linked { device: DeviceId::new(2).unwrap(), registration_id: None },
             LinkMessage::Refused(LinkRefusal::Cancelled),
             LinkMessage::Refused(LinkRefusal::Other),
         ]

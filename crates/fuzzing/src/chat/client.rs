@@ -304,7 +304,7 @@ fn lists(account: AccountId, pair: &KeyPair, rng: &mut ChaCha8Rng) -> [Vec<u8>; 
         registration_id: 2,
         has_keys: true,
     });
-    let [first, second] = devices.map(|device| device.device);
+    let [first, second] = devices.map(|device| (device.device, device.registration_id));
     let one = DeviceList::next(None, account, &devices[..1], &[], NOW).expect("the first");
     let two = DeviceList::next(Some(&one), account, &devices, &[first, second], NOW);
     [one.sign(pair, rng), two.expect("the second").sign(pair, rng)]

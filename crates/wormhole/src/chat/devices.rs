@@ -7,6 +7,7 @@ use wormhole_chat::{Client as Core, DeviceId, OwnDeviceList, Response, Timestamp
 use super::account::{Account, now, service_of};
 use super::error::{OpenError, RequestError};
 use super::service::{ListedDevice, Service};
+use super::store::Commit;
 
 /// A device of our account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,16 +74,17 @@ impl Account {
     }
 
     /// Adds a device to the signed list of the account's devices: it gets what is written to the account from then on, and others
-    /// read what it sends. Each device of our own program signs itself when it is linked.
+    /// read what it sends. Each device of our own program signs itself when it is linked. If it is in the list already, others get a list
+    /// with a greater revision: this helps if they have seen another list and refuse the newest one.
     ///
     /// # Errors
     /// The device is not signed.
     pub async fn sign_device(&self, device: DeviceId) -> Result<(), DeviceError> {
-        let (service, core) = self.asking().await?;
+        let (service, _) = self.asking().await?;
         if !service.devices().await?.iter().any(|it| it.device == device) {
             return Err(DeviceError::NoSuchDevice);
         }
-        publish_list(&service, &core, &[device]).await
+        publish_list(self, &service, &[(device, None)]).await
     }
 
     /// Removes a device. The server deletes what waits for it, and it cannot read anything that is sent from then on. The first
@@ -105,7 +107,7 @@ impl Account {
         }
         if own != device {
             // If this fails, the list names a device that does not exist, until a client of the account is opened again.
-            let _later = publish_list(&service, &core, &[]).await;
+            let _later = publish_list(self, &service, &[]).await;
         }
         Ok(())
     }
@@ -156,24 +158,49 @@ async fn signed(service: &Service, core: &Core) -> Result<Option<Vec<DeviceId>>,
     Ok(Some(shown.devices.iter().filter(is_signed).map(|it| it.device).collect()))
 }
 
-/// Publishes the list of our devices with these, if it is not the newest one already.
+/// Publishes the list of our devices with these, if it is not the newest one already. Devices without a registration id get the one
+/// that the server names.
 ///
 /// # Errors
 /// The list may not be complete. A client of the account completes it, except for these devices, when it is opened.
 pub(super) async fn publish_list(
+    account: &Account,
     service: &Service,
-    core: &Core,
-    sign: &[DeviceId],
+    sign: &[(DeviceId, Option<u32>)],
 ) -> Result<(), DeviceError> {
+    let (_, mut core) = account.registered().await?;
     for _ in 0..MAX_CONFLICTS {
         let Some(shown) = shown_list(service).await? else { return Ok(()) };
-        let update = core.update_device_list(now(), &shown, sign, &mut OsRng);
-        let Some(new) = update.publish else { return Ok(()) };
+        let pairs = pairs_of(sign, &shown);
+        let update = core.update_device_list(now(), &shown, &pairs, &mut OsRng);
+        let is_in = |(device, id): &(DeviceId, u32)| {
+            update.list.as_ref().is_some_and(|list| list.has(*device, *id))
+        };
+        if pairs.len() < sign.len() || !pairs.iter().all(is_in) {
+            // The server names a device that was removed before, or another one.
+            return Err(DeviceError::NoSuchDevice);
+        }
+        let (Some(list), Some(new)) = (update.list, update.publish) else { return Ok(()) };
+        // The server may show it to others, whatever it answers.
+        let mut commit = Commit::default();
+        commit.add(core.record_signed_list(&list));
+        let written = account.store.run(move |store| store.commit(&commit)).await;
+        written.map_err(OpenError::Store)?;
         if service.put_device_list(&new).await? != Response::DeviceListConflict {
             return Ok(());
         }
     }
     Err(DeviceError::Busy)
+}
+
+/// The devices with their registration ids.
+fn pairs_of(sign: &[(DeviceId, Option<u32>)], shown: &OwnDeviceList) -> Vec<(DeviceId, u32)> {
+    let pairs = sign.iter().filter_map(|(device, registration_id)| {
+        let named = shown.devices.iter().find(|it| it.device == *device);
+        let registration_id = registration_id.or(named.map(|it| it.registration_id));
+        Some((*device, registration_id?))
+    });
+    pairs.collect()
 }
 
 /// What the server says about our devices. `None`: it has no lists.

@@ -176,7 +176,7 @@ async fn next(channel: &PeerChannel, limit: std::time::Duration) -> Result<LinkM
         LinkMessage::Refused(LinkRefusal::TooManyDevices) => Err(LinkError::TooManyDevices),
         LinkMessage::Refused(refusal) => Err(refusal.into()),
         message @ (LinkMessage::Copy(_)
-        | LinkMessage::Linked(_)
+        | LinkMessage::Linked { .. }
         | LinkMessage::Offer(_)
         | LinkMessage::Ready(_)
         | LinkMessage::Request { .. }) => Ok(message),

@@ -119,7 +119,8 @@ async fn a_new_device_that_gives_up_with_the_key_cannot_use_the_code_any_more() 
 #[tokio::test]
 async fn a_new_device_that_names_the_number_of_another_one_is_not_linked() {
     let link = Link::start("+14155550862").await;
-    let (accepted, offer) = link.answer(LinkMessage::Linked(DeviceId::PRIMARY)).await;
+    let (accepted, offer) =
+        link.answer(LinkMessage::Linked { device: DeviceId::PRIMARY, registration_id: None }).await;
     assert_eq!(accepted, Err(key_given(LinkError::NotListed, Withdrawal::Revoked)));
     assert_eq!(link.link_with(&offer).await, 403);
 }

@@ -77,6 +77,7 @@ impl Client {
             | StoreKey::SentMessage { .. }
             | StoreKey::Session(_)
             | StoreKey::SessionWithoutOneTimePreKey { .. }
+            | StoreKey::SignedDeviceList
             | StoreKey::SignedPreKey(_)
             | StoreKey::Unpublished => {}
         }

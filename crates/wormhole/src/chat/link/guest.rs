@@ -199,7 +199,11 @@ impl LinkGuest {
         let linked = self.account.enter_new(offered).await;
         if let Ok(me) = &linked {
             // If the primary device does not learn it, it can list its devices.
-            let _told = send(&self.channel, &LinkMessage::Linked(me.address.device)).await;
+            let registration = self.account.store.run(|store| store.registration()).await;
+            let registration_id = registration.ok().flatten().map(|it| it.registration_id);
+            let device = me.address.device;
+            let linked = LinkMessage::Linked { device, registration_id };
+            let _told = send(&self.channel, &linked).await;
         }
         self.tell(linked.as_ref().err()).await;
         linked

@@ -25,6 +25,7 @@ use crate::code::Code;
 /// [`cancel`](Self::cancel) also tells the new device, and is necessary if the future of `accept` is dropped.
 #[derive(Debug)]
 pub struct LinkHost {
+    account: Account,
     core: Core,
     registration: Registration,
     profile_key: Option<ProfileKey>,
@@ -93,6 +94,7 @@ impl Account {
         let profile_key = profile.map(|profile| profile.key);
         let mailbox = mailbox.clone();
         Ok(LinkHost {
+            account: self.share(),
             core,
             registration,
             profile_key,
@@ -129,7 +131,7 @@ impl LinkHost {
         match next(&self.channel, PROGRAM_TIMEOUT).await? {
             LinkMessage::Request { key, name, can_copy } => Ok(LinkRequest { name, key, can_copy }),
             LinkMessage::Copy(_)
-            | LinkMessage::Linked(_)
+            | LinkMessage::Linked { .. }
             | LinkMessage::Offer(_)
             | LinkMessage::Ready(_)
             | LinkMessage::Refused(_) => Err(LinkError::Unexpected),
@@ -164,7 +166,9 @@ impl LinkHost {
         let offer = self.seal_offer(&message, request)?;
         self.pending.set_offered(true);
         send(&self.channel, &LinkMessage::Offer(offer)).await?;
-        let LinkMessage::Linked(device) = next(&self.channel, PERSON_TIMEOUT).await? else {
+        let LinkMessage::Linked { device, registration_id } =
+            next(&self.channel, PERSON_TIMEOUT).await?
+        else {
             return Err(LinkError::Unexpected);
         };
         let devices = service.devices().await.map_err(LinkError::from_request)?;
@@ -173,7 +177,7 @@ impl LinkHost {
         }
         self.pending.set_offered(false);
         // It has signed itself, unless it could not reach the server.
-        let _later = publish_list(service, &self.core, &[device]).await;
+        let _later = publish_list(&self.account, service, &[(device, registration_id)]).await;
         Ok(device)
     }
 

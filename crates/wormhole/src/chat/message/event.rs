@@ -128,7 +128,8 @@ pub enum Event {
     },
     /// The server names a device that its account has not signed, or delivers a message of it. Nothing is sent to it, and what it
     /// sends is not read. If the account is ours, the user can [sign](crate::chat::Account::sign_device) or
-    /// [remove](crate::chat::Account::remove_device) the device. Each device is reported once.
+    /// [remove](crate::chat::Account::remove_device) the device. Each device is reported once; this one,
+    /// whenever it cannot complete the list.
     UnsignedDevice {
         /// The device.
         device: Address,

@@ -46,6 +46,7 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
             bytes.push(address.device.number());
             bytes
         }
+        StoreKey::SignedDeviceList => vec![SIGNED_DEVICE_LIST],
         StoreKey::SignedPreKey(id) => with(SIGNED_PRE_KEY, &id.to_be_bytes()),
         StoreKey::Unpublished => vec![UNPUBLISHED],
         StoreKey::ArchivedSession { address, number } => {
@@ -90,6 +91,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
         OUTGOING => StoreKey::Outgoing(Timestamp(u64::from_be_bytes(reader.array()?))),
         PEER => StoreKey::Peer(AccountId::from_bytes(reader.array()?)),
         SESSION => StoreKey::Session(decode_address(&mut reader)?),
+        SIGNED_DEVICE_LIST => StoreKey::SignedDeviceList,
         SIGNED_PRE_KEY => StoreKey::SignedPreKey(reader.u32_be()?),
         UNPUBLISHED => StoreKey::Unpublished,
         ARCHIVED_SESSION => StoreKey::ArchivedSession {
@@ -154,3 +156,4 @@ const SENDER_KEY: u8 = 23;
 const EARLY_GROUP_MESSAGE: u8 = 24;
 const SENT_TO_GROUP: u8 = 25;
 const RESENT_TO_GROUP: u8 = 26;
+const SIGNED_DEVICE_LIST: u8 = 27;

@@ -18,6 +18,7 @@ use crate::chat::store::Registration;
 /// [`cancel`](Self::cancel) it if the future of `accept` is dropped.
 #[derive(Debug)]
 pub struct ScannedDevice {
+    account: Account,
     core: Core,
     registration: Registration,
     profile_key: Option<ProfileKey>,
@@ -41,7 +42,7 @@ impl Account {
         let pending = Pending::new(service_of(&registration, &self.network)?).await?;
         let profile = self.store.run(|store| store.own_profile()).await?;
         let profile_key = profile.map(|profile| profile.key);
-        Ok(ScannedDevice { core, registration, profile_key, pending, uri })
+        Ok(ScannedDevice { account: self.share(), core, registration, profile_key, pending, uri })
     }
 }
 
@@ -91,7 +92,8 @@ impl ScannedDevice {
             if let Some(device) = self.pending.added(&devices).next() {
                 self.pending.set_offered(false);
                 // Another program does not know that it must sign itself. If this fails, the user can do it.
-                let _later = publish_list(&self.pending.service, &self.core, &[device]).await;
+                let _later =
+                    publish_list(&self.account, &self.pending.service, &[(device, None)]).await;
                 return Ok(device);
             }
             sleep(INTERVAL).await;

@@ -192,6 +192,7 @@ fn every_key_of_the_client_is_encoded_without_loss() {
         StoreKey::Session(address(5)),
         StoreKey::SignedPreKey(3),
         StoreKey::Unpublished,
+        StoreKey::SignedDeviceList,
         StoreKey::EarlyGroupMessage(6),
         StoreKey::Group(GroupId::from_bytes([7; 16])),
         StoreKey::GroupOutgoing(Timestamp(8)),
