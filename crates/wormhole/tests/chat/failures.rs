@@ -74,18 +74,7 @@ async fn an_application_learns_that_the_server_refuses_its_keys() {
     let world = World::new().await;
     let proxy = Proxy::start(world.address).await;
     let server = world.server_at(proxy.address, 0);
-    // How much the server answers to a new account.
-    proxy.cut_after(u64::MAX);
-    let bob = register("+14155550516", &server).await;
-    let carried = proxy.carried();
-    let b = bob.open().await;
-    let mut events = b.events();
-    while b.key_state() != KeyState::Published {
-        soon(events.next()).await.unwrap();
-    }
-    b.close().await.unwrap();
-    // The connection is lost before the last byte: the answer to the keys.
-    proxy.close_after(carried - 1);
+    proxy.lose_answer_to("PUT /v2/keys");
     let alice = register("+14155550517", &server).await;
     assert!(proxy.has_cut());
     proxy.open();

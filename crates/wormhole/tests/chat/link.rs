@@ -123,6 +123,7 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
         Some(LinkError::KeyGiven { cause, withdrawal: Withdrawal::Revoked })
     );
     assert!(matches!(linked, Err(LinkError::OtherServer { .. })), "{linked:?}");
+    drop(acceptance);
     assert_eq!(alice.account().devices().await.unwrap().len(), 1);
 }
 
@@ -247,6 +248,7 @@ async fn a_new_device_sees_the_account_before_anything_is_stored() {
     let cause = LinkError::PeerRefused(LinkRefusal::Cancelled).into();
     let withdrawal = Withdrawal::Revoked;
     assert_eq!(accepted.err(), Some(LinkError::KeyGiven { cause, withdrawal }));
+    drop(acceptance);
     assert_eq!(laptop.account().interrupted_link().await, Ok(None));
     assert_eq!(alice.account().devices().await.unwrap().len(), 1);
 }

@@ -29,13 +29,13 @@ async fn a_device_whose_qr_code_is_scanned_is_a_device_of_the_account() {
     let (accepted, me) = soon(async { tokio::join!(scanned.accept(), link) }).await;
     let device = DeviceId::new(2).unwrap();
     assert_eq!((accepted.unwrap().device, me.address.device), (device, device));
+    drop((linking, scanned));
     let listed = alice.account().devices().await.unwrap();
     assert_eq!(
         listed.iter().map(|it| it.name.as_deref()).collect::<Vec<_>>(),
         [None, Some("laptop")]
     );
 
-    drop((linking, scanned));
     let (laptop, b) = (laptop.open().await, bob.open().await);
     say(&b, &alice.destination(), "to both").await;
     let message = next_message(&mut laptop.messages()).await;
@@ -69,6 +69,7 @@ async fn attack_13_a_qr_code_that_is_used_by_a_stranger_links_nothing_without_th
     assert_eq!(offered.number.as_str(), mallory.number, "the user sees whose account it is");
     drop((offered, linking));
     assert_eq!(laptop.account().state().await, Ok(AccountState::New));
-    assert_eq!(mallory.account().devices().await.unwrap().len(), 1);
     accepting.abort();
+    assert!(accepting.await.is_err(), "it would still wait for the device");
+    assert_eq!(mallory.account().devices().await.unwrap().len(), 1);
 }

@@ -22,7 +22,8 @@ use crate::chat::store::Registration;
 use crate::code::Code;
 
 /// A link that the primary device accepts. If it is dropped before [`accept`](Self::accept), nothing is linked;
-/// [`cancel`](Self::cancel) also tells the new device, and is necessary if the future of `accept` is dropped.
+/// [`cancel`](Self::cancel) also tells the new device, and is necessary if the future of `accept` is dropped. The store of the
+/// account stays open until it is dropped.
 #[derive(Debug)]
 pub struct LinkHost {
     account: Account,

@@ -16,6 +16,7 @@ use crate::chat::store::Registration;
 
 /// A new device whose QR code was scanned. If this is dropped before [`accept`](Self::accept), nothing is linked;
 /// [`cancel`](Self::cancel) it if the future of `accept` is dropped.
+/// The store of the account stays open until it is dropped.
 #[derive(Debug)]
 pub struct ScannedDevice {
     account: Account,
