@@ -189,6 +189,12 @@ impl Client {
         self.lists.of(account).is_none_or(|list| list.listed(device).is_some())
     }
 
+    /// The registration id with which a device is in the list of its account.
+    pub(super) fn listed_installation(&self, device: Address) -> Option<u32> {
+        let list = self.lists.of(device.account)?;
+        list.listed(device.device).map(|it| it.registration_id)
+    }
+
     /// Forgets the list of an account: it has another identity key, or we forget the account.
     pub(super) fn unpin(&mut self, account: AccountId, changes: &mut Changes) {
         if self.lists.pinned.remove(&account).is_some() {

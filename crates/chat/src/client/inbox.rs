@@ -170,6 +170,7 @@ impl Client {
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let route = Route { from, to: self.us };
+        let listed = self.listed_installation(from);
         let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
         let before = record.our_ratchet_key();
         let failed = record.failed_exchanges();
@@ -183,6 +184,9 @@ impl Client {
                 return Err(error);
             }
         };
+        if let Some(registration_id) = listed {
+            record.prefer_installation(registration_id, accepted);
+        }
         // What we have encrypted is for the accepted identity key, so steps of other sessions do not age it.
         let has_stepped = record.our_ratchet_key() != before && record.their_identity() == accepted;
         self.store_session(from, changes);
@@ -228,6 +232,9 @@ impl Client {
                 return Err(error);
             }
         };
+        if let Some(registration_id) = self.listed_installation(from) {
+            record.prefer_installation(registration_id, trust.accepted());
+        }
         let is_accepted = trust.accepted().is_none_or(|key| record.their_identity() == Some(key));
         let has_stepped = record.our_ratchet_key() != before && is_accepted;
         let FirstMessage { plaintext, used } = first;

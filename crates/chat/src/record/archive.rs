@@ -63,6 +63,27 @@ impl SessionRecord {
         self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX), accepted);
     }
 
+    /// Uses the newest session with this registration id, if the current one has another: late messages of an earlier installation
+    /// of the device are read, but nothing is sent to it. Without this, each of them would make us start one more session. A session
+    /// with another identity key stays in use, because its messages are reported with this key.
+    pub(crate) fn prefer_installation(
+        &mut self,
+        registration_id: u32,
+        accepted: Option<&PublicKey>,
+    ) {
+        let Some(current) = &self.current else { return };
+        let is_usable = |it: &Session| {
+            it.their_registration_id == registration_id
+                && it.their_identity == current.their_identity
+                && !it.has_failed()
+        };
+        if current.their_registration_id != registration_id
+            && let Some(index) = self.archived.iter().position(is_usable)
+        {
+            self.promote(Place::Archived(index), accepted);
+        }
+    }
+
     /// Applies the limits of a record after a session was added. `accepted` is the identity key whose sessions are
     /// kept before others.
     pub(super) fn limit_archived(&mut self, accepted: Option<&PublicKey>) {
