@@ -5,6 +5,8 @@
 
 mod proto;
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRngCore;
 
 use crate::address::{AccountId, DeviceId};
@@ -201,11 +203,17 @@ impl DeviceList {
         Some(list)
     }
 
-    /// Whether both name the same devices.
+    /// Whether both name the same devices, whenever they were added or removed.
     pub fn has_same_devices(&self, other: &Self) -> bool {
+        let listed = |list: &Self| -> BTreeSet<_> {
+            list.devices.iter().map(|it| (it.device, it.registration_id)).collect()
+        };
+        let former = |list: &Self| -> BTreeSet<_> {
+            list.former.iter().map(|it| (it.device, it.registration_id)).collect()
+        };
         self.account == other.account
-            && self.devices == other.devices
-            && self.former == other.former
+            && listed(self) == listed(other)
+            && former(self) == former(other)
     }
 
     fn add(&mut self, added: &OwnDevice, now: Timestamp) {

@@ -110,9 +110,10 @@ impl Client {
         let newest = stored.and_then(|stored| open(stored).ok());
         let newest = newest.as_ref().filter(|list| list.may_follow(pinned));
         let signed = self.lists.own.signed.as_ref();
-        // Of several with the same revision, the last one: the pinned one before the newest one before ours.
-        let known = [signed, newest, pinned].into_iter().flatten();
-        let base = known.max_by_key(|list| list.revision);
+        // What we have signed and the server denies may lack devices that were listed since, so only its revision counts. Of two with
+        // the same revision, the pinned one.
+        let base = [newest, pinned].into_iter().flatten().max_by_key(|list| list.revision);
+        let ahead = signed.filter(|it| base.is_none_or(|base| it.revision > base.revision));
         // Whatever the server says, this device exists.
         let mut existing = shown.devices.clone();
         existing.retain(|it| it.device != us.device);
@@ -126,20 +127,25 @@ impl Client {
             && sign.iter().any(|(device, id)| base.is_some_and(|it| it.has(*device, *id)));
         sign.push((us.device, registration_id));
         let next = DeviceList::next(base, us.account, &existing, &sign, now);
-        let Some(next) = next else {
+        let above = ahead.map_or(0, |it| it.revision + 1);
+        let next = next.map(|next| DeviceList { revision: next.revision.max(above), ..next });
+        let Some(next) = next.filter(|next| next.revision <= DeviceList::MAX_REVISION) else {
             return DeviceListUpdate { list: base.cloned(), publish: None };
         };
-        let same = base.filter(|base| next.has_same_devices(base) && !is_forced);
         // Others may have pinned ours, and then refuse another one with the same revision.
         let is_ours_refused =
             |base: &DeviceList| signed.is_some_and(|it| it.revision == base.revision && it != base);
-        let list = match same {
-            Some(base) if is_stored && !is_ours_refused(base) => {
-                return DeviceListUpdate { list: Some(base.clone()), publish: None };
-            }
-            Some(base) if Some(base) == signed && is_newer_than(base, newest) => base.clone(),
-            Some(_) | None => next,
-        };
+        if let Some(base) = base.filter(|base| next.has_same_devices(base))
+            && is_stored
+            && !is_forced
+            && ahead.is_none()
+            && !is_ours_refused(base)
+        {
+            return DeviceListUpdate { list: Some(base.clone()), publish: None };
+        }
+        // A server that denies a list must not be able to drive the revisions up.
+        let again = ahead.filter(|it| next.has_same_devices(it));
+        let list = again.cloned().unwrap_or(next);
         let publish = NewDeviceList {
             previous: stored.map(|(revision, _)| *revision),
             revision: list.revision,
@@ -234,11 +240,6 @@ impl Client {
         }
         self.commit(changes, Vec::new());
     }
-}
-
-/// Whether the server shows no list, or an older one than this.
-fn is_newer_than(list: &DeviceList, shown: Option<&DeviceList>) -> bool {
-    shown.is_none_or(|shown| shown.revision < list.revision)
 }
 
 /// How often in a row another device may be faster.
