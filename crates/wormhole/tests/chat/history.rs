@@ -5,7 +5,7 @@ use std::time::Duration;
 use wormhole::chat::store::{Protection, Store, StoreError};
 use wormhole::chat::{
     Account, AccountId, Client, Conversation, Copied, EarlierMessage, HistoryMode, HistoryState,
-    LinkError, Message, Network, Timestamp,
+    LinkError, Message, Network, Options, Timestamp,
 };
 use wormhole::transit::{RelayPolicy, Settings};
 
@@ -172,6 +172,34 @@ async fn a_new_device_gets_contacts_with_their_verified_keys_and_the_history() {
     l.close().await.unwrap();
     let again = copy(&mailbox, &alice, &laptop).await;
     assert_eq!(again.map(|copied| copied.unwrap().messages), [0, 0]);
+}
+
+#[tokio::test]
+async fn people_in_the_copied_contacts_are_no_strangers_to_the_new_device() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550857", 0).await;
+    let bob = world.register("+14155550858", 1).await;
+    let stranger = world.register("+14155550859", 1).await;
+    let (a, b, s) = (alice.open().await, bob.open().await, stranger.open().await);
+    say(&a, &bob.destination(), "hello").await;
+    // Her contacts contain the stranger, too, whom she has never answered.
+    say(&s, &alice.destination(), "buy this").await;
+    next_message(&mut a.messages()).await;
+    a.close().await.unwrap();
+
+    let laptop = Person { folder: Folder::new(), number: alice.number.clone() };
+    let copied = link(&mailbox, &alice, &laptop, HistoryMode::Off).await;
+    assert!(copied.iter().all(Result::is_ok), "{copied:?}");
+    // The other device is not online, so it can say nothing.
+    let mut options = Options::default();
+    options.hold_unknown_senders = true;
+    let l = Client::open(laptop.account(), options).await.unwrap();
+    say(&s, &alice.destination(), "buy that").await;
+    say(&b, &alice.destination(), "to both").await;
+    assert_eq!(next_message(&mut l.messages()).await.text.as_deref(), Some("to both"));
+    let requests = l.requests().await.unwrap();
+    let asking: Vec<_> = requests.iter().map(|request| request.from.account).collect();
+    assert_eq!(asking, [s.me().address.account]);
 }
 
 /// Copies from one device to another that are linked already.

@@ -67,9 +67,12 @@ fn import(store: &mut Store, rows: Vec<HistoryRow>, own: AccountId) -> Result<u6
 fn take_over(core: &mut Core, known: &[Contact], contacts: Vec<CopiedContact>) -> Commit {
     let own = core.address().account;
     let mut commit = Commit::default();
-    for CopiedContact { contact, identity } in contacts {
+    for CopiedContact { contact, is_accepted, identity } in contacts {
         if contact.account == own {
             continue;
+        }
+        if is_accepted {
+            commit.written_to.insert(contact.account);
         }
         let before = known.iter().find(|it| it.account == contact.account);
         if let Some((key, decided)) = identity {

@@ -2,7 +2,7 @@
 //!
 //! | first byte | the rest, compressed with deflate |
 //! |---|---|
-//! | 1 | contacts: for each its length (4), the account, whether an identity key follows (1), the key and the time of the decision about it (8), the contact as in the store |
+//! | 1 | contacts: for each its length (4), the account, whether the user wants its messages (1), whether an identity key follows (1), the key and the time of the decision about it (8), the contact as in the store |
 //! | 2 | messages of the history, the newest first: for each its length (4), and the message as in the store |
 //! | 3 | the end: number of contacts (8) and of messages (8) |
 //! | 4 | the answer: number of new messages (8) |
@@ -24,10 +24,13 @@ pub(super) enum Record {
     Answer { messages: u64 },
 }
 
-/// A contact with its accepted identity key, and when the user has decided about it: 0 if never.
+/// A contact with what the user has decided about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct CopiedContact {
     pub(super) contact: Contact,
+    /// Whether the user wants its messages. Those of others wait as requests.
+    pub(super) is_accepted: bool,
+    /// The accepted identity key, and when the user has decided about it: 0 if never.
     pub(super) identity: Option<(PublicKey, Timestamp)>,
 }
 
@@ -83,6 +86,7 @@ impl Record {
 impl CopiedContact {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut item = Zeroizing::new(self.contact.account.as_bytes().to_vec());
+        item.push(self.is_accepted.into());
         item.push(self.identity.is_some().into());
         if let Some((key, decided)) = &self.identity {
             item.extend(key.as_u());
@@ -95,6 +99,11 @@ impl CopiedContact {
     fn decode(item: &[u8]) -> Result<Self, StoreError> {
         let mut reader = Reader::new(item);
         let account = AccountId::from_bytes(reader.array()?);
+        let is_accepted = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(StoreError::Damaged),
+        };
         let identity = match reader.u8()? {
             0 => None,
             1 => {
@@ -104,7 +113,7 @@ impl CopiedContact {
             _ => return Err(StoreError::Damaged),
         };
         let contact = Contact::decode(account.as_bytes(), reader.rest())?;
-        Ok(Self { contact, identity })
+        Ok(Self { contact, is_accepted, identity })
     }
 }
 
@@ -167,8 +176,10 @@ mod tests {
         let account = AccountId::from_bytes([7; 16]);
         let key = *KeyPair::random(&mut OsRng).public();
         let contact = Contact { verified: Some(key), ..crate::chat::contact(account) };
-        let contacts = [None, Some((key, Timestamp(5)))]
-            .map(|identity| CopiedContact { contact: contact.clone(), identity });
+        let contacts =
+            [(false, None), (true, Some((key, Timestamp(5))))].map(|(is_accepted, identity)| {
+                CopiedContact { contact: contact.clone(), is_accepted, identity }
+            });
         let records = [
             Record::Contacts(contacts.to_vec()),
             Record::Messages(Vec::new()),

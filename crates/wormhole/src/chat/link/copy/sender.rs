@@ -1,16 +1,17 @@
 //! The device that copies its contacts and its history to another one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use wormhole_chat::{Client as Core, Timestamp};
+use wormhole_chat::{AccountId, Client as Core, Timestamp};
 
 use super::Copied;
 use super::records::{CopiedContact, MAX_ITEMS, Record};
 use crate::chat::account::{Account, now};
 use crate::chat::history::{HistoryId, HistoryMode, HistoryState};
 use crate::chat::link::LinkError;
-use crate::chat::store::{Contact, HistoryRow};
+use crate::chat::store::{Contact, HistoryRow, Store, StoreError};
 use crate::transit::Pipe;
 
 /// Sends everything, and waits until the other device has stored it.
@@ -21,8 +22,9 @@ pub(super) async fn send(
     history: HistoryMode,
 ) -> Result<Copied, LinkError> {
     let contacts = account.store.run(|store| store.contacts()).await?;
+    let wanted = account.store.run(|store| Ok::<_, StoreError>(wanted(store))).await?;
     for contacts in contacts.chunks(MAX_CONTACTS) {
-        let contacts = contacts.iter().map(|contact| copied(core, contact)).collect();
+        let contacts = contacts.iter().map(|contact| copied(core, contact, &wanted)).collect();
         pipe.send_record(&Record::Contacts(contacts).encode()).await?;
     }
     let contacts = u64::try_from(contacts.len()).unwrap_or(u64::MAX);
@@ -37,7 +39,12 @@ pub(super) async fn send(
     }
 }
 
-fn copied(core: &Core, contact: &Contact) -> CopiedContact {
+/// The accounts whose messages the user wants.
+fn wanted(store: &Store) -> BTreeSet<AccountId> {
+    store.accepted().difference(store.blocked()).copied().collect()
+}
+
+fn copied(core: &Core, contact: &Contact, wanted: &BTreeSet<AccountId>) -> CopiedContact {
     let identity = core.identity_of(contact.account);
     // While a change of the key waits for the user, the other device must not take a side.
     let accepted = identity.filter(|it| it.changed.is_none()).map(|it| it.accepted);
@@ -45,7 +52,8 @@ fn copied(core: &Core, contact: &Contact) -> CopiedContact {
         let decision = core.identity_decision(contact.account, &key);
         (key, decision.map_or(Timestamp(0), |decision| decision.decided))
     });
-    CopiedContact { contact: contact.clone(), identity: accepted }
+    let is_accepted = wanted.contains(&contact.account);
+    CopiedContact { contact: contact.clone(), is_accepted, identity: accepted }
 }
 
 /// Sends the history, the newest messages first. Returns their number.
