@@ -20,8 +20,8 @@ use world::World;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, Address, ClientEvent, ClientInput, Content, DataMessage, DeviceId, DeviceList,
-    DeviceListUpdate, GroupEvent, KeyPair, OwnDevice, OwnDeviceList, ReadError, Request, Response,
-    SendFailure, Timestamp,
+    DeviceListUpdate, EnvelopeKind, GroupEvent, KeyPair, OwnDevice, OwnDeviceList, ReadError,
+    Request, Response, SendFailure, Timestamp,
 };
 
 const ALICE: u8 = 1;
@@ -389,6 +389,38 @@ fn the_list_of_an_earlier_identity_key_counts_until_the_new_one_is_accepted() {
     world.settle();
     assert_eq!(world.devices[bob].texts(), ["who are you"]);
     assert_eq!((revision(&world, 0, BOB), failures(&world, 0)), (Some(1), vec![]));
+}
+
+#[test]
+fn late_messages_of_a_removed_installation_do_not_bring_its_session_back() {
+    let mut world = two();
+    let former = link(&mut world, 2);
+    say(&mut world, 0, BOB, "to both");
+    world.settle();
+    for text in ["read", "late", "later"] {
+        say(&mut world, former, ALICE, text);
+        if text == "read" {
+            world.exchange();
+        }
+    }
+    // The same number, installed again, while two messages of the former installation wait.
+    world.server.devices.remove(&address(BOB, 2));
+    world.devices.remove(former);
+    world.now.0 += 60_000;
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    let new = link(&mut world, 2);
+    say(&mut world, 0, BOB, "welcome");
+    world.deliver(new);
+    say(&mut world, new, ALICE, "thank you");
+    world.deliver_backwards(0);
+    assert_eq!(world.devices[0].texts(), ["hi", "read", "thank you", "later", "late"]);
+    say(&mut world, 0, BOB, "again");
+    // A message of a session that was just started would be a prekey message.
+    let kinds = world.waiting_kinds(new);
+    assert_eq!(kinds.last().unwrap().0, EnvelopeKind::Ciphertext);
+    world.deliver(new);
+    assert_eq!(world.devices[new].texts(), ["welcome", "again"]);
 }
 
 #[test]
