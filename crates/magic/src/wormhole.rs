@@ -24,6 +24,7 @@ mod order;
 mod outgoing;
 mod peer_version;
 mod server_link;
+mod urgency;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -199,7 +200,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 self.outgoing.push_dilation(message, self.mailbox.unconfirmed_bytes())?;
                 self.send_pending();
             }
-            Command::Hurry => self.link.hurry(now),
+            Command::Hurry => {
+                if self.link.check(now) {
+                    self.send(ClientMessage::Ping { ping: Value::from(0) });
+                }
+            }
             Command::Close(_) => {}
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use wormhole_kit::{Input, LinkId, Output, Session};
 
+use crate::net::addresses::addresses;
 use crate::net::{Dialing, LinkEvent, LinkFailure, Links, NetLink};
 
 /// A session with its links.
@@ -43,6 +44,16 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     /// Passes a command to the session. Its results are returned by [`Self::next`].
     pub(crate) fn command(&mut self, command: S::Command) {
         self.handle(|session, now| session.handle(now, Input::Command(command)));
+    }
+
+    /// Ends the links whose address this computer has lost: the system would keep them, and nothing would arrive.
+    pub(crate) fn drop_links_without_address(&mut self) {
+        let Some(addresses) = addresses() else { return };
+        for id in self.links.without_address(&addresses) {
+            self.links.reset(id);
+            self.last_failure = Some(LinkFailure::Closed);
+            self.handle(|session, now| session.handle(now, Input::Closed(id)));
+        }
     }
 
     /// Adds an incoming link.

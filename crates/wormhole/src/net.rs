@@ -2,6 +2,7 @@
 //!
 //! This module does not interpret the bytes.
 
+pub(crate) mod addresses;
 #[cfg(feature = "chat")]
 pub(crate) mod http;
 mod link;
@@ -47,6 +48,8 @@ pub(crate) struct Route {
     /// The addresses to which we may connect. A proxy resolves names itself, so with one only an
     /// address without a name is checked.
     pub(crate) permit: Permit,
+    /// Whether attempts to connect are repeated, see [`tcp::Effort`].
+    pub(crate) effort: tcp::Effort,
 }
 
 impl Route {
@@ -60,7 +63,7 @@ impl Route {
                 permit::check_host(self.permit, host)?;
                 proxy.connect(host, port).await
             }
-            None => tcp::connect_permitted(host, port, self.permit).await,
+            None => tcp::connect_permitted(host, port, self.permit, self.effort).await,
         }
     }
 }

@@ -99,6 +99,14 @@ impl Dialler {
         }
     }
 
+    /// Tries everything again at once, because the network has changed.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        if self.again.is_some() {
+            let pause = if self.direct_only { FIRST_UPGRADE_PAUSE } else { FIRST_PAUSE };
+            self.again = Some((now, pause));
+        }
+    }
+
     fn new_plan(&self) -> Plan {
         let peer = TransitInfo { abilities: Vec::<Ability>::new(), hints: self.hints.clone() };
         let mut settings = self.settings.clone();

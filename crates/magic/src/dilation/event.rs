@@ -22,6 +22,9 @@ pub enum DilationCommand {
     Mailbox(Vec<u8>),
     /// Where the peer can reach us now, without relays: the answer to [`DilationEvent::HintsWanted`], or later.
     Hints(Vec<Hint>),
+    /// The addresses of this computer have changed, and these are the new ones, as in [`Hints`](Self::Hints). Connections that
+    /// failed before may succeed now.
+    AddressesChanged(Vec<Hint>),
     /// Opens a subchannel of ours.
     Open {
         /// Its number, larger than that of all earlier ones.
@@ -47,6 +50,9 @@ impl fmt::Debug for DilationCommand {
         match self {
             Self::Mailbox(message) => write!(f, "Mailbox({} bytes)", message.len()),
             Self::Hints(hints) => f.debug_tuple("Hints").field(hints).finish(),
+            Self::AddressesChanged(hints) => {
+                f.debug_tuple("AddressesChanged").field(hints).finish()
+            }
             Self::Open { number, subprotocol } => write!(f, "Open({number}, {subprotocol:?})"),
             Self::Write(id, data) => write!(f, "Write({id:?}, {} bytes)", data.len()),
             Self::Finish(id) => f.debug_tuple("Finish").field(id).finish(),

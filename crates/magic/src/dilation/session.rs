@@ -228,6 +228,10 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 }
                 Ok(())
             }
+            DilationCommand::AddressesChanged(hints) => {
+                self.on_addresses_changed(now, hints);
+                Ok(())
+            }
             DilationCommand::Leave => {
                 if self.peer.as_ref().is_some_and(|peer| peer.extended) {
                     self.say(&DilationMessage::Leaving);

@@ -32,8 +32,8 @@ pub enum Command {
     Send(Vec<u8>),
     /// Send a dilation message to the peer, numbered independently of [`Send`](Self::Send).
     SendDilation(Vec<u8>),
-    /// Something else shows that the network has changed or is back: reconnect to the server without a pause, if the connection
-    /// is lost.
+    /// The network has changed, or another connection was lost and needs the server to be replaced: the server has to
+    /// answer within 1.5 s, or the connection to it is replaced, with short pauses until that succeeds.
     Hurry,
     /// Close the wormhole. The default mood is happy if the key was confirmed, otherwise lonely.
     Close(Option<Mood>),

@@ -9,6 +9,7 @@ use rand_core::CryptoRngCore;
 use wormhole_kit::{Instant, LinkId, LinkIds, UnixTime};
 
 use super::error::{ServerMisbehaved, ServerText, WormholeError};
+use super::urgency::{Urgency, usual_pause};
 use crate::mailbox::hashcash::Mint;
 use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 
@@ -26,9 +27,12 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 /// | Working | time | [stamp] | Working, or Ready |
 /// | Working, Ready | closed | lost | Waiting |
 /// | Ready | retry | close, lost | Waiting |
+/// | Ready | check | | Ready |
+/// | Ready | no answer after a check | close, lost | Waiting, without a pause |
 ///
 /// Pauses grow until a connection was useful, that is, lasted for a while with at least one answer. A server that
-/// accepts everyone and then disconnects must not be contacted every second for ever.
+/// accepts everyone and then disconnects must not be contacted every second for ever. While a dilated connection waits for
+/// the server, they are short (`urgency`).
 #[derive(Debug)]
 pub(super) struct ServerLink {
     urls: Vec<MailboxUrl>,
@@ -40,15 +44,34 @@ pub(super) struct ServerLink {
     welcomed: bool,
     /// Number of failed connections in a row.
     failures: u32,
+    urgency: Urgency,
 }
 
 #[derive(Debug)]
 enum LinkState {
-    Waiting { until: Instant },
-    Dialing { link: LinkId, give_up: Instant },
-    ExpectWelcome { link: LinkId, give_up: Instant },
-    Working { link: LinkId, mint: Box<Mint>, since: Instant },
-    Ready { link: LinkId, since: Instant, answered: bool },
+    Waiting {
+        until: Instant,
+    },
+    Dialing {
+        link: LinkId,
+        give_up: Instant,
+    },
+    ExpectWelcome {
+        link: LinkId,
+        give_up: Instant,
+    },
+    Working {
+        link: LinkId,
+        mint: Box<Mint>,
+        since: Instant,
+    },
+    Ready {
+        link: LinkId,
+        since: Instant,
+        answered: bool,
+        /// When a check has failed, unless the server answers before that.
+        check: Option<Instant>,
+    },
     Ended,
 }
 
@@ -80,7 +103,8 @@ impl ServerLink {
     /// Opens the first connection as soon as time passes.
     pub(super) const fn new(urls: Vec<MailboxUrl>, now: Instant) -> Self {
         let state = LinkState::Waiting { until: now };
-        Self { urls, url: 0, state, ids: LinkIds::outgoing(), welcomed: false, failures: 0 }
+        let (ids, urgency) = (LinkIds::outgoing(), Urgency::new());
+        Self { urls, url: 0, state, ids, welcomed: false, failures: 0, urgency }
     }
 
     /// The current connection, open or not.
@@ -111,14 +135,17 @@ impl ServerLink {
 
     pub(super) fn on_opened(&mut self, link: LinkId, now: Instant) {
         if matches!(self.state, LinkState::Dialing { link: dialing, .. } if dialing == link) {
-            self.state = LinkState::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };
+            let timeout = self.urgency.timeout(now).unwrap_or(WELCOME_TIMEOUT);
+            self.state = LinkState::ExpectWelcome { link, give_up: now + timeout };
         }
     }
 
     /// The server answered a message.
     pub(super) const fn on_answer(&mut self) {
-        if let LinkState::Ready { answered, .. } = &mut self.state {
+        if let LinkState::Ready { answered, check, .. } = &mut self.state {
             *answered = true;
+            *check = None;
+            self.urgency.end();
         }
     }
 
@@ -142,7 +169,7 @@ impl ServerLink {
         self.welcomed = true;
         let demands = welcome.permission_required.as_ref();
         let Some(demands) = demands.filter(|demands| demands.none.is_none()) else {
-            self.state = LinkState::Ready { link, since: now, answered: false };
+            self.state = LinkState::ready(link, now);
             return Ok(Some(Action::Ready(None)));
         };
         let hashcash = demands.hashcash.as_ref().ok_or(ServerMisbehaved::UnknownPermissions)?;
@@ -181,6 +208,27 @@ impl ServerLink {
         }
     }
 
+    /// Something waits for the server, and the network may have changed: an open connection has to prove that it works,
+    /// and another one is opened soon. Returns whether to ask the server for an answer.
+    pub(super) fn check(&mut self, now: Instant) -> bool {
+        if !self.welcomed {
+            return false;
+        }
+        self.urgency.begin(now);
+        match &mut self.state {
+            LinkState::Waiting { until } => *until = now,
+            LinkState::Dialing { give_up, .. } | LinkState::ExpectWelcome { give_up, .. } => {
+                *give_up = (*give_up).min(now + CHECK_TIMEOUT);
+            }
+            LinkState::Ready { check, .. } if check.is_none() => {
+                *check = Some(now + CHECK_TIMEOUT);
+                return true;
+            }
+            LinkState::Ready { .. } | LinkState::Working { .. } | LinkState::Ended => {}
+        }
+        false
+    }
+
     /// Ends; returns the connection to close.
     pub(super) fn end(&mut self) -> Option<LinkId> {
         let link = self.current();
@@ -194,7 +242,8 @@ impl ServerLink {
             | LinkState::Dialing { give_up: at, .. }
             | LinkState::ExpectWelcome { give_up: at, .. }
             | LinkState::Working { since: at, .. } => Some(*at),
-            LinkState::Ready { .. } | LinkState::Ended => None,
+            LinkState::Ready { check, .. } => *check,
+            LinkState::Ended => None,
         }
     }
 
@@ -216,12 +265,16 @@ impl ServerLink {
             }
             LinkState::Working { link, mint, .. } => {
                 let Some(stamp) = mint.step(WORK_PER_STEP) else { return Ok(None) };
-                self.state = LinkState::Ready { link: *link, since: now, answered: false };
+                self.state = LinkState::ready(*link, now);
                 let method = "hashcash".to_owned();
                 let permission = ClientMessage::SubmitPermissions { method, stamp: Some(stamp) };
                 Ok(Some(Action::Ready(Some(permission))))
             }
-            LinkState::Ready { .. } | LinkState::Ended => Ok(None),
+            LinkState::Ready { link, .. } => {
+                let link = *link;
+                self.on_failure(Some(link), now, rng)
+            }
+            LinkState::Ended => Ok(None),
         }
     }
 
@@ -238,13 +291,22 @@ impl ServerLink {
             return if next.is_some() { Ok(next) } else { Err(WormholeError::ServerUnreachable) };
         }
         let was_ready = self.ready().is_some();
+        let was_checked = matches!(self.state, LinkState::Ready { check: Some(_), .. });
         if matches!(self.state, LinkState::Ready { since, answered: true, .. } if now >= since + USEFUL)
         {
             self.failures = 0;
         }
-        let (failures, pause) = (self.failures, pause(self.failures, rng));
+        let failures = self.failures;
+        let pause = match self.urgency.pause(now, rng) {
+            // It worked until the network changed.
+            Some(_) if was_checked => Duration::ZERO,
+            Some(pause) => pause,
+            None => {
+                self.failures = failures.saturating_add(1);
+                usual_pause(failures, rng)
+            }
+        };
         self.state = LinkState::Waiting { until: now + pause };
-        self.failures = self.failures.saturating_add(1);
         Ok(Some(Action::Retry(Retry { close, failures, pause, was_ready })))
     }
 
@@ -252,19 +314,21 @@ impl ServerLink {
         let url = self.urls.get(self.url)?.clone();
         // Use a short timeout if another URL is left to try.
         let last = self.welcomed || self.url + 1 >= self.urls.len();
-        let timeout = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
+        let timeout = match self.urgency.timeout(now) {
+            Some(timeout) => timeout,
+            None if last => DIAL_TIMEOUT,
+            None => FIRST_DIAL_TIMEOUT,
+        };
         let link = self.ids.allocate();
         self.state = LinkState::Dialing { link, give_up: now + timeout };
         Some(Action::Connect { close, link, url })
     }
 }
 
-/// The pause before the next attempt: longer each time and random, so that not all clients return at the same
-/// time to a restarted server.
-fn pause(failures: u32, rng: &mut impl CryptoRngCore) -> Duration {
-    let grown = FIRST_PAUSE.as_secs_f64() * 1.5_f64.powi(failures.min(32).cast_signed());
-    let jitter = f64::from(rng.next_u32()) / f64::from(u32::MAX);
-    Duration::from_secs_f64(grown.min(LONGEST_PAUSE.as_secs_f64()) * (0.5 + jitter))
+impl LinkState {
+    const fn ready(link: LinkId, now: Instant) -> Self {
+        Self::Ready { link, since: now, answered: false, check: None }
+    }
 }
 
 /// Time limit to connect to a URL while others are left to try.
@@ -276,14 +340,11 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time limit for the welcome after the connection is open.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time limit for the answer to a check, and for what is left of an attempt to connect that started before it.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// Minimum duration of a useful connection.
 const USEFUL: Duration = Duration::from_secs(10);
-
-/// Average pause before the first reconnection.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Maximum average pause between attempts, as in the Python client.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Number of hashes in one step of work: some milliseconds.
 const WORK_PER_STEP: u32 = 1 << 14;

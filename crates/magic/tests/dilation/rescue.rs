@@ -113,3 +113,47 @@ fn hints_are_dialled_again_until_a_link_is_chosen() {
     }
     assert_eq!(dialled, 9);
 }
+
+/// Executes a command, and returns the number of new connections and the mailbox messages.
+fn execute(attack: &mut Attack, command: DilationCommand) -> (usize, Vec<DilationMessage>) {
+    attack.victim.handle(attack.now, wormhole_kit::Input::Command(command)).unwrap();
+    let (mut dialled, mut said) = (0, Vec::new());
+    while let Some(output) = attack.victim.poll() {
+        match output {
+            wormhole_kit::Output::Connect(..) => dialled += 1,
+            wormhole_kit::Output::Event(DilationEvent::Mailbox(message)) => {
+                said.push(DilationMessage::decode(&message).unwrap());
+            }
+            wormhole_kit::Output::Event(_)
+            | wormhole_kit::Output::Send(..)
+            | wormhole_kit::Output::Close(_) => {}
+            wormhole_kit::Output::Commit(never) => match never {},
+        }
+    }
+    (dialled, said)
+}
+
+#[test]
+fn new_addresses_are_told_to_the_peer_and_everything_is_tried_again_at_once() {
+    let mut attack = Attack::new();
+    let theirs = DilationMessage::Hints(vec![Hint::Direct(TcpHint::new("9.9.9.9", 4000))]);
+    let (dialled, _) = execute(&mut attack, DilationCommand::Mailbox(theirs.encode()));
+    assert_eq!(dialled, 1);
+    // Nothing is due for a while.
+    attack.now += Duration::from_millis(100);
+    let ours = vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))];
+    let changed = DilationCommand::AddressesChanged(ours.clone());
+    assert_eq!(execute(&mut attack, changed), (1, vec![DilationMessage::Hints(ours)]));
+    // Without an address there is nothing to tell.
+    let (_, said) = execute(&mut attack, DilationCommand::AddressesChanged(vec![]));
+    assert_eq!(said, []);
+}
+
+#[test]
+fn new_addresses_do_not_disturb_a_direct_connection() {
+    let mut attack = Attack::new();
+    attack.connect();
+    let ours = vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))];
+    assert_eq!(execute(&mut attack, DilationCommand::AddressesChanged(ours)), (0, vec![]));
+    assert!(attack.victim.current().is_some());
+}

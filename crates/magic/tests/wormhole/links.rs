@@ -405,3 +405,77 @@ fn nothing_is_added_before_the_mailbox_is_known_to_be_the_same() {
     client.receive(json!({"type": "claimed", "mailbox": "m"}));
     assert_eq!(client.sent_in_short(), ["open", "add pake"]);
 }
+
+#[test]
+fn a_connection_that_does_not_answer_a_check_is_replaced_at_once_and_soon_again_if_that_fails() {
+    let (mut client, _) = TestClient::with_peer();
+    client.command(Command::Hurry);
+    client.command(Command::Hurry);
+    assert_eq!(client.sent(), [json!({"type": "ping", "ping": 0})]);
+    let old = client.link();
+    client.advance(Duration::from_secs(2));
+    assert_eq!(client.closed, [old]);
+    assert_ne!(client.link(), old);
+    assert_eq!(client.events(), [Event::ServerLost]);
+    let mut attempts = 0;
+    for _ in 0..100 {
+        let link = client.link();
+        client.lose_link();
+        client.advance(Duration::from_millis(100));
+        attempts += usize::from(client.link() != link);
+    }
+    // In ten seconds, with pauses between 0.25 and 0.75 s.
+    assert!((12..=40).contains(&attempts), "{attempts}");
+    // Later attempts that are not answered are not reported either.
+    client.advance(LONG);
+    assert!(client.events().is_empty());
+    let link = client.link();
+    client.lose_link();
+    while client.link() == link {
+        client.advance(Duration::from_millis(100));
+    }
+    client.open_link();
+    client.receive(json!({"type": "welcome", "welcome": {}}));
+    client.receive(json!({"type": "ack"}));
+    assert_eq!(client.wormhole.deadline(), None);
+    client.lose_link();
+    assert!(client.wormhole.deadline().unwrap() >= client.now + Duration::from_millis(500));
+}
+
+#[test]
+fn a_connection_that_answers_a_check_is_kept() {
+    let (mut client, _) = TestClient::with_peer();
+    let link = client.link();
+    client.command(Command::Hurry);
+    client.receive(json!({"type": "pong", "pong": 0}));
+    client.advance(LONG);
+    assert_eq!((client.link(), client.closed.len()), (link, 0));
+    assert_eq!(client.error, None);
+}
+
+#[test]
+fn an_attempt_that_started_before_the_network_changed_gets_little_time() {
+    let (mut client, _) = TestClient::with_peer();
+    client.lose_link();
+    client.advance(Duration::from_secs(2));
+    let old = client.link();
+    client.command(Command::Hurry);
+    client.advance(Duration::from_secs(3));
+    assert_eq!(client.closed, [old]);
+    assert_ne!(client.link(), old);
+}
+
+#[test]
+fn a_server_that_hangs_up_after_each_check_is_called_a_few_times_a_second_at_most() {
+    let (mut client, _) = TestClient::with_peer();
+    let (mut attempts, end) = (0, client.now + Duration::from_secs(60));
+    while client.now < end {
+        client.command(Command::Hurry);
+        client.lose_link();
+        client.advance(Duration::from_millis(50));
+        client.open_link();
+        client.receive(json!({"type": "welcome", "welcome": {}}));
+        attempts += 1;
+    }
+    assert!(attempts <= 60 * 20, "{attempts}");
+}

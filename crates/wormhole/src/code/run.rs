@@ -17,6 +17,7 @@ use super::publisher::{MAX_UNREAD_DILATION, Publisher, Subscriber, Unread};
 use super::status::Status;
 use super::{Config, Delegate, Error, Incoming, Wormhole};
 use crate::drive::Driver;
+use crate::net::tcp::Effort;
 use crate::net::{Dialing, Frames, NetLink, Route, WebSocket};
 
 /// Starts a wormhole whose messages are read with `receive_message`.
@@ -83,6 +84,7 @@ async fn run(
     mut outgoing: mpsc::Receiver<Vec<u8>>,
 ) {
     let route = config.tor.as_ref().map_or_else(Route::default, |tor| tor.route());
+    let route = Route { effort: Effort::Repeated, ..route };
     let session = core::Wormhole::new(
         core::Config {
             app_id: config.app_id,
@@ -114,6 +116,9 @@ async fn run(
                     while let Ok(message) = outgoing.try_recv() {
                         driver.command(Command::Send(message));
                     }
+                }
+                if matches!(command, Command::Hurry) {
+                    driver.drop_links_without_address();
                 }
                 driver.command(command);
             }

@@ -3,9 +3,12 @@
 //! It does not use [`crate::drive`]: it has to stop reading from one link, to fill another only as fast as it empties,
 //! and to reset those that are abandoned.
 
+mod network;
 mod streams;
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +18,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use wormhole_kit::{Input, LinkId, LinkIds, Output, Session};
 use wormhole_magic::dilation::{Dilation, DilationCommand, DilationError, DilationEvent};
-use wormhole_magic::transit::{Hint, Target};
+use wormhole_magic::transit::Target;
 use wormhole_magic::wormhole::Command as MailboxCommand;
 
 use super::requests::Request;
 use super::{CLOSE_TIMEOUT, Error, Status};
+use crate::net::addresses::AddressWatch;
 use crate::net::tor::Tor;
 use crate::net::{LinkEvent, Links, NetLink, Route};
 use crate::transit::listen::Listeners;
@@ -32,6 +36,8 @@ pub(super) struct DilationDriver {
     links: Links,
     listeners: Listeners,
     incoming: LinkIds,
+    /// Notices that this computer is in another network.
+    addresses: AddressWatch,
     route: Route,
     mailbox: mpsc::UnboundedSender<MailboxCommand>,
     status: watch::Sender<Status>,
@@ -46,6 +52,8 @@ enum Happened {
     /// The current link has room again.
     Room,
     Accepted(TcpStream),
+    /// This computer has other addresses now.
+    Moved(BTreeSet<IpAddr>),
     Mailbox(Option<Vec<u8>>),
     Request(Option<Request>),
     Time,
@@ -66,6 +74,7 @@ impl DilationDriver {
             links,
             listeners,
             incoming: LinkIds::incoming(),
+            addresses: AddressWatch::new(),
             route: tor.map(|tor| tor.route()).unwrap_or_default(),
             mailbox,
             status,
@@ -96,6 +105,7 @@ impl DilationDriver {
                     self.links.insert(id, NetLink::Tcp(stream));
                     self.session.handle(now, Input::Opened(id))
                 }
+                Happened::Moved(addresses) => self.on_moved(&addresses),
                 Happened::Mailbox(Some(message)) => {
                     let command = DilationCommand::Mailbox(message);
                     self.session.handle(now, Input::Command(command))
@@ -150,16 +160,6 @@ impl DilationDriver {
         }
     }
 
-    /// A link that is closed while the session runs is abandoned: nobody reads what is on the way. A reset tells the other
-    /// end at once, even if it does not read.
-    fn close(&mut self, id: LinkId) {
-        if self.leaving.is_some() {
-            self.links.close(id);
-        } else {
-            self.links.reset(id);
-        }
-    }
-
     fn on_event(
         &mut self,
         event: DilationEvent,
@@ -171,8 +171,8 @@ impl DilationDriver {
                 let _closed = self.mailbox.send(MailboxCommand::SendDilation(message));
             }
             DilationEvent::HintsWanted => {
-                let hints = self.listeners.hints().into_iter().map(Hint::Direct).collect();
-                self.session.handle(now(), Input::Command(DilationCommand::Hints(hints)))?;
+                let hints = DilationCommand::Hints(self.hints());
+                self.session.handle(now(), Input::Command(hints))?;
             }
             DilationEvent::Connected(route) => {
                 let current = self.session.current().and_then(|id| self.links.open(id));
@@ -215,6 +215,7 @@ impl DilationDriver {
         tokio::select! {
             happened = poll_fn(|cx| poll_links(links, cx, reads, congested)) => happened,
             stream = self.listeners.accept() => Happened::Accepted(stream),
+            addresses = self.addresses.changed() => Happened::Moved(addresses),
             message = messages.recv(), if has_mailbox => Happened::Mailbox(message),
             request = requests.recv() => Happened::Request(request),
             () = until(deadline) => Happened::Time,

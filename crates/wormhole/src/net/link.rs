@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Weak;
 use std::task::{Context, Poll, ready};
@@ -60,6 +61,15 @@ impl NetLink {
             Self::Tcp(_) => Weak::new(),
             Self::WebSocket(socket) => socket.socket(),
         }
+    }
+
+    /// The address of this computer that the link uses, if the system knows it.
+    pub(crate) fn local_address(&self) -> Option<IpAddr> {
+        let address = match self {
+            Self::Tcp(stream) => stream.local_addr(),
+            Self::WebSocket(socket) => socket.socket().upgrade()?.local_addr(),
+        };
+        address.ok().map(|address| address.ip())
     }
 
     /// Makes the system reset the connection when the link is dropped, instead of delivering what is still unsent.

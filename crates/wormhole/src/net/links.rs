@@ -3,8 +3,9 @@
 //! There are no tasks and no channels: the owner of the links polls them and gets one event at a
 //! time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -73,6 +74,16 @@ impl Links {
         if let Some(Slot::Open { link, .. } | Slot::Closing { link, .. }) = self.slots.remove(&id) {
             link.reset_on_drop();
         }
+    }
+
+    /// The open links that use none of these addresses of this computer: nothing arrives on them any more.
+    pub(crate) fn without_address(&self, ours: &BTreeSet<IpAddr>) -> Vec<LinkId> {
+        let is_gone = |link: &NetLink| link.local_address().is_some_and(|it| !ours.contains(&it));
+        let open = self.slots.iter().filter(|(_, slot)| match slot {
+            Slot::Open { link, .. } => is_gone(link),
+            Slot::Dialing(_) | Slot::Closing { .. } => false,
+        });
+        open.map(|(id, _)| *id).collect()
     }
 
     /// Number of bytes that wait to be written to an open link.

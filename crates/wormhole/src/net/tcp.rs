@@ -20,7 +20,17 @@ use super::{LinkFailure, permit};
 /// # Errors
 /// The name is unknown, or no address answered within [`CONNECT_TIMEOUT`].
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
-    connect_permitted(host, port, Permit::Anywhere).await
+    connect_permitted(host, port, Permit::Anywhere, Effort::Once).await
+}
+
+/// How often the addresses of a name are tried.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Effort {
+    /// Each address once. The system repeats a lost packet after 1, 3 and 7 seconds.
+    #[default]
+    Once,
+    /// Each address again and again while earlier attempts are unanswered, so that a path that comes back is noticed soon.
+    Repeated,
 }
 
 /// Connects like [`connect`], but not to addresses that `permit` forbids, whichever addresses the
@@ -32,9 +42,10 @@ pub(crate) async fn connect_permitted(
     host: &str,
     port: u16,
     permit: Permit,
+    effort: Effort,
 ) -> Result<TcpStream, LinkFailure> {
     let addresses = permit::filter(permit, resolve(host, port).await?)?;
-    let raced = timeout(CONNECT_TIMEOUT, race(interleave(addresses)));
+    let raced = timeout(CONNECT_TIMEOUT, race(interleave(addresses), effort));
     let stream = raced.await.map_err(|_| LinkFailure::TimedOut)?.map_err(|e| e.kind())?;
     tune(&stream).map_err(|e| e.kind())?;
     Ok(stream)
@@ -84,8 +95,9 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Tries one address after another without waiting for earlier attempts to fail.
-async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut waiting = addresses.into_iter();
+async fn race(addresses: Vec<SocketAddr>, effort: Effort) -> io::Result<TcpStream> {
+    let mut waiting = addresses.clone().into_iter();
+    let mut rounds = if effort == Effort::Repeated { MAX_ROUNDS } else { 1 };
     let mut attempts = FuturesUnordered::new();
     let mut next_start = Instant::now();
     let mut failure = io::ErrorKind::AddrNotAvailable.into();
@@ -104,7 +116,12 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                     attempts.push(TcpStream::connect(address));
                     next_start = Instant::now() + ATTEMPT_DELAY;
                 }
-                None => more = false,
+                None => {
+                    rounds -= 1;
+                    more = rounds > 0 && !attempts.is_empty();
+                    waiting = addresses.clone().into_iter();
+                    next_start = Instant::now() + ROUND_DELAY;
+                }
             },
         }
     }
@@ -117,6 +134,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Delay between the starts of two attempts (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Additional delay before all addresses are tried again.
+const ROUND_DELAY: Duration = Duration::from_millis(250);
+
+/// How often each address is tried in [`Effort::Repeated`].
+const MAX_ROUNDS: u32 = 10;
 
 /// Time without data after which the system sends a keepalive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -158,9 +181,9 @@ mod tests {
         drop(closed);
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addresses = vec![closed_address, open.local_addr().unwrap()];
-        assert!(race(addresses).await.is_ok());
+        assert!(race(addresses, Effort::Once).await.is_ok());
         assert_eq!(
-            race(vec![closed_address]).await.unwrap_err().kind(),
+            race(vec![closed_address], Effort::Repeated).await.unwrap_err().kind(),
             io::ErrorKind::ConnectionRefused
         );
     }

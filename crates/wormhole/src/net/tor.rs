@@ -18,6 +18,7 @@ use wormhole_magic::transit::Permit;
 
 use super::Route;
 use super::socks::Proxy;
+use super::tcp::Effort;
 use control::Control;
 use launch::Launched;
 
@@ -108,7 +109,7 @@ impl Tor {
 
     /// The route for connections through this proxy.
     pub(crate) const fn route(&self) -> Route {
-        Route { proxy: Some(self.proxy), permit: Permit::Anywhere }
+        Route { proxy: Some(self.proxy), permit: Permit::Anywhere, effort: Effort::Once }
     }
 }
 

@@ -7,9 +7,18 @@
     reason = "a test may panic"
 )]
 
+#[cfg(target_os = "linux")]
+#[path = "../support/child.rs"]
+#[expect(dead_code, reason = "other tests need processes with other limits")]
+mod child;
 mod echo;
 mod forward;
 mod fowl;
+mod mailbox;
+#[cfg(target_os = "linux")]
+mod moving;
+#[cfg(target_os = "linux")]
+mod network;
 mod python;
 #[path = "../support/servers.rs"]
 #[expect(dead_code, reason = "the relay over WebSockets is tested elsewhere")]

@@ -42,9 +42,10 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 peer.subchannels.ignore(id);
                 self.grant(id)
             }
-            DilationCommand::Mailbox(_) | DilationCommand::Hints(_) | DilationCommand::Leave => {
-                self.on_command(now, command)
-            }
+            DilationCommand::Mailbox(_)
+            | DilationCommand::Hints(_)
+            | DilationCommand::AddressesChanged(_)
+            | DilationCommand::Leave => self.on_command(now, command),
         }
     }
 

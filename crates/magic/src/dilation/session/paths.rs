@@ -28,6 +28,21 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         }
     }
 
+    /// Tries all targets again at once where a connection is wanted, and tells the peer our new addresses.
+    pub(super) fn on_addresses_changed(&mut self, now: Instant, hints: Vec<Hint>) {
+        self.our_hints = hints;
+        let wanted =
+            matches!(self.stage, Stage::Connecting(_) | Stage::Connected { upgrade: true, .. });
+        if !wanted {
+            return;
+        }
+        if !self.our_hints.is_empty() {
+            self.say(&DilationMessage::Hints(self.our_hints.clone()));
+        }
+        self.dialler.try_again(now);
+        self.dial(now);
+    }
+
     pub(super) fn on_opened(&mut self, now: Instant, id: LinkId) {
         // Over a direct connection, no other one is needed.
         let wanted =
