@@ -27,6 +27,8 @@ pub(super) struct Dialler {
     direct_only: bool,
     /// Whether the last connection was relayed, so that relays need no delay.
     hurry_relays: bool,
+    /// The start of a period, and the connections that were opened in it.
+    spent: (Instant, usize),
 }
 
 impl Dialler {
@@ -48,7 +50,16 @@ impl Dialler {
             again: None,
             direct_only: false,
             hurry_relays: false,
+            spent: (now, 0),
         }
+    }
+
+    /// Whether one more connection may be opened now. A peer that names other hints in each of many generations must not
+    /// make us scan a network.
+    pub(super) fn spend(&mut self, now: Instant) -> bool {
+        let (start, count) = self.spent;
+        self.spent = if now >= start + PERIOD { (now, 1) } else { (start, count + 1) };
+        self.spent.1 <= MAX_DIALS
     }
 
     /// Starts a generation, without hints of the peer.
@@ -154,6 +165,12 @@ const FIRST_UPGRADE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Maximum time between two such attempts.
 const MAX_UPGRADE_PAUSE: Duration = Duration::from_secs(60);
+
+/// The time to which [`MAX_DIALS`] applies.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Maximum number of connections that are opened in 10 seconds, more than the repeated attempts of one generation need.
+pub const MAX_DIALS: usize = 2000;
 
 /// Maximum number of hints of a generation.
 const MAX_HINTS: usize = 64;

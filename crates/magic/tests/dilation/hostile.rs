@@ -101,8 +101,15 @@ impl Attack {
         result
     }
 
-    /// A new link with a complete handshake.
+    /// A new link with a complete handshake, on which the peer reads only the confirmation.
     pub(crate) fn connect(&mut self) -> &mut Self {
+        self.connect_unread();
+        assert_eq!(self.received(), [DilationRecord::Kcm]);
+        self
+    }
+
+    /// A new link with a complete handshake, on which the peer has not read the confirmation yet.
+    pub(crate) fn connect_unread(&mut self) {
         self.link = LinkId(self.link.0 + 2);
         self.from_victim = FrameBuffer::default();
         self.victim.handle(self.now, Input::Opened(self.link)).unwrap();
@@ -118,8 +125,11 @@ impl Attack {
         self.keys = Some((sealer, opener));
         self.bytes(&[&48_u32.to_be_bytes()[..], &answer, &kcm].concat()).unwrap();
         assert_eq!(self.victim.current(), Some(self.link));
-        assert_eq!(self.received(), [DilationRecord::Kcm]);
-        self
+    }
+
+    /// A record in a frame.
+    pub(crate) fn sealed(&mut self, record: &DilationRecord) -> Vec<u8> {
+        self.keys.as_mut().unwrap().0.seal(&record.encode(), &[]).unwrap()
     }
 
     /// Sends a plaintext in a frame.
@@ -153,7 +163,7 @@ impl Attack {
     }
 
     /// What the victim has sent.
-    fn received(&mut self) -> Vec<DilationRecord> {
+    pub(crate) fn received(&mut self) -> Vec<DilationRecord> {
         let mut records = Vec::new();
         while let Some(frame) = self.from_victim.next_frame(TAG + 1, MAX_FRAME).unwrap() {
             let plaintext = self.keys.as_mut().unwrap().1.open(frame).unwrap();

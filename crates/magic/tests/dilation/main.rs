@@ -10,6 +10,7 @@
 )]
 
 mod hostile;
+mod limits;
 mod node;
 mod pair;
 mod rescue;
