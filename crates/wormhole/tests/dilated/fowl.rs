@@ -16,7 +16,7 @@ use crate::echo::{data, soon};
 use crate::forward::{direct, listening, name, wait_for, wormhole};
 
 /// Starts fowl; `None` where it is not installed. It is killed when it is dropped.
-fn fowl(servers: &TestServers, arguments: &[&str]) -> Option<Child> {
+pub(crate) fn fowl(servers: &TestServers, arguments: &[&str]) -> Option<Child> {
     let program = std::env::var_os("WORMHOLE_PEERS").map(PathBuf::from).unwrap_or_default();
     let program = program.join("venv/bin/fowl");
     if !program.exists() {
@@ -31,7 +31,7 @@ fn fowl(servers: &TestServers, arguments: &[&str]) -> Option<Child> {
     Some(command.kill_on_drop(true).spawn().unwrap())
 }
 
-fn start(servers: &TestServers, forwards: Forwards) -> Session {
+pub(crate) fn start(servers: &TestServers, forwards: Forwards) -> Session {
     forward::start(wormhole(servers), direct(), forwards)
 }
 
@@ -73,6 +73,20 @@ async fn check_all(address: SocketAddr) {
     .await;
 }
 
+/// Waits until a service that echoes can be reached: fowl refuses connections until it has handled our answer.
+async fn wait_for_fowl(address: SocketAddr) {
+    soon("first connection", async {
+        loop {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(b"x").await.unwrap();
+            if socket.read_exact(&mut [0]).await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn fowl_reaches_our_service() {
     let servers = TestServers::start(&[]).await;
@@ -102,17 +116,7 @@ async fn we_reach_a_service_of_fowl_and_it_leaves_when_we_do() {
     forwards.listen(name("web"), any, None).await.unwrap();
     let mut session = start(&servers, forwards);
     let address = listening(&mut session).await;
-    // fowl refuses connections until it has handled our answer.
-    soon("first connection", async {
-        loop {
-            let mut socket = TcpStream::connect(address).await.unwrap();
-            socket.write_all(b"x").await.unwrap();
-            if socket.read_exact(&mut [0]).await.is_ok() {
-                return;
-            }
-        }
-    })
-    .await;
+    wait_for_fowl(address).await;
     check_all(address).await;
     soon("close", session.close()).await;
     assert!(soon("end of fowl", fowl.wait()).await.unwrap().success());

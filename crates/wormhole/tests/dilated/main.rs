@@ -14,6 +14,7 @@ mod child;
 mod echo;
 mod forward;
 mod fowl;
+mod fowl_trouble;
 mod mailbox;
 #[cfg(target_os = "linux")]
 mod moving;
