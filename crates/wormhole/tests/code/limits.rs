@@ -2,13 +2,21 @@
 //! servers and clients do.
 
 use serde_json::json;
-use wormhole::code::{ApiMisuse, Config, Error, Wormhole};
+use wormhole::code::{ApiMisuse, AppId, Config, Error, Wormhole};
+use wormhole_server::testing::TestServers;
 
 use crate::mailbox::Mailbox;
 use crate::raw_peer::RawPeer;
 
-async fn connected(server: &Mailbox) -> (Wormhole, Wormhole) {
-    let (alice, bob) = (Wormhole::create(server.config()), Wormhole::create(server.config()));
+fn connected(server: &Mailbox) -> (Wormhole, Wormhole) {
+    connected_to(&server.proxy.address.to_string())
+}
+
+/// Two wormholes with one code at this mailbox server.
+fn connected_to(address: &str) -> (Wormhole, Wormhole) {
+    let servers = vec![format!("ws://{address}/v1").parse().unwrap()];
+    let config = Config { app_id: AppId::new("example.com/test"), servers, ..Config::default() };
+    let (alice, bob) = (Wormhole::create(config.clone()), Wormhole::create(config));
     alice.set_code("4-x".parse().unwrap()).unwrap();
     bob.set_code("4-x".parse().unwrap()).unwrap();
     (alice, bob)
@@ -51,7 +59,7 @@ async fn the_longest_versions_pass_and_longer_ones_are_refused_before_a_code_is_
 #[tokio::test]
 async fn a_server_with_a_lower_limit_is_named_as_the_one_that_refused() {
     let server = Mailbox::with(&["--mailbox-max-frame", "10000"]).await;
-    let (alice, bob) = connected(&server).await;
+    let (alice, bob) = connected(&server);
     alice.send_message(vec![0; 4000]).await.unwrap();
     assert_eq!(bob.receive_message().await.unwrap(), vec![0; 4000]);
     alice.send_message(vec![0; 5000]).await.unwrap();
@@ -64,7 +72,7 @@ async fn a_server_with_a_lower_limit_is_named_as_the_one_that_refused() {
 #[tokio::test]
 async fn a_full_mailbox_is_named_as_the_reason() {
     let server = Mailbox::with(&["--mailbox-mailbox-bytes", "100000"]).await;
-    let (alice, _bob) = connected(&server).await;
+    let (alice, _bob) = connected(&server);
     alice.verifier().await.unwrap();
     let error = loop {
         if let Err(error) = alice.send_message(vec![0; 10_000]).await {
@@ -90,8 +98,9 @@ async fn a_longer_message_of_another_client_is_delivered() {
 
 #[tokio::test]
 async fn the_longest_messages_of_both_sides_pass_each_other() {
-    let server = Mailbox::start().await;
-    let (alice, bob) = connected(&server).await;
+    // Without the proxy, which does not read while it writes.
+    let servers = TestServers::start(&[]).await;
+    let (alice, bob) = connected_to(&servers.mailbox().to_string());
     let exchange = async |one: &Wormhole, ours: u8, theirs: u8| {
         one.send_message(vec![ours; Wormhole::MAX_MESSAGE]).await.unwrap();
         one.send_message(vec![ours]).await.unwrap();
