@@ -22,6 +22,8 @@ use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMess
 use wormhole_magic::mailbox::server::Client;
 use wormhole_magic::relay::{Handshake, MAX_LINE, Relay, Timeouts};
 use wormhole_magic::spake2::Spake2;
+use wormhole_magic::transfer::Offer;
+use wormhole_magic::transfer::dilated::{Incoming, Journal, JournalFile, Received, Replies, frame};
 use wormhole_magic::transfer::message::{Ack, Message};
 use wormhole_magic::transfer::name::PeerName;
 use wormhole_magic::transfer::zip::{Piece, ZipError, ZipReader};
@@ -37,6 +39,7 @@ use crate::Body;
 pub const BODIES: &[(&str, Body)] = &[
     ("ack", ack),
     ("code", code),
+    ("dilated_transfer", dilated_transfer),
     ("dilation_frames", dilation_frames),
     ("dilation_message", dilation_message),
     ("dilation_records", dilation_records),
@@ -49,6 +52,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("records", records),
     ("relay_handshake", relay_handshake),
     ("spake2_message", spake2_message),
+    ("transfer_journal", transfer_journal),
     ("transfer_message", transfer_message),
     ("transfer_uri", transfer_uri),
     ("transit_handshake", transit_handshake),
@@ -74,6 +78,63 @@ pub fn forward_message(bytes: &[u8]) {
         2 => check!(ListenRequest),
         _ => check!(ListenReply),
     }
+}
+
+/// What both sides of a transfer over a dilated connection read. The first byte selects the side; of a sender, the second one
+/// selects the offer.
+pub fn dilated_transfer(bytes: &[u8]) {
+    let Some(([side, kind], bytes)) = bytes.split_first_chunk() else { return };
+    let piece = usize::from(side / 2) + 1;
+    if side % 2 == 0 {
+        let mut replies = Replies::new();
+        for mut input in bytes.chunks(piece) {
+            while let Ok(Some(_)) = replies.next(&mut input) {}
+        }
+        return;
+    }
+    let name = PeerName::new("a");
+    let offer = match kind % 4 {
+        0 => Offer::Stream { name },
+        1 => Offer::File { name, size: 9, attributes: None },
+        _ => Offer::Directory { name, zip_size: 9, bytes: 9, files: 3, attributes: None },
+    };
+    let mut incoming = Incoming::new();
+    let mut first = Vec::new();
+    // Without an offer of ours, the bytes contain one.
+    if kind % 4 != 3 {
+        frame::offer(&mut first, &offer);
+    }
+    let _offer = incoming.next(&mut first.as_slice());
+    incoming.accept();
+    let mut received = 0;
+    for mut input in bytes.chunks(piece) {
+        loop {
+            match incoming.next(&mut input) {
+                Ok(Some(Received::Data(data))) => received += data.len(),
+                Ok(Some(Received::Offer(_))) => incoming.accept(),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    assert!(kind % 4 != 1 || received <= 9);
+}
+
+/// What an interrupted transfer has written down.
+pub fn transfer_journal(bytes: &[u8]) {
+    let Some(journal) = Journal::parse(bytes) else { return };
+    assert!(journal.length <= bytes.len());
+    let again = bytes.get(..journal.length).and_then(Journal::parse);
+    assert_eq!(again.as_ref(), Some(&journal));
+    let mut encoded = journal.header.encode();
+    for file in &journal.files {
+        file.append_begin(&mut encoded);
+        for (index, hash) in (0..).zip(&file.hashes) {
+            JournalFile::append_hash(index, hash, &mut encoded);
+        }
+    }
+    assert_eq!(Journal::parse(&encoded).map(|journal| journal.files), Some(journal.files));
 }
 
 /// The acknowledgement at the end of a transfer.

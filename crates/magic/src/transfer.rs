@@ -3,10 +3,11 @@
 //!
 //! [`Sender`] and [`Receiver`] negotiate through the mailbox; [`DataSender`] and [`DataReceiver`] count
 //! and hash the data. The connection for the data is in [`crate::transit`], and the SDK handles
-//! files.
+//! files. Two of ours use [`dilated`] instead: without a zip, and resumable.
 
 mod abilities;
 mod data;
+pub mod dilated;
 mod error;
 mod link;
 pub mod message;

@@ -33,6 +33,9 @@ pub struct DilationConfig {
     pub keepalive: Duration,
     /// How long to try to connect; `None` for ever.
     pub patience: Option<Duration>,
+    /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
+    /// ended. `None`: as long as `patience`.
+    pub closed_patience: Option<Duration>,
 }
 
 impl DilationConfig {
@@ -49,6 +52,7 @@ impl DilationConfig {
             expected_subprotocols: None,
             keepalive: KEEPALIVE,
             patience: None,
+            closed_patience: None,
         }
     }
 }

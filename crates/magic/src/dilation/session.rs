@@ -75,6 +75,8 @@ pub struct Dilation<R> {
     last_data: Option<Instant>,
     /// Since when there has been no connection.
     alone_since: Instant,
+    /// Whether the peer closed the last connection, and was not heard since.
+    was_closed: bool,
     outputs: VecDeque<Output<Target, DilationEvent>>,
 }
 
@@ -137,6 +139,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             violations: 0,
             last_data: None,
             alone_since: now,
+            was_closed: false,
             outputs: VecDeque::new(),
         };
         session.say(&please);
@@ -203,6 +206,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 if self.current() == Some(link) {
                     self.links.remove(&link);
                     self.on_lost(now, false);
+                    self.was_closed = true;
                 } else if let Some(lost) = self.links.remove(&link)
                     && lost.is_relayed()
                 {
@@ -219,6 +223,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         match command {
             DilationCommand::Mailbox(message) => {
                 let message = DilationMessage::decode(&message)?;
+                self.was_closed = false;
                 self.on_message(now, message)
             }
             DilationCommand::Hints(hints) => {
@@ -277,8 +282,14 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         result
     }
 
+    /// How long to try to connect; `None` for ever.
+    fn patience(&self) -> Option<Duration> {
+        let closed = self.config.closed_patience.filter(|_| self.was_closed);
+        closed.into_iter().chain(self.config.patience).min()
+    }
+
     fn on_timeout(&mut self, now: Instant) -> Result<(), DilationError> {
-        if let Some(patience) = self.config.patience
+        if let Some(patience) = self.patience()
             && self.current().is_none()
             && now >= self.alone_since + patience
         {
@@ -354,7 +365,7 @@ impl<R: RngCore + CryptoRng> Session for Dilation<R> {
         if matches!(self.stage, Stage::Ended) {
             return None;
         }
-        let patience = self.config.patience.filter(|_| self.current().is_none());
+        let patience = self.patience().filter(|_| self.current().is_none());
         let patience = patience.map(|patience| self.alone_since + patience);
         let links = self.links.iter().filter(|(link, _)| self.current() != Some(**link));
         let links = links.flat_map(|(_, link)| [Some(link.give_up), link.kcm_deadline()]);

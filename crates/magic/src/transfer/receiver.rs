@@ -22,6 +22,9 @@ pub enum ReceiverCommand {
     PeerAbilities(Abilities),
     /// How we can be reached: the answer to [`ReceiverEvent::TransitWanted`].
     Transit(TransitInfo),
+    /// The sender's offer arrived over a [dilated](super::dilated) connection, which carries the data, too. From here on, the
+    /// mailbox only transports error messages.
+    Dilated,
     /// The user accepts the offer and there is room for it; a text has been delivered.
     Accept,
     /// The user rejects the offer. The reason is sent to the sender.
@@ -52,12 +55,13 @@ pub enum ReceiverEvent {
 /// | `ExpectOffer` | an offer | `Offer` | `Offered` |
 /// | `ExpectOffer`, `Offered`, `Accepted` | transit, the first time | `TransitWanted` | same |
 /// | `ExpectOffer`, `Offered`, `Accepted` | our transit, when wanted | transit | same |
+/// | `ExpectOffer` | dilated | | `Dilated` |
 /// | `Offered` | accept | answer | Ended (text), else `Accepted` |
-/// | `Offered` | reject | error message | Ended (`Rejected`) |
+/// | `Offered`, `Dilated` | reject | error message | Ended (`Rejected`) |
 /// | `Offered`, `Accepted` | the same offer again | | same |
 /// | `Accepted` | both sides' transit is known | connect | `Connection` |
 /// | `Connection` | the carrier opens | `ReceiveData` | same |
-/// | `Connection` | complete | | Ended |
+/// | `Connection`, `Dilated` | complete | | Ended |
 /// | any | the peer's error message | | Ended (`PeerRefused`) |
 /// | any | any other message | error message | Ended (`PeerMisbehaved`) |
 /// | any | fail | error message | Ended |
@@ -76,12 +80,16 @@ enum ReceiverState {
     Offered(Offer),
     Accepted(Offer),
     Connection { connection: Connection, offer: Offer },
+    Dilated(Connection),
     Ended,
 }
 
 impl ReceiverState {
     const fn connection(&mut self) -> Option<&mut Connection> {
-        if let Self::Connection { connection, .. } = self { Some(connection) } else { None }
+        match self {
+            Self::Connection { connection, .. } | Self::Dilated(connection) => Some(connection),
+            Self::ExpectOffer | Self::Offered(_) | Self::Accepted(_) | Self::Ended => None,
+        }
     }
 }
 
@@ -140,15 +148,21 @@ impl Receiver {
                 self.reports = abilities.has(TransferAbility::Progress);
             }
             ReceiverCommand::Transit(info) => self.on_our_transit(info),
+            ReceiverCommand::Dilated => {
+                if matches!(self.state, ReceiverState::ExpectOffer) {
+                    self.state = ReceiverState::Dilated(Connection::Open);
+                }
+            }
             ReceiverCommand::Accept => self.accept(),
             ReceiverCommand::Reject(reason) => {
-                if matches!(self.state, ReceiverState::Offered(_)) {
+                if matches!(self.state, ReceiverState::Offered(_) | ReceiverState::Dilated(_)) {
                     self.outputs.send(&Message::Error(reason));
                     return Err(TransferError::Rejected);
                 }
             }
             ReceiverCommand::Complete => {
-                if matches!(self.state, ReceiverState::Connection { .. }) {
+                let is_open = self.state.connection().is_some();
+                if is_open {
                     self.end();
                 }
             }
@@ -216,7 +230,9 @@ impl Receiver {
             ReceiverState::Offered(_) | ReceiverState::Accepted(_) => {
                 Err(PeerMisbehaved::SecondOffer.into())
             }
-            ReceiverState::Connection { .. } | ReceiverState::Ended => Ok(()),
+            ReceiverState::Connection { .. } | ReceiverState::Dilated(_) | ReceiverState::Ended => {
+                Ok(())
+            }
         }
     }
 
@@ -293,10 +309,14 @@ impl Session for Receiver {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if let ReceiverState::Connection { connection, .. } = &self.state {
-            connection.deadline()
-        } else {
-            None
+        match &self.state {
+            ReceiverState::Connection { connection, .. } | ReceiverState::Dilated(connection) => {
+                connection.deadline()
+            }
+            ReceiverState::ExpectOffer
+            | ReceiverState::Offered(_)
+            | ReceiverState::Accepted(_)
+            | ReceiverState::Ended => None,
         }
     }
 

@@ -26,6 +26,9 @@ pub enum SenderCommand {
     /// The offer, suitable for the peer's abilities, and how we can be reached (`None` for a text).
     /// The answer to [`SenderEvent::OfferWanted`].
     Offer(Offer, Option<TransitInfo>),
+    /// The offer and the data go over a [dilated](super::dilated) connection instead. From here on, the mailbox only transports
+    /// error messages.
+    Dilated,
     /// The receiver has acknowledged all data.
     Complete,
     /// The transfer failed or was cancelled here. The text is sent to the peer.
@@ -51,11 +54,12 @@ pub enum SenderEvent {
 /// | `ExpectPeer` | another verifier | error message | Ended (`VerifierRejected`) |
 /// | `ExpectPeer`, `ExpectOffer` | a message other than an error | | same, message stored |
 /// | `ExpectOffer` | our offer | transit, offer | `ExpectAnswer` |
+/// | `ExpectOffer` | dilated | | `Dilated` |
 /// | `ExpectAnswer` | transit | | same |
 /// | `ExpectAnswer` | the answer that fits | `Accepted` | Ended (text), else same |
 /// | `ExpectAnswer` | both | connect | `Connection` |
 /// | `Connection` | the carrier opens | `SendData` | same |
-/// | `Connection` | complete | | Ended |
+/// | `Connection`, `Dilated` | complete | | Ended |
 /// | any | the peer's error message | | Ended (`PeerRefused`) |
 /// | any | any other message | error message | Ended (`PeerMisbehaved`) |
 /// | any | fail | error message | Ended |
@@ -71,12 +75,17 @@ enum SenderState {
     ExpectOffer { peer: Abilities, kept: Kept },
     ExpectAnswer(Negotiation),
     Connection { connection: Connection, offer: Offer, peer: Abilities },
+    Dilated(Connection),
     Ended,
 }
 
 impl SenderState {
     const fn connection(&mut self) -> Option<&mut Connection> {
-        if let Self::Connection { connection, .. } = self { Some(connection) } else { None }
+        match self {
+            Self::Connection { connection, .. } | Self::Dilated(connection) => Some(connection),
+            Self::ExpectPeer { .. } | Self::ExpectOffer { .. } | Self::ExpectAnswer(_) => None,
+            Self::Ended => None,
+        }
     }
 }
 
@@ -165,7 +174,12 @@ impl Sender {
             (SenderCommand::Offer(offer, transit), SenderState::ExpectOffer { .. }) => {
                 return self.make_offer(offer, transit);
             }
-            (SenderCommand::Complete, SenderState::Connection { .. }) => self.end(),
+            (SenderCommand::Dilated, SenderState::ExpectOffer { .. }) => {
+                self.state = SenderState::Dilated(Connection::Open);
+            }
+            (SenderCommand::Complete, SenderState::Connection { .. } | SenderState::Dilated(_)) => {
+                self.end();
+            }
             (SenderCommand::Fail(text), _) => {
                 self.outputs.send(&Message::Error(text));
                 self.give_up();
@@ -209,9 +223,9 @@ impl Sender {
             SenderState::ExpectPeer { kept, .. } | SenderState::ExpectOffer { kept, .. } => {
                 kept.push(bytes)
             }
-            SenderState::ExpectAnswer(_) | SenderState::Connection { .. } => {
-                self.on_messages(decode(bytes)?)
-            }
+            SenderState::ExpectAnswer(_)
+            | SenderState::Connection { .. }
+            | SenderState::Dilated(_) => self.on_messages(decode(bytes)?),
             SenderState::Ended => Ok(()),
         }
     }
@@ -321,10 +335,14 @@ impl Session for Sender {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if let SenderState::Connection { connection, .. } = &self.state {
-            connection.deadline()
-        } else {
-            None
+        match &self.state {
+            SenderState::Connection { connection, .. } | SenderState::Dilated(connection) => {
+                connection.deadline()
+            }
+            SenderState::ExpectPeer { .. }
+            | SenderState::ExpectOffer { .. }
+            | SenderState::ExpectAnswer(_)
+            | SenderState::Ended => None,
         }
     }
 

@@ -1,0 +1,332 @@
+//! Tests of frames, of both readers, and of the journal.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::transfer::zip::ZipPath;
+use crate::transfer::{Attributes, Offer, PeerName};
+
+const ATTRIBUTES: Attributes = Attributes { permissions: 0o640, modified: 1_700_000_000 };
+
+fn folder(bytes: u64, files: u64) -> Offer {
+    let name = PeerName::new("photos");
+    Offer::Directory { name, zip_size: bytes, bytes, files, attributes: Some(ATTRIBUTES) }
+}
+
+fn entry(path: &str, size: u64, keep: u64) -> FileEntry {
+    let path = Some(ZipPath::parse(path).unwrap());
+    FileEntry { path, size: Some(size), attributes: Some(ATTRIBUTES), keep }
+}
+
+fn data(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; frame::HEADER]);
+    buffer.extend_from_slice(bytes);
+    frame::set_header(buffer, start);
+}
+
+/// Reads everything after the offer; data is joined.
+fn read(offer: &Offer, frames: &[u8], piece: usize) -> Result<Vec<Received<'static>>, Violation> {
+    let mut incoming = Incoming::new();
+    let mut first = Vec::new();
+    frame::offer(&mut first, offer);
+    let mut all = Vec::new();
+    for bytes in first.chunks(piece) {
+        let mut input = bytes;
+        while let Some(received) = incoming.next(&mut input)? {
+            assert_eq!(received, Received::Offer(offer.clone()));
+            incoming.accept();
+        }
+    }
+    for bytes in frames.chunks(piece) {
+        let mut input = bytes;
+        while let Some(received) = incoming.next(&mut input)? {
+            all.push(match received {
+                Received::Offer(offer) => Received::Offer(offer),
+                Received::File(entry) => Received::File(entry),
+                Received::Data(data) => Received::Data(data.to_vec().leak()),
+                Received::Chunk(index) => Received::Chunk(index),
+                Received::FileEnd(hash) => Received::FileEnd(hash),
+                Received::Omitted => Received::Omitted,
+                Received::Folder(entry) => Received::Folder(entry),
+                Received::End => Received::End,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// A folder with a file, a file of which two chunks are kept and one is replaced, an omitted file and an empty folder.
+fn transfer() -> (Offer, Vec<u8>) {
+    let chunk = usize::try_from(MIN_CHUNK).unwrap();
+    let mut frames = Vec::new();
+    frame::file(&mut frames, &entry("a", 5, 0));
+    data(&mut frames, b"he");
+    data(&mut frames, b"llo");
+    frame::file_end(&mut frames, &[1; 32]);
+    frame::file(&mut frames, &entry("d/b", 2 * MIN_CHUNK + 3, 2));
+    data(&mut frames, b"end");
+    frame::chunk(&mut frames, 1);
+    data(&mut frames, &vec![7; chunk]);
+    frame::file_end(&mut frames, &[2; 32]);
+    frame::file(&mut frames, &entry("d/gone", 10, 0));
+    data(&mut frames, b"par");
+    frame::omit(&mut frames);
+    let path = ZipPath::parse("d").unwrap();
+    frame::folder(&mut frames, &FolderEntry { path, attributes: ATTRIBUTES });
+    frame::end(&mut frames);
+    (folder(5 + 2 * MIN_CHUNK + 3 + 10, 3), frames)
+}
+
+#[test]
+fn a_folder_is_read_as_it_was_written() {
+    let (offer, frames) = transfer();
+    let read = read(&offer, &frames, usize::MAX).unwrap();
+    let chunk = vec![7; usize::try_from(MIN_CHUNK).unwrap()].leak();
+    let path = ZipPath::parse("d").unwrap();
+    assert!(
+        read == [
+            Received::File(entry("a", 5, 0)),
+            Received::Data(b"he"),
+            Received::Data(b"llo"),
+            Received::FileEnd([1; 32]),
+            Received::File(entry("d/b", 2 * MIN_CHUNK + 3, 2)),
+            Received::Data(b"end"),
+            Received::Chunk(1),
+            Received::Data(chunk),
+            Received::FileEnd([2; 32]),
+            Received::File(entry("d/gone", 10, 0)),
+            Received::Data(b"par"),
+            Received::Omitted,
+            Received::Folder(FolderEntry { path, attributes: ATTRIBUTES }),
+            Received::End,
+        ]
+    );
+}
+
+/// A small transfer, so that every split is tried fast.
+fn small() -> (Offer, Vec<u8>) {
+    let mut frames = Vec::new();
+    frame::file(&mut frames, &entry("a", 5, 0));
+    data(&mut frames, b"hello");
+    frame::file_end(&mut frames, &[1; 32]);
+    frame::end(&mut frames);
+    (folder(5, 1), frames)
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_outputs(piece in 1_usize..200) {
+        let (offer, frames) = small();
+        let joined = |received: Vec<Received<'static>>| {
+            let mut bytes = Vec::new();
+            let mut others = Vec::new();
+            for one in received {
+                if let Received::Data(data) = one { bytes.extend_from_slice(data) } else { others.push(one) }
+            }
+            (bytes, others)
+        };
+        let whole = joined(read(&offer, &frames, usize::MAX).unwrap());
+        prop_assert_eq!(joined(read(&offer, &frames, piece).unwrap()), whole);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _outcome = read(&folder(100, 3), &bytes, 7);
+        let mut replies = Replies::new();
+        let mut input = bytes.as_slice();
+        while let Ok(Some(_)) = replies.next(&mut input) {}
+        let _journal = Journal::parse(&[b"wormhole partial 1\n".as_slice(), &bytes].concat());
+    }
+}
+
+#[test]
+fn a_sender_that_sends_something_else_than_offered_is_refused() {
+    let refused = |offer: Offer, build: &dyn Fn(&mut Vec<u8>)| {
+        let mut frames = Vec::new();
+        build(&mut frames);
+        read(&offer, &frames, usize::MAX).unwrap_err()
+    };
+    let begin = |frames: &mut Vec<u8>, size| frame::file(frames, &entry("a", size, 0));
+    // More bytes than the offer, than the file, and fewer.
+    assert_eq!(refused(folder(4, 1), &|to| begin(to, 5)), Violation::NotAsOffered);
+    assert_eq!(refused(folder(5, 0), &|to| begin(to, 5)), Violation::NotAsOffered);
+    let longer = |to: &mut Vec<u8>| {
+        begin(to, 5);
+        data(to, b"hello!");
+    };
+    assert_eq!(refused(folder(9, 1), &longer), Violation::NotAsOffered);
+    let shorter = |to: &mut Vec<u8>| {
+        begin(to, 5);
+        data(to, b"hell");
+        frame::file_end(to, &[0; 32]);
+    };
+    assert_eq!(refused(folder(5, 1), &shorter), Violation::NotAsOffered);
+    assert_eq!(refused(folder(5, 1), &|to| frame::end(to)), Violation::NotAsOffered);
+    // A path in the offer of one file, and none in that of a folder.
+    let one = Offer::File { name: PeerName::new("a"), size: 5, attributes: None };
+    assert_eq!(refused(one, &|to| begin(to, 5)), Violation::OutOfOrder);
+    let without_path = FileEntry { path: None, ..entry("a", 5, 0) };
+    assert_eq!(refused(folder(5, 1), &|to| frame::file(to, &without_path)), Violation::OutOfOrder);
+}
+
+#[test]
+fn chunks_are_replaced_in_order_and_only_where_something_was_kept() {
+    let refused = |indices: &[u64]| {
+        let mut frames = Vec::new();
+        frame::file(&mut frames, &entry("a", 3 * MIN_CHUNK, 2));
+        data(&mut frames, &vec![0; usize::try_from(MIN_CHUNK).unwrap()]);
+        for index in indices {
+            frame::chunk(&mut frames, *index);
+            data(&mut frames, &vec![0; usize::try_from(MIN_CHUNK).unwrap()]);
+        }
+        read(&folder(3 * MIN_CHUNK, 1), &frames, usize::MAX).err()
+    };
+    assert_eq!(refused(&[0, 1]), None);
+    for indices in [&[2][..], &[1, 0], &[1, 1], &[u64::MAX]] {
+        assert_eq!(refused(indices), Some(Violation::OutOfOrder), "{indices:?}");
+    }
+    let mut frames = Vec::new();
+    frame::file(&mut frames, &entry("a", 3, 2));
+    assert_eq!(read(&folder(3, 1), &frames, 9), Err(Violation::WrongClaim));
+}
+
+#[test]
+fn nothing_may_follow_an_offer_or_the_end() {
+    let mut frames = Vec::new();
+    frame::offer(&mut frames, &folder(0, 0));
+    frame::end(&mut frames);
+    let mut incoming = Incoming::new();
+    assert_eq!(incoming.next(&mut frames.as_slice()), Err(Violation::OutOfOrder));
+    let mut frames = Vec::new();
+    frame::end(&mut frames);
+    frame::end(&mut frames);
+    assert_eq!(read(&folder(0, 0), &frames, usize::MAX), Err(Violation::OutOfOrder));
+}
+
+#[test]
+fn paths_that_lead_elsewhere_and_endless_frames_are_refused() {
+    let path = rmp_serde::to_vec_named(&json!({"path": "../x", "bytes": 1})).unwrap();
+    let mut frames =
+        frame::header(frame::FrameKind::File, u32::try_from(path.len()).unwrap()).to_vec();
+    frames.extend_from_slice(&path);
+    assert!(matches!(read(&folder(1, 1), &frames, 9), Err(Violation::UnsafePath(_))));
+    let endless = frame::header(frame::FrameKind::File, 8193);
+    assert_eq!(read(&folder(1, 1), &endless, 9), Err(Violation::Malformed));
+    let deep = [vec![0x81, 0xa1, b'x'], vec![0x91; 8000], vec![0xc0]].concat();
+    let mut frames =
+        frame::header(frame::FrameKind::File, u32::try_from(deep.len()).unwrap()).to_vec();
+    frames.extend_from_slice(&deep);
+    assert_eq!(read(&folder(1, 1), &frames, 999), Err(Violation::Malformed));
+}
+
+#[test]
+fn a_stream_ends_wherever_its_sender_says() {
+    let mut frames = Vec::new();
+    frame::file(&mut frames, &FileEntry { path: None, size: None, attributes: None, keep: 0 });
+    data(&mut frames, b"some");
+    data(&mut frames, b"");
+    frame::file_end(&mut frames, &[3; 32]);
+    frame::end(&mut frames);
+    let offer = Offer::Stream { name: PeerName::new("log") };
+    let read = read(&offer, &frames, usize::MAX).unwrap();
+    assert_eq!(read[1..], [Received::Data(b"some"), Received::FileEnd([3; 32]), Received::End]);
+}
+
+#[test]
+fn what_the_receiver_has_is_read_and_limited() {
+    let mut frames = Vec::new();
+    frame::accept(&mut frames);
+    let hashes = vec![[5; 32]; 450];
+    frame::have(&mut frames, &[1; 16], &hashes);
+    frame::ready(&mut frames, 77);
+    frame::received(&mut frames, 80);
+    frame::stored(&mut frames);
+    let (mut replies, mut input) = (Replies::new(), frames.as_slice());
+    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Accepted))));
+    let Ok(Some(Reply::Ready(mut claims))) = replies.next(&mut input) else { panic!() };
+    assert_eq!((claims.bytes, claims.take(&[1; 16]), claims.take(&[1; 16])), (77, hashes, vec![]));
+    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Received(80)))));
+    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Stored))));
+    assert!(matches!(replies.next(&mut input), Ok(None)));
+
+    let mut replies = Replies::new();
+    let mut flood = Vec::new();
+    frame::accept(&mut flood);
+    assert!(matches!(replies.next(&mut flood.as_slice()), Ok(Some(Reply::Accepted))));
+    let refused = (0..u64::MAX).find_map(|number| {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        let mut frames = Vec::new();
+        frame::have(&mut frames, &key, &[[0; 32]]);
+        replies.next(&mut frames.as_slice()).err()
+    });
+    assert_eq!(refused, Some(Violation::WrongClaim));
+    let early: [fn(&mut Vec<u8>); 2] = [frame::stored, frame::end];
+    for early in early {
+        let mut frames = Vec::new();
+        early(&mut frames);
+        assert!(Replies::new().next(&mut frames.as_slice()).is_err());
+    }
+}
+
+#[test]
+fn a_journal_is_read_up_to_its_torn_end() {
+    let header = JournalHeader { boot: [9; 16], device: 3, inode: 4 };
+    let file = |path: &str, size, hashes: Vec<Hash>| JournalFile {
+        key: [path.len().try_into().unwrap(); 16],
+        path: Some(ZipPath::parse(path).unwrap()),
+        size,
+        hashes,
+    };
+    let mut bytes = header.encode();
+    let (a, bb) = (file("a", 10, vec![[1; 32]]), file("bb", 20, vec![[2; 32], [4; 32]]));
+    a.append_begin(&mut bytes);
+    JournalFile::append_hash(0, &[1; 32], &mut bytes);
+    bb.append_begin(&mut bytes);
+    JournalFile::append_hash(0, &[2; 32], &mut bytes);
+    JournalFile::append_hash(1, &[3; 32], &mut bytes);
+    JournalFile::append_continue(&bb.key, 1, &mut bytes);
+    JournalFile::append_hash(1, &[4; 32], &mut bytes);
+    let expected = Journal { header, files: vec![a.clone(), bb], length: bytes.len() };
+    assert_eq!(Journal::parse(&bytes), Some(expected));
+    // The same path with other contents replaces what was there.
+    let whole = bytes.len();
+    JournalFile { key: [99; 16], ..a }.append_begin(&mut bytes);
+    JournalFile::append_hash(0, &[7; 32], &mut bytes);
+    let keys = |bytes: &[u8]| {
+        Journal::parse(bytes).unwrap().files.iter().map(|file| file.key[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&bytes), [2, 99]);
+    bytes.pop();
+    assert_eq!(keys(&bytes), [2]);
+    assert!(Journal::parse(&bytes).unwrap().length > whole);
+    for length in header.encode().len()..bytes.len() {
+        assert!(Journal::parse(&bytes[..length]).is_some());
+    }
+    assert_eq!(Journal::parse(b"PK\x03\x04"), None);
+}
+
+#[test]
+fn both_sides_must_announce_the_opposite() {
+    let mut versions = json!({"abilities": []});
+    Mode::Send.announce(&mut versions);
+    assert!(Mode::Receive.fits(&versions) && !Mode::Send.fits(&versions));
+    for versions in
+        [json!({}), json!(null), json!({SUBPROTOCOL: {"mode": "send"}}), json!({SUBPROTOCOL: 1})]
+    {
+        assert!(!Mode::Receive.fits(&versions), "{versions}");
+    }
+}
+
+#[test]
+fn a_file_has_chunks_of_at_least_4_mib_and_not_too_many() {
+    assert_eq!(chunk_size(Some(0)), MIN_CHUNK);
+    assert_eq!(chunk_size(Some(MIN_CHUNK * MAX_CHUNKS)), MIN_CHUNK);
+    assert_eq!(chunk_size(Some(MIN_CHUNK * MAX_CHUNKS + 1)), 2 * MIN_CHUNK);
+    for size in [1, 1 << 40, u64::MAX] {
+        assert!(chunk_count(size) <= MAX_CHUNKS && chunk_count(size) > 0, "{size}");
+    }
+    assert_eq!(chunk_count(0), 0);
+}
