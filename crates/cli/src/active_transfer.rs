@@ -14,7 +14,7 @@ use wormhole::transfer::{Event, Transfer};
 use crate::ask::{self, Ask};
 use crate::console::{Console, Question, SLOW, interrupted_by};
 use crate::signals::Signal;
-use crate::{explain, json};
+use crate::{explain, json, progress};
 
 /// A transfer that a command follows.
 #[derive(Debug)]
@@ -130,11 +130,17 @@ impl<'d> ActiveTransfer<'d> {
         self.console.screen.end_progress();
         if let Some(transfer) = self.transfer.take() {
             tokio::select! {
-                () = transfer.cancel() => {}
+                kept = transfer.cancel() => self.show_kept(kept),
                 _ = self.console.next_signal() => {}
             }
         }
         interrupted_by(signal).into()
+    }
+
+    fn show_kept(&self, kept: Option<std::path::PathBuf>) {
+        if let Some(path) = kept {
+            self.console.screen.show(&progress::kept(&path));
+        }
     }
 
     /// Returns `outcome`. If it is an error, notifies the other side first.
@@ -147,7 +153,7 @@ impl<'d> ActiveTransfer<'d> {
         {
             self.console.screen.end_progress();
             tokio::select! {
-                () = transfer.cancel() => {}
+                kept = transfer.cancel() => self.show_kept(kept),
                 _ = self.console.next_signal() => {}
             }
         }

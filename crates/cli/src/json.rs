@@ -25,6 +25,15 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         Event::Text(text) => json!({"event": "text", "text": text}),
         Event::Accepted => json!({"event": "accepted"}),
         Event::Connected(path) => connected(path),
+        Event::ConnectionLost => json!({"event": "connection-lost"}),
+        Event::Resuming { done, total } => {
+            json!({"event": "resuming", "done": done, "total": total})
+        }
+        Event::Kept(path) => {
+            let mut kept = json!({"event": "kept"});
+            add_path(&mut kept, path);
+            kept
+        }
         Event::Progress { done, total } => {
             json!({"event": "progress", "done": done, "total": total})
         }

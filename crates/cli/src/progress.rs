@@ -30,6 +30,14 @@ pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Even
             "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
              cannot connect directly to this computer."
         )),
+        Event::Resuming { done, total } => {
+            let of = total.map(|total| format!(" of {}", units::size(total))).unwrap_or_default();
+            active.console.screen.show(&format!("Continuing at {}{of}.", units::size(done)));
+        }
+        Event::ConnectionLost => {
+            active.console.screen.show("Lost the connection to the other side; reconnecting..");
+        }
+        Event::Kept(path) => active.console.screen.show(&kept(&path)),
         Event::Progress { done, total } => active.console.screen.show_progress(done, total),
         other => return Some(other),
     }
@@ -56,6 +64,14 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
         other => return Some(other),
     }
     None
+}
+
+/// What is left of a transfer that was interrupted.
+pub(crate) fn kept(path: &std::path::Path) -> String {
+    let path = printable::path(path);
+    format!(
+        "What has arrived is kept in '{path}'. Receive the same again within 7 days to continue."
+    )
 }
 
 /// Shows the message of the day of the server.

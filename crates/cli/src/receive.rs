@@ -36,6 +36,9 @@ pub(crate) async fn run(request: ReceiveRequest, console: &mut Console) -> Resul
     if let Some(warning) = warning {
         console.screen.show(&format!("Note: {warning}. Only a text can be received here."));
     }
+    if let Output::Into(folder) = &output {
+        show_leftovers(folder, &console.screen);
+    }
     let verify = settings.verify;
     let server = progress::server(&settings);
     let handler = OfferHandler { only_text, accept_file, output, on_exists };
@@ -111,7 +114,10 @@ async fn follow(
             Event::Accepted
             | Event::AwaitingConfirmation
             | Event::PortTaken { .. }
+            | Event::ConnectionLost
+            | Event::Kept(_)
             | Event::Progress { .. }
+            | Event::Resuming { .. }
             | Event::ServerRetry { .. }
             | Event::Wormhole(_) => {}
             // Later events of the SDK need no answer.
@@ -145,6 +151,17 @@ impl Wait {
 fn nameplate(code: &CodeSource) -> Option<Nameplate> {
     let CodeSource::Code(code) = code else { return None };
     (code.to_string() != Code::ZERO).then(|| code.nameplate().clone())
+}
+
+/// Shows what interrupted transfers have left; what is too old is removed.
+fn show_leftovers(folder: &Path, screen: &Screen) {
+    let leftovers = transfer::leftovers(folder);
+    for leftover in leftovers.iter().take(MAX_LEFTOVERS) {
+        let path = printable::path(&leftover.path);
+        screen.show(&format!(
+            "Note: '{path}' is incomplete. To continue, receive the same again; or delete it."
+        ));
+    }
 }
 
 /// Shows where the data is, and the speed.
@@ -390,6 +407,9 @@ fn no_answer() -> Failure {
     Failure::new("transfer rejected: standard input has ended, so nobody answers")
         .hint("--accept-file accepts files without asking")
 }
+
+/// Maximum number of incomplete transfers that are listed.
+const MAX_LEFTOVERS: usize = 5;
 
 /// The reason for the sender, in the text that every client uses.
 const REJECTED: &str = "transfer rejected";

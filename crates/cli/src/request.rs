@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use anyhow::Result;
 use wormhole::code::review::guess_code;
@@ -161,6 +162,10 @@ const fn relay_advice(error: &HelperError) -> &'static str {
 /// Applies the options of the code and of the network.
 fn apply(settings: &mut Settings, code: &CodeArgs, connection: &ConnectionArgs, config: &Config) {
     settings.verify = code.verify || config.verify.unwrap_or(false);
+    settings.dilate = !code.no_dilation;
+    if let Some(seconds) = code.patience {
+        settings.patience = Duration::from_secs(seconds);
+    }
     set_code_words(settings, code.code_length, config);
     set_connection(settings, connection, config);
 }

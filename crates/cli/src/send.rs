@@ -70,7 +70,10 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
             Event::CodeWanted(_)
             | Event::Offer(_)
             | Event::PortTaken { .. }
+            | Event::ConnectionLost
+            | Event::Kept(_)
             | Event::Progress { .. }
+            | Event::Resuming { .. }
             | Event::ServerRetry { .. }
             | Event::Text(_)
             | Event::Wormhole(_) => {}

@@ -167,7 +167,7 @@ async fn decline(mut settings: Settings, console: &mut Console) -> Result<()> {
     });
     // Whether this succeeds changes nothing here.
     let _met = console.unless_interrupted(met).await?;
-    console.unless_interrupted(transfer.cancel()).await
+    console.unless_interrupted(transfer.cancel()).await.map(drop)
 }
 
 async fn confirm(id: &str, console: &mut Console) -> Result<bool> {

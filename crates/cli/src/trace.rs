@@ -47,6 +47,9 @@ pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
         Event::Progress { .. } => ("S", "progress"),
         Event::AwaitingConfirmation => ("S", "awaiting confirmation"),
         Event::Done(_) => ("T", "done"),
+        Event::ConnectionLost => ("B", "connection-lost"),
+        Event::Kept(_) => ("B", "kept"),
+        Event::Resuming { .. } => ("B", "resuming"),
         _ => ("B", "event"),
     }
 }

@@ -30,6 +30,9 @@ mod kept;
 mod kinds;
 #[path = "transfers/programs.rs"]
 mod programs;
+#[cfg(target_os = "linux")]
+#[path = "transfers/resume.rs"]
+mod resume;
 #[cfg(unix)]
 #[path = "transfers/servers.rs"]
 mod servers;

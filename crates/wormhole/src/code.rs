@@ -192,9 +192,9 @@ impl Wormhole {
         self.wait(|status| status.peer_version.clone()).await
     }
 
-    /// Like [`create`](Self::create), with one queue for all events.
-    pub(crate) fn create_with_events(config: Config) -> (Self, Events) {
-        run::start_with_events(config)
+    /// Like [`create`](Self::create), with one queue for all events. With `can_dilate`, it can be dilated.
+    pub(crate) fn create_with_events(config: Config, can_dilate: bool) -> (Self, Events) {
+        run::start_with_events(config, can_dilate)
     }
 
     /// Asks the server for a free nameplate and creates a code with this number of words.

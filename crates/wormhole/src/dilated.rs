@@ -73,6 +73,9 @@ pub struct Settings {
     pub keepalive: Duration,
     /// How long to try to connect, at the start and after a lost connection; `None` for ever.
     pub patience: Option<Duration>,
+    /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
+    /// ended. `None`: as long as `patience`.
+    pub closed_patience: Option<Duration>,
     /// Whether we prefer to lead. The leader chooses the connection and replaces it; only tests need to follow.
     pub lead: bool,
 }
@@ -87,6 +90,7 @@ impl Default for Settings {
             subprotocols: None,
             keepalive: KEEPALIVE,
             patience: None,
+            closed_patience: None,
             lead: true,
         }
     }
@@ -128,6 +132,12 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Dilated {
     wormhole: Wormhole,
+    streams: Streams,
+}
+
+/// The streams of a dilated wormhole. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Streams {
     requests: mpsc::UnboundedSender<Request>,
     status: watch::Receiver<Status>,
 }
@@ -159,7 +169,15 @@ impl Wormhole {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn dilate(mut self, settings: Settings) -> Result<Dilated, Error> {
-        let messages = self.take_dilation().ok_or(Error::NotDilatable)?;
+        let streams = self.open_streams(settings).await?;
+        Ok(Dilated { wormhole: self, streams })
+    }
+
+    /// Like [`dilate`](Self::dilate), and keeps the wormhole for its other users.
+    ///
+    /// # Errors
+    /// As of [`dilate`](Self::dilate).
+    pub(crate) async fn open_streams(&mut self, settings: Settings) -> Result<Streams, Error> {
         let version = self.peer_version().await?;
         let version = DilationVersion::choose(&version).ok_or(Error::PeerCannotDilate)?;
         let key = DilationKey::new(&self.key().await?);
@@ -171,6 +189,8 @@ impl Wormhole {
         } else {
             Listeners::none()
         };
+        // Only now: a port that is taken can be tried again.
+        let messages = self.take_dilation().ok_or(Error::NotDilatable)?;
         let side = if settings.lead {
             DilationSide::leading(&mut OsRng)
         } else {
@@ -185,6 +205,7 @@ impl Wormhole {
             expected_subprotocols: settings.subprotocols,
             keepalive: settings.keepalive,
             patience: settings.patience,
+            closed_patience: settings.closed_patience,
             ..DilationConfig::new(key, side)
         };
         let now = tokio::time::Instant::now().into_std();
@@ -193,7 +214,7 @@ impl Wormhole {
         let (publisher, status) = watch::channel(Status::default());
         let driver = DilationDriver::new(session, listeners, tor, mailbox, publisher);
         tokio::spawn(driver.run(messages, request_queue, requests.downgrade()));
-        Ok(Dilated { wormhole: self, requests, status })
+        Ok(Streams { requests, status })
     }
 }
 
@@ -203,10 +224,7 @@ impl Dilated {
     /// # Errors
     /// The name has a wrong length, or the dilated wormhole has ended.
     pub fn connect(&self, subprotocol: &str) -> Result<Subchannel, Error> {
-        check_name(subprotocol)?;
-        let (stream, remote) = stream::pair(&self.requests);
-        self.request(Request::Open(subprotocol.to_owned(), remote))?;
-        Ok(stream)
+        self.streams.connect(subprotocol)
     }
 
     /// Accepts the streams of a subprotocol that the peer opens, including those that it has opened already. A later
@@ -215,10 +233,7 @@ impl Dilated {
     /// # Errors
     /// The name has a wrong length, or the dilated wormhole has ended.
     pub fn listen(&self, subprotocol: &str) -> Result<Listener, Error> {
-        check_name(subprotocol)?;
-        let (sender, streams) = mpsc::unbounded_channel();
-        self.request(Request::Listen(subprotocol.to_owned(), sender))?;
-        Ok(Listener { streams, status: self.status.clone() })
+        self.streams.listen(subprotocol)
     }
 
     /// Waits until a connection is in use, and returns its path.
@@ -235,6 +250,63 @@ impl Dilated {
     /// # Errors
     /// The dilated wormhole has ended.
     pub async fn connected_after(&self, connections: u64) -> Result<(u64, Path), Error> {
+        self.streams.connected_after(connections).await
+    }
+
+    /// Waits until the dilated wormhole has ended, and returns the reason.
+    pub async fn ended(&self) -> Error {
+        let mut status = self.streams.status.clone();
+        match status.wait_for(|status| status.end.is_some()).await {
+            Ok(status) => status.end.clone().unwrap_or(Error::Closed),
+            Err(_) => Error::Closed,
+        }
+    }
+
+    /// How many connections have been used so far, one after another.
+    pub fn connections(&self) -> u64 {
+        self.streams.status.borrow().connections
+    }
+
+    /// The path of the connection in use, if any.
+    pub fn path(&self) -> Option<Path> {
+        self.streams.path()
+    }
+
+    /// The wormhole, for its messages and keys.
+    pub const fn wormhole(&self) -> &Wormhole {
+        &self.wormhole
+    }
+
+    /// Ends the connection and closes the wormhole. Data that was written before is delivered first, which takes
+    /// [`CLOSE_TIMEOUT`] at most if the connection is lost.
+    ///
+    /// # Errors
+    /// The error with which the wormhole ended.
+    pub async fn close(self) -> Result<Closed, code::Error> {
+        self.streams.close().await;
+        self.wormhole.close().await
+    }
+}
+
+impl Streams {
+    /// See [`Dilated::connect`].
+    pub(crate) fn connect(&self, subprotocol: &str) -> Result<Subchannel, Error> {
+        check_name(subprotocol)?;
+        let (stream, remote) = stream::pair(&self.requests);
+        self.request(Request::Open(subprotocol.to_owned(), remote))?;
+        Ok(stream)
+    }
+
+    /// See [`Dilated::listen`].
+    pub(crate) fn listen(&self, subprotocol: &str) -> Result<Listener, Error> {
+        check_name(subprotocol)?;
+        let (sender, streams) = mpsc::unbounded_channel();
+        self.request(Request::Listen(subprotocol.to_owned(), sender))?;
+        Ok(Listener { streams, status: self.status.clone() })
+    }
+
+    /// See [`Dilated::connected_after`].
+    pub(crate) async fn connected_after(&self, connections: u64) -> Result<(u64, Path), Error> {
         let mut status = self.status.clone();
         loop {
             {
@@ -252,48 +324,48 @@ impl Dilated {
         }
     }
 
-    /// Waits until the dilated wormhole has ended, and returns the reason.
-    pub async fn ended(&self) -> Error {
-        let mut status = self.status.clone();
-        match status.wait_for(|status| status.end.is_some()).await {
-            Ok(status) => status.end.clone().unwrap_or(Error::Closed),
-            Err(_) => Error::Closed,
-        }
-    }
-
-    /// How many connections have been used so far, one after another.
-    pub fn connections(&self) -> u64 {
-        self.status.borrow().connections
-    }
-
     /// The path of the connection in use, if any.
-    pub fn path(&self) -> Option<Path> {
+    pub(crate) fn path(&self) -> Option<Path> {
         self.status.borrow().path.clone()
     }
 
-    /// The wormhole, for its messages and keys.
-    pub const fn wormhole(&self) -> &Wormhole {
-        &self.wormhole
+    /// Observes whether there is a connection, from now on.
+    pub(crate) fn observe(&self) -> PathObserver {
+        PathObserver { known: self.path(), status: self.status.clone() }
     }
 
-    /// Ends the connection and closes the wormhole. Data that was written before is delivered first, which takes
-    /// [`CLOSE_TIMEOUT`] at most if the connection is lost.
-    ///
-    /// # Errors
-    /// The error with which the wormhole ended.
-    pub async fn close(self) -> Result<Closed, code::Error> {
+    /// Ends the connection, after everything is delivered or [`CLOSE_TIMEOUT`].
+    pub(crate) async fn close(self) {
         let (done, left) = oneshot::channel();
         if self.request(Request::Leave(done)).is_ok() {
             // The driver may have ended before.
             let _ended = left.await;
         }
-        self.wormhole.close().await
     }
 
     fn request(&self, request: Request) -> Result<(), Error> {
         self.requests
             .send(request)
             .map_err(|_| self.status.borrow().end.clone().unwrap_or(Error::Closed))
+    }
+}
+
+/// Observes whether there is a connection.
+#[derive(Debug)]
+pub(crate) struct PathObserver {
+    status: watch::Receiver<Status>,
+    known: Option<Path>,
+}
+
+impl PathObserver {
+    /// What has changed since the last call: the new path, or `None` if the connection is lost.
+    pub(crate) fn change(&mut self) -> Option<Option<Path>> {
+        let status = self.status.borrow();
+        if status.path == self.known || status.end.is_some() {
+            return None;
+        }
+        self.known.clone_from(&status.path);
+        Some(self.known.clone())
     }
 }
 

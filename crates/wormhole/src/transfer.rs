@@ -42,6 +42,7 @@ mod archive;
 pub(crate) mod carrier;
 mod data_phase;
 mod data_thread;
+mod dilated;
 pub(crate) mod disk;
 mod driver;
 mod error;
@@ -59,17 +60,23 @@ mod spool;
 mod thread;
 mod tree;
 
+use std::path::PathBuf;
+
 use tokio::sync::mpsc;
 pub use wormhole_magic::transfer::PeerMisbehaved as NegotiationFault;
+use wormhole_magic::transfer::dilated::Mode;
+pub use wormhole_magic::transfer::dilated::Violation;
 pub use wormhole_magic::transfer::zip::path::UnsafePath;
 pub use wormhole_magic::transfer::zip::{ZipError, ZipPath};
 pub use wormhole_magic::transfer::{Attributes, BadMessage, Offer, PeerName, UnsafeName};
 use wormhole_magic::transfer::{Receiver, Sender};
 
-pub use disk::MetadataLoss;
+use progress::Progress;
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use disk::fuzzing;
+pub use disk::{Leftover, MetadataLoss, leftovers};
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
 pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};
@@ -122,7 +129,8 @@ pub(crate) enum Command {
 pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
     let (item, skipped) = SendItem::check(what, settings.ignore_unsendable)?;
     let offer = Some(item.offer());
-    let (mut driver, commands, events) = start(Sender::new(settings.verify), &settings);
+    let mode = send::mode(&item, &settings);
+    let (mut driver, commands, events) = start(Sender::new(settings.verify), mode, &settings);
     // A separate task can still notify the peer and the server when the transfer is dropped.
     tokio::spawn(async move {
         let outcome = send::run(&mut driver, item, &settings).await;
@@ -150,7 +158,8 @@ pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn receive(code: CodeSource, settings: Settings) -> Transfer {
-    let (mut driver, commands, events) = start(Receiver::new(), &settings);
+    let mode = dilated::is_wanted(&settings).then_some(Mode::Receive);
+    let (mut driver, commands, events) = start(Receiver::new(), mode, &settings);
     tokio::spawn(async move {
         let outcome = receive::run(&mut driver, code, &settings).await;
         driver.finish(outcome).await;
@@ -160,11 +169,12 @@ pub fn receive(code: CodeSource, settings: Settings) -> Transfer {
 
 fn start<S: TransferSession>(
     session: S,
+    mode: Option<Mode>,
     settings: &Settings,
 ) -> (TransferDriver<S>, Commands, Events) {
     let (commands, command_queue) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::channel(EVENTS);
-    (TransferDriver::start(session, settings, command_queue, event_sender), commands, events)
+    (TransferDriver::start(session, mode, settings, command_queue, event_sender), commands, events)
 }
 
 impl Transfer {
@@ -368,7 +378,8 @@ impl Transfer {
     }
 
     /// Cancels the transfer. Waits until the other side and the server have been notified (at most three seconds), and
-    /// until a receiver has removed its incomplete files (at most ten seconds).
+    /// until a receiver has removed its incomplete files (at most ten seconds). Returns what is kept for a later attempt, see
+    /// [`Event::Kept`].
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -377,9 +388,15 @@ impl Transfer {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn cancel(mut self) {
+    pub async fn cancel(mut self) -> Option<PathBuf> {
         self.command(Command::Cancel);
-        while self.events.recv().await.is_some() {}
+        let mut kept = None;
+        while let Some(event) = self.events.recv().await {
+            if let Ok(Event::Kept(path)) = event {
+                kept = Some(path);
+            }
+        }
+        kept
     }
 
     /// An ended transfer ignores commands.

@@ -12,6 +12,12 @@ pub(crate) struct CodeArgs {
     /// Compare a verification string with the other side
     #[arg(short, long)]
     pub(crate) verify: bool,
+    /// Seconds to wait for the other side if the connection is lost during a transfer [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400 * 7))]
+    pub(crate) patience: Option<u64>,
+    /// Transfer as with other programs: the transfer ends if the connection is lost, and cannot be continued
+    #[arg(long)]
+    pub(crate) no_dilation: bool,
     /// Show no progress bar
     #[arg(long)]
     pub(crate) hide_progress: bool,

@@ -137,9 +137,9 @@ fn a_receiver_that_is_interrupted_during_a_transfer_leaves_nothing_under_the_fin
 #[test]
 fn a_killed_sender_ends_the_receiver_and_nothing_gets_its_final_name() {
     let world = World::new();
-    let mut sender = world.send(&["-", "--name", "big"]);
+    let mut sender = world.send(&["--patience", "2", "-", "--name", "big"]);
     let code = sender.code();
-    let receiver = world.receive(&["--accept-file", &code]);
+    let receiver = world.receive(&["--patience", "2", "--accept-file", &code]);
     sender.type_in(vec![1; 1_000_000]);
     receiver.wait_for("Receiving (");
     sender.signal("KILL");
@@ -152,9 +152,9 @@ fn a_killed_sender_ends_the_receiver_and_nothing_gets_its_final_name() {
 #[test]
 fn a_killed_receiver_ends_the_sender_and_the_next_try_succeeds() {
     let world = World::new();
-    let mut sender = world.send(&["-", "--name", "big"]);
+    let mut sender = world.send(&["--patience", "2", "-", "--name", "big"]);
     let code = sender.code();
-    let receiver = world.receive(&["--accept-file", &code]);
+    let receiver = world.receive(&["--patience", "2", "--accept-file", &code]);
     sender.type_in(vec![1; 1_000_000]);
     receiver.wait_for("Receiving (");
     receiver.signal("KILL");

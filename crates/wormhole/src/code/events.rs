@@ -76,7 +76,7 @@ impl EventSender {
         } else if let Event::Message(message) = event {
             self.send_message(message);
         } else if !matches!(event, Event::Dilation { .. }) {
-            // This SDK does not support dilation.
+            // A dilated wormhole has a queue of its own for them.
             self.push(QueuedEvent::Core(event));
         }
     }

@@ -44,9 +44,9 @@ pub(super) fn start_with_delegate(config: Config, delegate: Box<dyn Delegate>) -
 }
 
 /// Starts a wormhole with one queue for all events.
-pub(super) fn start_with_events(config: Config) -> (Wormhole, Events) {
+pub(super) fn start_with_events(config: Config, can_dilate: bool) -> (Wormhole, Events) {
     let (sender, events) = events::queue();
-    (start_task(config, Subscriber::Events(sender), None, false), events)
+    (start_task(config, Subscriber::Events(sender), None, can_dilate), events)
 }
 
 /// Creates a wormhole and the task that runs it.

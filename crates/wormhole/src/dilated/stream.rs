@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +114,75 @@ impl Shared {
 }
 
 impl Subchannel {
+    /// Waits for data, and returns it without copying it; `None` at the end.
+    ///
+    /// # Errors
+    /// The dilated wormhole has ended.
+    pub(crate) async fn read_chunk(&self) -> io::Result<Option<Vec<u8>>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    fn poll_chunk(&self, cx: &Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        let shared = &mut *self.state.lock();
+        while let Some(mut chunk) = shared.received.pop_front() {
+            chunk.drain(..std::mem::take(&mut shared.used));
+            if chunk.is_empty() {
+                continue;
+            }
+            shared.consumed += chunk.len();
+            if shared.received.is_empty() || shared.consumed >= REPORT {
+                self.announce(shared);
+            }
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        if shared.ended {
+            return Poll::Ready(Ok(None));
+        }
+        if let Some(failure) = &shared.failure {
+            return Poll::Ready(Err(to_io(failure)));
+        }
+        shared.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Writes data, without copying it if nothing else waits. Returns when it is accepted.
+    ///
+    /// # Errors
+    /// The dilated wormhole or this direction has ended.
+    pub(crate) async fn write_chunk(&self, chunk: Vec<u8>) -> io::Result<()> {
+        let mut chunk = Some(chunk);
+        poll_fn(|cx| self.poll_write_chunk(cx, &mut chunk)).await
+    }
+
+    fn poll_write_chunk(
+        &self,
+        cx: &Context<'_>,
+        chunk: &mut Option<Vec<u8>>,
+    ) -> Poll<io::Result<()>> {
+        let shared = &mut *self.state.lock();
+        if let Some(failure) = &shared.failure {
+            return Poll::Ready(Err(to_io(failure)));
+        }
+        if shared.finished {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if !shared.to_send.is_empty() {
+            shared.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        shared.to_send = chunk.take().unwrap_or_default();
+        self.announce(shared);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends our direction. What was written before is still delivered.
+    pub(crate) fn finish(&self) {
+        let shared = &mut *self.state.lock();
+        if !std::mem::replace(&mut shared.finished, true) {
+            self.announce(shared);
+        }
+    }
+
     /// Announces a change to the driver.
     fn announce(&self, shared: &mut Shared) {
         if std::mem::replace(&mut shared.announced, true) {

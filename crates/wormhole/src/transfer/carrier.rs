@@ -56,6 +56,11 @@ pub(crate) trait CarrierMonitor: Send + Sync {
     /// Time since the other end was last heard, if data is unanswered.
     fn unanswered(&self) -> Option<Duration>;
 
+    /// What has happened to the connection since the last call: an event for the application.
+    fn news(&self) -> Option<Event> {
+        None
+    }
+
     /// Closes the connection: readers and writers fail at once, on both sides.
     fn abort(&self);
 }

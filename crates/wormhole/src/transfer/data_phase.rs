@@ -45,6 +45,9 @@ impl<S: TransferSession> TransferDriver<S> {
                 }
                 error = self.given_up() => break error,
                 _ = tick.tick() => {
+                    if let Some(event) = monitor.news() {
+                        self.emit(event).await?;
+                    }
                     stage = self.report_progress(monitor, progress, stage).await?;
                     let now = Instant::now();
                     let elapsed = now - std::mem::replace(&mut looked, now);

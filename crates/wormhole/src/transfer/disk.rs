@@ -12,6 +12,7 @@ pub mod fuzzing;
 mod limits;
 mod loss;
 mod part;
+mod resume;
 mod unpack;
 
 use std::io;
@@ -20,6 +21,8 @@ use std::path::Path;
 pub use loss::MetadataLoss;
 pub use part::OnExists;
 pub(crate) use part::{DiskError, Part, PartFile};
+pub(super) use resume::{JournalWriter, Resumed};
+pub use resume::{Leftover, leftovers};
 pub(super) use {
     limits::Limits,
     unpack::{Offered, Unpacker},

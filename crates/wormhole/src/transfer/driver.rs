@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use wormhole_kit::{Input, Output, Session};
+use wormhole_magic::dilation::DilationVersion;
+use wormhole_magic::transfer::dilated::Mode;
 use wormhole_magic::transfer::{
     Abilities, CARRIER, MAILBOX, Receiver, ReceiverCommand, Sender, SenderCommand, TransferAddress,
     TransferError,
@@ -20,6 +22,7 @@ use wormhole_magic::transit::{TransitInfo, TransitKey};
 
 use super::{CodeSource, Command, Error, Event, PeerMisbehaved, Report, Settings};
 use crate::code::{self, AppId, Config, Events, Key, Mood, QueuedEvent, Wormhole};
+use crate::dilated::{self, Streams};
 
 /// The common operations of sender and receiver.
 pub(super) trait TransferSession:
@@ -69,6 +72,8 @@ pub(super) enum Step<E> {
     Connect(TransitInfo),
     /// An event of the session.
     Event(E),
+    /// The peer can transfer over a dilated connection, as we can.
+    PeerDilates,
 }
 
 /// Why a waiting driver continues.
@@ -89,6 +94,10 @@ pub(super) struct TransferDriver<S: Session> {
     /// Why the wormhole ended.
     wormhole_error: Option<code::Error>,
     key: Option<Key>,
+    /// What we have announced about dilated connections, if anything.
+    mode: Option<Mode>,
+    /// Whether the peer has announced the same, and the next step says so.
+    peer_dilates: bool,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
     /// Events for which the application had no room.
@@ -98,17 +107,22 @@ pub(super) struct TransferDriver<S: Session> {
 impl<S: TransferSession> TransferDriver<S> {
     pub(super) fn start(
         session: S,
+        mode: Option<Mode>,
         settings: &Settings,
         commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<Result<Event, Error>>,
     ) -> Self {
+        let mut app_versions = Abilities::all().to_app_versions();
+        if let Some(mode) = mode {
+            mode.announce(&mut app_versions);
+        }
         let config = Config {
             app_id: settings.app_id.clone(),
             servers: settings.servers.clone(),
-            app_versions: Abilities::all().to_app_versions(),
+            app_versions,
             tor: settings.tor.clone(),
         };
-        let (wormhole, wormhole_events) = Wormhole::create_with_events(config);
+        let (wormhole, wormhole_events) = Wormhole::create_with_events(config, mode.is_some());
         Self {
             session,
             ended: None,
@@ -116,6 +130,8 @@ impl<S: TransferSession> TransferDriver<S> {
             wormhole_events: Some(wormhole_events),
             wormhole_error: None,
             key: None,
+            mode,
+            peer_dilates: false,
             commands,
             events,
             unsent: VecDeque::new(),
@@ -151,6 +167,9 @@ impl<S: TransferSession> TransferDriver<S> {
             }
             if let Some(error) = self.ended.take() {
                 return Err(error);
+            }
+            if std::mem::take(&mut self.peer_dilates) {
+                return Ok(Step::PeerDilates);
             }
             match self.wait().await? {
                 Wakeup::Command(command) => return Ok(Step::Command(command)),
@@ -210,6 +229,9 @@ impl<S: TransferSession> TransferDriver<S> {
         match event {
             QueuedEvent::Core(code::Event::Version(version)) => {
                 let abilities = Abilities::of_peer(version.app_versions());
+                self.peer_dilates = self.mode.is_some_and(|mode| {
+                    mode.fits(version.app_versions()) && DilationVersion::choose(&version).is_some()
+                });
                 self.input(Input::Opened(MAILBOX));
                 self.command(S::peer_abilities(abilities));
             }
@@ -255,6 +277,19 @@ impl<S: TransferSession> TransferDriver<S> {
     /// Passes a command to the session. Its results are returned by [`Self::next`].
     pub(super) fn command(&mut self, command: S::Command) {
         self.input(Input::Command(command));
+    }
+
+    /// Takes whether the peer can transfer over a dilated connection, if no step has said so yet.
+    pub(super) const fn peer_dilates(&mut self) -> bool {
+        std::mem::replace(&mut self.peer_dilates, false)
+    }
+
+    /// Starts to connect to a peer that can transfer over a dilated connection.
+    pub(super) async fn dilate(
+        &mut self,
+        settings: dilated::Settings,
+    ) -> Result<Streams, dilated::Error> {
+        self.wormhole.open_streams(settings).await
     }
 
     /// The connection to the peer is open.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use wormhole_magic::transfer::dilated::Violation;
 use wormhole_magic::transfer::zip::ZipError;
 use wormhole_magic::transfer::{self as core, BadMessage, PeerName, TransferError, UnsafeName};
 
@@ -173,6 +174,9 @@ pub enum PeerMisbehaved {
     /// The zip of a directory is damaged or dangerous.
     #[error("it sent an invalid folder: {0}")]
     BadZip(ZipError),
+    /// It violated the protocol of transfers over a dilated connection.
+    #[error(transparent)]
+    Dilated(Violation),
     /// A message is invalid or out of order.
     #[error(transparent)]
     Negotiation(core::PeerMisbehaved),

@@ -53,8 +53,19 @@ pub enum Event {
     Text(String),
     /// The receiver accepted the sender's offer.
     Accepted,
-    /// The connection to the other side is open.
+    /// The connection to the other side is open, for the first time or again.
     Connected(Path),
+    /// The connection to the other side is lost. The transfer waits for the next one.
+    ConnectionLost,
+    /// The receiver has parts of an earlier attempt, and only the rest is sent.
+    Resuming {
+        /// Bytes that it has.
+        done: u64,
+        /// Total bytes; `None` if unknown.
+        total: Option<u64>,
+    },
+    /// The transfer failed, but what has arrived is kept here for some days: receive the same again to continue.
+    Kept(PathBuf),
     /// Progress: at most a few times per second, and once at the end. A sender counts the bytes that the receiver
     /// reports; otherwise the bytes that the other end of the connection has acknowledged; and on systems that do not
     /// tell that (all except Linux), the bytes passed to the system.

@@ -63,6 +63,24 @@ impl<R: Read> ExactReader<R> {
 }
 
 impl ExactReader {
+    /// Leaves out the next bytes, without reading them.
+    ///
+    /// # Errors
+    /// The file cannot be positioned.
+    pub(super) fn skip(&mut self, bytes: u64) -> Result<(), UnsendableReason> {
+        if bytes > 0 {
+            let distance = i64::try_from(bytes).map_err(|_| UnsendableReason::Shrank)?;
+            io::Seek::seek(&mut self.reader, io::SeekFrom::Current(distance)).map_err(system)?;
+            self.left = self.left.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// The file.
+    pub(super) const fn file(&self) -> &File {
+        &self.reader
+    }
+
     /// Whether the path now refers to a different file. A deleted file was not replaced: the open
     /// file still has its last contents.
     #[cfg(unix)]

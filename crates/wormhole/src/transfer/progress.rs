@@ -30,6 +30,11 @@ impl Progress {
         Self::new(data.offered())
     }
 
+    /// The progress of either side over a dilated connection, with this many offered bytes.
+    pub(super) fn of_dilated(total: Option<u64>) -> Self {
+        Self::new(total)
+    }
+
     fn new(total: Option<u64>) -> Self {
         Self { done: Arc::default(), received: Arc::new(AtomicU64::new(NOT_REPORTED)), total }
     }

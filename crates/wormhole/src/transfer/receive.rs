@@ -7,6 +7,7 @@ use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::carrier::{self, Carrier};
 use super::data_phase::{CLEAN_UP_TIME, READER_TIME};
+use super::dilated::{self, IncomingOffer};
 use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::sink::{Sink, Written};
@@ -25,7 +26,10 @@ pub(super) async fn run(
     let transit = listening::reserve(driver, settings).await?;
     driver.choose_code(code, settings).await?;
     let mut reception = Negotiation { driver, settings, transit };
-    let offer = reception.wait_for_offer().await?;
+    let offer = match reception.wait_for_offer().await? {
+        (offer, None) => offer,
+        (offer, Some(from)) => return reception.receive_dilated(offer, from).await,
+    };
     if let Offer::Text(text) = offer {
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         reception.driver.emit(Event::Text(text)).await?;
@@ -84,14 +88,58 @@ struct Negotiation<'a> {
     transit: Option<Transit>,
 }
 
+/// The offer over a dilated connection; never if there is no such connection.
+async fn offer_of(dilated: &mut Option<IncomingOffer>) -> Result<Offer, Error> {
+    match dilated {
+        Some(from) => from.offer().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a dilated connection that is not used.
+async fn close(dilated: &mut Option<IncomingOffer>) {
+    if let Some(from) = dilated.take() {
+        from.close().await;
+    }
+}
+
 impl Negotiation<'_> {
-    async fn wait_for_offer(&mut self) -> Result<Offer, Error> {
+    /// Waits for an offer through the mailbox or over a dilated connection; for the latter, returns that as well.
+    async fn wait_for_offer(&mut self) -> Result<(Offer, Option<IncomingOffer>), Error> {
+        let mut dilated = None;
         loop {
-            let step = self.next().await?;
-            if let Step::Event(ReceiverEvent::Offer(offer)) = step {
-                return Ok(offer);
+            let step = tokio::select! {
+                offer = offer_of(&mut dilated) => {
+                    self.driver.command(ReceiverCommand::Dilated);
+                    return Ok((offer?, dilated));
+                }
+                step = self.driver.next() => step?,
+            };
+            match step {
+                Step::PeerDilates => {
+                    // The port is needed for this kind of connection.
+                    drop(self.transit.take());
+                    let streams = dilated::start(self.driver, self.settings).await;
+                    dilated = streams.and_then(IncomingOffer::new);
+                }
+                Step::Event(ReceiverEvent::TransitWanted) => {
+                    close(&mut dilated).await;
+                    self.send_transit().await?;
+                }
+                Step::Event(ReceiverEvent::Offer(offer)) => {
+                    close(&mut dilated).await;
+                    return Ok((offer, None));
+                }
+                Step::Command(_) | Step::Connect(_) | Step::Event(_) => {}
             }
         }
+    }
+
+    /// Asks the user about an offer over a dilated connection, and receives it.
+    async fn receive_dilated(mut self, offer: Offer, from: IncomingOffer) -> Result<Report, Error> {
+        self.driver.emit(Event::Offer(offer.clone())).await?;
+        let destination = self.wait_for_decision(false).await?.ok_or(Error::Rejected)?;
+        dilated::receive(self.driver, from, &offer, destination, self.settings).await
     }
 
     /// Waits for the user's decision. Returns the destination; `None` for a text, which has already been
@@ -104,7 +152,7 @@ impl Negotiation<'_> {
                 Step::Command(Command::Reject(reason)) => {
                     self.driver.command(ReceiverCommand::Reject(reason));
                 }
-                Step::Command(_) | Step::Connect(_) | Step::Event(_) => {}
+                Step::Command(_) | Step::Connect(_) | Step::Event(_) | Step::PeerDilates => {}
             }
         }
     }
@@ -122,11 +170,16 @@ impl Negotiation<'_> {
     async fn next(&mut self) -> Result<Step<ReceiverEvent>, Error> {
         let step = self.driver.next().await?;
         if matches!(step, Step::Event(ReceiverEvent::TransitWanted)) {
-            let transit = self.open_transit().await?;
-            self.driver.command(ReceiverCommand::Transit(transit.info()));
-            self.transit = Some(transit);
+            self.send_transit().await?;
         }
         Ok(step)
+    }
+
+    async fn send_transit(&mut self) -> Result<(), Error> {
+        let transit = self.open_transit().await?;
+        self.driver.command(ReceiverCommand::Transit(transit.info()));
+        self.transit = Some(transit);
+        Ok(())
     }
 
     /// Opens the listener, unless it is open already.

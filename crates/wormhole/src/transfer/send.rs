@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use tokio::sync::oneshot;
+use wormhole_magic::transfer::dilated::Mode;
 use wormhole_magic::transfer::{
     Abilities, DataSender, Offer, Sender, SenderCommand, SenderEvent, TransferAbility,
 };
@@ -14,11 +15,22 @@ use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::source::SendItem;
 use super::{
-    CodeSource, Command, Error, Event, Report, Settings, data_thread, listening, spool, thread,
+    CodeSource, Command, Error, Event, Report, Settings, data_thread, dilated, listening, spool,
+    thread,
 };
-use crate::transit::Path;
+use crate::transit::{Path, Transit};
 
 type Driver = TransferDriver<Sender>;
+
+/// What to announce about dilated connections: nothing for a text, which goes through the mailbox.
+pub(super) fn mode(item: &SendItem, settings: &Settings) -> Option<Mode> {
+    match item {
+        SendItem::Text(_) => None,
+        SendItem::File(_) | SendItem::Stream { .. } | SendItem::Tree(_) => {
+            dilated::is_wanted(settings).then_some(Mode::Send)
+        }
+    }
+}
 
 /// Sends the item.
 pub(super) async fn run(
@@ -27,15 +39,32 @@ pub(super) async fn run(
     settings: &Settings,
 ) -> Result<Report, Error> {
     let source = settings.code.clone().map_or(CodeSource::Allocate, CodeSource::Code);
-    let reserved = match &item {
+    let mut reserved = match &item {
         SendItem::Text(_) => None,
         SendItem::File(_) | SendItem::Stream { .. } | SendItem::Tree(_) => {
             listening::reserve(driver, settings).await?
         }
     };
     driver.choose_code(source, settings).await?;
-    let peer = wait_for_peer(driver).await?;
+    let (peer, can_dilate) = wait_for_peer(driver).await?;
+    if can_dilate {
+        // The port is needed for the other kind of connection.
+        drop(reserved.take());
+        if let Some(streams) = dilated::connect(driver, settings).await? {
+            return dilated::send(driver, streams, item).await;
+        }
+    }
     let item = adapt(item, peer, driver).await?;
+    send_through_transit(driver, item, reserved, settings).await
+}
+
+/// Makes the offer in the mailbox, and sends the data over a transit connection.
+async fn send_through_transit(
+    driver: &mut Driver,
+    item: SendItem,
+    reserved: Option<Transit>,
+    settings: &Settings,
+) -> Result<Report, Error> {
     let offer = item.offer();
     if let Offer::Text(text) = &offer {
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -56,14 +85,19 @@ pub(super) async fn run(
 }
 
 /// Waits until the peer has connected with the same code and, if required, the user has confirmed the
-/// verifier. Returns the peer's abilities.
-async fn wait_for_peer(driver: &mut Driver) -> Result<Abilities, Error> {
+/// verifier. Returns the peer's abilities, and whether it can transfer over a dilated connection.
+async fn wait_for_peer(driver: &mut Driver) -> Result<(Abilities, bool), Error> {
+    let mut can_dilate = false;
     loop {
         match driver.next().await? {
             Step::Command(Command::ConfirmVerifier(is_same)) => {
                 driver.command(SenderCommand::ConfirmVerifier(is_same));
             }
-            Step::Event(SenderEvent::OfferWanted(peer)) => return Ok(peer),
+            // The session speaks first, so this step may still come.
+            Step::Event(SenderEvent::OfferWanted(peer)) => {
+                return Ok((peer, can_dilate || driver.peer_dilates()));
+            }
+            Step::PeerDilates => can_dilate = true,
             Step::Command(_) | Step::Connect(_) | Step::Event(_) => {}
         }
     }

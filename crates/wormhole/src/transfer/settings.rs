@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wormhole_magic::transfer::{Offer, UnsafeName};
 use wormhole_magic::transit::{RelayHint, RelayPolicy};
@@ -33,6 +34,11 @@ pub struct Settings {
     pub code: Option<Code>,
     /// Number of words of a new code: 8 bits of secret each.
     pub code_words: NonZeroU8,
+    /// Whether to use a dilated connection if the other side can: then a transfer survives a changed network, and continues
+    /// after an interruption.
+    pub dilate: bool,
+    /// How long a transfer over a dilated connection waits for the next connection when one is lost.
+    pub patience: Duration,
     /// Whether to omit files of a directory that cannot be read, instead of failing. The same applies to
     /// files that change while they are sent.
     pub ignore_unsendable: bool,
@@ -63,6 +69,8 @@ impl Default for Settings {
             app_id: AppId::default(),
             code: None,
             code_words: Wormhole::CODE_WORDS,
+            dilate: true,
+            patience: Duration::from_secs(600),
             ignore_unsendable: false,
             listen: true,
             listen_port: None,

@@ -131,18 +131,18 @@ impl Sink {
 
 /// Maximum size of a file that this process may write (`ulimit -f`).
 #[cfg(unix)]
-fn longest_file() -> u64 {
+pub(super) fn longest_file() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
     limit.current.unwrap_or(u64::MAX)
 }
 
 #[cfg(not(unix))]
-const fn longest_file() -> u64 {
+pub(super) const fn longest_file() -> u64 {
     u64::MAX
 }
 
 /// Checks that the file system of the target has `needed` free bytes.
-fn check_space(part: &Part, needed: u64) -> Result<(), Error> {
+pub(super) fn check_space(part: &Part, needed: u64) -> Result<(), Error> {
     // If the free space is unknown, writing will show.
     let available = part.free_space().unwrap_or(u64::MAX);
     if available < needed { Err(Error::NoSpace { needed, available }) } else { Ok(()) }

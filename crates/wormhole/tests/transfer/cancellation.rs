@@ -171,7 +171,8 @@ async fn receive_elsewhere(
 
 #[tokio::test]
 async fn a_receiver_whose_runtime_ends_neither_completes_nor_confirms_the_transfer() {
-    let (settings, code) = settings().await;
+    let (mut settings, code) = settings().await;
+    settings.patience = Duration::from_secs(2);
     let to = Folder::new();
     let (feeder, what) = fed("s");
     let sender = transfer::send(what, settings.clone()).unwrap();
@@ -187,7 +188,8 @@ async fn a_receiver_whose_runtime_ends_neither_completes_nor_confirms_the_transf
 
 #[tokio::test]
 async fn a_sender_whose_runtime_ends_stops_sending() {
-    let (settings, code) = settings().await;
+    let (mut settings, code) = settings().await;
+    settings.patience = Duration::from_secs(2);
     let to = Folder::new();
     let (feeder, what) = fed("s");
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -113,7 +113,7 @@ async fn either_side_can_cancel_between_the_offer_and_its_answer() {
         offer(&mut receiver).await;
         let (cancelled, other) =
             if sender_cancels { (sender, receiver) } else { (receiver, sender) };
-        let ((), (outcome, _)) = tokio::join!(cancelled.cancel(), finish(other, None));
+        let (_, (outcome, _)) = tokio::join!(cancelled.cancel(), finish(other, None));
         assert_eq!(outcome, Err(Error::PeerRefused("transfer cancelled".into())));
     }
 }

@@ -34,6 +34,8 @@ mod old_client;
 mod on_exists;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[cfg(target_os = "linux")]
+mod resume;
 #[path = "../support/servers.rs"]
 mod servers;
 #[cfg(target_os = "linux")]

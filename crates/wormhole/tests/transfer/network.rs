@@ -46,7 +46,8 @@ async fn a_direct_connection_is_preferred_to_a_relay() {
         transfer(path(&file), to.destination(OnExists::Refuse), settings, code).await;
     assert!(sent.unwrap().path.unwrap().is_direct());
     assert!(received.unwrap().path.unwrap().is_direct());
-    assert_eq!(servers.metric("transit_relay_bytes_total"), 0);
+    // A handshake may go there, but no data.
+    assert!(servers.metric("transit_relay_bytes_total") < 1000);
 }
 
 #[tokio::test]

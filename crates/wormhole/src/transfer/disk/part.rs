@@ -58,6 +58,10 @@ pub(crate) struct Part {
     usual: Usual,
     /// The open folder, if it is one.
     inside: Option<Dir>,
+    /// The name of the journal, if there is one.
+    pub(super) journal: Option<OsString>,
+    /// Whether to leave it for a later attempt.
+    is_kept: bool,
     is_complete: bool,
 }
 
@@ -117,6 +121,31 @@ impl Part {
         self.usual.permissions
     }
 
+    /// Leaves it for a later attempt, instead of removing it.
+    pub(crate) const fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// Whether it is left for a later attempt.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// Removes it after all, when it is dropped.
+    pub(crate) const fn discard(&mut self) {
+        self.is_kept = false;
+    }
+
+    /// Where it is until it is complete.
+    pub(crate) fn temporary_path(&self) -> PathBuf {
+        self.folder.join(&self.temporary)
+    }
+
+    /// The folder in which it is, its temporary name, and its identity.
+    pub(super) const fn location(&self) -> (&Dir, &OsString, Identity) {
+        (&self.destination, &self.temporary, self.identity)
+    }
+
     /// The final path, for messages.
     pub(crate) fn target(&self) -> PathBuf {
         self.folder.join(&self.name)
@@ -144,6 +173,7 @@ impl Part {
             return Err(replaced());
         }
         self.is_complete = true;
+        self.remove_journal();
         Ok(self.folder.join(name))
     }
 
@@ -154,6 +184,13 @@ impl Part {
     pub(super) fn flush_name(&self, path: &Path, loss: &mut Loss) -> Result<(), DiskError> {
         let flushed = loss.flush(path, self.destination.flush_names());
         flushed.map_err(|error| DiskError::Write { path: path.to_owned(), error })
+    }
+
+    /// A journal that is left over does no harm: it belongs to something that is gone.
+    fn remove_journal(&mut self) {
+        if let Some(journal) = self.journal.take() {
+            let _left = self.destination.remove_file(journal);
+        }
     }
 
     fn rename(&self) -> Result<OsString, DiskError> {
@@ -208,9 +245,10 @@ impl PartFile {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.is_complete {
+        if self.is_complete || self.is_kept {
             return;
         }
+        self.remove_journal();
         // If any of this fails, there is no further remedy.
         if let Some(inside) = self.inside.take() {
             let _left = inside.clear();
@@ -225,16 +263,20 @@ impl Drop for Part {
 }
 
 /// The place where a file or folder will be created.
-struct Place {
-    destination: Dir,
-    folder: PathBuf,
-    name: OsString,
+pub(super) struct Place {
+    pub(super) destination: Dir,
+    pub(super) folder: PathBuf,
+    pub(super) name: OsString,
     on_exists: OnExists,
 }
 
 impl Place {
     /// Opens the folder of `target` and checks that the name is free, if that is required.
-    fn open(target: &Path, on_exists: OnExists, is_folder: bool) -> Result<Self, DiskError> {
+    pub(super) fn open(
+        target: &Path,
+        on_exists: OnExists,
+        is_folder: bool,
+    ) -> Result<Self, DiskError> {
         let wrong = |error: io::Error| DiskError::Write { path: target.to_owned(), error };
         let name = target.file_name().ok_or_else(|| wrong(io::ErrorKind::InvalidInput.into()))?;
         let folder = target.parent().unwrap_or_else(|| Path::new(""));
@@ -271,7 +313,7 @@ impl Place {
         DiskError::Write { path: self.folder.join(&self.name), error }
     }
 
-    fn into_part(
+    pub(super) fn into_part(
         self,
         temporary: OsString,
         usual: Usual,
@@ -287,6 +329,8 @@ impl Place {
             on_exists: self.on_exists,
             usual,
             inside,
+            journal: None,
+            is_kept: false,
             is_complete: false,
         }
     }
@@ -310,7 +354,7 @@ fn is_taken(error: &io::Error) -> bool {
 }
 
 /// `NAME.part`, `NAME.1.part`, ...
-fn temporary(name: &OsStr, number: u32) -> OsString {
+pub(super) fn temporary(name: &OsStr, number: u32) -> OsString {
     let end = if number == 0 { ".part".to_owned() } else { format!(".{number}.part") };
     join_name(&name.to_string_lossy(), "", &end).into()
 }

@@ -64,6 +64,21 @@ impl Dir {
         File::options().write(true).open(self.at(name))
     }
 
+    /// Opens a file that we have created in it.
+    pub(super) fn reopen_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        File::options().read(true).write(true).open(self.at(name))
+    }
+
+    /// Makes sure that we can change what is in it: here that is always so.
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "other systems have permissions"
+    )]
+    pub(super) const fn make_writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Creates a folder; an error if the name exists.
     pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<()> {
         fs::create_dir(self.at(name))

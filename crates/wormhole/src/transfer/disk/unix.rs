@@ -68,6 +68,62 @@ impl Dir {
         Ok(openat(&self.0, name.as_ref(), flags, Mode::empty())?.into())
     }
 
+    /// Opens a file of ours in it that nobody else can access, unless that is a link or has another name as well.
+    pub(super) fn open_private(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        let file = self.open_for_writing(name.as_ref())?;
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.nlink() == 1 && is_ours_alone(&metadata) {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    /// Opens a folder of ours in it that nobody else can access, unless that is a link.
+    pub(super) fn open_private_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let folder = self.open_folder(name)?;
+        if is_ours_alone(&folder.0.metadata()?) {
+            Ok(folder)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    /// Opens a file that we have created in it, even if its permissions forbid writing.
+    pub(super) fn reopen_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        let name = name.as_ref();
+        match self.open_for_writing(name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.open_file(name)?.set_permissions(Permissions::from_mode(0o600))?;
+                self.open_for_writing(name)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn open_for_writing(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.0, name, flags, Mode::empty())?.into())
+    }
+
+    /// Makes sure that we can change what is in it.
+    pub(super) fn make_writable(&self) -> io::Result<()> {
+        if self.0.metadata()?.mode() & 0o700 == 0o700 {
+            return Ok(());
+        }
+        self.set_permissions(0o700)
+    }
+
+    /// The size of a file in it, unless that is a link or something else.
+    pub(super) fn size_of(&self, name: impl AsRef<OsStr>) -> io::Result<u64> {
+        let stat = statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile {
+            u64::try_from(stat.st_size).map_err(io::Error::other)
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
     /// Creates a folder; an error if the name exists.
     pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<()> {
         let mode = if access == Access::Private { 0o700 } else { 0o777 };
@@ -80,7 +136,7 @@ impl Dir {
     }
 
     fn create(&self, name: &OsStr, mode: rustix::fs::RawMode) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         Ok(openat(&self.0, name, flags, Mode::from_raw_mode(mode))?.into())
     }
 
@@ -271,6 +327,16 @@ impl Identity {
         let metadata = file.metadata()?;
         Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
+
+    /// The numbers of its device and on it.
+    pub(super) const fn numbers(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+/// Whether something belongs to us, and nobody else may access it.
+fn is_ours_alone(metadata: &std::fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0
 }
 
 /// Sets the permissions of a file, the lowest 9 bits of a mode.

@@ -1,4 +1,4 @@
-//! Unpacks a zip as it arrives, into a folder that is private until it is complete.
+//! Fills a folder as its files arrive, in a zip or one by one. The folder is private until it is complete.
 //!
 //! Memory use does not grow with the number of entries: duplicates are detected on the disk. Every
 //! folder is opened relative to its parent, without following links.
@@ -19,7 +19,8 @@ use super::part::{DiskError, Part};
 /// A tree that is being unpacked.
 #[derive(Debug)]
 pub(crate) struct Unpacker {
-    reader: ZipReader,
+    /// `None` if the files arrive one by one.
+    reader: Option<ZipReader>,
     /// This field comes before the tree, so that the file is closed before the tree is removed.
     current: Option<Current>,
     tree: Tree,
@@ -69,10 +70,16 @@ pub(crate) struct Offered {
 impl Unpacker {
     /// Starts unpacking an offer into `part`.
     pub(crate) fn new(part: Part, offered: Offered, limits: Limits) -> Self {
+        let reader = Some(ZipReader::new(offered.bytes, offered.files));
+        Self { reader, ..Self::without_zip(part, offered, limits, false) }
+    }
+
+    /// Starts to fill `part` with files that arrive one by one. If it `resumes`, there are files of an earlier attempt in it.
+    pub(crate) fn without_zip(part: Part, offered: Offered, limits: Limits, resumes: bool) -> Self {
         Self {
-            reader: ZipReader::new(offered.bytes, offered.files),
+            reader: None,
             current: None,
-            tree: Tree { open: Vec::new(), part },
+            tree: Tree { open: Vec::new(), part, resumes },
             limits,
             loss: Loss::default(),
             attributes: offered.attributes,
@@ -90,34 +97,86 @@ impl Unpacker {
     /// The zip is invalid, or cannot be unpacked. Drop this value to remove everything.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         let mut input = bytes;
-        while let Some(piece) = self.reader.next(&mut input).map_err(DiskError::Zip)? {
-            match piece {
-                Piece::Data(data) => {
-                    if let Some(Current { file, path, is_empty, .. }) = &mut self.current {
-                        *is_empty &= data.is_empty();
-                        file.write_all(data).map_err(|error| self.tree.error(path, error))?;
-                    }
-                }
-                Piece::File { path, modified } => {
-                    let file = self.tree.create_file(&path, &mut self.limits)?;
-                    self.current = Some(Current { file, path, modified, is_empty: true });
-                }
-                Piece::FileEnd => self.end_file()?,
-                Piece::Omitted(path) => self.omit(path)?,
-                Piece::Folder(path) => {
-                    self.tree.enter(&path, path.components(), Some(&mut self.limits))?;
-                }
-                Piece::Permissions { path, permissions, modified, is_folder: true } => {
-                    self.end_folder(path, permissions, modified)?;
-                }
-                Piece::Permissions { path, permissions, is_folder: false, .. } => {
-                    if let Some(permissions) = permissions {
-                        self.allow_file(&path, permissions)?;
-                    }
-                }
-            }
+        let Some(mut reader) = self.reader.take() else { return Ok(()) };
+        while let Some(piece) = reader.next(&mut input).map_err(DiskError::Zip)? {
+            self.on_piece(piece)?;
         }
+        self.reader = Some(reader);
         Ok(())
+    }
+
+    /// Processes one piece.
+    ///
+    /// # Errors
+    /// It cannot be created. Drop this value to remove everything.
+    pub(crate) fn on_piece(&mut self, piece: Piece<'_>) -> Result<(), DiskError> {
+        match piece {
+            Piece::Data(data) => {
+                if let Some(Current { file, path, is_empty, .. }) = &mut self.current {
+                    *is_empty &= data.is_empty();
+                    file.write_all(data).map_err(|error| self.tree.error(path, error))?;
+                }
+                Ok(())
+            }
+            Piece::File { path, modified } => {
+                let file = self.tree.create_file(&path, &mut self.limits)?;
+                self.current = Some(Current { file, path, modified, is_empty: true });
+                Ok(())
+            }
+            Piece::FileEnd => self.end_file(),
+            Piece::Omitted(path) => self.omit(path),
+            Piece::Folder(path) => {
+                self.tree.enter(&path, path.components(), Some(&mut self.limits)).map(drop)
+            }
+            Piece::Permissions { path, permissions, modified, is_folder: true } => {
+                self.end_folder(path, permissions, modified)
+            }
+            Piece::Permissions { path, permissions, is_folder: false, .. } => match permissions {
+                Some(permissions) => self.allow_file(&path, permissions),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Continues a file of an earlier attempt.
+    ///
+    /// # Errors
+    /// It cannot be opened. Drop this value to remove everything.
+    pub(crate) fn continue_file(
+        &mut self,
+        path: ZipPath,
+        modified: Option<i64>,
+    ) -> Result<(), DiskError> {
+        let file = self.tree.reopen_file(&path, &mut self.limits)?;
+        self.current = Some(Current { file, path, modified, is_empty: false });
+        Ok(())
+    }
+
+    /// The current file.
+    pub(crate) fn current_file(&mut self) -> Option<&mut File> {
+        self.current.as_mut().map(|current| &mut current.file)
+    }
+
+    /// The path of the current file, for messages.
+    pub(crate) fn current_place(&self) -> PathBuf {
+        let current = self.current.as_ref();
+        current.map_or_else(|| self.tree.part.target(), |current| self.tree.place(&current.path))
+    }
+
+    /// Removes the current file, which the sender cannot read completely.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(crate) fn omit_current(&mut self) -> Result<(), DiskError> {
+        match self.current.take() {
+            Some(Current { path, .. }) => self.omit(path),
+            None => Ok(()),
+        }
+    }
+
+    /// The incomplete folder.
+    pub(crate) const fn part_mut(&mut self) -> &mut Part {
+        &mut self.tree.part
     }
 
     /// Completes the folder and renames it. When this returns, the folder would survive a power
@@ -127,7 +186,9 @@ impl Unpacker {
     /// The zip is incomplete, the folder cannot be written, or the name is taken.
     pub(crate) fn complete(self) -> Result<Unpacked, DiskError> {
         let Self { reader, mut tree, mut loss, attributes, closed, files, .. } = self;
-        reader.finish().map_err(DiskError::Zip)?;
+        if let Some(reader) = reader {
+            reader.finish().map_err(DiskError::Zip)?;
+        }
         let (root, usual) = (tree.part.target(), tree.part.usual());
         if let Some(inside) = tree.part.inside() {
             let flushed = inside.flush_contents(files, &root, &mut loss);
@@ -192,7 +253,7 @@ impl Unpacker {
     /// Sets a file's permissions, restricted to those of a new file.
     fn allow_file(&mut self, path: &ZipPath, permissions: u16) -> Result<(), DiskError> {
         let usual = self.tree.part.usual();
-        if permissions & usual == 0o666 & usual {
+        if permissions & usual == 0o666 & usual && !self.tree.resumes {
             return Ok(());
         }
         let place = self.tree.place(path);
@@ -211,7 +272,7 @@ impl Unpacker {
         permissions: Option<u16>,
         modified: Option<i64>,
     ) -> Result<(), DiskError> {
-        let usual = self.tree.part.usual();
+        let (usual, resumes) = (self.tree.part.usual(), self.tree.resumes);
         let place = self.tree.place(&path);
         let folder = self.tree.enter(&path, path.components(), None)?;
         if let Some(modified) = modified {
@@ -224,7 +285,7 @@ impl Unpacker {
             }
             permissions |= 0o500 & usual;
         }
-        if permissions != usual {
+        if permissions != usual || resumes {
             self.loss.permissions(|| place, folder.set_permissions(permissions));
         }
         Ok(())
@@ -237,6 +298,8 @@ impl Unpacker {
 struct Tree {
     open: Vec<(String, Dir)>,
     part: Part,
+    /// Whether files and folders of an earlier attempt may exist in it.
+    resumes: bool,
 }
 
 impl Tree {
@@ -253,14 +316,27 @@ impl Tree {
 
     fn create_file(&mut self, path: &ZipPath, limits: &mut Limits) -> Result<File, DiskError> {
         let (above, name) = split(path);
+        let resumes = self.resumes;
         let folder = self.enter(path, above, Some(limits))?;
         limits.file()?;
+        if resumes {
+            // What an earlier attempt has left is not wanted. If it is a folder, creating the file fails.
+            let _gone = folder.remove_file(name);
+        }
         match folder.create_file(name, Access::Usual) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
             }
             outcome => outcome.map_err(|error| self.error(path, error)),
         }
+    }
+
+    /// Opens a file of an earlier attempt for writing.
+    fn reopen_file(&mut self, path: &ZipPath, limits: &mut Limits) -> Result<File, DiskError> {
+        let (above, name) = split(path);
+        let folder = self.enter(path, above, Some(limits))?;
+        limits.file()?;
+        folder.reopen_file(name).map_err(|error| self.error(path, error))
     }
 
     /// Opens a file that was created before. The outer error ends the transfer.
@@ -283,11 +359,15 @@ impl Tree {
         mut limits: Option<&mut Limits>,
     ) -> Result<&Dir, DiskError> {
         let mut depth = 0;
+        let may_write = self.resumes && limits.is_some();
         for name in components {
             if self.open.get(depth).is_none_or(|(open, _)| open != name) {
                 self.open.truncate(depth);
                 let opened = open_or_create(self.at(depth)?, name, limits.as_deref_mut())?;
                 let opened = opened.map_err(|error| self.error(path, error))?;
+                if may_write {
+                    opened.make_writable().map_err(|error| self.error(path, error))?;
+                }
                 self.open.push((name.to_owned(), opened));
             }
             depth += 1;

@@ -1,0 +1,108 @@
+//! The receiver: waits for the offer on a stream, and receives the files once the user has accepted it.
+
+use std::time::Instant;
+
+use wormhole_magic::transfer::dilated::{Incoming, Received, SUBPROTOCOL};
+use wormhole_magic::transfer::{Offer, Receiver, ReceiverCommand};
+
+use super::super::data_phase::{CLEAN_UP_TIME, READER_TIME};
+use super::super::driver::TransferDriver;
+use super::super::sink::Written;
+use super::super::{Destination, Error, Event, PeerMisbehaved, Progress, Report, Settings, thread};
+use super::carry;
+use super::receive_thread::{self, KeptPath};
+use super::store::Store;
+use crate::dilated::{Listener, Streams, Subchannel};
+
+/// An offer that may arrive over a dilated connection.
+pub(in super::super) struct IncomingOffer {
+    streams: Streams,
+    listener: Listener,
+    stream: Option<Subchannel>,
+    incoming: Incoming,
+}
+
+impl IncomingOffer {
+    /// Waits for streams of the sender; `None` if the connection has ended.
+    pub(in super::super) fn new(streams: Streams) -> Option<Self> {
+        let listener = streams.listen(SUBPROTOCOL).ok()?;
+        Some(Self { streams, listener, stream: None, incoming: Incoming::new() })
+    }
+
+    /// Waits for the offer; for ever if the connection ends before, because then the offer comes through the mailbox. Dropping
+    /// this future loses nothing.
+    ///
+    /// # Errors
+    /// The sender violates the protocol.
+    pub(in super::super) async fn offer(&mut self) -> Result<Offer, Error> {
+        loop {
+            let Some(stream) = &self.stream else {
+                match self.listener.accept().await {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(_) => std::future::pending().await,
+                }
+                continue;
+            };
+            let Ok(Some(bytes)) = stream.read_chunk().await else {
+                return std::future::pending().await;
+            };
+            let received = self.incoming.next(&mut bytes.as_slice());
+            if let Some(Received::Offer(offer)) = received.map_err(PeerMisbehaved::Dilated)? {
+                return Ok(offer);
+            }
+        }
+    }
+
+    /// Ends the connection.
+    pub(in super::super) async fn close(self) {
+        self.streams.close().await;
+    }
+}
+
+/// Receives an offer that the user has accepted.
+pub(in super::super) async fn receive(
+    driver: &mut TransferDriver<Receiver>,
+    from: IncomingOffer,
+    offer: &Offer,
+    destination: Destination,
+    settings: &Settings,
+) -> Result<Report, Error> {
+    let IncomingOffer { streams, stream, incoming, .. } = from;
+    let progress = Progress::of_dilated(offer.unpacked_size());
+    let stream = stream.ok_or_else(|| carry::interrupted(&progress))?;
+    let store = Store::open(destination, offer, settings.max_entries)?;
+    // It may have to hash what an earlier attempt has left.
+    let checking = thread::start(move || {
+        let mut store = store;
+        let acceptance = store.acceptance();
+        Ok((store, acceptance))
+    });
+    let checked = async { checking.await.unwrap_or(Err(Error::NoThread)) };
+    let (store, (acceptance, done)) = driver.unless_given_up(checked).await?;
+    driver.command(ReceiverCommand::Accept);
+    if let Some(path) = streams.path() {
+        driver.emit(Event::Connected(path)).await?;
+    }
+    if done > 0 {
+        driver.emit(Event::Resuming { done, total: progress.total() }).await?;
+    }
+    let start = Instant::now();
+    let path = streams.path();
+    let closing_time = if store.is_writer() { READER_TIME } else { CLEAN_UP_TIME };
+    let kept = KeptPath::default();
+    let (receiving, monitor) = carry::start(stream, streams, {
+        let (progress, kept) = (progress.clone(), kept.clone());
+        move |line| receive_thread::receive(line, acceptance, incoming, store, &progress, &kept)
+    });
+    let received = driver.run_data(receiving, &monitor, &progress, None, closing_time).await;
+    if let Err(error) = &received {
+        driver.tell_peer(error);
+    }
+    if let Some(path) = kept.take() {
+        // The application may be gone.
+        let _gone = driver.emit(Event::Kept(path)).await;
+    }
+    let Written { path: written, omitted, omitted_more, lost } = received?;
+    let report = Report::new(progress.done(), start, path);
+    Ok(Report { written, omitted, omitted_more, lost, ..report })
+}

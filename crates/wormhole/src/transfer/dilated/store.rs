@@ -1,0 +1,371 @@
+//! The receiver's side of the files: writes them, checks their hashes, and writes down what has arrived.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use wormhole_magic::transfer::dilated::{
+    Claims, FileEntry, FileKey, Hash, JournalFile, Received, Violation, chunk_size, frame,
+};
+use wormhole_magic::transfer::{Attributes, Offer};
+
+use super::super::disk::{
+    JournalWriter, Limits, Offered, OnExists, Part, PartFile, Resumed, Unpacker, failed,
+};
+use super::super::sink::{Written, check_space, longest_file};
+use super::super::{Destination, Error, PeerMisbehaved};
+use super::hash::{ChunkHasher, count, key};
+use super::target::{Target, ZipTarget};
+
+/// Writes an accepted offer.
+pub(super) struct Store {
+    target: Target,
+    /// What an earlier attempt has left.
+    claims: HashMap<FileKey, JournalFile>,
+    is_doubtful: bool,
+    journal: Option<JournalWriter>,
+    /// Bytes since the last commit of the journal.
+    uncommitted: u64,
+    current: Option<CurrentFile>,
+    received: u64,
+}
+
+/// The file that is being received.
+struct CurrentFile {
+    entry: FileEntry,
+    key: Option<FileKey>,
+    hasher: ChunkHasher,
+    /// The chunks that the sender has replaced, in order.
+    replaced: Vec<u64>,
+    is_replacing: bool,
+    /// Whether the journal knows that this file is the current one.
+    is_recorded: bool,
+}
+
+impl Store {
+    /// Prepares the destination of an offer, and finds what an earlier attempt has left. A folder may have at most `most` files
+    /// and folders.
+    ///
+    /// # Errors
+    /// It exists, has not enough space, or cannot be written; nothing was changed.
+    pub(super) fn open(
+        destination: Destination,
+        offer: &Offer,
+        most: Option<u64>,
+    ) -> Result<Self, Error> {
+        let target = destination.target(offer).map_err(|why| {
+            let name = offer.name().cloned();
+            name.map_or(Error::Rejected, |name| PeerMisbehaved::UnsafeName { name, why }.into())
+        })?;
+        let on_exists = destination.on_exists();
+        let Some(target) = target else {
+            return match destination {
+                Destination::Writer(writer) => Ok(Self::new(if is_folder(offer) {
+                    Target::Zip(Box::new(ZipTarget::new(writer)))
+                } else {
+                    Target::Writer(writer)
+                })),
+                Destination::Folder { .. } | Destination::Path { .. } => Err(Error::Rejected),
+            };
+        };
+        let needed = offer.unpacked_size().unwrap_or(0);
+        if !is_folder(offer) && needed > longest_file() {
+            return Err(failed(&target, io::ErrorKind::FileTooLarge.into()));
+        }
+        let limits = Limits::new(most, needed);
+        if let Offer::Directory { files, .. } = offer {
+            limits.check_offer(*files)?;
+        }
+        let is_sized = offer.unpacked_size().is_some();
+        let left = is_sized.then(|| Part::resume(&target, on_exists, is_folder(offer))).flatten();
+        match left {
+            Some(resumed) => Self::continued(resumed, offer, limits, needed),
+            None => Self::started(&target, on_exists, offer, limits, needed),
+        }
+    }
+
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            claims: HashMap::new(),
+            is_doubtful: false,
+            journal: None,
+            uncommitted: 0,
+            current: None,
+            received: 0,
+        }
+    }
+
+    fn started(
+        target: &Path,
+        on_exists: OnExists,
+        offer: &Offer,
+        limits: Limits,
+        needed: u64,
+    ) -> Result<Self, Error> {
+        let target = if let Some(offered) = offered(offer) {
+            let part = Part::folder(target, on_exists)?;
+            check_space(&part, needed)?;
+            Target::Tree(Box::new(Unpacker::without_zip(part, offered, limits, false)))
+        } else {
+            let file = Box::new(Part::file(target, on_exists)?);
+            check_space(&file.part, needed)?;
+            Target::File { file, attributes: attributes(offer) }
+        };
+        Ok(Self::new(target))
+    }
+
+    fn continued(
+        resumed: Resumed,
+        offer: &Offer,
+        limits: Limits,
+        needed: u64,
+    ) -> Result<Self, Error> {
+        let Resumed { mut part, file, files, is_doubtful, journal } = resumed;
+        part.keep();
+        let bytes: u64 = files.iter().map(bytes_of).fold(0, u64::saturating_add);
+        check_space(&part, needed.saturating_sub(bytes))?;
+        let target = match (file, offered(offer)) {
+            (Some(file), _) => {
+                let file = Box::new(PartFile { file, part });
+                Target::File { file, attributes: attributes(offer) }
+            }
+            (None, Some(offered)) => {
+                Target::Tree(Box::new(Unpacker::without_zip(part, offered, limits, true)))
+            }
+            (None, None) => return Err(Error::Rejected),
+        };
+        let claims = files.into_iter().map(|file| (file.key, file)).collect();
+        Ok(Self { claims, is_doubtful, journal: Some(journal), ..Self::new(target) })
+    }
+
+    /// Whether the data goes to a writer of the application.
+    pub(super) const fn is_writer(&self) -> bool {
+        matches!(self.target, Target::Writer(_) | Target::Zip(_))
+    }
+
+    /// What has been received, including what was left by an earlier attempt, in bytes.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The frames that accept the offer and say what an earlier attempt has left, and how many bytes that are.
+    pub(super) fn acceptance(&mut self) -> (Vec<u8>, u64) {
+        if self.is_doubtful {
+            self.forget_damaged();
+        }
+        let (mut frames, mut bytes) = (Vec::new(), 0_u64);
+        let mut claims = Claims::default();
+        frame::accept(&mut frames);
+        // What exceeds the limit is received again.
+        self.claims.retain(|key, file| claims.add(*key, &file.hashes));
+        for (key, file) in &self.claims {
+            frame::have(&mut frames, key, &file.hashes);
+            bytes = bytes.saturating_add(bytes_of(file));
+        }
+        frame::ready(&mut frames, bytes);
+        (frames, bytes)
+    }
+
+    /// After a restart of the system, some data may not have reached the disk: keeps only what has the right hashes.
+    fn forget_damaged(&mut self) {
+        // The files of a folder are not open; what they contain is checked when they are complete.
+        if let Some((file, _)) = self.target.file() {
+            for claim in self.claims.values_mut() {
+                let (chunk, size) = (chunk_size(Some(claim.size)), claim.size);
+                let starts = (0..).map(|index: u64| index.saturating_mul(chunk));
+                let right = starts.zip(&claim.hashes).take_while(|(start, hash)| {
+                    let length = size.saturating_sub(*start).min(chunk);
+                    hash_at(file, *start, length).is_ok_and(|found| found == **hash)
+                });
+                let count = right.count();
+                claim.hashes.truncate(count);
+            }
+        } else {
+            self.claims.clear();
+        }
+        self.claims.retain(|_, claim| !claim.hashes.is_empty());
+    }
+
+    /// Handles what was received.
+    ///
+    /// # Errors
+    /// The peer violates the protocol, or it cannot be written.
+    pub(super) fn on_received(&mut self, received: Received<'_>) -> Result<(), Error> {
+        match received {
+            Received::File(entry) => self.begin(entry),
+            Received::Data(data) => self.write(data),
+            Received::Chunk(index) => self.replace(index),
+            Received::FileEnd(hash) => self.end_file(&hash),
+            Received::Omitted => {
+                self.current = None;
+                self.target.omit()
+            }
+            Received::Folder(entry) => self.target.folder(entry),
+            Received::Offer(_) | Received::End => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, entry: FileEntry) -> Result<(), Error> {
+        let key = key(&entry);
+        let claim = key.and_then(|key| self.claims.remove(&key));
+        let mut kept = claim.map(|claim| claim.hashes).unwrap_or_default();
+        let keep = usize::try_from(entry.keep).unwrap_or(usize::MAX);
+        if keep > kept.len() {
+            return Err(PeerMisbehaved::Dilated(Violation::WrongClaim).into());
+        }
+        kept.truncate(keep);
+        let bytes = entry.keep.saturating_mul(chunk_size(entry.size)).min(entry.size.unwrap_or(0));
+        self.target.begin(&entry, bytes)?;
+        self.received = self.received.saturating_add(bytes);
+        let hasher = ChunkHasher::new(entry.size, kept);
+        let (replaced, is_replacing, is_recorded) = (Vec::new(), false, false);
+        let current = CurrentFile { entry, key, hasher, replaced, is_replacing, is_recorded };
+        self.current = Some(current);
+        Ok(())
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.target.write(data)?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if !current.is_replacing {
+            self.received = self.received.saturating_add(count(data));
+        }
+        let CurrentFile { entry, key, hasher, is_recorded, .. } = current;
+        let (journal, target) = (&mut self.journal, &mut self.target);
+        hasher.update(data, |index, hash| {
+            let (Some(key), Some(size)) = (*key, entry.size) else { return };
+            let Some(part) = target.part() else { return };
+            if journal.is_none() {
+                *journal = part.start_journal();
+            }
+            let Some(journal) = journal else { return };
+            if !std::mem::replace(is_recorded, true) {
+                if entry.keep > 0 {
+                    journal.resume(&key, entry.keep);
+                } else {
+                    let (path, hashes) = (entry.path.clone(), Vec::new());
+                    journal.begin(&JournalFile { key, path, size, hashes });
+                }
+            }
+            journal.chunk(index, hash);
+        });
+        self.uncommitted = self.uncommitted.saturating_add(count(data));
+        self.commit_if_due();
+        Ok(())
+    }
+
+    /// Commits the journal from time to time. From the first time on, the data is worth keeping.
+    fn commit_if_due(&mut self) {
+        if self.uncommitted < COMMIT {
+            return;
+        }
+        self.uncommitted = 0;
+        if let (Some(journal), Some(part)) = (&mut self.journal, self.target.part()) {
+            journal.commit();
+            part.keep();
+        }
+    }
+
+    fn replace(&mut self, index: u64) -> Result<(), Error> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.is_replacing = true;
+        current.replaced.push(index);
+        current.hasher.seek(index);
+        let position = index.saturating_mul(chunk_size(current.entry.size));
+        let Some((file, place)) = self.target.file() else { return Ok(()) };
+        let moved = file.seek(SeekFrom::Start(position));
+        moved.map(drop).map_err(|error| failed(&place, error))
+    }
+
+    fn end_file(&mut self, hash: &Hash) -> Result<(), Error> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        if current.hasher.finish() != *hash || !self.has_kept_chunks(&current)? {
+            return Err(PeerMisbehaved::Dilated(Violation::WrongHash).into());
+        }
+        self.target.end_file(current.entry)
+    }
+
+    /// Whether the chunks that were kept are on the disk as the journal says.
+    fn has_kept_chunks(&mut self, current: &CurrentFile) -> Result<bool, Error> {
+        let Some(size) = current.entry.size else { return Ok(true) };
+        let chunk = chunk_size(Some(size));
+        let kept = (0..current.entry.keep).zip(current.hasher.hashes());
+        for (index, hash) in kept.filter(|(index, _)| !current.replaced.contains(index)) {
+            let Some((file, place)) = self.target.file() else { return Ok(false) };
+            let start = index.saturating_mul(chunk);
+            let length = size.saturating_sub(start).min(chunk);
+            let found = hash_at(file, start, length).map_err(|error| failed(&place, error))?;
+            if found != *hash {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Everything has arrived: gives it its final name. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn complete(self) -> Result<Written, Error> {
+        self.target.complete()
+    }
+
+    /// The transfer failed. Returns what is kept for a later attempt.
+    pub(super) fn fail(mut self, error: &Error) -> Option<PathBuf> {
+        if let (Some(journal), Error::Interrupted { .. }) = (&mut self.journal, error) {
+            journal.commit();
+        }
+        let part = self.target.part()?;
+        if matches!(error, Error::Interrupted { .. }) && part.is_kept() {
+            return Some(part.temporary_path());
+        }
+        part.discard();
+        None
+    }
+}
+
+/// The hash of a part of a file.
+fn hash_at(file: &mut std::fs::File, start: u64, length: u64) -> io::Result<Hash> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut state = blake3::Hasher::new();
+    let mut buffer = vec![0; READ];
+    let mut left = length;
+    while left > 0 {
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(READ);
+        let room = buffer.get_mut(..room).unwrap_or_default();
+        file.read_exact(room)?;
+        state.update(room);
+        left = left.saturating_sub(count(room));
+    }
+    Ok(*state.finalize().as_bytes())
+}
+
+/// The bytes of a file that have arrived.
+fn bytes_of(file: &JournalFile) -> u64 {
+    let chunks = u64::try_from(file.hashes.len()).unwrap_or(u64::MAX);
+    chunks.saturating_mul(chunk_size(Some(file.size))).min(file.size)
+}
+
+const fn is_folder(offer: &Offer) -> bool {
+    matches!(offer, Offer::Directory { .. })
+}
+
+/// The properties of an offered folder.
+const fn offered(offer: &Offer) -> Option<Offered> {
+    if let Offer::Directory { bytes, files, attributes, .. } = offer {
+        return Some(Offered { bytes: *bytes, files: *files, attributes: *attributes });
+    }
+    None
+}
+
+/// The attributes of an offered file.
+const fn attributes(offer: &Offer) -> Option<Attributes> {
+    if let Offer::File { attributes, .. } = offer { *attributes } else { None }
+}
+
+/// Bytes after which the journal is committed.
+const COMMIT: u64 = 4 << 20;
+
+/// Bytes to read at once.
+const READ: usize = 64 << 10;

@@ -1,0 +1,210 @@
+//! Where received files go: one file, a folder, or a writer of the application.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use wormhole_magic::transfer::Attributes;
+use wormhole_magic::transfer::dilated::{FileEntry, FolderEntry};
+use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipWriter};
+
+use super::super::Error;
+use super::super::disk::{Part, PartFile, Unpacker, failed};
+use super::super::sink::Written;
+
+/// Where received files go. Dropping an incomplete one removes everything, unless it is kept.
+pub(super) enum Target {
+    File { file: Box<PartFile>, attributes: Option<Attributes> },
+    Tree(Box<Unpacker>),
+    Writer(Box<dyn Write + Send>),
+    Zip(Box<ZipTarget>),
+}
+
+/// A folder that is written as a zip.
+pub(super) struct ZipTarget {
+    writer: Box<dyn Write + Send>,
+    zip: ZipWriter,
+    /// Bytes of the current file that are missing.
+    left: u64,
+}
+
+impl Target {
+    /// Begins a file, of which the first `kept` bytes are there.
+    pub(super) fn begin(&mut self, entry: &FileEntry, kept: u64) -> Result<(), Error> {
+        match self {
+            Self::File { file, .. } => {
+                position(&mut file.file, kept).map_err(|error| failed(&file.part.target(), error))
+            }
+            Self::Tree(unpacker) => {
+                let Some(path) = entry.path.clone() else { return Ok(()) };
+                let modified = entry.attributes.map(|given| given.modified);
+                if kept == 0 {
+                    return Ok(unpacker.on_piece(Piece::File { path, modified })?);
+                }
+                unpacker.continue_file(path, modified)?;
+                let place = unpacker.current_place();
+                let moved = unpacker.current_file().map_or(Ok(()), |file| position(file, kept));
+                moved.map_err(|error| failed(&place, error))
+            }
+            Self::Writer(_) => Ok(()),
+            Self::Zip(zip) => zip.begin(entry),
+        }
+    }
+
+    /// Writes the next bytes of the file.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::File { file, .. } => {
+                file.file.write_all(bytes).map_err(|error| failed(&file.part.target(), error))
+            }
+            Self::Tree(unpacker) => Ok(unpacker.on_piece(Piece::Data(bytes))?),
+            Self::Writer(writer) => writer.write_all(bytes).map_err(to_writer),
+            Self::Zip(zip) => zip.write(bytes),
+        }
+    }
+
+    /// The open file, and its path for messages; a writer has none.
+    pub(super) fn file(&mut self) -> Option<(&mut File, PathBuf)> {
+        match self {
+            Self::File { file, .. } => {
+                let place = file.part.target();
+                Some((&mut file.file, place))
+            }
+            Self::Tree(unpacker) => {
+                let place = unpacker.current_place();
+                unpacker.current_file().map(|file| (file, place))
+            }
+            Self::Writer(_) | Self::Zip(_) => None,
+        }
+    }
+
+    /// The file is complete.
+    pub(super) fn end_file(&mut self, entry: FileEntry) -> Result<(), Error> {
+        if let (Self::Tree(unpacker), Some(path)) = (self, entry.path) {
+            unpacker.on_piece(Piece::FileEnd)?;
+            let permissions = entry.attributes.map(|given| given.permissions);
+            let (modified, is_folder) = (None, false);
+            unpacker.on_piece(Piece::Permissions { path, permissions, modified, is_folder })?;
+        }
+        Ok(())
+    }
+
+    /// The file cannot be read completely by its sender.
+    pub(super) fn omit(&mut self) -> Result<(), Error> {
+        match self {
+            Self::File { .. } | Self::Writer(_) => Ok(()),
+            Self::Tree(unpacker) => Ok(unpacker.omit_current()?),
+            Self::Zip(zip) => zip.omit(),
+        }
+    }
+
+    /// A folder, after everything in it.
+    pub(super) fn folder(&mut self, entry: FolderEntry) -> Result<(), Error> {
+        let FolderEntry { path, attributes: Attributes { permissions, modified } } = entry;
+        match self {
+            Self::File { .. } | Self::Writer(_) => Ok(()),
+            Self::Tree(unpacker) => {
+                unpacker.on_piece(Piece::Folder(path.clone()))?;
+                let (permissions, modified) = (Some(permissions), Some(modified));
+                let is_folder = true;
+                let end = Piece::Permissions { path, permissions, modified, is_folder };
+                Ok(unpacker.on_piece(end)?)
+            }
+            Self::Zip(zip) => {
+                zip.entry(Entry { path, permissions, modified, kind: EntryKind::Folder })
+            }
+        }
+    }
+
+    /// The incomplete file or folder on the disk.
+    pub(super) fn part(&mut self) -> Option<&mut Part> {
+        match self {
+            Self::File { file, .. } => Some(&mut file.part),
+            Self::Tree(unpacker) => Some(unpacker.part_mut()),
+            Self::Writer(_) | Self::Zip(_) => None,
+        }
+    }
+
+    /// Everything has arrived: gives it its final name. When this returns, it is durable.
+    pub(super) fn complete(self) -> Result<Written, Error> {
+        match self {
+            Self::File { file, attributes } => {
+                let (path, loss) = file.complete(attributes)?;
+                Ok(Written { path: Some(path), lost: loss.into_loss(), ..Written::default() })
+            }
+            Self::Tree(unpacker) => {
+                let unpacked = unpacker.complete()?;
+                Ok(Written {
+                    path: Some(unpacked.path),
+                    omitted: unpacked.omitted,
+                    omitted_more: unpacked.omitted_more,
+                    lost: unpacked.loss.into_loss(),
+                })
+            }
+            Self::Writer(mut writer) => {
+                writer.flush().map_err(to_writer)?;
+                Ok(Written::default())
+            }
+            Self::Zip(zip) => zip.complete(),
+        }
+    }
+}
+
+impl ZipTarget {
+    /// Writes a zip to the writer.
+    pub(super) fn new(writer: Box<dyn Write + Send>) -> Self {
+        Self { writer, zip: ZipWriter::new(), left: 0 }
+    }
+
+    fn begin(&mut self, entry: &FileEntry) -> Result<(), Error> {
+        let (Some(path), Some(size)) = (entry.path.clone(), entry.size) else { return Ok(()) };
+        let Attributes { permissions, modified } =
+            entry.attributes.unwrap_or(Attributes { permissions: 0o644, modified: 0 });
+        self.left = size;
+        self.entry(Entry { path, permissions, modified, kind: EntryKind::File(size) })
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), Error> {
+        let mut header = Vec::new();
+        self.zip.begin(entry, &mut header).map_err(|_| to_writer(TOO_LARGE.into()))?;
+        self.writer.write_all(&header).map_err(to_writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.zip.data(bytes);
+        self.left = self.left.saturating_sub(super::hash::count(bytes));
+        self.writer.write_all(bytes).map_err(to_writer)
+    }
+
+    /// The size is in the header, so zeros replace what is missing.
+    fn omit(&mut self) -> Result<(), Error> {
+        let zeros = [0; 4096];
+        while self.left > 0 {
+            let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(zeros.len());
+            self.write(zeros.get(..length).unwrap_or_default())?;
+        }
+        let mut record = Vec::new();
+        self.zip.omit(&mut record).map_err(|_| to_writer(TOO_LARGE.into()))?;
+        self.writer.write_all(&record).map_err(to_writer)
+    }
+
+    fn complete(mut self) -> Result<Written, Error> {
+        let mut end = Vec::new();
+        self.zip.finish(&mut end).map_err(|_| to_writer(TOO_LARGE.into()))?;
+        let written = self.writer.write_all(&end).and_then(|()| self.writer.flush());
+        written.map_err(to_writer)?;
+        Ok(Written::default())
+    }
+}
+
+/// Removes everything after the first `kept` bytes, and continues there.
+fn position(file: &mut File, kept: u64) -> io::Result<()> {
+    file.set_len(kept)?;
+    file.seek(SeekFrom::Start(kept)).map(drop)
+}
+
+fn to_writer(error: io::Error) -> Error {
+    failed(Path::new("-"), error)
+}
+
+const TOO_LARGE: io::ErrorKind = io::ErrorKind::FileTooLarge;

@@ -1,0 +1,343 @@
+//! What an interrupted transfer has left: `NAME.part`, and beside it the journal `NAME.part.resume`, which says what has
+//! arrived (docs/dilated-transfer.md).
+//!
+//! Both are ours alone, and the journal names the device and inode of the other one: other users, who may be able to create and
+//! rename files in the destination, cannot make us continue something of theirs. A lock on the journal keeps two transfers from
+//! using the same one.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use wormhole_magic::transfer::dilated::{
+    FileKey, Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL,
+};
+
+use super::dir::{Access, Dir};
+use super::part::{OnExists, Part, Place, temporary};
+
+/// An interrupted transfer that can be continued.
+#[derive(Debug)]
+pub(in crate::transfer) struct Resumed {
+    /// The incomplete file or folder.
+    pub(in crate::transfer) part: Part,
+    /// Open for reading and writing, if it is a file.
+    pub(in crate::transfer) file: Option<File>,
+    /// What has arrived. Of each file, at least as much is on the disk.
+    pub(in crate::transfer) files: Vec<JournalFile>,
+    /// Whether the system has been restarted since, or that is not known: then the data may be incomplete.
+    pub(in crate::transfer) is_doubtful: bool,
+    /// The journal, to be continued.
+    pub(in crate::transfer) journal: JournalWriter,
+}
+
+/// The journal of an incomplete file or folder.
+#[derive(Debug)]
+pub(in crate::transfer) struct JournalWriter {
+    file: File,
+    /// Records that are not written yet.
+    pending: Vec<u8>,
+    length: u64,
+    /// Whether nothing more is written: the disk is full, or the journal is as long as it may be.
+    is_closed: bool,
+}
+
+impl JournalWriter {
+    /// Records that a file begins, or begins again.
+    pub(in crate::transfer) fn begin(&mut self, file: &JournalFile) {
+        file.append_begin(&mut self.pending);
+    }
+
+    /// Records that a file continues after its first `keep` chunks.
+    pub(in crate::transfer) fn resume(&mut self, key: &FileKey, keep: u64) {
+        JournalFile::append_continue(key, keep, &mut self.pending);
+    }
+
+    /// Records that a chunk of the last file is written.
+    pub(in crate::transfer) fn chunk(&mut self, index: u64, hash: &Hash) {
+        JournalFile::append_hash(index, hash, &mut self.pending);
+    }
+
+    /// Writes all records. If that fails, a later attempt can continue less.
+    pub(in crate::transfer) fn commit(&mut self) {
+        let added = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+        self.length = self.length.saturating_add(added);
+        if !self.is_closed {
+            self.is_closed =
+                self.length > MAX_JOURNAL || self.file.write_all(&self.pending).is_err();
+        }
+        self.pending.clear();
+    }
+}
+
+impl Part {
+    /// Starts a journal, so that a later attempt can continue. `None` if that is not possible here.
+    pub(in crate::transfer) fn start_journal(&mut self) -> Option<JournalWriter> {
+        let (folder, name, identity) = self.location();
+        let name = journal_name(name)?;
+        let (device, inode) = numbers(identity)?;
+        let file = folder.create_file(&name, Access::Private).ok()?;
+        lock(&file)?;
+        self.journal = Some(name);
+        let header = JournalHeader { boot: boot_id(), device, inode }.encode();
+        let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
+        let mut journal = JournalWriter { file, pending: header, length, is_closed: false };
+        journal.commit();
+        Some(journal)
+    }
+
+    /// Finds what an interrupted transfer to `target` has left.
+    pub(in crate::transfer) fn resume(
+        target: &Path,
+        on_exists: OnExists,
+        is_folder: bool,
+    ) -> Option<Resumed> {
+        let place = Place::open(target, on_exists, is_folder).ok()?;
+        (0..MAX_LEFT).find_map(|number| {
+            let found = Found::open(&place.destination, temporary(&place.name, number), is_folder)?;
+            found.into_resumed(Place::open(target, on_exists, is_folder).ok()?)
+        })
+    }
+}
+
+/// A journal with its incomplete file or folder.
+struct Found {
+    name: OsString,
+    journal_file: File,
+    journal: Journal,
+    contents: Contents,
+    modified: SystemTime,
+}
+
+enum Contents {
+    File(File),
+    Folder(Dir),
+}
+
+#[cfg(unix)]
+impl Found {
+    /// Opens what has this temporary name.
+    fn open(folder: &Dir, name: OsString, is_folder: bool) -> Option<Self> {
+        use super::dir::Identity;
+
+        let mut journal_file = folder.open_private(journal_name(&name)?).ok()?;
+        lock(&journal_file)?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut journal_file).take(MAX_JOURNAL).read_to_end(&mut bytes).ok()?;
+        let journal = Journal::parse(&bytes)?;
+        let contents = if is_folder {
+            Contents::Folder(folder.open_private_folder(&name).ok()?)
+        } else {
+            Contents::File(folder.open_private(&name).ok()?)
+        };
+        let identity = match &contents {
+            Contents::File(file) => Identity::of(file).ok()?,
+            Contents::Folder(inside) => inside.identity().ok()?,
+        };
+        let modified = journal_file.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        (identity.numbers() == (journal.header.device, journal.header.inode)).then_some(Self {
+            name,
+            journal_file,
+            journal,
+            contents,
+            modified,
+        })
+    }
+
+    /// Prepares to continue it.
+    fn into_resumed(mut self, place: Place) -> Option<Resumed> {
+        use std::io::Seek;
+
+        use super::dir::Identity;
+
+        if self.is_expired() {
+            self.remove(&place.destination);
+            return None;
+        }
+        // A torn record at the end would hide all that follow.
+        let length = u64::try_from(self.journal.length).ok()?;
+        self.journal_file.set_len(length).ok()?;
+        self.journal_file.seek(io::SeekFrom::End(0)).ok()?;
+        let usual = place.destination.usual(journal_name(&journal_name(&self.name)?)?).ok()?;
+        let (file, inside, identity) = match self.contents {
+            Contents::File(file) => {
+                let identity = Identity::of(&file).ok()?;
+                (Some(file), None, identity)
+            }
+            Contents::Folder(inside) => {
+                let identity = inside.identity().ok()?;
+                (None, Some(inside), identity)
+            }
+        };
+        let JournalHeader { boot, .. } = self.journal.header;
+        let mut files = self.journal.files;
+        files.retain(|it| is_on_disk(it, file.as_ref(), inside.as_ref()));
+        let journal_name = journal_name(&self.name)?;
+        let mut part = place.into_part(self.name, usual, identity, inside);
+        part.journal = Some(journal_name);
+        let journal = JournalWriter {
+            file: self.journal_file,
+            pending: Vec::new(),
+            length,
+            is_closed: false,
+        };
+        let is_doubtful = boot == [0; 16] || boot != boot_id();
+        Some(Resumed { part, file, files, is_doubtful, journal })
+    }
+
+    fn is_expired(&self) -> bool {
+        let age = SystemTime::now().duration_since(self.modified);
+        age.is_ok_and(|age| age > EXPIRY)
+    }
+
+    /// Removes it. If that fails, there is no further remedy.
+    fn remove(&self, folder: &Dir) {
+        let _left = match &self.contents {
+            Contents::File(_) => folder.remove_file(&self.name),
+            Contents::Folder(inside) => {
+                inside.clear().and_then(|()| folder.remove_folder(&self.name))
+            }
+        };
+        if let Some(journal) = journal_name(&self.name) {
+            let _left = folder.remove_file(journal);
+        }
+    }
+}
+
+/// Whether as much of a file is there as the journal says.
+#[cfg(unix)]
+fn is_on_disk(entry: &JournalFile, file: Option<&File>, inside: Option<&Dir>) -> bool {
+    use wormhole_magic::transfer::dilated::chunk_size;
+
+    let size = match (&entry.path, file, inside) {
+        (None, Some(file), None) => file.metadata().map(|metadata| metadata.len()),
+        (Some(path), None, Some(inside)) => size_in(inside, path.as_str()),
+        (None, _, _) | (_, Some(_), _) | (_, None, None) => return false,
+    };
+    let chunks = u64::try_from(entry.hashes.len()).unwrap_or(u64::MAX);
+    let needed = chunks.saturating_mul(chunk_size(Some(entry.size))).min(entry.size);
+    size.is_ok_and(|size| size >= needed)
+}
+
+/// The size of a file below a folder.
+#[cfg(unix)]
+fn size_in(folder: &Dir, path: &str) -> io::Result<u64> {
+    match path.split_once('/') {
+        None => folder.size_of(path),
+        Some((first, rest)) => size_in(&folder.open_folder(first)?, rest),
+    }
+}
+
+#[cfg(not(unix))]
+impl Found {
+    /// Without owners and inodes, it cannot be known whether something is ours.
+    fn open(_: &Dir, _: OsString, _: bool) -> Option<Self> {
+        None
+    }
+
+    fn into_resumed(self, _: Place) -> Option<Resumed> {
+        None
+    }
+}
+
+#[cfg(unix)]
+const fn numbers(identity: super::dir::Identity) -> Option<(u64, u64)> {
+    Some(identity.numbers())
+}
+
+#[cfg(not(unix))]
+const fn numbers(_: super::dir::Identity) -> Option<(u64, u64)> {
+    None
+}
+
+/// Locks a journal until it is closed; `None` if another transfer uses it.
+#[cfg(unix)]
+fn lock(journal: &File) -> Option<()> {
+    rustix::fs::flock(journal, rustix::fs::FlockOperation::NonBlockingLockExclusive).ok()
+}
+
+#[cfg(not(unix))]
+fn lock(_: &File) -> Option<()> {
+    None
+}
+
+/// Identifies the time since the system was started; zeros where that is not known.
+#[cfg(target_os = "linux")]
+pub(in crate::transfer) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).unwrap_or_default();
+    bytes.try_into().unwrap_or_default()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(in crate::transfer) const fn boot_id() -> [u8; 16] {
+    [0; 16]
+}
+
+/// The name of the journal of something with this temporary name; `None` if that is too long.
+fn journal_name(temporary: &OsStr) -> Option<OsString> {
+    let mut name = temporary.to_owned();
+    name.push(".resume");
+    (name.len() <= MAX_NAME).then_some(name)
+}
+
+/// What an interrupted transfer has left in a folder.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Leftover {
+    /// The incomplete file or folder.
+    pub path: PathBuf,
+    /// When something was received last.
+    pub modified: SystemTime,
+}
+
+/// Lists what interrupted transfers have left in a folder, and removes what is older than a week.
+///
+/// ```no_run
+/// for leftover in wormhole::transfer::leftovers("downloads".as_ref()) {
+///     println!("{} can be continued", leftover.path.display());
+/// }
+/// ```
+pub fn leftovers(folder: &Path) -> Vec<Leftover> {
+    let Ok(dir) = Dir::open(folder) else { return Vec::new() };
+    let listing =
+        std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let names = listing.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let parts = names.filter_map(|name| {
+        let name = name.to_str()?.strip_suffix(".part.resume")?.to_owned();
+        Some(OsString::from(name + ".part"))
+    });
+    parts.take(MAX_LISTED).filter_map(|name| leftover(&dir, folder, name)).collect()
+}
+
+#[cfg(unix)]
+fn leftover(dir: &Dir, folder: &Path, name: OsString) -> Option<Leftover> {
+    let is_folder = dir.is_folder(&name).ok()??;
+    // One that is locked is in use.
+    let found = Found::open(dir, name, is_folder)?;
+    if found.is_expired() {
+        found.remove(dir);
+        return None;
+    }
+    Some(Leftover { path: folder.join(&found.name), modified: found.modified })
+}
+
+#[cfg(not(unix))]
+const fn leftover(_: &Dir, _: &Path, _: OsString) -> Option<Leftover> {
+    None
+}
+
+/// How long something is kept after the last data.
+const EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Maximum number of temporary names to look at.
+const MAX_LEFT: u32 = 10;
+
+/// Maximum number of journals in a folder to look at.
+const MAX_LISTED: usize = 1000;
+
+/// Maximum length of a file name in bytes.
+const MAX_NAME: usize = 255;

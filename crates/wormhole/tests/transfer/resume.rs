@@ -1,0 +1,334 @@
+//! Transfers that continue what an earlier attempt has left. The state that is left is made here: a file or folder, and its
+//! journal (docs/dilated-transfer.md).
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::SystemTime;
+
+use wormhole_magic::transfer::dilated::{FileKey, Hash, JournalFile, JournalHeader};
+use wormhole_magic::transfer::zip::ZipPath;
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+const CHUNK: usize = 4 * MIB;
+
+/// Contents that differ everywhere.
+fn contents(length: usize, seed: u8) -> Vec<u8> {
+    let mut state = u32::from(seed) + 1;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(length)
+    .collect()
+}
+
+fn hashes(contents: &[u8]) -> Vec<Hash> {
+    contents.chunks(CHUNK).map(|chunk| *blake3::hash(chunk).as_bytes()).collect()
+}
+
+/// The key of a source in its offer.
+fn key(source: &Path, path: &str) -> FileKey {
+    let metadata = source.metadata().unwrap();
+    let numbers = [metadata.len().to_be_bytes(), metadata.mtime().to_be_bytes()];
+    let bytes = [path.as_bytes(), &[0], numbers.as_flattened()].concat();
+    *blake3::hash(&bytes).as_bytes().first_chunk().unwrap()
+}
+
+fn boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let number = u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or_default();
+    number.to_be_bytes()
+}
+
+fn header(part: &Path) -> JournalHeader {
+    let metadata = part.metadata().unwrap();
+    JournalHeader { boot: boot_id(), device: metadata.dev(), inode: metadata.ino() }
+}
+
+fn private(path: &Path, contents: &[u8]) {
+    fs::write(path, contents).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// Writes a journal that says what has arrived of each file.
+fn write_journal(part: &Path, header: JournalHeader, files: &[JournalFile]) {
+    let mut journal = header.encode();
+    for file in files {
+        file.append_begin(&mut journal);
+        for (index, hash) in (0..).zip(&file.hashes) {
+            JournalFile::append_hash(index, hash, &mut journal);
+        }
+    }
+    let name = format!("{}.resume", part.file_name().unwrap().to_str().unwrap());
+    private(&part.with_file_name(name), &journal);
+}
+
+/// Leaves the first bytes of a single file in a folder, as an interrupted transfer does.
+fn leave(to: &Folder, source: &Path, left: &[u8]) -> PathBuf {
+    let name = format!("{}.part", source.file_name().unwrap().to_str().unwrap());
+    let part = to.path().join(name);
+    private(&part, left);
+    let size = source.metadata().unwrap().len();
+    let file = JournalFile { key: key(source, ""), path: None, size, hashes: hashes(left) };
+    write_journal(&part, header(&part), &[file]);
+    part
+}
+
+/// What both sides said about continuing.
+fn resumed(events: &[Event]) -> Option<u64> {
+    events.iter().find_map(|event| match event {
+        Event::Resuming { done, .. } => Some(*done),
+        _ => None,
+    })
+}
+
+/// Transfers a path. Returns the outcomes, and at how many bytes each side said that it continues.
+async fn run(
+    source: &Path,
+    to: &Folder,
+) -> ((Result<Report, Error>, Option<u64>), (Result<Report, Error>, Option<u64>)) {
+    let (settings, code) = settings().await;
+    let sender = transfer::send(path(source), settings.clone()).unwrap();
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let destination = to.destination(OnExists::Refuse);
+    let ((sent, sender_events), (received, receiver_events)) =
+        tokio::join!(finish(sender, None), finish(receiver, Some(destination)));
+    ((sent, resumed(&sender_events)), (received, resumed(&receiver_events)))
+}
+
+#[tokio::test]
+async fn a_file_is_continued_where_it_was_interrupted() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(3 * CHUNK + 5, 1);
+    let source = from.file("a", &bytes);
+    let inode = leave(&to, &source, &bytes[..2 * CHUNK]).metadata().unwrap().ino();
+    let kept = Some(u64::try_from(2 * CHUNK).unwrap());
+    let ((sent, sender), (received, receiver)) = run(&source, &to).await;
+    assert_eq!((sender, receiver), (kept, kept));
+    assert_eq!(sent.unwrap().bytes, received.unwrap().bytes);
+    assert_eq!(to.names(), ["a"]);
+    let arrived = to.path().join("a");
+    assert_eq!(arrived.metadata().unwrap().ino(), inode, "it was not the same file");
+    assert!(fs::read(arrived).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_source_that_changed_meanwhile_is_sent_again_where_it_differs() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let old = contents(3 * CHUNK, 1);
+    let mut new = old.clone();
+    new[CHUNK + 7] ^= 1;
+    // With the same size and time.
+    let source = from.file("a", &new);
+    leave(&to, &source, &old);
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert_eq!(receiver, Some(u64::try_from(3 * CHUNK).unwrap()));
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert!(fs::read(to.path().join("a")).unwrap() == new);
+    assert_eq!(to.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_source_of_another_time_is_sent_from_the_beginning() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let (old, new) = (contents(2 * CHUNK, 1), contents(2 * CHUNK, 2));
+    let source = from.file("a", &old);
+    leave(&to, &source, &old[..CHUNK]);
+    fs::write(&source, &new).unwrap();
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
+    let ((sent, _), (received, _)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert!(fs::read(to.path().join("a")).unwrap() == new);
+    assert_eq!(to.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn data_that_was_damaged_on_the_disk_is_noticed_and_not_kept() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(3 * CHUNK, 1);
+    let source = from.file("a", &bytes);
+    let part = leave(&to, &source, &bytes[..2 * CHUNK]);
+    let mut damaged = bytes[..2 * CHUNK].to_vec();
+    damaged[5] ^= 1;
+    fs::write(&part, &damaged).unwrap();
+    let ((sent, _), (received, _)) = run(&source, &to).await;
+    assert!(matches!(received, Err(Error::PeerMisbehaved(_))), "{received:?}");
+    assert!(sent.is_err());
+    until_empty(&to).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_system_only_what_has_the_right_hashes_is_continued() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(3 * CHUNK, 1);
+    let source = from.file("a", &bytes);
+    let part = leave(&to, &source, &bytes[..2 * CHUNK]);
+    let size = source.metadata().unwrap().len();
+    let left = hashes(&bytes[..2 * CHUNK]);
+    let file = JournalFile { key: key(&source, ""), path: None, size, hashes: left };
+    write_journal(&part, JournalHeader { boot: [7; 16], ..header(&part) }, &[file]);
+    let mut damaged = bytes[..2 * CHUNK].to_vec();
+    damaged[CHUNK] ^= 1;
+    fs::write(&part, &damaged).unwrap();
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(CHUNK).unwrap()));
+    assert!(fs::read(to.path().join("a")).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn what_somebody_else_could_have_put_there_is_not_continued() {
+    let bytes = contents(2 * CHUNK, 1);
+    type Trick = fn(&Folder, &Path);
+    let tricks: [Trick; 4] = [
+        |_, part| fs::set_permissions(part, PermissionsExt::from_mode(0o644)).unwrap(),
+        |to, part| fs::hard_link(part, to.path().join("other")).unwrap(),
+        |_, part| {
+            fs::rename(part, part.with_file_name("moved")).unwrap();
+            std::os::unix::fs::symlink("moved", part).unwrap();
+        },
+        // Another file, such as a private one that was moved here.
+        |_, part| {
+            let copy = part.with_file_name("copy");
+            private(&copy, &fs::read(part).unwrap());
+            fs::rename(copy, part).unwrap();
+        },
+    ];
+    for trick in tricks {
+        let (from, to) = (Folder::new(), Folder::new());
+        let source = from.file("a", &bytes);
+        let part = leave(&to, &source, &bytes[..CHUNK]);
+        trick(&to, &part);
+        let ((sent, _), (received, receiver)) = run(&source, &to).await;
+        assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+        assert_eq!(receiver, None);
+        assert!(fs::read(to.path().join("a")).unwrap() == bytes);
+        assert!(fs::read(part).unwrap() == bytes[..CHUNK], "it was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let (first, second) = (contents(1000, 1), contents(2 * CHUNK, 2));
+    let source = from.path().join("d");
+    let a = from.file("d/a", &first);
+    let b = from.file("d/sub/b", &second);
+    let c = from.file("d/sub/c", b"new");
+    fs::set_permissions(&a, PermissionsExt::from_mode(0o444)).unwrap();
+    let part = to.path().join("d.part");
+    fs::create_dir(&part).unwrap();
+    fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::create_dir(part.join("sub")).unwrap();
+    fs::write(part.join("a"), &first).unwrap();
+    fs::write(part.join("sub/b"), &second[..CHUNK + 100]).unwrap();
+    fs::set_permissions(part.join("a"), PermissionsExt::from_mode(0o444)).unwrap();
+    fs::set_permissions(part.join("sub"), PermissionsExt::from_mode(0o500)).unwrap();
+    let left = |source: &Path, path: &str, bytes: &[u8], hashes: Vec<Hash>| JournalFile {
+        key: key(source, path),
+        path: Some(ZipPath::parse(path).unwrap()),
+        size: u64::try_from(bytes.len()).unwrap(),
+        hashes,
+    };
+    let files = [
+        left(&a, "a", &first, hashes(&first)),
+        left(&b, "sub/b", &second, hashes(&second[..CHUNK])),
+        // It is no longer there, so it is received again.
+        left(&c, "sub/c", b"new", hashes(b"new")),
+    ];
+    write_journal(&part, header(&part), &files);
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(1000 + CHUNK).unwrap()));
+    assert_eq!(to.names(), ["d"]);
+    let arrived = |name: &str| fs::read(to.path().join("d").join(name)).unwrap();
+    assert!(arrived("a") == first && arrived("sub/b") == second && arrived("sub/c") == b"new");
+    let mode = |name: &str| to.path().join(name).metadata().unwrap().mode() & 0o777;
+    assert_eq!(
+        (mode("d/a"), mode("d/sub")),
+        (0o444, source.join("sub").metadata().unwrap().mode() & 0o777)
+    );
+}
+
+#[tokio::test]
+async fn a_torn_or_foreign_journal_costs_only_what_it_does_not_say() {
+    let bytes = contents(2 * CHUNK, 1);
+    for (torn, expected) in [(1, None), (0, Some(CHUNK))] {
+        let (from, to) = (Folder::new(), Folder::new());
+        let source = from.file("a", &bytes);
+        let part = leave(&to, &source, &bytes[..CHUNK]);
+        let journal = part.with_file_name("a.part.resume");
+        let file = File::options().write(true).open(&journal).unwrap();
+        file.set_len(journal.metadata().unwrap().len() - torn).unwrap();
+        let ((sent, _), (received, receiver)) = run(&source, &to).await;
+        assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+        assert_eq!(receiver, expected.map(|bytes| u64::try_from(bytes).unwrap()));
+        assert_eq!(to.names(), ["a"]);
+    }
+}
+
+#[test]
+fn what_is_left_is_listed_and_removed_after_a_week() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(CHUNK, 1);
+    let (a, b) = (from.file("a", &bytes), from.file("b", &bytes));
+    leave(&to, &a, &bytes);
+    leave(&to, &b, &bytes);
+    let eight_days_ago = SystemTime::now() - Duration::from_secs(8 * 24 * 3600);
+    let journal = File::options().write(true).open(to.path().join("b.part.resume")).unwrap();
+    journal.set_modified(eight_days_ago).unwrap();
+    let left = transfer::leftovers(to.path());
+    let paths: Vec<_> = left.iter().map(|it| it.path.clone()).collect();
+    assert_eq!(paths, [to.path().join("a.part")]);
+    assert_eq!(to.names(), ["a.part", "a.part.resume"]);
+}
+
+#[tokio::test]
+async fn a_side_without_dilated_connections_gets_version_1() {
+    for sender_dilates in [false, true] {
+        let (settings, code) = settings().await;
+        let (from, to) = (Folder::new(), Folder::new());
+        let mut other = settings.clone();
+        other.dilate = false;
+        let (sending, receiving) =
+            if sender_dilates { (settings, other) } else { (other, settings) };
+        let sender = transfer::send(path(&from.file("a", b"abc")), sending).unwrap();
+        let receiver = transfer::receive(CodeSource::Code(code), receiving);
+        let destination = to.destination(OnExists::Refuse);
+        let ((sent, _), (received, _)) =
+            tokio::join!(finish(sender, None), finish(receiver, Some(destination)));
+        assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+        assert_eq!(to.names(), ["a"]);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_receiver_keeps_what_has_arrived_and_says_where() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let source = from.path().join("a");
+    // Sparse, so that it takes a while only on the way.
+    let file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&source).unwrap();
+    file.set_len(4 << 30).unwrap();
+    let sender = transfer::send(path(&source), settings.clone()).unwrap();
+    let mut receiver = transfer::receive(CodeSource::Code(code), settings);
+    let sending = tokio::spawn(finish(sender, None));
+    offer(&mut receiver).await;
+    receiver.accept(to.destination(OnExists::Refuse));
+    let arriving = async {
+        loop {
+            let event = receiver.next().await.unwrap().unwrap();
+            if matches!(event, Event::Progress { done, .. } if done > 12 << 20) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, arriving).await.unwrap();
+    assert_eq!(receiver.cancel().await, Some(to.path().join("a.part")));
+    assert_eq!(to.names(), ["a.part", "a.part.resume"]);
+    assert!(matches!(sending.await.unwrap().0, Err(Error::PeerRefused(_))));
+}
