@@ -23,6 +23,8 @@ struct Stack {
     sender: Peer,
     receiver: Peer,
     servers: Maker,
+    /// Additional options of both sides.
+    options: &'static [&'static str],
 }
 
 /// What is sent, and how.
@@ -50,32 +52,61 @@ struct Figures {
 }
 
 const STACKS: &[Stack] = &[
-    Stack { name: "this program", sender: Peer::Ours, receiver: Peer::Ours, servers: Maker::Ours },
+    Stack {
+        name: "this program",
+        sender: Peer::Ours,
+        receiver: Peer::Ours,
+        servers: Maker::Ours,
+        options: &[],
+    },
+    Stack {
+        name: "this program, version 1",
+        sender: Peer::Ours,
+        receiver: Peer::Ours,
+        servers: Maker::Ours,
+        options: &["--no-dilation"],
+    },
     Stack {
         name: "this program, Python servers",
         sender: Peer::Ours,
         receiver: Peer::Ours,
         servers: Maker::Python,
+        options: &[],
     },
     Stack {
         name: "this program to Python",
         sender: Peer::Ours,
         receiver: Peer::Python,
         servers: Maker::Python,
+        options: &[],
     },
     Stack {
         name: "Python to this program",
         sender: Peer::Python,
         receiver: Peer::Ours,
         servers: Maker::Python,
+        options: &[],
     },
-    Stack { name: "Python", sender: Peer::Python, receiver: Peer::Python, servers: Maker::Python },
-    Stack { name: "wormhole-rs", sender: Peer::Rust, receiver: Peer::Rust, servers: Maker::Python },
+    Stack {
+        name: "Python",
+        sender: Peer::Python,
+        receiver: Peer::Python,
+        servers: Maker::Python,
+        options: &[],
+    },
+    Stack {
+        name: "wormhole-rs",
+        sender: Peer::Rust,
+        receiver: Peer::Rust,
+        servers: Maker::Python,
+        options: &[],
+    },
     Stack {
         name: "wormhole-william",
         sender: Peer::William,
         receiver: Peer::William,
         servers: Maker::Python,
+        options: &[],
     },
 ];
 
@@ -179,13 +210,16 @@ fn transfer(
     };
     let folder = bench.memory.join("what arrives");
     fs::create_dir_all(&folder)?;
-    let line = stack.sender.send(&servers.site, offer, manner);
+    let mut line = stack.sender.send(&servers.site, offer, manner);
+    let options = || stack.options.iter().copied().map(str::to_owned);
+    line.arguments.extend(options());
     let sender =
         Running::start(command(bench, &line, &bench.memory), "", stack.sender.before_code())?;
     let (code_after, code) = sender.word()?;
     // The sender has settled when a person types the code; so it has here.
     std::thread::sleep(Duration::from_millis(300));
-    let line = stack.receiver.receive(&servers.site, &code, manner);
+    let mut line = stack.receiver.receive(&servers.site, &code, manner);
+    line.arguments.extend(options());
     let input = stack.receiver.receiver_input(manner);
     let receiver = Running::start(command(bench, &line, &folder), input, NEVER)?;
     let received = receiver.finish()?;
