@@ -24,7 +24,7 @@ pub enum LinkMessage {
         /// Whether it can take over contacts and the history.
         can_copy: bool,
     },
-    /// The first device answers with everything that the new one needs.
+    /// The primary device answers with everything that the new one needs.
     Offer(LinkOffer),
     /// The server has accepted the new device under this number.
     Linked {

@@ -64,7 +64,7 @@ async fn a_removed_device_reads_nothing_later_and_learns_that_it_is_removed() {
 }
 
 #[tokio::test]
-async fn only_the_first_device_removes_others_and_it_cannot_be_removed() {
+async fn only_the_primary_device_removes_others_and_it_cannot_be_removed() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let alice = world.register("+14155550814", 0).await;
     let laptop = mailbox.link(&alice, "laptop").await;

@@ -98,12 +98,12 @@ pub(super) async fn whoami(
     Ok(Json(service.read_for(&found, read).await?))
 }
 
-/// Deletes the account with its keys and messages. Only its first device may do that.
+/// Deletes the account with its keys and messages. Only its primary device may do that.
 #[utoipa::path(
     delete, path = "/v1/accounts/me", tag = "accounts", security(("device" = [])),
     responses(
         (status = 200, description = "the account does not exist any more", body = Nothing),
-        (status = 401, description = "wrong credentials, or not the first device"),
+        (status = 401, description = "wrong credentials, or not the primary device"),
     )
 )]
 pub(super) async fn delete_account(
@@ -111,7 +111,7 @@ pub(super) async fn delete_account(
     Authenticated(found): Authenticated,
 ) -> Answer<Nothing> {
     if found.device.columns.number != DeviceId::PRIMARY {
-        return Err(ApiError::first_device_only());
+        return Err(ApiError::primary_device_only());
     }
     let work = move |rows: &mut dyn Rows, Current { account, .. }| {
         registration::delete_account(rows, &account)?;

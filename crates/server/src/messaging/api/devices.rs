@@ -94,13 +94,13 @@ pub(super) async fn list(
     Ok(Json(Devices { devices: devices.into_iter().map(ListedDevice::from).collect() }))
 }
 
-/// Requests a code with which another device can be linked to the account. It replaces an earlier one. Only the first device
+/// Requests a code with which another device can be linked to the account. It replaces an earlier one. Only the primary device
 /// may do that.
 #[utoipa::path(
     get, path = "/v1/devices/provisioning/code", tag = "devices", security(("device" = [])),
     responses(
         (status = 200, description = "the code, which is valid once and for 10 minutes", body = DeviceCode),
-        (status = 401, description = "wrong credentials, or not the first device"),
+        (status = 401, description = "wrong credentials, or not the primary device"),
         (status = 411, description = "the account has as many devices as it may have"),
         (status = 413, description = "too many codes"),
     )
@@ -110,7 +110,7 @@ pub(super) async fn request_code(
     Authenticated(found): Authenticated,
 ) -> Answer<DeviceCode> {
     if found.device.columns.number != DeviceId::PRIMARY {
-        return Err(ApiError::first_device_only());
+        return Err(ApiError::primary_device_only());
     }
     let limit = service.budget().spend(Action::AllocateDevice, found.account.id, 1);
     limit.map_err(ApiError::too_many)?;
@@ -123,12 +123,12 @@ pub(super) async fn request_code(
     Ok(Json(DeviceCode { verification_code: code }))
 }
 
-/// Links the device that sends this to an account, with the code that the first device has got. The credentials are those of
+/// Links the device that sends this to an account, with the code that the primary device has got. The credentials are those of
 /// the new device: the number or the account id without `.DEVICE`, and a new random password. If the answer was lost, the same
 /// request gets it again.
 #[utoipa::path(
     put, path = "/v1/devices/{device}", tag = "devices",
-    params(("device" = String, Path, description = "the code, as the first device got it")),
+    params(("device" = String, Path, description = "the code, as the primary device got it")),
     request_body = AccountAttributes,
     security(("device" = []), ("device" = [], "app" = [])),
     responses(
@@ -216,15 +216,15 @@ impl Service {
     }
 }
 
-/// Removes a device with its keys and messages. The first device may remove any other one, and each device itself. The
-/// first device is removed together with the account.
+/// Removes a device with its keys and messages. The primary device may remove any other one, and each device itself. The
+/// primary device is removed together with the account.
 #[utoipa::path(
     delete, path = "/v1/devices/{device}", tag = "devices", security(("device" = [])),
     params(("device" = u32, Path, description = "the number of the device")),
     responses(
         (status = 200, description = "the device does not exist any more", body = Nothing),
         (status = 401, description = "wrong credentials, or another device than the first"),
-        (status = 403, description = "the first device cannot be removed alone"),
+        (status = 403, description = "the primary device cannot be removed alone"),
         (status = 404, description = "no such device"),
     )
 )]
@@ -237,11 +237,11 @@ pub(super) async fn remove(
     let number = parse_device(&device).ok_or_else(not_found)?;
     let own = found.device.columns.number;
     if own != DeviceId::PRIMARY && own != number {
-        return Err(ApiError::first_device_only());
+        return Err(ApiError::primary_device_only());
     }
     if number == DeviceId::PRIMARY {
-        let message = "the first device is removed together with the account";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "first_device", message));
+        let message = "the primary device is removed together with the account";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "primary_device", message));
     }
     let work = move |rows: &mut dyn Rows, Current { account, .. }| {
         linking::remove_device(rows, &account, number).map_err(WorkError::into)?;

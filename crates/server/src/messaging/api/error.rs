@@ -50,10 +50,10 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_json", reason)
     }
 
-    /// Only the first device may do this.
-    pub(in crate::messaging) fn first_device_only() -> Self {
-        let message = "only the first device may do this";
-        Self::new(StatusCode::UNAUTHORIZED, "first_device", message)
+    /// Only the primary device may do this.
+    pub(in crate::messaging) fn primary_device_only() -> Self {
+        let message = "only the primary device may do this";
+        Self::new(StatusCode::UNAUTHORIZED, "primary_device", message)
     }
 
     /// A code is wrong.

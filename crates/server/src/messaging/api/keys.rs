@@ -115,7 +115,7 @@ pub(super) async fn signed(
     Ok(Json(SignedKeyJson::from(&key)))
 }
 
-/// The keys of an account's first device.
+/// The keys of an account's primary device.
 pub(super) async fn take_of_primary(
     state: State<Arc<Service>>,
     caller: Caller,

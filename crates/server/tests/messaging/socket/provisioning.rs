@@ -78,7 +78,7 @@ async fn a_linked_device_has_keys_messages_and_an_end_of_its_own() {
     assert_eq!(second.put(&path, ATTRIBUTES).expect(403)["error"], "bad_code", "it is used");
     assert_eq!(laptop.number, format!("{ALICE}.2"));
     let refused = laptop.get("/v1/devices/provisioning/code").expect(401);
-    assert_eq!(refused["error"], "first_device");
+    assert_eq!(refused["error"], "primary_device");
     let devices = alice.get("/v1/devices").expect(200);
     assert_eq!(devices["devices"][1]["name"], "laptop");
     // Without keys, it gets no messages.

@@ -90,7 +90,7 @@ pub(super) fn a_queue_has_room_for_a_number_of_bytes(fixture: &mut Fixture<'_>) 
     assert_eq!(fixture.send(long(0)), stored(&[bob.device()]));
 }
 
-pub(super) fn a_full_queue_of_the_first_device_refuses_the_message_for_all(
+pub(super) fn a_full_queue_of_the_primary_device_refuses_the_message_for_all(
     fixture: &mut Fixture<'_>,
 ) {
     let [alice, mut bob] = fixture.two_people();

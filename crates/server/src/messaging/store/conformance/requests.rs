@@ -30,7 +30,7 @@ fn people(fixture: &mut Fixture<'_>) -> [Person; 2] {
     [alice, bob]
 }
 
-/// Changes the first device of a person.
+/// Changes the primary device of a person.
 fn set_device(fixture: &mut Fixture<'_>, person: &Person, device: DeviceColumns) {
     let key = person.device();
     fixture.rows(move |rows| rows.update_device(key, &device));

@@ -202,7 +202,7 @@ pub(super) fn a_device_that_is_registered_again_makes_its_sessions_stale(
     assert_eq!(fixture.bundle(&bob.id(), None).unwrap().devices[0].registration_id, 99);
 }
 
-pub(super) fn a_message_for_a_replaced_first_device_is_not_for_its_successor(
+pub(super) fn a_message_for_a_replaced_primary_device_is_not_for_its_successor(
     fixture: &mut Fixture<'_>,
 ) {
     let [alice, bob] = alice_and_bob(fixture, 2);

@@ -9,7 +9,7 @@ use crate::messaging::store::{Account, Device, KeySet, Rows, WorkError};
 pub(in crate::messaging) enum KeysRefusal {
     /// The account has got another identity key since the keys were checked.
     IdentityChanged,
-    /// Only the first device may choose the identity key of the account.
+    /// Only the primary device may choose the identity key of the account.
     OtherIdentity,
 }
 

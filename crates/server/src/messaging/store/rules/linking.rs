@@ -1,4 +1,4 @@
-//! How another device is linked to an account: its owner gets a code from the first device, and gives it to the other one in
+//! How another device is linked to an account: its owner gets a code from the primary device, and gives it to the other one in
 //! a message to an address where that device waits.
 
 use std::fmt;

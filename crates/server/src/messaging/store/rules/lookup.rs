@@ -57,7 +57,7 @@ impl Queues {
     }
 
     /// Counts the messages to an account, and returns those that fit into the queues. A linked device whose queue is full is left
-    /// out, so that an abandoned one does not keep messages from the others. `None` if the first device has no room, or if no
+    /// out, so that an abandoned one does not keep messages from the others. `None` if the primary device has no room, or if no
     /// device has.
     pub(super) fn admit<'a>(
         &mut self,

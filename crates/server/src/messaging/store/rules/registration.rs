@@ -24,7 +24,7 @@ pub(in crate::messaging) struct Registration {
     pub(in crate::messaging) rejects_registered: bool,
     /// The id of the account if it is new.
     pub(in crate::messaging) id: AccountId,
-    /// The first device. Its times are missing.
+    /// The primary device. Its times are missing.
     pub(in crate::messaging) device: DeviceColumns,
     pub(in crate::messaging) directory: DirectoryChoice,
     pub(in crate::messaging) access: AccessChoice,
