@@ -372,7 +372,7 @@ pub enum ReadError {
     /// The timestamp of the envelope differs from that of the message.
     #[error("the server changed the message's timestamp")]
     TimestampMismatch,
-    /// It is sealed, and nobody is known to have sent it.
+    /// It is sealed, and its sender is unknown.
     #[error(transparent)]
     Sealed(#[from] crate::sealed_sender::UnsealError),
     /// Its sender's account has a signed list of its devices, and the device is not in it.

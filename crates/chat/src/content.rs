@@ -45,7 +45,7 @@ pub enum Content {
     Data(Box<DataMessage>),
     /// The recipient could not decrypt one of our messages; this identifies it.
     DecryptionError(Vec<u8>),
-    /// What both people say before a file goes directly from one to the other.
+    /// An offer of a direct file, or the answer to it.
     Direct(Box<DirectContent>),
     /// A new text for a message of the same sender.
     Edit(Box<Edit>),
@@ -106,7 +106,7 @@ impl Content {
     /// Decodes the plaintext of an envelope's `body`, without its padding: a bare data message.
     ///
     /// # Errors
-    /// The same as [`Content::decode`].
+    /// See [`Content::decode`].
     pub fn decode_body(bytes: &[u8]) -> Result<Self, ContentError> {
         let proto = Message::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
         DataMessage::from_proto(proto).map(|data| Self::Data(Box::new(data)))
@@ -210,7 +210,7 @@ pub struct Edit {
 /// A report about messages that were delivered, read or viewed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Receipt {
-    /// What happened.
+    /// The event.
     pub kind: ReceiptKind,
     /// When the messages were sent, which identifies them.
     pub timestamps: Vec<Timestamp>,

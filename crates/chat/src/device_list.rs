@@ -234,7 +234,7 @@ impl DeviceList {
     }
 }
 
-/// What is signed: nothing else that the identity key signs begins like this.
+/// The beginning of the signed bytes: nothing else that the identity key signs begins like this.
 fn signed(list: &[u8]) -> Vec<u8> {
     [LABEL, list].concat()
 }

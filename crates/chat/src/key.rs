@@ -146,15 +146,15 @@ impl KeyPair {
         &self.public
     }
 
-    /// The same as [`PrivateKey::agree`].
+    /// See [`PrivateKey::agree`].
     ///
     /// # Errors
-    /// The same as [`PrivateKey::agree`].
+    /// See [`PrivateKey::agree`].
     pub fn agree(&self, peer: &PublicKey) -> Result<Secret<32>, KeyError> {
         self.private.agree(peer)
     }
 
-    /// The same as [`PrivateKey::sign`].
+    /// See [`PrivateKey::sign`].
     pub fn sign(&self, message: &[u8], rng: &mut impl CryptoRngCore) -> Signature {
         self.private.sign(message, rng)
     }

@@ -20,7 +20,7 @@ pub struct SignalMessage {
     pub(crate) ratchet_key: PublicKey,
     pub(crate) counter: u32,
     pub(crate) ciphertext: Vec<u8>,
-    /// The field of the post-quantum ratchet; empty if there is none.
+    /// The field of the post-quantum ratchet; empty in a session without it.
     pub(crate) spqr: Vec<u8>,
     pub(crate) route: Option<[u8; ROUTE]>,
     /// Whether it came inside a [`PreKeySignalMessage`].

@@ -1,7 +1,7 @@
 //! Linking another device of the same account: the primary device sends it the account's identity key and a code with
 //! which it registers (docs/chat-protocol.md "Provisioning").
 //!
-//! The new device shows its public key as a QR code. Whoever scans that code can encrypt for it, so an authentic
+//! The new device shows its public key as a QR code. A device that scans the code can encrypt for it, so an authentic
 //! message does not show who sent it: the person at the primary device decides which code to scan.
 
 mod introduction;

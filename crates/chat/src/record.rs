@@ -43,7 +43,7 @@ pub struct SessionRecord {
     archived: VecDeque<Session>,
     /// Whether the device ever had a post-quantum prekey with the accepted identity key: it must then always have one.
     had_post_quantum: bool,
-    /// Which device ever used the post-quantum ratchet with the accepted identity key: sessions that we start with it must then
+    /// The device that has used the post-quantum ratchet with the accepted identity key: sessions that we start with it must then
     /// have it.
     had_spqr: Option<SpqrPin>,
 }
@@ -193,7 +193,7 @@ impl SessionRecord {
         self.decrypt_preferring(route, message, None, rng)
     }
 
-    /// The same. The late messages of sessions with the identity key `accepted` are kept before others.
+    /// Like [`decrypt`](Self::decrypt), but keeps the late messages of sessions with the identity key `accepted` longest.
     pub(crate) fn decrypt_preferring(
         &mut self,
         route: Route,
@@ -412,7 +412,7 @@ impl SessionRecord {
 }
 
 impl Session {
-    /// What the session shows about its device.
+    /// The session's evidence about its device.
     fn spqr_pin(&self) -> Option<SpqrPin> {
         self.has_spqr().then_some(SpqrPin::Device(self.their_registration_id))
     }
@@ -464,7 +464,7 @@ pub enum InitiateError {
     /// A key of the bundle is invalid.
     #[error("the bundle contains an invalid key: {0}")]
     BadKey(#[from] KeyError),
-    /// The device had a post-quantum prekey before, and the bundle has none: someone removed it.
+    /// The device had a post-quantum prekey before, and the bundle does not have one: someone has removed it.
     #[error(
         "the bundle has no post-quantum prekey, although earlier bundles of this device had one"
     )]

@@ -11,7 +11,7 @@ use crate::message::{MessageError, PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
 use crate::time::Timestamp;
 
-/// Names a message that could not be decrypted. Whoever can write to us can claim one, so it is only a hint.
+/// Names a message that could not be decrypted. Anybody who can write to us can invent one, so it is only a hint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DecryptionErrorMessage {
     /// The ratchet key of the message. It shows with which session it was encrypted. Messages to groups have none.

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 pub use content::{ContentHint, SealedContent, SealedKind, UnsealedMessage};
 pub use multi::{MalformedMultiRecipient, MultiRecipientMessage, SealedDevice, SealedRecipient};
 
-/// What must hold for a sealed message.
+/// The conditions for accepting a sealed message.
 #[derive(Clone, Copy, Debug)]
 pub struct UnsealRules<'a> {
     /// Our device, whose own messages are refused.
@@ -35,11 +35,11 @@ pub struct UnsealRules<'a> {
 /// A message of a sender whose certificate was verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unsealed {
-    /// Who has sealed it.
+    /// The device that has sealed it.
     pub sender: CertifiedSender,
     /// The message inside, which is still encrypted.
     pub message: UnsealedMessage,
-    /// What the sender wants if we cannot decrypt it.
+    /// What to do if we cannot decrypt it.
     pub hint: ContentHint,
     /// The group to which the sender says it belongs.
     pub group: Option<Vec<u8>>,
@@ -64,7 +64,7 @@ impl Unsealed {
     /// Opens a message of version 1 or 2 that was sealed for our identity key, and verifies who has sealed it.
     ///
     /// # Errors
-    /// Discard it. Nobody is known to have sent it.
+    /// Discard it. Its sender is unknown.
     pub fn open(bytes: &[u8], us: &KeyPair, rules: UnsealRules<'_>) -> Result<Self, UnsealError> {
         let content = open_for(bytes, us)?;
         let sender = content.certificate.verify(rules.roots, rules.now)?.clone();
@@ -123,7 +123,7 @@ pub enum UnsealError {
     /// The version is neither 1 nor 2.
     #[error("unsupported version {0:#04x} of sealed messages")]
     UnsupportedVersion(u8),
-    /// Whoever has sealed it is not the one in the certificate or in the message inside.
+    /// The key that has sealed it is not the one in the certificate or in the message inside.
     #[error("the sealed message names another sender than the one who sealed it")]
     WrongSender,
 }

@@ -5,7 +5,7 @@
 //! so a signature shows which one wrote a message.
 //!
 //! This module does not know who is a member. When a member or one of its devices is removed, the other devices must draw new
-//! keys: whoever has a sender key can read everything that is encrypted with it later.
+//! keys: anybody with a sender key can read everything that is encrypted with it later.
 
 mod message;
 mod record;
@@ -100,7 +100,7 @@ impl SenderKey {
         self.chain.index
     }
 
-    /// What a member needs to read the messages from now on. It is secret: send it inside a session.
+    /// The key with which a member can read all messages from now on. It is secret: send it inside a session.
     pub fn distribution_message(&self) -> SenderKeyDistributionMessage {
         SenderKeyDistributionMessage {
             distribution: self.distribution,

@@ -37,7 +37,7 @@ pub(crate) struct Spqr {
     failures: Failures,
 }
 
-/// Who has started the session.
+/// The side of the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
     Initiator,
@@ -56,7 +56,7 @@ enum Keys {
 /// The changes from receiving a message. Apply them once the MAC is verified.
 #[derive(Debug)]
 pub(crate) enum SpqrStep {
-    /// What the message contributes to the exchange of a key is wrong. If the message is authentic, call
+    /// The message's data for the exchange of a key is wrong. If the message is authentic, call
     /// [`Spqr::count_failure`], and refuse the message.
     Failed(SpqrError),
     /// The peer does not have the ratchet: the session continues without it.
@@ -76,7 +76,7 @@ pub(crate) struct SpqrChanges {
 /// The part of a message that matters here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IncomingField<'a> {
-    /// The field of the ratchet; empty if there is none.
+    /// The field of the ratchet; empty without the ratchet.
     pub(crate) field: &'a [u8],
     /// Whether it came inside a `PreKeySignalMessage`, under the peer's first ratchet key.
     pub(crate) is_first: bool,

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::printable;
 use crate::request::asks_a_person;
 
-/// What looks wrong about a code.
+/// The problem of a code.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Warning {
     sentences: String,

@@ -1,4 +1,4 @@
-//! What every command uses: the terminal, JSON output, the timing file, the trace and signals.
+//! The resources of every command: the terminal, JSON output, the timing file, the trace and signals.
 //!
 //! `active_transfer.rs` uses it for a transfer.
 
@@ -18,7 +18,7 @@ use crate::timing::Timing;
 use crate::trace::{self, Trace};
 use crate::{json, printable, screen};
 
-/// What every command uses to talk to the user, to programs and to the system.
+/// The resources with which a command communicates with the user, programs and the system.
 #[derive(Debug)]
 pub(crate) struct Console {
     /// The terminal.

@@ -250,7 +250,7 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
     hint.to_owned()
 }
 
-/// Whether nobody has set the address of the mailbox server.
+/// Whether the address of the mailbox server is the default.
 fn is_default(server: &str) -> bool {
     Settings::default().servers.iter().any(|url| server.contains(&url.to_string()))
 }

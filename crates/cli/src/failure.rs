@@ -75,12 +75,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What is printed for an error, and the exit status.
+/// The printed error, and the exit status.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct ErrorReport {
     /// The message; `None` if it is not shown.
     pub(crate) message: Option<String>,
-    /// What the user can do.
+    /// A hint for the user: what to do now.
     pub(crate) hint: Option<String>,
     /// Exit status.
     pub(crate) exit: u8,

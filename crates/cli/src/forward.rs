@@ -125,7 +125,7 @@ fn connecting(server: &str) -> String {
     format!("Connecting to the mailbox server {server}..")
 }
 
-/// What happens next in a session.
+/// The next event of a session.
 enum Step {
     Event(Option<Result<Event, forward::Error>>),
     Signal(Signal),

@@ -106,7 +106,7 @@ mod unix {
         signal_hook::low_level::unregister(watch);
     }
 
-    /// The control character that suspends, such as `Z` for Ctrl-Z; `None` if the user has none.
+    /// The control character that suspends, such as `Z` for Ctrl-Z; `None` if the user has turned it off.
     pub(crate) fn suspend_key() -> Option<char> {
         let mode = tcgetattr(stdin()).ok()?;
         let code = mode.special_codes[SpecialCodeIndex::VSUSP];

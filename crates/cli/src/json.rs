@@ -77,7 +77,7 @@ fn wormhole_event(event: &code::Event) -> Option<Value> {
     })
 }
 
-/// What this side is about to send.
+/// The offer of this side.
 pub(crate) fn sending(offer: &Offer) -> Value {
     with_offer("sending", offer)
 }

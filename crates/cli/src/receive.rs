@@ -127,7 +127,7 @@ async fn follow(
     explain::omitted(&omitted.0, omitted.1, &active.console.screen)
 }
 
-/// What is known about the code when the server answers.
+/// The state of the code when the server answers.
 #[derive(Debug)]
 struct Wait {
     /// Whether the user still has to type it.

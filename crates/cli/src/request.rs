@@ -193,7 +193,7 @@ pub(crate) fn set_code_words(settings: &mut Settings, typed: Option<u8>, config:
     }
 }
 
-/// What is shown in addition to the messages.
+/// Output in addition to the messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Shown {
     /// Whether there is no progress bar.

@@ -48,7 +48,7 @@ impl Screen {
         }
     }
 
-    /// Shows one or more lines, above the progress bar if there is one.
+    /// Shows one or more lines, above the progress bar, if it is visible.
     pub(crate) fn show(&self, lines: &str) {
         if self.is_quiet {
             return;

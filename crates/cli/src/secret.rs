@@ -19,7 +19,7 @@ use crate::{environment, printable};
 pub(crate) struct PasswordSource<'a> {
     /// A file whose first line is the password.
     pub(crate) file: Option<&'a Path>,
-    /// What it is called.
+    /// Its name.
     pub(crate) name: &'static str,
     /// The name of an environment variable.
     pub(crate) variable: &'a str,

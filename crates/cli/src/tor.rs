@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Which Tor to use.
+/// The Tor proxy to use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TorChoice {
     /// A running Tor, through this control port.

@@ -88,7 +88,7 @@ pub fn attachment(bytes: &[u8]) {
     assert!(whole.expect("our own blob").starts_with(bytes));
 }
 
-/// What a message can be addressed to.
+/// The possible destinations of a message.
 pub fn destination(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(destination) = text.parse::<Destination>() {

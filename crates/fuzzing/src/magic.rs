@@ -155,7 +155,7 @@ pub fn code(bytes: &[u8]) {
     }
 }
 
-/// What a peer sends on a dilated connection after the prologue: frames, and records in frames.
+/// The bytes of a peer on a dilated connection after the prologue: frames, and records in frames.
 pub fn dilation_frames(bytes: &[u8]) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let psk = Secret::new([7; 32]);

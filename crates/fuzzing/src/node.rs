@@ -14,7 +14,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("node_rpc_envelope", node_rpc_envelope),
 ];
 
-/// What clients send on the Unix socket, in pieces of any size: the same values come out, none of them
+/// The bytes of clients on the Unix socket, in pieces of any size: the same values come out, none of them
 /// too long, and each is a value by itself.
 pub fn node_ipc_frames(bytes: &[u8]) {
     let Some((piece, bytes)) = bytes.split_first() else { return };
@@ -38,7 +38,7 @@ pub fn node_remote_message(bytes: &[u8]) {
     assert!(!format!("{message:?}").contains('\n'));
 }
 
-/// What clients of JSON-RPC send: only JSON is accepted, and every request has one response, with its
+/// The bytes of clients of JSON-RPC: only JSON is accepted, and every request has one response, with its
 /// own id as it was written.
 pub fn node_rpc_envelope(bytes: &[u8]) {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();

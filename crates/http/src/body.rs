@@ -136,7 +136,7 @@ fn limited<B: Body>(body: B, max_bytes: usize) -> Result<Limited<B>, BodyError> 
 }
 
 impl BodyError {
-    /// What an error of [`Limited`] means.
+    /// The meaning of an error of [`Limited`].
     fn of(error: BoxError) -> Self {
         if error.is::<LengthLimitError>() { Self::TooLarge } else { Self::Incomplete }
     }

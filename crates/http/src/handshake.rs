@@ -136,7 +136,7 @@ impl IntoResponse for HandshakeError {
     }
 }
 
-/// What the key is hashed with. (RFC 6455, section 1.3)
+/// The text that is hashed with the key. (RFC 6455, section 1.3)
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]

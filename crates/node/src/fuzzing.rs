@@ -1,4 +1,4 @@
-//! What the fuzz targets call: the decoders for bytes of JSON-RPC clients and of other nodes.
+//! Entry points for the fuzz targets: the decoders for bytes of JSON-RPC clients and of other nodes.
 //!
 //! It exists only with the feature `fuzzing`, for the fuzz targets in `wormhole-fuzzing`. It is not part of
 //! the public interface and changes without notice.

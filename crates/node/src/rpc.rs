@@ -86,7 +86,7 @@ pub struct RpcServer {
 /// The settings of a server.
 #[derive(Debug)]
 pub struct RpcServerSettings {
-    /// Which requests over HTTP and WebSocket are admitted.
+    /// Rules for admitting requests over HTTP and WebSocket.
     pub access: AccessRules,
     /// Maximum number of open connections of admitted clients, per listener. Connections without an admitted
     /// request have a separate limit: when there are too many, the oldest one is closed.

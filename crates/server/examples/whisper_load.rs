@@ -70,7 +70,7 @@ struct Node {
 }
 
 impl Node {
-    /// Starts the server that was built beside this program.
+    /// Starts the server from the folder of this program.
     fn start() -> Result<Self, Failure> {
         let program = std::env::current_exe()?;
         let folder = program.ancestors().nth(2).ok_or("no folder of programs")?;

@@ -1,4 +1,4 @@
-//! What the databases of all services have in common: the configured address, SQLite files, connections to PostgreSQL,
+//! The common parts of all services' databases: the configured address, SQLite files, connections to PostgreSQL,
 //! and notifications between servers that share a database.
 
 mod address;

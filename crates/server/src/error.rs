@@ -8,7 +8,7 @@ pub(crate) enum ServerError {
     Backup {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// A database cannot be used.
@@ -16,7 +16,7 @@ pub(crate) enum ServerError {
     Database {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// Nothing can be imported.

@@ -26,7 +26,7 @@ use crate::config::Common;
 use crate::metrics::Metrics;
 use crate::net::Tls;
 
-/// What every service gets from the process that it runs in.
+/// The process's resources for each service.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     /// Cancelled when draining begins: no new connections are accepted, and existing ones may finish.

@@ -142,7 +142,7 @@ pub(crate) struct Streams {
     status: watch::Receiver<Status>,
 }
 
-/// What is known about the connection.
+/// The state of the connection.
 #[derive(Clone, Debug, Default)]
 struct Status {
     path: Option<Path>,

@@ -138,7 +138,7 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     }
 }
 
-/// Sleeps until the deadline; for ever if there is none.
+/// Sleeps until the deadline; indefinitely without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,

@@ -62,7 +62,7 @@ impl Service {
     }
 }
 
-/// What to forward. Each name can be used once.
+/// The services to forward. Each name can be used once.
 #[derive(Debug, Default)]
 pub struct Forwards {
     services: BTreeMap<ServiceName, Service>,
@@ -223,7 +223,7 @@ pub enum Event {
     NotOffered {
         /// The service.
         name: ServiceName,
-        /// What the peer says.
+        /// The message of the peer.
         reason: String,
     },
     /// A connection is open.
@@ -243,7 +243,7 @@ pub enum Event {
         sent: u64,
         /// Bytes received from the peer.
         received: u64,
-        /// What went wrong, if it did not end normally.
+        /// The error, if it did not end normally.
         failure: Option<String>,
     },
     /// A connection was not opened: the service does not answer, or one side does not know it.

@@ -191,7 +191,7 @@ impl Transfer {
         self.offer.as_ref()
     }
 
-    /// What was omitted because it cannot be read ([`Settings::ignore_unsendable`]).
+    /// Entries that were omitted because they cannot be read ([`Settings::ignore_unsendable`]).
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};

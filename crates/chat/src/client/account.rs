@@ -211,7 +211,7 @@ impl Client {
         let mut client = Self::empty(us, identity);
         let mut changes = Changes::default();
         changes.put_account(us, &client.identity);
-        // What this device has sent before it was installed again is older.
+        // Messages that this device has sent before it was installed again are older.
         client.last_written = now;
         changes.put_last_written(now);
         client.renew_keys(now, changes, rng);
@@ -235,7 +235,7 @@ impl Client {
     ) {
         self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
         self.commit(changes, Vec::new());
-        // Whoever gets them must find this device in the list.
+        // Clients that get the keys must find this device in the list.
         if self.is_listed() {
             self.publish_keys();
         }
@@ -299,7 +299,7 @@ fn next<T>(keys: &BTreeMap<u32, T>) -> Option<u32> {
 /// Number of one-time prekeys created and published at once.
 const BATCH: usize = 100;
 
-/// The same, for computing with ids.
+/// The same limit, as a number for computing with ids.
 const BATCH_IDS: u32 = 100;
 
 /// With this many unconfirmed one-time prekeys, the newest are published again instead of new ones.

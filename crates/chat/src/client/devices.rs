@@ -13,7 +13,7 @@ use crate::provisioning::{ProvisionMessage, open_device_name, seal_device_name};
 use crate::time::Timestamp;
 
 impl Client {
-    /// What another device needs to become a device of our account: our identity key among it. `code` is the one with which the
+    /// The message for another device that becomes a device of our account. It contains our identity key. `code` is the one with which the
     /// server accepts the device.
     pub fn provision(&self, number: Option<String>, code: String) -> ProvisionMessage {
         ProvisionMessage {
@@ -86,7 +86,7 @@ impl Client {
         dropped
     }
 
-    /// Nothing is copied to devices of our account that do not have our identity key, and nobody can accept another one.
+    /// Nothing is copied to devices of our account that do not have our identity key, and the user cannot accept another one.
     pub(super) fn give_up_syncs(&mut self, account: AccountId) {
         for timestamp in self.outbox.unencrypted_for(account) {
             if self.outbox.get(&timestamp).is_some_and(|outgoing| self.is_sync(outgoing)) {
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// What our other devices must know about a message that was sent.
+    /// Copies a sent message for our other devices.
     pub(super) fn transcript(&self, timestamp: Timestamp, sent: &Outgoing) -> Option<Content> {
         if sent.to == self.us.account {
             return None;

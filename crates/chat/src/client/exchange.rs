@@ -31,7 +31,7 @@ pub enum Request {
         revision: u64,
         /// Proves that we may append it. The server ignores it if the entry is the first.
         access: GroupAccess,
-        /// What the server must require from then on, if that changes. The first entry has it, too.
+        /// The keys that the server must require from then on, if they change. The first entry has them, too.
         next: Option<AccessHashes>,
         /// The entry.
         entry: Arc<[u8]>,
@@ -114,7 +114,7 @@ impl LeftOut {
 /// A signed list of our devices that replaces another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewDeviceList {
-    /// The revision of the list that it replaces, as the server has named it. `None`: there is none.
+    /// The revision of the list that it replaces, as the server has named it. `None` if the account has no list.
     pub previous: Option<u64>,
     /// Its own revision.
     pub revision: u64,
@@ -122,10 +122,10 @@ pub struct NewDeviceList {
     pub list: Vec<u8>,
 }
 
-/// What the server says about our devices.
+/// The server's data about our devices.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OwnDeviceList {
-    /// The newest signed list, and its revision. `None`: there is none.
+    /// The newest signed list, and its revision. `None` if the account has no list.
     pub stored: Option<(u64, Vec<u8>)>,
     /// All devices that exist.
     pub devices: Vec<OwnDevice>,

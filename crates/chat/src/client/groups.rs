@@ -74,7 +74,7 @@ pub(super) struct Groups {
     outbox: BTreeMap<Timestamp, GroupMessage>,
     /// The messages that the server may have got lately.
     pub(super) sent: sent::GroupSentLog,
-    /// What arrived before its sender key, or before the entry that makes its sender a member.
+    /// Messages that arrived before their sender key, or before the entry that makes their sender a member.
     early: BTreeMap<u64, Early>,
     /// Messages of the ordinary outbox that carry our sender key: the group and the recipient.
     distributions: BTreeMap<Timestamp, (GroupId, AccountId)>,
@@ -113,19 +113,19 @@ struct Group {
     was_asked: bool,
     /// The last revision that somebody has named.
     announced: u64,
-    /// Who has invited us, according to the session.
+    /// The account that has invited us, according to the session.
     announcer: Option<AccountId>,
-    /// What others have announced about the group, oldest first, while we do not know what is true. One of each account.
+    /// Announcements of the group by others, oldest first, one of each account, until the log shows which one is true.
     others: Vec<Announced>,
     /// A change of which a member has told us, and which the log has not shown.
     missing: Option<MissingChange>,
     reading: Reading,
 }
 
-/// What we know about the log of a group.
+/// Our knowledge of the log of a group.
 #[derive(Debug)]
 enum Known {
-    /// What somebody has sent who invites us, or another device of ours.
+    /// The data from an invitation, or from another device of ours.
     Announced(EpochKeys, Announcement),
     /// A link with which we want to join.
     Link(Box<GroupLink>),
@@ -133,7 +133,7 @@ enum Known {
     View(Box<GroupView>),
 }
 
-/// What our account is in a group.
+/// The relation of our account to a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Membership {
@@ -178,7 +178,7 @@ pub enum GroupEvent {
     Sent(Timestamp),
 }
 
-/// Who gets a message to a group, and who does not.
+/// The members that get a message to a group, and those that do not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PartlySent {
     /// Identifies the message.
@@ -264,7 +264,7 @@ impl Group {
         }
     }
 
-    /// What somebody needs to read the log, and to change it. `None`: we do not have it ourselves yet.
+    /// The keys with which somebody can read the log and change it. `None` if we do not have them ourselves yet.
     fn with_keys(&self, for_admin: bool) -> Option<GroupContent> {
         let view = self.view()?;
         let mut content = GroupContent::notice(view.group(), view.state().revision);
@@ -468,7 +468,7 @@ impl Client {
         self.groups.groups.get(&id)?.state()
     }
 
-    /// What our account is in a group.
+    /// The relation of our account to a group.
     pub fn group_membership(&self, id: GroupId) -> Option<Membership> {
         Some(self.groups.groups.get(&id)?.membership(self.us.account))
     }

@@ -127,7 +127,7 @@ impl Client {
         }
     }
 
-    /// Removes a message, and drops requests for it that nobody has seen yet.
+    /// Removes a message, and drops requests for it that the caller has not taken yet.
     pub(super) fn cancel(&mut self, timestamp: Timestamp) {
         let (mut changes, is_encrypted) = (Changes::default(), self.is_encrypted(timestamp));
         if !self.drop_outgoing(timestamp, &mut changes) {
@@ -137,7 +137,7 @@ impl Client {
         self.commit(changes, vec![ClientOutput::Event(ClientEvent::Cancelled(timestamp))]);
     }
 
-    /// Removes a message, and drops requests for it that nobody has seen yet. False if there is no such message.
+    /// Removes a message, and drops requests for it that the caller has not taken yet. False if there is no such message.
     pub(super) fn drop_outgoing(&mut self, timestamp: Timestamp, changes: &mut Changes) -> bool {
         if self.outbox.remove(&timestamp).is_none() {
             return false;
@@ -148,7 +148,7 @@ impl Client {
         true
     }
 
-    /// Drops requests for a message that nobody has seen yet.
+    /// Drops requests for a message that the caller has not taken yet.
     pub(super) fn drop_requests(&mut self, message: Timestamp) {
         let is_other = |output: &ClientOutput| !sends(output, message);
         self.outputs.retain(is_other);

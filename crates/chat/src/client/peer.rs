@@ -1,4 +1,4 @@
-//! What is stored about an account: its identity keys, and what the user has decided about them.
+//! The stored data about an account: its identity keys, and the user's decisions about them.
 //!
 //! The user decides on several devices, and the server may deliver the messages about it in any order. So each decision has a time,
 //! and the same decisions lead to the same keys on all devices, whatever their order.
@@ -18,7 +18,7 @@ pub(super) struct Peer {
     pub(super) identity: PublicKey,
     /// A different key that was seen since, and about which the user has to decide.
     pub(super) changed: Option<PublicKey>,
-    /// When the latest decision was made, 0 if there is none; and whether it was a refusal, which counts more at the same time.
+    /// When the latest decision was made, 0 without a decision; and whether it was a refusal, which counts more at the same time.
     decided: (Timestamp, bool),
     /// The latest decision about each key, the latest first.
     verdicts: Vec<Verdict>,
@@ -28,7 +28,7 @@ pub(super) struct Peer {
     pub(super) stranger: Option<Timestamp>,
 }
 
-/// What the user has decided about one identity key.
+/// The user's decision about one identity key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Verdict {
     key: PublicKey,
@@ -59,7 +59,7 @@ impl Peer {
         !self.verdicts.is_empty()
     }
 
-    /// When the latest decision was made; 0 if there is none.
+    /// When the latest decision was made; 0 without a decision.
     pub(super) const fn last_decision(&self) -> Timestamp {
         self.decided.0
     }

@@ -1,6 +1,6 @@
 //! The messages of the outbox, found by their timestamps or by their recipients.
 //!
-//! What happens to one recipient, or to one message, must not cost more because messages to others wait: the outbox may
+//! An event for one recipient, or for one message, must not cost more because messages to others wait: the outbox may
 //! hold thousands.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,7 +25,7 @@ use crate::sealed_sender::UnsealedMessage;
 use crate::session::DecryptError;
 use crate::time::Timestamp;
 
-/// What the user learns about an envelope.
+/// The result of an envelope for the user.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is a message.
@@ -51,7 +51,7 @@ impl Client {
     ) -> (Outcome, Option<ClientOutput>) {
         let name = (received.from, received.timestamp);
         self.record_newest(name, changes);
-        // What somebody with another identity key sends does not answer our request.
+        // A message with another identity key does not answer our request.
         let retry = self.retries.get(&name).copied().filter(|_| !received.identity_changed);
         let Some(retry) = retry else { return (Outcome::Received(received), None) };
         let hash = hash(&received.content.encode());
@@ -119,7 +119,7 @@ impl Client {
         if retry.is_reported {
             return Outcome::Nothing;
         }
-        // Nobody is asked any more, unless it arrives once more.
+        // It is not requested again, unless it arrives once more.
         let step = match retry.step {
             RetryStep::Waiting | RetryStep::Asked => RetryStep::Asked,
             RetryStep::Received(hash) => RetryStep::Received(hash),

@@ -1,6 +1,6 @@
 //! Sends a message again to one device that could not decrypt it.
 //!
-//! A request for that is not authenticated: whoever controls the server can invent one. So a message goes only to a device that
+//! A request for that is not authenticated: a dishonest server can invent one. So a message goes only to a device that
 //! got it before, only to the identity key for which it was written and which is still the accepted one, and only a few times.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::padding::pad;
 use crate::retry::DecryptionErrorMessage;
 use crate::time::{DAY, Timestamp};
 
-/// What requests of others make us do. It is forgotten when the program ends.
+/// Work that requests of others have caused. It is forgotten when the program ends.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
     /// Empty messages that answer requests for messages that we do not have.
@@ -28,7 +28,7 @@ pub(super) struct Repairs {
     budgets: BTreeMap<Address, Budget>,
 }
 
-/// What one device has made us do since a time.
+/// Work that one device has caused since a time.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     since: Timestamp,

@@ -35,7 +35,7 @@ pub(super) struct Retry {
     pub(super) ratchet_key: Option<PublicKey>,
 }
 
-/// What has become of such a message.
+/// The state of such a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RetryStep {
     /// The request to send it again is not at the server yet.
@@ -262,7 +262,7 @@ const KEPT: u64 = 2 * DAY;
 /// Maximum number of messages of one account that we wait for.
 pub(super) const MAX_OF_ACCOUNT: usize = 200;
 
-/// The same of an account that the user does not know. Anybody can invent accounts.
+/// Maximum number of them for an account that the user does not know. Anybody can invent accounts.
 pub(super) const MAX_OF_STRANGER: usize = 10;
 
 /// Maximum number of messages of all accounts that the user does not know.

@@ -30,7 +30,7 @@ impl Client {
         self.roots = roots;
     }
 
-    /// What seals messages of this device, also when the client is busy.
+    /// The [`Sealer`] for messages of this device, which also works while the client is busy.
     pub fn sealer(&self) -> Sealer {
         Sealer { us: self.us, pair: self.identity.pair.clone() }
     }

@@ -135,7 +135,7 @@ impl SentLog {
             || oldest.is_some_and(|since| is_over(since, KEPT, now))
     }
 
-    /// What must be sent again to the devices of an account.
+    /// The messages that must be sent again to the devices of an account.
     pub(super) fn wanted_by(&self, account: AccountId) -> Vec<(Address, Timestamp)> {
         let first = (Address { account, device: DeviceId::PRIMARY }, Timestamp(0));
         let of_account = self.wanted.range(first..);
@@ -202,10 +202,10 @@ impl Logged {
 /// Milliseconds for which a message is kept.
 pub(super) const KEPT: u64 = DAY;
 
-/// What is kept for one account: every message can have 256 KiB.
+/// Maximum number of bytes that are kept for one account: every message can have 256 KiB.
 const MAX_OF_ACCOUNT: Size = Size { messages: 500, bytes: 2 << 20 };
 
-/// What is kept in total.
+/// Maximum number of bytes that are kept in total.
 const MAX: Size = Size { messages: 2_000, bytes: 8 << 20 };
 
 /// How often a message is sent again to one device.

@@ -12,7 +12,7 @@ use crate::record::{ArchivedRow, InitiateError, SessionRecord};
 use crate::session::DecryptError;
 use crate::time::Timestamp;
 
-/// What is in the store for the archived sessions of each device, oldest first.
+/// The stored rows of the archived sessions of each device, oldest first.
 pub(super) type ArchivedRows = BTreeMap<Address, Vec<ArchivedRow>>;
 
 impl Client {
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Makes room for a session that a device starts. Returns the device whose sessions must be deleted for that, if any: one that has
-    /// only sessions with other identity keys than the accepted one, because whoever controls the server can invent such devices.
+    /// only sessions with other identity keys than the accepted one, because a dishonest server can invent such devices.
     ///
     /// # Errors
     /// The account has too many devices.
@@ -243,7 +243,7 @@ impl Client {
             record.drop_archived(accepted.as_ref());
             changed.insert(**address);
         }
-        // Seeds of sessions with other keys go first: whoever controls the server can start such sessions.
+        // Seeds of sessions with other keys go first: a dishonest server can start such sessions.
         loop {
             let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
             let foreign = |record: &SessionRecord| record.foreign_skipped_len(accepted.as_ref());

@@ -38,7 +38,7 @@ pub struct Changes {
     /// Messages that cannot be sent: the application must store them in the same transaction, because they are not in the
     /// outbox any more.
     pub failed: Vec<Failed>,
-    /// What has become of our messages, for an application that keeps a history: it can store that in the same transaction.
+    /// New states of our messages, for an application that keeps a history: it can store them in the same transaction.
     pub outbox: Vec<OutboxChange>,
 }
 
@@ -51,7 +51,7 @@ pub enum OutboxChange {
         timestamp: Timestamp,
         /// The recipient.
         to: AccountId,
-        /// What it says, with the timestamp.
+        /// The content, with the timestamp.
         content: Box<Content>,
     },
     /// A message to a group is in the outbox.
@@ -60,7 +60,7 @@ pub enum OutboxChange {
         timestamp: Timestamp,
         /// The group.
         group: GroupId,
-        /// What it says, with the timestamp.
+        /// The content, with the timestamp.
         content: Box<Content>,
     },
     /// A message was removed, as the user wanted.
@@ -99,7 +99,7 @@ pub enum StoreKey {
     Account,
     /// The newest signed list of the devices of an account.
     DeviceList(AccountId),
-    /// What arrived before its sender key; greater numbers arrived later.
+    /// A message that arrived before its sender key; greater numbers arrived later.
     EarlyGroupMessage(u64),
     /// A group.
     Group(GroupId),

@@ -1,4 +1,4 @@
-//! What a caller can ask a client, without changing it.
+//! Queries of a client that do not change it.
 
 use super::Client;
 use super::outbox::{Lifetime, Outgoing};
@@ -45,12 +45,12 @@ impl Client {
         self.peers.get(&account).into_iter().flat_map(Peer::refused).copied().collect()
     }
 
-    /// What the user has decided about the identity keys of other accounts, here or on another device.
+    /// The user's decisions about the identity keys of other accounts, made here or on another device.
     pub fn identity_decisions(&self) -> impl Iterator<Item = IdentitySync> {
         self.peers.iter().flat_map(|(account, peer)| peer.decisions(*account))
     }
 
-    /// What the user has decided about an identity key of an account.
+    /// The user's decision about an identity key of an account.
     pub fn identity_decision(&self, account: AccountId, key: &PublicKey) -> Option<IdentitySync> {
         self.peers.get(&account)?.decisions(account).find(|decision| decision.key == *key)
     }
@@ -99,7 +99,7 @@ impl Client {
             || self.is_group_message_encrypted(message)
     }
 
-    /// What a message in the outbox says. `None` if there is no such message.
+    /// The contents of a message in the outbox. `None` if there is no such message.
     pub fn outbox_content(&self, message: Timestamp) -> Option<Content> {
         let outgoing = self.outbox.get(&message)?;
         Content::decode_stored(unpad(&outgoing.plaintext)?).ok()

@@ -30,7 +30,7 @@ pub struct DataMessage {
     pub profile_key_update: bool,
     /// Seconds after reading until the message must be deleted; 0 and `None` mean never.
     pub expire_timer: Option<u32>,
-    /// Which change of the timer of the conversation the sender has seen last:
+    /// The version of the conversation's timer that the sender has seen last:
     /// [`timer_applies`](super::rules::timer_applies).
     pub expire_timer_version: Option<u32>,
     /// The key to the sender's profile.
@@ -41,7 +41,7 @@ pub struct DataMessage {
     pub required_protocol_version: Option<u32>,
     /// The message that this one replies to.
     pub quote: Option<Quote>,
-    /// What the sender says about links in the text. Never fetch anything to show them.
+    /// Previews of links in the text, made by the sender. Never fetch anything to show them.
     pub previews: Vec<LinkPreview>,
     /// A reaction to a message. Ignore the text and the files of such a message.
     pub reaction: Option<Reaction>,

@@ -12,7 +12,7 @@ use super::ContentError;
 /// Identifies an offer and its answer.
 pub type OfferId = [u8; 16];
 
-/// What both people say before a file goes directly. Nothing of it is kept. `Debug` prints no secrets.
+/// The offer of a direct file, or the answer. Neither is stored. `Debug` prints no secrets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DirectContent {
     /// I want to send you a file now.

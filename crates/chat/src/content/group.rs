@@ -15,7 +15,7 @@ use crate::group::{AdminKey, EntryHash, EpochKeys, GroupId, GroupSecret};
 pub struct GroupContent {
     /// The group.
     pub group: GroupId,
-    /// The last change that the sender knows. Whoever knows only earlier ones should read the log.
+    /// The last change that the sender knows. A recipient that knows only earlier ones should read the log.
     pub revision: u64,
     /// The secret of the group, for somebody who is invited, or after somebody was removed.
     pub secret: Option<GroupSecret>,

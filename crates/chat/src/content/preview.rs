@@ -1,6 +1,6 @@
-//! What a sender says about a link in a text.
+//! The preview of a link in a text, made by the sender.
 //!
-//! The sender's program has fetched the page. A receiver never fetches anything: that would tell the page, and whoever runs it,
+//! The sender's program has fetched the page. A receiver never fetches anything: that would tell the page, and its operator,
 //! who reads the message, when, and where.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use super::proto::PreviewProto;
 use super::{ContentError, bounded_to};
 use crate::time::Timestamp;
 
-/// What the sender says about a link. `Debug` prints nothing of it.
+/// The sender's preview of a link. `Debug` prints nothing of it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct LinkPreview {
     /// The address. Show the preview only if the text has it: [`LinkPreview::is_in`].

@@ -7,7 +7,7 @@ use super::direct::DirectProto;
 use super::group::GroupContentProto;
 use crate::address::AccountId;
 
-/// An account, which newer clients write as 16 bytes, and older ones as text. `None` if there is none, or only one that is
+/// An account, which newer clients write as 16 bytes, and older ones as text. `None` if it is missing, or only one that is
 /// malformed.
 pub(super) fn account(bytes: Option<&[u8]>, text: Option<&str>) -> Option<AccountId> {
     let from_bytes = bytes.and_then(|bytes| bytes.try_into().ok()).map(AccountId::from_bytes);

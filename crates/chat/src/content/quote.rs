@@ -19,7 +19,7 @@ pub struct Quote {
     pub text: Option<String>,
     /// Mentions and styles in this text.
     pub ranges: Vec<BodyRange>,
-    /// What its files were. The files themselves are not part of the quote.
+    /// Descriptions of its files. The files themselves are not part of the quote.
     pub files: Vec<QuotedFile>,
 }
 

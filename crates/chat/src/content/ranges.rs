@@ -13,11 +13,11 @@ pub struct BodyRange {
     pub start: u32,
     /// Its length in UTF-16 code units.
     pub length: u32,
-    /// What it is.
+    /// The kind.
     pub kind: RangeKind,
 }
 
-/// What a part of a text is.
+/// The kind of a part of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RangeKind {
     /// It names this account.
@@ -33,9 +33,9 @@ pub enum TextPart<'a> {
     Text(&'a str),
     /// A mention of an account.
     Mention {
-        /// Who is mentioned.
+        /// The mentioned account.
         account: AccountId,
-        /// What the sender wrote there: `@name`, or only the character U+FFFC. Show your own name of the account instead.
+        /// The sender's text: `@name`, or only the character U+FFFC. Show your own name of the account instead.
         text: &'a str,
     },
 }

@@ -10,10 +10,10 @@ use super::proto::{ReactionProto, account};
 use crate::address::AccountId;
 use crate::time::Timestamp;
 
-/// What identifies a message: its author, and when it was sent, according to the author.
+/// Identifies a message by its author, and by the time when it was sent, according to the author.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageRef {
-    /// Who sent it.
+    /// The sender.
     pub author: AccountId,
     /// When.
     pub timestamp: Timestamp,
@@ -99,7 +99,7 @@ pub struct NotAnEmoji;
 /// Maximum number of bytes of an emoji. The longest sequences that people use have about 40.
 const MAX_EMOJI: usize = 64;
 
-/// What takes a reaction back must name an emoji, or deployed clients ignore it. They do not compare it.
+/// The emoji of a removed reaction: deployed clients ignore the removal without one, but do not compare it.
 const REMOVED: &str = "👍";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who may change a message, and which of several changes counts.
+//! The rules for changes of messages: who may make them, and which of several changes counts.
 //!
 //! These rules depend only on what was sent, never on the order in which it arrived, so all devices of all people show the same
 //! in the end. Changes may arrive before the message that they change: keep them until it arrives, and apply the rules then.
@@ -16,10 +16,10 @@ use super::reaction::Reaction;
 use crate::address::AccountId;
 use crate::time::{DAY, Timestamp};
 
-/// What must be known of a message to decide about a change of it.
+/// The data about a message that decide about a change of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Changeable {
-    /// Who sent it.
+    /// The sender.
     pub author: AccountId,
     /// When it was sent, not edited.
     pub sent: Timestamp,

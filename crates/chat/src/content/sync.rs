@@ -17,17 +17,17 @@ use crate::time::Timestamp;
 /// A message from another device of our own account: the bytes of [`Content::Sync`](super::Content::Sync).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SyncMessage {
-    /// What the user has set for the account.
+    /// Settings of the account.
     Configuration(ConfigurationSync),
     /// A new device wants to know the groups of the account, and what the user has decided.
     GroupsWanted,
-    /// What the user has decided about identity keys of others.
+    /// The user's decisions about identity keys of others.
     Identities(Vec<IdentitySync>),
     /// Something that this program does not use.
     Other,
     /// The user has read these messages on another device.
     Read(Vec<MessageRef>),
-    /// What the user has decided about those who write to the account.
+    /// The user's decisions about people who write to the account.
     Requests(RequestSync),
     /// The account has sent a message from another device.
     Sent(Box<SentTranscript>),
@@ -48,7 +48,7 @@ pub struct GroupTranscript {
     pub edits: Option<Timestamp>,
 }
 
-/// What the user has decided about an identity key of somebody.
+/// The user's decision about an identity key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IdentitySync {
     /// The account.
@@ -84,7 +84,7 @@ impl IdentitySync {
         }
     }
 
-    /// What another program of ours says that writes no [`IdentityProto`]: it has no time. `None`: it is malformed, or says
+    /// Converts the message of a program that does not write [`IdentityProto`]: it has no time. `None` if it is malformed, or says
     /// something else.
     fn from_verified(proto: VerifiedProto) -> Option<Self> {
         let VerifiedProto { account, key, state } = proto;
@@ -132,7 +132,7 @@ const ACCEPTED: i32 = 0;
 const VERIFIED: i32 = 1;
 const REFUSED: i32 = 2;
 
-/// What the user has set for the account.
+/// The settings of the account.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConfigurationSync {
     /// Whether authors learn that their messages were read.
@@ -141,7 +141,7 @@ pub struct ConfigurationSync {
     pub decided: Timestamp,
 }
 
-/// What the user has decided about those who write to the account.
+/// The user's decisions about people who write to the account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestSync {
     /// Accounts that are blocked. Others may be blocked as well.
@@ -150,7 +150,7 @@ pub struct RequestSync {
     pub decisions: Vec<PersonDecision>,
 }
 
-/// What the user has decided about somebody.
+/// The user's decision about a person.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PersonDecision {
     /// The account.
@@ -409,7 +409,7 @@ struct IdentityProto {
     kept: Option<Vec<u8>>,
 }
 
-/// What a device wants from the others.
+/// A request of a device to the other devices of the account.
 #[derive(Clone, Copy, Message)]
 struct RequestProto {
     #[prost(int32, optional, tag = "1")]

@@ -55,7 +55,7 @@ pub enum GroupChange {
     },
     /// The author leaves the group.
     Leave {
-        /// Who becomes administrator instead. Only an administrator may name somebody.
+        /// The member who becomes administrator instead. Only an administrator may name one.
         successor: Option<AccountId>,
     },
     /// Only a new secret, because somebody who has the old one has left.
@@ -81,7 +81,7 @@ pub enum GroupChange {
     SetAccessKey(Option<AccessKey>),
     /// Enables the link, replaces its password, or disables it. If there was a link, this starts a new epoch.
     SetLink(Option<LinkPassword>),
-    /// What a member may do.
+    /// Changes the role of a member.
     SetRole {
         /// The member.
         account: AccountId,
@@ -132,7 +132,7 @@ impl GroupChange {
         match self {
             Self::NewEpoch { .. } | Self::Remove { .. } => true,
             Self::SetLink(_) => before.link.is_some(),
-            // Whoever is no administrator any more knows the key of administrators.
+            // A former administrator knows the key of administrators.
             Self::SetRole { role, .. } => matches!(role, Role::Member),
             Self::Accept { .. }
             | Self::Create { .. }
@@ -179,7 +179,7 @@ impl fmt::Debug for GroupChange {
     }
 }
 
-/// Who has made a change.
+/// The author of a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Author {
     /// The account.
@@ -230,7 +230,7 @@ pub enum ChangeError {
     Used,
 }
 
-/// What a change depends on of the state for which it was made.
+/// The parts of the state that a pending change was made for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Basis {
     /// The epoch.
@@ -239,7 +239,7 @@ pub struct Basis {
     pub has_link: bool,
 }
 
-/// What becomes of a change when another one was faster.
+/// The result of rebasing a pending change after another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rebased {
     /// Make this change instead.
@@ -430,7 +430,7 @@ impl GroupState {
         if was_member || was_invited { Ok(()) } else { Err(ChangeError::NotMember) }
     }
 
-    /// A new epoch needs a new password, if the link is enabled: the old one is known to whoever must not join any more.
+    /// A new epoch needs a new password, if the link is enabled: people who must no longer join know the old one.
     fn new_password(&mut self, password: Option<&LinkPassword>) -> Result<(), ChangeError> {
         if self.link.is_some() != password.is_some()
             || self.link.is_some() && self.link.as_ref() == password
@@ -441,12 +441,12 @@ impl GroupState {
         Ok(())
     }
 
-    /// What [`GroupState::rebase`] needs to know about a state, for changes that are made after it.
+    /// The data about a state that [`GroupState::rebase`] needs for changes that are made after it.
     pub const fn basis(&self) -> Basis {
         Basis { epoch: self.epoch, has_link: self.link.is_some() }
     }
 
-    /// What becomes of a change that an author has prepared for an earlier state.
+    /// Rebases a change that its author has prepared for an earlier state.
     pub fn rebase(&self, before: Basis, author: Author, change: &GroupChange) -> Rebased {
         let mut change = change.clone();
         match &mut change {
@@ -456,7 +456,7 @@ impl GroupState {
                     !self.members.contains_key(account) && !self.invited.contains_key(account)
                 });
             }
-            // Whoever has left does not have the secret of a later epoch.
+            // A member who has left does not have the secret of a later epoch.
             GroupChange::NewEpoch { .. } if self.epoch != before.epoch => return Rebased::Done,
             // Somebody else has enabled the link.
             GroupChange::SetLink(Some(_)) if !before.has_link && self.link.is_some() => {

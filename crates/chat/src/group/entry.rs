@@ -21,7 +21,7 @@ impl EntryHash {
     }
 }
 
-/// What an entry says.
+/// The contents of an entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupEntry {
     /// The group.
@@ -30,9 +30,9 @@ pub struct GroupEntry {
     pub revision: u64,
     /// The last valid entry before this one; `None` for the first.
     pub previous: Option<EntryHash>,
-    /// Who has written it.
+    /// The author.
     pub author: Author,
-    /// What has changed.
+    /// The change.
     pub change: GroupChange,
     /// The whole state after the change.
     pub state: GroupState,
@@ -61,7 +61,7 @@ impl GroupEntry {
         Ok([&[VERSION][..], &sealed].concat())
     }
 
-    /// Decrypts an entry, and checks that whoever it names as its author has signed it. Whether that person may make the change is
+    /// Decrypts an entry, and checks that the named author has signed it. Whether that person may make the change is
     /// for the state before it to say.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl GroupEntry {
     }
 }
 
-/// What the author signs.
+/// The bytes that the author signs.
 fn signed(content: &[u8]) -> Vec<u8> {
     [SIGNED, content].concat()
 }
@@ -180,7 +180,7 @@ impl From<Malformed> for EntryError {
 /// The version of entries.
 const VERSION: u8 = 1;
 
-/// What a signature begins with, so that it is valid for nothing else.
+/// The beginning of the signed bytes, so that a signature is valid for nothing else.
 const SIGNED: &[u8] = b"wormhole group change 1";
 
 /// Maximum length of an entry in bytes: what the server accepts.

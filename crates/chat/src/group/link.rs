@@ -7,7 +7,7 @@ use wormhole_kit::Secret;
 
 use super::{Announcement, EntryHash, GroupId, LinkPassword, ReadingKey, from_hex};
 
-/// A link to a group. Whoever has it can read the state of the group, and join while the link is enabled. `Debug` prints no secret.
+/// A link to a group. Anybody who has it can read the state of the group, and join while the link is enabled. `Debug` prints no secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupLink {
     /// The group.
@@ -16,7 +16,7 @@ pub struct GroupLink {
     pub key: ReadingKey,
     /// The password of the link.
     pub password: LinkPassword,
-    /// The last entry that whoever made the link knew. Reading begins with it, so nobody can show a forged group.
+    /// The last entry that the author of the link knew. Reading begins with it, so nobody can show a forged group.
     pub revision: u64,
     /// The hash of that entry.
     pub head: EntryHash,
@@ -84,7 +84,7 @@ impl FromStr for GroupLink {
 #[error("not a link to a group: it begins with {START}id= and ends with its password")]
 pub struct NotAGroupLink;
 
-/// What every link begins with.
+/// The beginning of every link.
 const START: &str = "wormhole://group?";
 
 /// Longest link that is read, in bytes.

@@ -150,7 +150,7 @@ impl TryFrom<StateProto> for GroupState {
             epoch: proto.epoch.ok_or(Malformed)?,
             admin_access: admin_access.try_into().map_err(|_| Malformed)?,
         };
-        // Nobody is listed twice.
+        // An account must not be listed twice.
         let is_unique = state.members.len() == listed && state.invited.len() == asked;
         if is_unique && state.check().is_ok() { Ok(state) } else { Err(Malformed) }
     }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{GroupId, LinkPassword};
 use crate::kdf::{halves, hkdf};
 
-/// What members share during one epoch: all other keys of members follow from it. A new epoch begins with each removal.
+/// The secret that members share during one epoch: all other keys of members are derived from it. A new epoch begins with each removal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupSecret(Secret<32>);
 
@@ -38,13 +38,13 @@ impl GroupSecret {
         GroupAccess(Secret::new(*hkdf(group.as_bytes(), self.0.expose(), ACCESS_INFO)))
     }
 
-    /// The key that encrypts entries. Whoever has only this is no member.
+    /// The key that encrypts entries. A person with this key alone is not a member.
     pub fn reading_key(&self) -> ReadingKey {
         ReadingKey(Secret::new(*hkdf(&[], self.0.expose(), READING_INFO)))
     }
 }
 
-/// Encrypts the entries of one epoch. Members derive it from the secret; whoever has a link has only this key.
+/// Encrypts the entries of one epoch. Members derive it from the secret; people with a link have only this key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReadingKey(Secret<32>);
 
@@ -59,7 +59,7 @@ impl ReadingKey {
         &self.0
     }
 
-    /// The key with which whoever has the link reads the log, and appends one entry.
+    /// The key with which a person with the link reads the log, and appends one entry.
     pub fn link_access(&self, group: GroupId, password: &LinkPassword) -> GroupAccess {
         let secret = Zeroizing::new([&self.0.expose()[..], password.expose()].concat());
         GroupAccess(Secret::new(*hkdf(group.as_bytes(), &secret, LINK_INFO)))
@@ -128,7 +128,7 @@ impl AdminKey {
         &self.0
     }
 
-    /// What the server must see.
+    /// The key that the server must see.
     pub fn access(&self) -> GroupAccess {
         GroupAccess(self.0.clone())
     }
@@ -150,7 +150,7 @@ impl EpochKeys {
     }
 }
 
-/// What the server requires from everybody who reads or changes the log: SHA-256 of each key.
+/// The keys that the server requires for reading and changing the log, as SHA-256.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AccessHashes {
     /// Of the key of members.
@@ -183,7 +183,7 @@ impl fmt::Debug for GroupAccess {
     }
 }
 
-/// What an entry is bound to: the group and its place in the log.
+/// The associated data of an entry: the group and the place in the log.
 fn associated(group: GroupId, revision: u64) -> Vec<u8> {
     [&group.as_bytes()[..], &revision.to_be_bytes()].concat()
 }

@@ -26,7 +26,7 @@ pub struct GroupState {
     pub members: BTreeMap<AccountId, Member>,
     /// The people who were invited and have not answered yet.
     pub invited: BTreeMap<AccountId, Invitation>,
-    /// The password of the link with which anybody can join; `None` if nobody can.
+    /// The password of the link with which anybody can join; `None` if the link is disabled.
     pub link: Option<LinkPassword>,
     /// Seconds after reading until a message must be deleted; 0 means never.
     pub expire_timer: u32,
@@ -43,7 +43,7 @@ pub struct GroupState {
 pub struct Member {
     /// The identity key of the account.
     pub identity: PublicKey,
-    /// What the member may do.
+    /// The role of the member.
     pub role: Role,
     /// The app of the account; `None` if it is the default app of the service.
     pub app: Option<AppName>,
@@ -54,13 +54,13 @@ pub struct Member {
 /// An invitation that was not answered yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Invitation {
-    /// Who has invited.
+    /// The inviting account.
     pub by: AccountId,
     /// The identity key that the person must have, if the inviter knows it.
     pub identity: Option<PublicKey>,
 }
 
-/// What a member may do.
+/// The role of a member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
     /// Everything.

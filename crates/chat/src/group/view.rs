@@ -30,7 +30,7 @@ pub struct GroupView {
 /// Where somebody who is new begins to read the log: what the inviter has said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Announcement {
-    /// Who has invited us, in a session with this identity key. That may be another device of our own account. `None`: a link.
+    /// The account that has invited us, and the identity key of its session. It may be our own account. `None` for a link.
     pub by: Option<Author>,
     /// The last entry that the inviter knew.
     pub revision: u64,
@@ -41,9 +41,9 @@ pub struct Announcement {
 /// An entry that was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Applied {
-    /// Who has written it.
+    /// The author.
     pub author: Author,
-    /// What has changed.
+    /// The change.
     pub change: GroupChange,
     /// Whether entries before it are missing: the server does not keep them for ever.
     pub after_gap: bool,
@@ -58,7 +58,7 @@ pub struct Draft {
     pub entry: Vec<u8>,
     /// The keys after it, if it starts a new epoch.
     pub keys: Option<EpochKeys>,
-    /// What the server must require after it, if that changes. Only the key of administrators permits that.
+    /// The keys that the server must require after it, if they change. Only the key of administrators permits that.
     pub replaces: Option<AccessHashes>,
 }
 
@@ -253,7 +253,7 @@ impl GroupView {
         Ok(Draft { revision, entry, keys, replaces })
     }
 
-    /// Whether we have the keys that a change needs: the server requires the key of administrators for other keys, and whoever
+    /// Whether we have the keys that a change needs: the server requires the key of administrators for other keys, and a person who
     /// becomes administrator must get it from us.
     pub fn has_keys_for(&self, change: &GroupChange) -> bool {
         let is_join = matches!(change, GroupChange::Join { .. });
@@ -262,7 +262,7 @@ impl GroupView {
         is_join || self.secret.is_some() && (self.admin.is_some() || !needs_admin_key)
     }
 
-    /// What the server must see before it accepts a draft. `None`: the keys have not arrived yet.
+    /// The access key with which the server accepts a draft. `None` if the keys have not arrived yet.
     pub fn access_for(
         &self,
         draft: &Draft,
@@ -275,7 +275,7 @@ impl GroupView {
         as_member.or_else(|| Some(self.key.link_access(self.group, password?)))
     }
 
-    /// What the server must see before we may read the log.
+    /// The access key with which we may read the log.
     pub fn reading_access(&self) -> Option<GroupAccess> {
         let as_member = self.secret.as_ref().map(|secret| secret.access(self.group));
         as_member.or_else(|| Some(self.key.link_access(self.group, self.state.link.as_ref()?)))
@@ -357,7 +357,7 @@ impl GroupView {
     }
 }
 
-/// What the server must require in a state.
+/// The keys that the server must require in a state.
 fn required(group: GroupId, secret: &GroupSecret, state: &GroupState) -> AccessHashes {
     let key = secret.reading_key();
     let link = state.link.as_ref().map(|password| key.link_access(group, password).hash());
@@ -383,7 +383,7 @@ impl GroupEntry {
         match self.state.members.get(&author.account) {
             Some(member) if member.identity == author.identity => Ok(()),
             Some(_) => Err(EntryError::NotPermitted(ChangeError::OtherIdentity)),
-            // Whoever has left is not in the state any more.
+            // A member who has left is no longer in the state.
             None => match self.change {
                 GroupChange::Leave { .. } | GroupChange::Decline => Ok(()),
                 GroupChange::Accept { .. }

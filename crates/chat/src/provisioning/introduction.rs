@@ -1,4 +1,4 @@
-//! What two people tell each other in a wormhole, so that each becomes a verified contact of the other
+//! The messages of two people in a wormhole, with which each becomes a verified contact of the other
 //! (docs/chat-protocol.md "Introduction by a code").
 
 use std::fmt;
@@ -8,7 +8,7 @@ use prost::Message;
 use crate::address::AccountId;
 use crate::key::PublicKey;
 
-/// Who somebody is. The wormhole shows that it comes from the person who knows the code. `Debug` prints neither the number nor
+/// A person's introduction. The wormhole shows that it comes from the person who knows the code. `Debug` prints neither the number nor
 /// the name.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Introduction {

@@ -1,4 +1,4 @@
-//! What two devices tell each other in a wormhole, so that one of them becomes a device of the other's account
+//! The messages of two devices in a wormhole, with which one of them becomes a device of the other's account
 //! (docs/chat-protocol.md "Linking by a code").
 //!
 //! The wormhole encrypts the messages with a key that only those who know the code have. The keys of the account are

@@ -10,7 +10,7 @@ use crate::address::AccountId;
 use crate::key::{KeyPair, PrivateKey, PublicKey};
 use crate::profile::ProfileKey;
 
-/// What a new device needs to become a device of the account.
+/// The data with which a new device becomes a device of the account.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ProvisionMessage {
     /// The account's identity key, which all its devices share.

@@ -46,7 +46,7 @@ impl ChainKey {
         Some((seed, Self { key: finish(keyed, CHAIN), index }))
     }
 
-    /// The same as [`ChainKey::step`], for a message whose keys are not needed.
+    /// Like [`ChainKey::step`], for a message whose keys are not needed.
     pub(crate) fn skip(&self) -> Option<Self> {
         let index = self.index.checked_add(1)?;
         Some(Self { key: finish(hmac(self.key.expose()), CHAIN), index })
@@ -63,7 +63,7 @@ fn finish(mut mac: Hmac<Sha256>, label: u8) -> Secret<32> {
 pub(crate) struct MessageSeed(pub(crate) Secret<32>);
 
 impl MessageSeed {
-    /// Derives the keys of the message, also from its key of the post-quantum ratchet, if there is one.
+    /// Derives the keys of the message, also from its key of the post-quantum ratchet, if it has one.
     pub(crate) fn keys(&self, post_quantum: Option<&Secret<32>>) -> MessageKeys {
         let salt = post_quantum.map_or(&[0; 32], Secret::expose);
         let okm = hkdf::<80>(salt, self.0.expose(), b"WhisperMessageKeys");

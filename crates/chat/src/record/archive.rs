@@ -38,7 +38,7 @@ impl SessionRecord {
         }
     }
 
-    /// Remembers that the device has post-quantum keys and the post-quantum ratchet, if a session shows that. Whoever controls
+    /// Remembers that the device has post-quantum keys and the post-quantum ratchet, if a session shows that. Anybody who controls
     /// the server can start sessions with other identity keys, so these say nothing about the device.
     fn pin_post_quantum(&mut self, session: &Session, accepted: Option<&PublicKey>) {
         let is_foreign = is_foreign(session, accepted);
@@ -118,7 +118,7 @@ impl SessionRecord {
         self.current.iter().chain(&self.archived).map(Session::skipped_len).sum()
     }
 
-    /// The same of sessions with another identity key than `accepted`: whoever controls the server can start them.
+    /// Seeds of sessions with another identity key than `accepted`: a dishonest server can start such sessions.
     pub(crate) fn foreign_skipped_len(&self, accepted: Option<&PublicKey>) -> usize {
         let sessions = self.current.iter().chain(&self.archived);
         let foreign = sessions.filter(|session| is_foreign(session, accepted));

@@ -155,7 +155,7 @@ impl From<KemError> for StoredRecordError {
     }
 }
 
-/// What is in the store for an archived session.
+/// The stored form of an archived session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ArchivedRow {
     number: u64,

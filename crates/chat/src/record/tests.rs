@@ -97,7 +97,7 @@ fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
         assert_eq!(record.had_post_quantum, had_post_quantum);
         assert_ne!(record.their_identity(), Some(&forged));
     }
-    // What the accepted key has pinned about the ratchet stays, also after its sessions were deleted.
+    // The pin of the ratchet by the accepted key stays, also after its sessions were deleted.
     let mut record = full();
     let forged = *record.their_identity().unwrap();
     record.delete_sessions();

@@ -1,4 +1,4 @@
-//! What is inside a sealed message: the sender's certificate and an encrypted message.
+//! The contents of a sealed message: the sender's certificate and an encrypted message.
 
 use prost::Message;
 
@@ -144,7 +144,7 @@ impl SealedKind {
 }
 
 impl ContentHint {
-    /// Its number on the wire; the default has none.
+    /// Its number on the wire; `None` for the default.
     const fn number(self) -> Option<u32> {
         match self {
             Self::Default => None,

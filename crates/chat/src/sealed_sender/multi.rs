@@ -143,7 +143,7 @@ impl MultiRecipientMessage {
         self.received_by(recipient)
     }
 
-    /// What a recipient gets.
+    /// The bytes for one recipient.
     fn received_by(&self, recipient: &Recipient) -> Option<Vec<u8>> {
         let ForRecipient { masked, tag } = recipient.sealed.as_ref()?;
         Some([&[RECEIVED_VERSION][..], masked, tag, &self.shared].concat())

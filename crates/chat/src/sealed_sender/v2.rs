@@ -21,7 +21,7 @@ pub(super) struct Sealing {
     pub(super) ciphertext: Vec<u8>,
 }
 
-/// What each recipient gets in addition to the ciphertext.
+/// The bytes for each recipient, in addition to the ciphertext.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct ForRecipient {
     /// The random bytes, masked.

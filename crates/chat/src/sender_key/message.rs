@@ -22,7 +22,7 @@ pub struct SenderKeyMessage {
     /// Its place in the chain, from 0.
     pub(super) iteration: u32,
     pub(super) ciphertext: Vec<u8>,
-    /// What the signature covers: everything before it.
+    /// The bytes that the signature covers: everything before it.
     signed: Vec<u8>,
     signature: Signature,
 }

@@ -68,7 +68,7 @@ fn the_recorded_messages_of_libsignal_are_read() {
             assert_eq!(text, message["text"].as_str().unwrap().as_bytes());
         }
     }
-    // Who gets the key later reads only what comes later.
+    // A member who gets the key later reads only later messages.
     let later = SenderKeyDistributionMessage::decode(&hex(&case["later_key"])).unwrap();
     let mut record = SenderKeyRecord::new(distribution);
     record.accept(&later).unwrap();

@@ -1,4 +1,4 @@
-//! Who a message is for, as clients write it in a path.
+//! The recipient of a message, as clients write it in a path.
 
 use std::fmt;
 use std::str::FromStr;

@@ -40,7 +40,7 @@ pub enum Mismatch {
 /// passes its own other devices.
 ///
 /// # Errors
-/// What is wrong. A wrong list of devices is reported before stale devices.
+/// The problem. A wrong list of devices is reported before stale devices.
 pub fn check_recipients(
     current: &[CurrentDevice],
     recipients: &[Recipient],
@@ -54,7 +54,7 @@ pub fn check_recipients(
 /// Checks that messages are addressed to some of the `current` devices, to each at most once.
 ///
 /// # Errors
-/// The same as of [`check_recipients`], without missing devices.
+/// The result of a check like [`check_recipients`], without missing devices.
 pub fn check_some_recipients(
     current: &[CurrentDevice],
     recipients: &[Recipient],

@@ -46,7 +46,7 @@ impl Chain {
         Some((Self { key, index }, message_key))
     }
 
-    /// The same, for a message whose key is not needed.
+    /// The next chain, for a message whose key is not needed.
     fn skip(&self) -> Option<Self> {
         let index = self.index.checked_add(1)?;
         let key = self.derive(index);

@@ -230,7 +230,7 @@ proptest! {
         (0..steps).for_each(|_| talk.step());
     }
 
-    /// What a peer sends that has the keys of the session, and does not keep to the rules.
+    /// Messages of a peer that has the keys of the session, and breaks the rules.
     #[test]
     fn no_field_breaks_anything(
         before in 0..200,

@@ -4,19 +4,19 @@
 
 use prost::encoding::{decode_varint, encode_varint};
 
-/// What a message says about the post-quantum ratchet.
+/// The message's field of the post-quantum ratchet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SpqrMessage {
     /// The sender's epoch, from 1.
     pub epoch: u64,
-    /// Which key of the chain protects the message, from 1. 0: none does, because the sender does not know yet whether
+    /// Number of the chain's key that protects the message, from 1. 0 if no key does, because the sender does not know yet whether
     /// the recipient has the ratchet.
     pub index: u32,
     /// The part of a key or of a ciphertext that it carries.
     pub payload: SpqrPayload,
 }
 
-/// What a message contributes to the exchange of a key.
+/// The message's data for the exchange of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SpqrPayload {
     /// Nothing.

@@ -1,4 +1,4 @@
-//! Forwarded TCP ports: this program and fowl, in all combinations, beside a connection without a wormhole.
+//! Forwarded TCP ports: this program and fowl, in all combinations, compared with a connection without a wormhole.
 //!
 //! Both ends of the forwarded connections are threads of this process.
 

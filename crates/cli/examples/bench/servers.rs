@@ -1,4 +1,4 @@
-//! The servers: started for the transfers, and loaded by the generators beside them
+//! The servers: started for the transfers, and loaded by the generators next to them
 //! (`crates/server/examples`).
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! Whisper: what the examples of `crates/whisper` print of the core, and that of `crates/server` of a
-//! node, beside the goals.
+//! node, compared with the goals.
 //!
 //! go-ethereum 1.9.7 is not run here: its figures are those that were once measured.
 

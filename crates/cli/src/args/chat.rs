@@ -77,7 +77,7 @@ pub(crate) enum ChatCommand {
     Config(ConfigArgs),
 }
 
-/// Which account, and what opens it.
+/// The account, and the secret that opens it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AccountArgs {
     /// Name of the account on this computer
@@ -93,7 +93,7 @@ pub(crate) struct AccountArgs {
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
-/// Which account, and how to reach its server.
+/// The account, and the way to reach its server.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ClientArgs {
     #[command(flatten)]

@@ -144,7 +144,7 @@ impl Groups<'_> {
         console.report(&json!({
             "event": "chat-group-link", "group": group.id().to_string(), "link": link.to_string(),
         }))?;
-        console.screen.show("Whoever has this link can read who is in the group, and join:");
+        console.screen.show("Anybody with this link can see the members of the group, and join:");
         console.print(&format!("{link}\n"))
     }
 

@@ -122,7 +122,7 @@ impl People {
         self.contacts.values().filter(|contact| contact.account != self.own_account)
     }
 
-    /// The contact of this account, if there is one.
+    /// The contact of this account, if it has one.
     pub(super) fn get(&self, account: AccountId) -> Option<&Contact> {
         self.contacts.get(&account)
     }

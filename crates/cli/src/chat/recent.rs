@@ -28,7 +28,7 @@ pub(super) struct RecentMessage {
     /// Where it was written.
     pub(super) conversation: Conversation,
     pub(super) message: MessageRef,
-    /// The beginning of its text; empty if it disappears, or has none.
+    /// The beginning of its text; empty if it disappears, or has no text.
     pub(super) text: String,
 }
 
@@ -97,7 +97,7 @@ impl Recent {
     /// The message in a conversation whose id begins with what the user has typed. With an author, only a message of this author.
     ///
     /// # Errors
-    /// There is none, or several.
+    /// No message matches, or several do.
     pub(super) fn find(
         &self,
         conversation: Conversation,

@@ -134,7 +134,7 @@ async fn list_blocked(client: &Client, args: &AccountArgs, console: &mut Console
         console.print(&format!("{}  {}\n", contact.account, people.label(contact)))?;
     }
     if blocked.is_empty() {
-        console.screen.show("You have blocked nobody.");
+        console.screen.show("You have not blocked anybody.");
     } else {
         let unblock = explain::command("requests unblock WHO", args);
         console.screen.show(&format!("To no longer block somebody: {unblock}"));

@@ -61,7 +61,7 @@ impl FileResult<'_> {
         console.report(&value)
     }
 
-    /// The line for people, if there is one. Files that wait are summed up instead.
+    /// The line for people. `None` for waiting files, which are summed up instead.
     pub(super) fn line(&self) -> Option<String> {
         match &self.saved {
             Ok(path) => Some(format!("    saved: {}\n", printable::path(path))),

@@ -113,7 +113,7 @@ struct Talk<'a> {
     editor: Option<mpsc::Sender<String>>,
     /// Lines that the server does not have yet.
     on_the_way: BTreeMap<Timestamp, String>,
-    /// Which members of the group have read the last lines.
+    /// The members of the group that have read the last lines.
     readers: BTreeMap<Timestamp, BTreeSet<AccountId>>,
     /// Messages of other conversations that wait for `chat receive`.
     others: BTreeSet<u64>,

@@ -16,7 +16,7 @@ use crate::printable;
 /// The destination that `who` means: a number, an account id, or the name of a contact.
 ///
 /// # Errors
-/// It is none of these, or several contacts have this name.
+/// The text is not a valid name, or several contacts have this name.
 pub(super) async fn destination(
     who: &str,
     client: &Client,

@@ -15,7 +15,7 @@ use crate::console::Console;
 use crate::request::Servers;
 use crate::{json as events, printable, progress, units};
 
-/// What was shown so far.
+/// The output so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// The services of the open connections.

@@ -16,7 +16,7 @@ use crate::{environment, printable};
 /// A checked request to send.
 #[derive(Debug)]
 pub(crate) struct SendRequest {
-    /// What to send.
+    /// The data to send.
     pub(crate) what: What,
     /// Settings of the transfer.
     pub(crate) settings: Settings,

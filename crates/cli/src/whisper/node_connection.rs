@@ -93,7 +93,7 @@ impl NodeConnection {
         Self::connect(address).await?.remote.version().await.map(drop)
     }
 
-    /// A node that has none of our keys yet.
+    /// A node that does not have our keys yet.
     fn new(remote: RemoteNode) -> Self {
         Self { remote, keys: Arc::default(), sending: Arc::default() }
     }

@@ -93,7 +93,7 @@ async fn wait_until_sent(
     }
 }
 
-/// Who can decrypt a message.
+/// The people who can decrypt a message.
 #[derive(Debug)]
 enum To {
     /// Everyone with the password.

@@ -1,4 +1,4 @@
-//! Which messages to read, and the key that decrypts them.
+//! The messages to read, and the key that decrypts them.
 
 use anyhow::Result;
 use wormhole_node::devp2p::key::PublicKey;
@@ -9,7 +9,7 @@ use super::{keys, named, public_key, secret, topic};
 use crate::args::ReadingArgs;
 use crate::console::Console;
 
-/// Which messages to read.
+/// The messages to read.
 #[derive(Debug)]
 pub(super) struct ReadOptions {
     /// Their topic.

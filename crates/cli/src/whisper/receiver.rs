@@ -19,7 +19,7 @@ use super::chat::now;
 use super::node_connection::{NodeAddress, NodeConnection};
 use crate::console::Console;
 
-/// Which messages to receive, and the keys that the node needs for them.
+/// The messages to receive, and the keys that the node needs for them.
 #[derive(Debug)]
 pub(super) struct Receiver {
     address: NodeAddress,

@@ -118,7 +118,7 @@ impl World {
     }
 }
 
-/// What the server answers to a request. It may be the answer to another one.
+/// An answer of the server to a request. It may be the answer to another request.
 fn response(request: &Request, next: &mut impl FnMut() -> u8) -> Response {
     let devices = |next: &mut dyn FnMut() -> u8| -> Vec<DeviceId> {
         let count = next() % 8;
@@ -226,7 +226,7 @@ fn text(text: &str) -> Content {
     Content::Data(Box::new(data))
 }
 
-/// What honest devices have published and written.
+/// Published keys and messages of honest devices.
 struct Fixture {
     /// The rows of a client with few prekeys.
     rows: Rows,

@@ -8,7 +8,7 @@ use crate::transit::{RelayHint, RelayPolicy};
 
 /// Settings of a dilated connection.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "whoever starts a session decides all of it")]
+#[expect(clippy::exhaustive_structs, reason = "the caller that starts a session sets all of it")]
 pub struct DilationConfig {
     /// The key of both sides.
     pub key: DilationKey,

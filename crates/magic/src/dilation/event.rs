@@ -29,7 +29,7 @@ pub enum DilationCommand {
     Open {
         /// Its number, larger than that of all earlier ones.
         number: u32,
-        /// What it is for; at most [`MAX_SUBPROTOCOL`](super::record::MAX_SUBPROTOCOL) bytes.
+        /// The purpose; at most [`MAX_SUBPROTOCOL`](super::record::MAX_SUBPROTOCOL) bytes.
         subprotocol: String,
     },
     /// Sends data on a subchannel. While [`wants_input`](wormhole_kit::Session::wants_input) returns false, writers should wait.
@@ -79,7 +79,7 @@ pub enum DilationEvent {
     Opened {
         /// The subchannel.
         id: SubchannelId,
-        /// What it is for.
+        /// The purpose.
         subprotocol: String,
     },
     /// Data of a subchannel, in order; confirm with [`DilationCommand::Consumed`].

@@ -1,6 +1,6 @@
 //! Notices a connection on which nothing arrives any more.
 //!
-//! Any received bytes prove that the connection works. If there are none for a while, we ask with a `Ping`; if there are
+//! Any received bytes prove that the connection works. If no bytes arrive for a while, we ask with a `Ping`; if there are
 //! still none, the connection is lost. While we do not read ourselves, nothing can be concluded.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Keepalive {
     paused: bool,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Silence {
     /// Send a `Ping`.
@@ -68,7 +68,7 @@ impl Keepalive {
         (!self.paused).then(|| self.heard + wait)
     }
 
-    /// What is due now. A connection that was lost in this way makes us wait longer the next time: a peer that does not
+    /// The action that is due now. A connection that was lost in this way makes us wait longer the next time: a peer that does not
     /// read for a while, because its application is busy, is silent as well.
     pub(super) fn on_timeout(&mut self, now: Instant) -> Option<Silence> {
         if self.deadline().is_none_or(|deadline| now < deadline) {

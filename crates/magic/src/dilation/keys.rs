@@ -103,7 +103,7 @@ impl DilationRole {
         }
     }
 
-    /// What this side sends first on a connection.
+    /// The first bytes of this side on a connection.
     pub const fn prologue(self) -> &'static [u8] {
         match self {
             Self::Follower => b"Magic-Wormhole Dilation Handshake v1 Follower\n\n",

@@ -15,7 +15,7 @@ use super::noise::{
 use super::record::DilationRecord;
 use crate::transit::Route;
 
-/// What the connections of a generation have in common.
+/// The common data of the connections of a generation.
 #[derive(Debug)]
 pub(super) struct LinkContext {
     pub(super) key: DilationKey,

@@ -27,12 +27,9 @@ pub enum DilationMessage {
     Unknown,
 }
 
-/// What a side announces about itself. The last three are of this project only; other clients ignore them.
+/// The announcement of a side. The last three fields are specific to this project; other clients ignore them.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "the fields of a message, which whoever sends it decides"
-)]
+#[expect(clippy::exhaustive_structs, reason = "the fields of a message, which its sender sets")]
 pub struct Please {
     /// The side, which decides who leads.
     pub side: DilationSide,

@@ -21,7 +21,7 @@ pub enum DilationRecord {
         subchannel: u32,
         /// The number of this record.
         number: u32,
-        /// What the subchannel is for.
+        /// The purpose of the subchannel.
         subprotocol: String,
     },
     /// Data of a subchannel.

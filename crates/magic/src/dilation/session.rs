@@ -80,7 +80,7 @@ pub struct Dilation<R> {
     outputs: VecDeque<Output<Target, DilationEvent>>,
 }
 
-/// What is known once both sides have announced themselves.
+/// The data that are known when both sides have announced themselves.
 struct PeerState {
     context: LinkContext,
     /// Whether it understands messages that only this project has.

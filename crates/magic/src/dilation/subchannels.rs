@@ -39,9 +39,9 @@ pub(super) struct Subchannels {
 
 #[derive(Debug, Default)]
 struct Subchannel {
-    /// What the peer may send; without a meaning if there is no credit.
+    /// The peer's credit; unused in versions without credit.
     window: Window,
-    /// What we may send, and what waits for that.
+    /// Our credit, and the data that wait for more.
     allowance: Allowance,
     /// We send no more.
     finished: bool,
@@ -63,7 +63,7 @@ impl Subchannel {
     }
 }
 
-/// What follows from an `Open` of the peer.
+/// The result of an `Open` of the peer.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum PeerOpen {
     /// It is new.
@@ -74,7 +74,7 @@ pub(super) enum PeerOpen {
     Repeated,
 }
 
-/// What follows from credit.
+/// The result of new credit.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Allowed {
     pub(super) id: SubchannelId,
@@ -235,7 +235,7 @@ impl Subchannels {
         Some(Allowed { id, data, finishes, is_ready: is_ready && !had_credit })
     }
 
-    /// What we may send of this data now. The rest is kept until the peer allows it.
+    /// The part of this data that we may send now. The rest is kept until the peer allows it.
     pub(super) fn allow(&mut self, id: SubchannelId, data: Vec<u8>) -> Vec<u8> {
         match self.open.get_mut(&id) {
             Some(subchannel) if self.has_credit => {

@@ -217,7 +217,7 @@ impl ServerMessage {
 /// A rejected message.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Refused {
-    /// Its `type`; empty if it has none.
+    /// Its `type`; empty if it is missing.
     #[serde(rename = "type")]
     pub kind: String,
 }
@@ -350,7 +350,7 @@ pub struct Welcome {
     /// Why the server rejects this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What the server requires before `bind`; nothing if absent.
+    /// The server's requirements before `bind`; nothing if absent.
     #[serde(rename = "permission-required", skip_serializing_if = "Option::is_none")]
     pub permission_required: Option<PermissionRequired>,
     /// The address of the client, as the server sees it.

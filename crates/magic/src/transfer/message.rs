@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::name::PeerName;
 use crate::transit::TransitInfo;
 
-/// What the sender wants to send.
+/// The offer of the sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Offer {
@@ -68,7 +68,7 @@ impl Offer {
         }
     }
 
-    /// The name; a text has none.
+    /// The name; a text has no name.
     pub const fn name(&self) -> Option<&PeerName> {
         match self {
             Self::Directory { name, .. } | Self::File { name, .. } | Self::Stream { name } => {

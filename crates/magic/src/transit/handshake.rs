@@ -1,4 +1,4 @@
-//! The handshake on a connection: ask the relay if there is one, prove that we have the key, check that the peer has
+//! The handshake on a connection: ask the relay, if we use one, prove that we have the key, check that the peer has
 //! it, and agree to use this connection (transit.rst "Handshake").
 //!
 //! Direct and relayed connections only differ in the relay's line. [`super::race`] chooses the connection.

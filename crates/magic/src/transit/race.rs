@@ -31,7 +31,7 @@ pub enum RelayPolicy {
 
 /// Settings of a race.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "whoever starts a race decides all of it")]
+#[expect(clippy::exhaustive_structs, reason = "the caller that starts a race sets all of it")]
 pub struct RaceSettings {
     /// Our role.
     pub role: Role,
@@ -57,7 +57,7 @@ pub enum Address {
     WebSocket(String),
 }
 
-/// Which addresses are allowed, depending on who named the host. The caller checks every address to which a name
+/// The allowed addresses, depending on the side that named the host. The caller checks every address to which a name
 /// resolves, before it connects.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Permit {
@@ -77,7 +77,7 @@ pub enum Permit {
 pub struct Target {
     /// Its address.
     pub address: Address,
-    /// What to check before connecting.
+    /// The check before connecting.
     pub permit: Permit,
 }
 

@@ -15,7 +15,7 @@ pub struct Config {
     /// The URLs of one server, in the order in which to try them. The first one that answers is
     /// kept.
     pub servers: Vec<MailboxUrl>,
-    /// What to announce to the peer about this application: any JSON object.
+    /// The announcement of this application for the peer: any JSON object.
     pub app_versions: Value,
     /// Whether to announce that this side can dilate ([`crate::dilation`]).
     pub can_dilate: bool,

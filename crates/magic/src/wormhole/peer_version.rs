@@ -30,7 +30,7 @@ impl PeerVersion {
         Ok(Self(object))
     }
 
-    /// What the peer's application says about itself: its
+    /// The announcement of the peer's application: its
     /// [`Config::app_versions`](super::Config::app_versions).
     pub fn app_versions(&self) -> &Value {
         self.get(APP_VERSIONS).unwrap_or(&Value::Null)

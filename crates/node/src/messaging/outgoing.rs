@@ -23,7 +23,7 @@ use crate::{DirectError, MineError, PostError, Stopped};
 /// A message to post.
 #[derive(Clone)]
 pub struct OutgoingMessage {
-    /// Who can decrypt it.
+    /// The people who can decrypt it.
     pub recipient: Recipient,
     /// The key that signs it, if any.
     pub signer: Option<PrivateKey>,
@@ -68,7 +68,7 @@ impl std::fmt::Debug for OutgoingMessage {
     }
 }
 
-/// Who can decrypt a message.
+/// The people who can decrypt a message.
 #[derive(Clone, Debug)]
 pub enum Recipient {
     /// The owner of this public key.

@@ -76,11 +76,11 @@ impl fmt::Debug for CoverTraffic {
     }
 }
 
-/// What recent envelopes look like.
+/// The appearance of recent envelopes.
 #[derive(Debug, Default)]
 struct TrafficModel(VecDeque<Appearance>);
 
-/// What an observer sees of an envelope.
+/// The properties of an envelope that an observer sees.
 #[derive(Clone, Copy, Debug)]
 struct Appearance {
     topic: Topic,

@@ -54,7 +54,7 @@ impl DataFolder {
         created.map(|()| path).map_err(|error| StartError::Data(error.kind()))
     }
 
-    /// The node's key. Creates one if there is none.
+    /// The node's key. Creates one if it does not exist.
     pub(super) fn node_key(&self) -> Result<PrivateKey, StartError> {
         let path = self.path.join("nodekey");
         match fs::read_to_string(&path).map(Zeroizing::new) {

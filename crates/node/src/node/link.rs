@@ -43,7 +43,7 @@ mod archive_reply;
 mod context;
 mod write_queue;
 
-/// What a link reports to the hub.
+/// A report of a link to the hub.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
     /// Both sides have sent Hello.
@@ -60,7 +60,7 @@ pub(super) enum LinkEvent {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct LinkId(pub(super) u64);
 
-/// What is known about the other end of a link.
+/// The data about the other end of a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkInfo {
     pub(super) address: SocketAddr,
@@ -77,7 +77,7 @@ impl LinkInfo {
     }
 }
 
-/// What the hub asks of a link.
+/// A request of the hub to a link.
 #[derive(Debug)]
 pub(super) enum LinkCommand {
     /// Answer this request from the archive.
@@ -172,7 +172,7 @@ struct PeerLink<'a> {
     error: Option<PeerError>,
 }
 
-/// What happened first.
+/// The first event.
 enum LinkInput {
     ArchivePart(ArchivePart),
     Closing,

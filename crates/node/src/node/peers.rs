@@ -54,7 +54,7 @@ pub(super) struct OpenedLink {
     pub(super) info: LinkInfo,
 }
 
-/// What becomes of an opened link.
+/// The decision about an opened link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LinkDecision {
     /// The node is a new peer.
@@ -303,7 +303,7 @@ impl Peers {
         self.reputation.unban_node(id);
     }
 
-    /// What is known about a peer whose status this is.
+    /// The data about a peer that are shown in its status.
     pub(super) fn info(&self, id: &NodeId, status: &Status, trusted: bool) -> Option<PeerInfo> {
         let peer = self.table.find(id)?;
         Some(PeerInfo {

@@ -37,7 +37,7 @@ pub struct Status {
     pub misbehaved: u64,
     /// Nodes and networks that are banned.
     pub banned: usize,
-    /// Envelopes in the archive, if there is one.
+    /// Envelopes in the archive, if the node has one.
     pub archived: Option<u64>,
 }
 
@@ -50,7 +50,7 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// The TCP port on which it listens according to itself, or 0.
     pub listen_port: u16,
-    /// Who opened the link.
+    /// The side that opened the link.
     pub direction: Direction,
     /// Its software according to itself. Any bytes; escape them before printing.
     pub client: String,
@@ -70,7 +70,7 @@ pub struct PeerInfo {
     pub light: bool,
 }
 
-/// Who opened a link.
+/// The side that opened a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// The peer.

@@ -13,7 +13,7 @@ use hyper::{StatusCode, Uri};
 use sha2::{Digest, Sha256};
 use wormhole_kit::Secret;
 
-/// Which requests over HTTP and WebSocket are admitted. By default, requests to an IP address or `localhost`,
+/// Rules for admitting requests over HTTP and WebSocket. By default, requests to an IP address or `localhost`,
 /// and none from web pages.
 ///
 /// ```

@@ -64,7 +64,7 @@ pub(crate) trait Argument: Sized {
 pub(crate) enum Fault {
     /// It is JSON of another type, or out of range.
     Mismatch {
-        /// What was found.
+        /// The value that was found.
         found: Cow<'static, str>,
         /// The expected type, with its name in Go.
         wanted: &'static str,

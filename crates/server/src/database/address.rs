@@ -46,7 +46,7 @@ impl Database {
     /// Checks an address without connecting.
     ///
     /// # Errors
-    /// What is wrong with it, without its text.
+    /// The problem, without the text itself.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::File(_) => Ok(()),

@@ -39,7 +39,7 @@ impl NotificationMethod {
     /// Checks the value without connecting.
     ///
     /// # Errors
-    /// What is wrong with it, without its text.
+    /// The problem, without the text itself.
     pub(crate) fn check(&self, database: &Database) -> Result<(), &'static str> {
         let Self::Nats(url) = self else { return Ok(()) };
         url.parse()?;
@@ -91,7 +91,7 @@ impl Publisher {
     }
 }
 
-/// What a node does with notifications.
+/// The receiver of a node's notifications.
 pub(crate) trait Receiver: Clone + Send + Sync + 'static {
     /// Another node has sent these entries. Anybody who can publish may have sent anything.
     fn receive(&self, entries: &[&str]);

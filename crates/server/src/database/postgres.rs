@@ -1,4 +1,4 @@
-//! What the stores of all services in PostgreSQL have in common: connections with TLS that are replaced when they are
+//! The common parts of all services' stores in PostgreSQL: connections with TLS that are replaced when they are
 //! lost, time limits, and the versions of tables.
 
 mod connection;

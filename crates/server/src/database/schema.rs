@@ -15,7 +15,7 @@ use crate::ServerError;
 /// The tables of a database, and how to recognise it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schema<'a> {
-    /// What creates each version from the one before: the first creates version 1, the next version 2, ...
+    /// The steps that create each version from the one before: the first creates version 1, the next version 2, ...
     pub(crate) steps: &'a [&'a str],
     /// A table of every version, which databases of other services do not have.
     pub(crate) table: &'a str,

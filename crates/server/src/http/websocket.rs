@@ -40,7 +40,7 @@ struct Payload {
     mask: [u8; 4],
 }
 
-/// What happens to text messages.
+/// The handling of text messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Text {
     Accepted,

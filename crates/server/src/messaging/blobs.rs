@@ -44,7 +44,7 @@ pub(super) struct Blobs {
     /// One of them is held while an upload of an account that can be continued begins, so that the account's limits are exact on
     /// this node. Waiting for it takes no thread.
     creating: [Arc<tokio::sync::Mutex<()>>; LOCKS],
-    /// Which accounts have which lock.
+    /// The locks of accounts.
     hasher: RandomState,
     /// Requests that write an upload which can be continued.
     writing: Mutex<HashMap<PartialName, Arc<Notify>>>,

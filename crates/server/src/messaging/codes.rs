@@ -26,7 +26,7 @@ pub(super) enum Transport {
     Voice,
 }
 
-/// A handle to the thread that sends codes: whoever reads standard error may be slow, and requests do not wait for it.
+/// A handle to the thread that sends codes: the reader of standard error may be slow, and requests do not wait for it.
 #[derive(Debug)]
 pub(super) struct CodeSender(SyncSender<String>);
 

@@ -4,7 +4,7 @@
 //! refused requests do not slow the refill). Buckets are kept in memory, by a keyed hash of their owner.
 //!
 //! Each action has a table of its own with a limited number of buckets. When it is full, the buckets that were not used
-//! for longest are forgotten. So whoever fills a table gets a few more attempts, but keeps nobody else from his.
+//! for longest are forgotten. So a client that fills a table gets a few more attempts, but cannot take attempts from others.
 
 mod action;
 
@@ -178,7 +178,7 @@ impl RateLimits {
 }
 
 impl Buckets {
-    /// When the bucket of an owner will be full again, if there is one.
+    /// When the bucket of an owner will be full again, if the owner has one.
     fn get(&self, owner: u64) -> Option<Instant> {
         self.used.get(&owner).or_else(|| self.unused.get(&owner)).copied()
     }

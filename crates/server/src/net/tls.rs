@@ -30,7 +30,7 @@ struct Files {
 }
 
 impl Tls {
-    /// Loads the configured certificate, if there is one.
+    /// Loads the certificate, if one is configured.
     pub(crate) fn from_settings(common: &Common) -> Result<Option<Self>, ServerError> {
         let (Some(certificate), Some(key)) = (&common.tls_certificate, &common.tls_key) else {
             return Ok(None);

@@ -165,7 +165,7 @@ fn limit_unread(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Reads the next few bytes; allocates no buffer while there are none. `None` at the end.
+/// Reads the next few bytes; allocates no buffer before bytes arrive. `None` at the end.
 async fn read_some(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
         readable(stream).await?;

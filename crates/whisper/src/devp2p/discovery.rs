@@ -471,7 +471,7 @@ const fn expiration(wall: u64) -> u64 {
     wall.saturating_add(EXPIRATION)
 }
 
-/// What the caller must do.
+/// An action for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DiscoveryOutput {
     /// Send a datagram.

@@ -371,7 +371,7 @@ impl Peer {
     }
 }
 
-/// What the caller must do, in this order.
+/// An action for the caller. Actions must be executed in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PeerOutput {
     /// Write these bytes.

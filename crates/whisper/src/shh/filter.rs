@@ -26,7 +26,7 @@ use super::{
 };
 use crate::devp2p::key::{PrivateKey, PublicKey, keccak256};
 
-/// Which messages a filter selects.
+/// The conditions of a filter for messages.
 #[derive(Clone, Debug)]
 pub struct Criteria {
     /// The key that decrypts the messages.

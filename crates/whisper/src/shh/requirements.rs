@@ -1,4 +1,4 @@
-//! What this node requires of envelopes: work, topics, size and lifetime (docs/whisper-protocol.md "States").
+//! The requirements of this node for envelopes: work, topics, size and lifetime (docs/whisper-protocol.md "States").
 //!
 //! Changes reach peers with a delay, so the previous value remains valid for a while. Module `peer` contains the
 //! requirements of peers.

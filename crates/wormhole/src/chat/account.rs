@@ -223,7 +223,7 @@ impl Account {
     }
 }
 
-/// What the client learns. If there is no answer, it asks again when it is opened.
+/// Passes the answer to the client. Without an answer, the client asks again when it is opened.
 fn answer_about_lists(answer: Result<Response, RequestError>) -> Response {
     match answer {
         Ok(response) => response,

@@ -127,7 +127,7 @@ impl Client {
 
     fn start(account: Account, mut options: Options, restored: Restored) -> Self {
         if let (Some(tor), Some(direct)) = (&account.network.tor, &mut options.direct) {
-            // Nobody must learn the address of this computer.
+            // The address of this computer must stay hidden.
             direct.transit.tor = Some(tor.clone());
         }
         let Restored { core, me, service, contacts, own, counts, .. } = restored;

@@ -203,7 +203,7 @@ fn pairs_of(sign: &[(DeviceId, Option<u32>)], shown: &OwnDeviceList) -> Vec<(Dev
     pairs.collect()
 }
 
-/// What the server says about our devices. `None`: it has no lists.
+/// The server's data about our devices. `None` if it does not support lists.
 async fn shown_list(service: &Service) -> Result<Option<OwnDeviceList>, RequestError> {
     match service.device_list().await {
         Ok(Response::DeviceList(shown)) => Ok(Some(shown)),

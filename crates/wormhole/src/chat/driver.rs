@@ -579,7 +579,7 @@ impl Driver {
     }
 
     fn emit(&self, event: Event) {
-        // Nobody may be listening.
+        // The receiver may be gone.
         let _unheard = self.signals.events.send(event);
     }
 }

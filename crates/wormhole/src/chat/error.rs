@@ -228,7 +228,7 @@ pub enum SendError {
     /// A message cannot be changed like this.
     #[error(transparent)]
     NotAllowed(#[from] ChangeRefusal),
-    /// Nobody is registered under this number or id.
+    /// No account has this number or id.
     #[error("{0} is not registered at this server")]
     NoSuchRecipient(Destination),
     /// The server says that a known number belongs to another account now. Nothing is sent until the user accepts that

@@ -101,5 +101,5 @@ pub(super) const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one side waits for the other one while that asks a person or a server.
 pub(super) const PERSON_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Words of a new code: 32 bits. Whoever guesses it gets an account, so there are more than for a file.
+/// Words of a new code: 32 bits. A person who guesses it gets an account, so there are more than for a file.
 const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(3);

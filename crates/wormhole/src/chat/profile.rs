@@ -86,7 +86,7 @@ pub enum ProfileError {
 /// A picture that is published together with a profile.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Picture {
-    /// There is none.
+    /// The account has no profile.
     Missing,
     /// Replaces the one that the server has.
     New(Vec<u8>),
@@ -248,7 +248,7 @@ pub(super) async fn fetch_all(
     Ok((ContactProfile { name, about, key: key.clone(), fetched: now() }, has_picture))
 }
 
-/// Downloads and decrypts the picture of a profile. `None` if it has none.
+/// Downloads and decrypts the picture of a profile. `None` if the profile has no picture.
 ///
 /// # Errors
 /// The server has another version, the picture was not encrypted with this key, or the server cannot be asked.

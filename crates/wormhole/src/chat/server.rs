@@ -1,4 +1,4 @@
-//! Which messaging service an account uses, in which app, and how to reach it.
+//! The messaging service of an account, its app, and the way to reach it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -135,7 +135,7 @@ impl Service {
         bundles.check().ok_or_else(|| ServerFault::Keys.into())
     }
 
-    /// The signed prekey that the server hands out for us. `None` if there is none, or if it is malformed.
+    /// The signed prekey that the server hands out for us. `None` if it is missing or malformed.
     pub(crate) async fn published_key(&self) -> Result<Option<(u32, PublicKey)>, RequestError> {
         let key: json::PublishedKey = read(&self.ask(Method::GET, "/v2/keys/signed", None).await?)?;
         Ok(key.check())

@@ -27,7 +27,7 @@ pub struct Config {
     pub app_id: AppId,
     /// The URLs of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,
-    /// What to announce to the peer about this application: any JSON object of up to
+    /// The announcement of this application for the peer: any JSON object of up to
     /// [`Wormhole::MAX_MESSAGE`](super::Wormhole::MAX_MESSAGE) bytes.
     pub app_versions: Value,
     /// Use Tor for all connections, and hide our address.

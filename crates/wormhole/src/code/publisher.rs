@@ -77,7 +77,7 @@ impl Publisher {
                     if unread.add(message.len()) > MAX_UNREAD {
                         return Err(PeerMisbehaved::TooManyEarlyMessages.into());
                     }
-                    // Nobody reads any more: the wormhole is about to be closed.
+                    // The reader is gone: the wormhole is about to be closed.
                     let _unread = queue.send(message);
                 }
             }

@@ -42,11 +42,11 @@ pub(super) struct DilationDriver {
     mailbox: mpsc::UnboundedSender<MailboxCommand>,
     status: watch::Sender<Status>,
     streams: Streams,
-    /// Whoever waits until everything is delivered.
+    /// Callers that wait until everything is delivered.
     leaving: Option<(Instant, Option<oneshot::Sender<()>>)>,
 }
 
-/// What happened.
+/// The next event.
 enum Happened {
     Link(LinkEvent),
     /// The current link has room again.
@@ -278,7 +278,7 @@ impl DilationDriver {
             }
         }
         if let Some((_, Some(done))) = self.leaving.take() {
-            // Nobody may wait any more.
+            // The caller may have stopped waiting.
             let _gone = done.send(());
         }
         // Only links that are being closed are left.
@@ -307,7 +307,7 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// Sleeps until the deadline; for ever if there is none.
+/// Sleeps until the deadline; indefinitely without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,

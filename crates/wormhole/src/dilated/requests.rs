@@ -1,4 +1,4 @@
-//! What streams and the application ask of the driver.
+//! Requests of streams and of the application to the driver.
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ pub struct Subchannel {
     requests: mpsc::WeakUnboundedSender<Request>,
 }
 
-/// What a stream shares with the driver.
+/// The state that a stream shares with the driver.
 pub(super) struct StreamState(Mutex<Shared>);
 
 /// The contents of the state.

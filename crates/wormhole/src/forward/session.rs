@@ -20,7 +20,7 @@ use super::{Error, Event, Forwards, Listener, Service, commands, connections};
 use crate::code::Wormhole;
 use crate::dilated::{self, Dilated, Settings, Subchannel};
 
-/// What the parts of a session share.
+/// The state that the parts of a session share.
 #[derive(Debug)]
 pub(super) struct Shared {
     dilated: Dilated,

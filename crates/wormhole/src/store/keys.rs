@@ -94,7 +94,7 @@ pub fn read_key(file: &Path) -> io::Result<Zeroizing<String>> {
     fs::read_to_string(file).map(Zeroizing::new)
 }
 
-/// What the names of key files end with.
+/// The ending of the names of key files.
 const EXTENSION: &str = "key";
 
 #[cfg(test)]

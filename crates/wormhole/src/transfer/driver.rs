@@ -414,7 +414,7 @@ async fn next_event(events: &mut Option<Events>) -> QueuedEvent {
     }
 }
 
-/// Sleeps until the deadline; for ever if there is none.
+/// Sleeps until the deadline; indefinitely without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,

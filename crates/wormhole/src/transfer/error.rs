@@ -188,7 +188,7 @@ pub enum PeerMisbehaved {
     UnsafeName {
         /// The name.
         name: PeerName,
-        /// What is wrong with it.
+        /// The problem.
         why: UnsafeName,
     },
     /// The receiver's data differs from what was sent.

@@ -97,7 +97,7 @@ impl Settings {
     }
 }
 
-/// What to send.
+/// The data to send.
 ///
 /// ```
 /// use wormhole::transfer::Outgoing;

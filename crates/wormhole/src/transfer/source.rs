@@ -11,7 +11,7 @@ use super::exact_reader::{self, ExactReader};
 use super::tree::{self, Tree};
 use super::{Error, Outgoing, Unsendable, UnsendableReason};
 
-/// What to send, checked as far as possible in advance.
+/// The data to send, checked as far as possible in advance.
 pub(super) enum SendItem {
     File(OpenFile),
     Stream { name: String, reader: Box<dyn Read + Send> },
@@ -82,7 +82,7 @@ impl SendItem {
         }
     }
 
-    /// The bytes; a text has none.
+    /// The bytes; a text has no length.
     pub(super) fn into_source(self) -> Source {
         match self {
             Self::File(OpenFile { name, path, file, size, .. }) => {

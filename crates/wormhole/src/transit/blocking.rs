@@ -381,7 +381,7 @@ impl AsyncStream {
     }
 }
 
-/// Waits for this time; for ever if there is none.
+/// Waits for this time; indefinitely without one.
 async fn pass(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,

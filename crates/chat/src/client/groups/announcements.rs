@@ -9,7 +9,7 @@ use crate::content::GroupContent;
 use crate::group::{Announcement, Author, EpochKeys, GroupId};
 use crate::key::PublicKey;
 
-/// What an account has announced about a group.
+/// An account's announcement of a group.
 #[derive(Debug)]
 pub(super) struct Announced {
     pub(super) from: AccountId,
@@ -18,7 +18,7 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    /// What a message announces. `identity` is the identity key of its sender.
+    /// The announcement in a message. `identity` is the identity key of its sender.
     pub(super) fn of(
         from: AccountId,
         identity: Option<PublicKey>,
@@ -61,7 +61,7 @@ impl Group {
         true
     }
 
-    /// What was announced is not true, or has nothing to do with us: begins with what the next account has announced. Whether there is
+    /// Discards a wrong announcement, and begins with that of the next account. Whether there is
     /// something.
     pub(super) fn try_next_announcement(&mut self) -> bool {
         if self.others.is_empty() {
@@ -83,7 +83,7 @@ impl Group {
         }
         let others = std::mem::take(&mut self.others);
         let invited = self.state().and_then(|state| state.invited.get(&us));
-        // Whoever has invited us, according to the log, has really announced the group, too.
+        // The inviter in the log must also have announced the group.
         let inviter = invited.map(|it| it.by).filter(|by| others.iter().any(|it| it.from == *by));
         self.announcer = inviter.or(self.announcer);
         false

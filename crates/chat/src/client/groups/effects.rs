@@ -1,4 +1,4 @@
-//! What follows from an entry of the log: messages to members, and keys that are deleted.
+//! The effects of an entry of the log: messages to members, and deleted keys.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ impl Group {
         let own = sent.iter().filter(|(sender, _)| *sender == from).count();
         // Somebody whom we do not know yet may be a new administrator.
         let strangers = sent.iter().filter(|(sender, _)| !is_member(sender)).count();
-        // Nobody displaces the secrets of an administrator.
+        // Other candidates never displace the secrets of an administrator.
         let displaced = if own >= quota {
             sent.iter().position(|(sender, _)| *sender == from)
         } else if !is_member(&from) && strangers >= MAX_UNKNOWN {
@@ -100,7 +100,7 @@ impl Client {
             self.delete_keys_of(id, *account, changes);
         }
         let was_in = before.members.contains_key(&us);
-        // Whoever does this to itself still knows keys that it must not have.
+        // After giving up its own role, the account still knows keys that it must not have.
         let has_left = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline)
             || matches!(&change, GroupChange::SetRole { account, role: Role::Member } if *account == author);
         self.advance_unsettled(author);

@@ -1,4 +1,4 @@
-//! Who may get the keys of a group in a session: only somebody with the identity key that the group knows.
+//! Decides who gets the keys of a group in a session: only an account with the identity key that the group knows.
 //!
 //! The server names the identity key of somebody to whom we never wrote. The log of the group names it too, and its entries are
 //! signed. If the two differ, secrets and sender keys wait, like everything for somebody with a changed identity key.

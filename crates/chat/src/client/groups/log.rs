@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 pub(super) struct Reading {
     /// Whether the log must be read.
     needed: bool,
-    /// Which of the keys is tried.
+    /// The index of the tried key.
     access: usize,
     /// The next entry, if entries were read that do not count.
     from: Option<u64>,
@@ -85,7 +85,7 @@ impl Group {
         drafted.chain(sent).cloned().collect()
     }
 
-    /// What the server may require before we read the log: for the current keys first.
+    /// The access keys with which the server may let us read the log, the current keys first.
     fn accesses(&self, id: GroupId) -> Vec<GroupAccess> {
         let current = match &self.known {
             Known::Announced(keys, _) => Some(keys.secret.access(id)),
@@ -96,7 +96,7 @@ impl Group {
         current.into_iter().chain(candidates.iter().map(|keys| keys.secret.access(id))).collect()
     }
 
-    /// What the server must see before it accepts the draft. `None`: the keys have not arrived yet.
+    /// The access key with which the server accepts the draft. `None` if the keys have not arrived yet.
     fn append_access(&self) -> Option<GroupAccess> {
         let password = match self.wanted.front() {
             Some((_, GroupChange::Join { password, .. })) => Some(password),
@@ -369,7 +369,7 @@ impl Client {
         let last = entries.last().map(|(revision, _)| *revision);
         reading.from = last.map(|last| last.saturating_add(1));
         if last.is_none_or(|last| last >= latest) {
-            // Whoever has announced more did not tell the truth.
+            // A member that has announced a later revision did not tell the truth.
             group.announced = group.announced.min(latest);
             self.read_all(now, id, &mut changes);
         }

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 /// A change that the log has not shown yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct MissingChange {
-    /// Who has told us.
+    /// The account that has named it.
     pub(super) by: AccountId,
     /// The place of the change in the log, at least.
     pub(super) revision: u64,
@@ -73,7 +73,7 @@ impl Group {
     /// not know that yet, and whether messages wait.
     fn check_missing(&mut self, now: Timestamp, us: AccountId) -> Option<(AccountId, bool)> {
         let (mut missing, state) = self.missing.zip(self.state())?;
-        // A former device of ours, or one that nobody has signed, may have invented it.
+        // A former or unsigned device of our account may have invented it.
         let is_given_up = missing.by == us && missing.tries >= MAX_TRIES;
         let is_possible = is_possible(state, missing.revision);
         let is_member = state.members.contains_key(&missing.by);
@@ -142,7 +142,7 @@ const FIRST_PAUSE: u32 = 2;
 /// How often the log is read again before the user learns that the server knows none of our keys.
 const MIN_TRIES: u32 = 3;
 
-/// Number of changes that may be missing in a row. Nobody is believed who claims more.
+/// Maximum number of changes that may be missing in a row. Claims of more are ignored.
 const MAX_AHEAD: u64 = 1000;
 
 /// How often the log is read again because of one missing change, apart from new connections.

@@ -1,4 +1,4 @@
-//! What only the connected members of a group get, and nobody stores: who is typing.
+//! Typing in a group: a message that is never stored, and that only connected members get.
 //!
 //! It is encrypted and sealed like a message, but it waits for nothing: it is sent only if the members already have our sender key.
 
@@ -59,7 +59,7 @@ impl Client {
         self.commit(changes, then);
     }
 
-    /// The members all of whose devices have our sender key. Nobody, if the next message needs another key.
+    /// The members all of whose devices have our sender key. Empty if the next message needs another key.
     fn ready_recipients(&self, now: Timestamp, id: GroupId) -> Vec<SealedRecipient> {
         let (known, _) = self.known_recipients(now, id);
         let Some((own, group)) = self.groups.own.get(&id).zip(self.groups.groups.get(&id)) else {

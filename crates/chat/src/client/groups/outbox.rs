@@ -20,7 +20,7 @@ impl Client {
         })
     }
 
-    /// What a message to a group says. `None` if there is no such message.
+    /// The contents of a message to a group. `None` if there is no such message.
     pub fn group_outbox_content(&self, message: Timestamp) -> Option<Content> {
         let message = self.groups.outbox.get(&message).filter(|message| message.is_written())?;
         Content::decode_stored(&message.content).ok()
@@ -64,7 +64,7 @@ impl Client {
 }
 
 impl GroupMessage {
-    /// What is stored of a message that can never be sent. `us` is our own account: there is no single recipient.
+    /// The stored form of a message that can never be sent. `us` is our own account: there is no single recipient.
     pub(super) fn failed(&self, timestamp: Timestamp, us: AccountId, why: SendFailure) -> Failed {
         let mut content = GroupContent::notice(self.group, 0);
         content.inner = Content::decode_stored(&self.content).ok().map(Box::new);

@@ -120,7 +120,7 @@ impl Client {
         if identity.is_none() || !self.is_member(group, from.account, identity) {
             return false;
         }
-        // What is malformed is not kept for later either.
+        // Malformed messages are not kept for later either.
         let Ok(key) = SenderKeyDistributionMessage::decode(key) else { return true };
         let distribution = key.distribution();
         let keys = &mut self.groups.keys;
@@ -288,7 +288,7 @@ impl Client {
         why: ReadError,
         changes: &mut Changes,
     ) {
-        // What was asked for is reported when it does not arrive in time.
+        // A requested message is reported when it does not arrive in time.
         if self.retries.get(&(from, timestamp)).is_some() {
             return;
         }

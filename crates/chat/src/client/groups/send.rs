@@ -43,13 +43,13 @@ pub(super) struct GroupMessage {
     pub(super) encrypted: Option<Arc<[u8]>>,
     /// Number of times the server reported different devices.
     pub(super) attempts: u32,
-    /// The members who have not got it yet, after others have. `None`: nobody has, as far as we know.
+    /// The members who have not got it yet, after others have. `None` if no member has got it, as far as we know.
     pub(super) waiting: Option<Waiting>,
     /// The devices for which it was sealed last, and their registration ids.
     pub(super) sealed_for: BTreeMap<Address, u32>,
     /// The members who must get our sender key before it can be sent to them. Known when it was sealed for the others.
     pub(super) keyless: BTreeSet<AccountId>,
-    /// Whether our sender key was replaced since the message was encrypted. Whoever does not have the earlier key never gets it.
+    /// Whether our sender key was replaced since the message was encrypted. Members without the earlier key never get it.
     pub(super) has_old_key: bool,
 }
 
@@ -134,7 +134,7 @@ impl Client {
         {
             return;
         }
-        // Without our key, nobody knows who can read it.
+        // Without our key, we do not know who can read it.
         let is_usable = is_encrypted && self.groups.own.contains_key(&id);
         if is_usable || self.encrypt_group_message(now, timestamp, id, rng) {
             self.send_group_message(now, timestamp, rng);
@@ -215,7 +215,7 @@ impl Client {
         let group = self.groups.groups.get(&id);
         let members = group.and_then(Group::state).map(|state| state.members.keys());
         for account in members.into_iter().flatten().copied() {
-            // Whoever is to be removed gets nothing, even if the server has not accepted that yet. Nor does somebody whose identity
+            // A member that we want to remove gets nothing, even if the server has not accepted that yet. Nor does somebody whose identity
             // key is not the one that the user and the group know.
             let gets_nothing = group.is_some_and(|group| group.is_removing(account))
                 || self.is_unsettled(id, account);
@@ -334,7 +334,7 @@ impl Client {
             is_trusted.then_some(SealedRecipient { account, identity, devices })
         });
         let mut room = LeftOut::MAX_IN_GROUP;
-        // The server accepts no more names: whoever has too many unsigned devices gets nothing, and the others do.
+        // The server accepts no more names: members with too many unsigned devices get nothing; the others do.
         let named = members.filter(|SealedRecipient { account, .. }| {
             let count = self.left_out(*account).map_or(0, |it| it.devices.len());
             let rest = room.checked_sub(count);
@@ -539,7 +539,7 @@ impl Client {
         }
     }
 
-    /// The keys of an account have arrived, or it has none.
+    /// Handles the keys of an account, or their absence.
     pub(in super::super) fn record_bundles(&mut self, account: AccountId, has_devices: bool) {
         if !has_devices {
             self.groups.absent.insert(account);
@@ -555,7 +555,7 @@ impl Client {
     }
 }
 
-/// What is sealed for the members of a group.
+/// The message that is sealed for the members of a group.
 pub(super) fn sealed_content(
     certificate: SenderCertificate,
     id: GroupId,

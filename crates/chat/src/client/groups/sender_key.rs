@@ -192,7 +192,7 @@ impl Client {
         self.wake_waiting_for(id, account);
     }
 
-    /// A message of a session cannot be sent. Whoever does not get our sender key does not get messages to the group.
+    /// A message of a session cannot be sent. A member who does not get our sender key does not get messages to the group.
     pub(in super::super) fn record_failed_distribution(&mut self, timestamp: Timestamp) {
         if let Some((id, account)) = self.groups.distributions.remove(&timestamp) {
             self.groups.absent.insert(account);

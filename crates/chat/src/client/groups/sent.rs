@@ -32,7 +32,7 @@ pub(super) struct SentToGroup {
     plaintext: Zeroizing<Vec<u8>>,
 }
 
-/// What became of the requests of a device for a message.
+/// The state of a device's requests for a message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Resend {
     /// How often the message was sent to the device again.
@@ -48,7 +48,7 @@ pub(in super::super) struct GroupSentLog {
     resends: BTreeMap<(Timestamp, Address), Resend>,
 }
 
-/// What a request for a message leads to.
+/// The result of a request for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in super::super) enum Requested {
     /// The message is not in the log.
@@ -118,7 +118,7 @@ impl GroupSentLog {
         newest.into_iter().rev().filter_map(is_surplus).collect()
     }
 
-    /// What must be sent again to the devices of an account.
+    /// The messages that must be sent again to the devices of an account.
     pub(in super::super) fn wanted_by(&self, account: AccountId) -> Vec<(Address, Timestamp)> {
         self.wanted().filter(|(to, _)| to.account == account).collect()
     }

@@ -64,7 +64,7 @@ impl GroupMessage {
         self.encrypted.is_some() && waiting.is_some_and(|waiting| !waiting.devices.is_empty())
     }
 
-    /// If nobody who waits has the key of the message, it is encrypted again.
+    /// If no waiting member has the key of the message, it is encrypted again.
     fn drop_old_ciphertext(&mut self) {
         if self.has_old_key && self.waiting.is_some() && !self.can_be_repeated() {
             (self.encrypted, self.has_old_key) = (None, false);
@@ -88,7 +88,7 @@ impl Client {
         let Some(waiting) = &message.waiting else { return false };
         let is_encrypted = message.encrypted.is_some();
         let waits = |account: &&AccountId| {
-            // What is not encrypted waits like any other message, if the key may arrive soon.
+            // An unencrypted message waits like any other message, if the key may arrive soon.
             let has_time = is_encrypted || self.groups.without_room.contains(account);
             has_time && keyless.contains(account)
         };
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Our sender key is replaced: whoever has waited for it does not get it any more.
+    /// Our sender key is replaced: members who have waited for the old key do not get it any more.
     pub(super) fn encrypt_waiting_again(&mut self, id: GroupId, changes: &mut Changes) {
         let messages = self.groups.outbox.iter_mut().filter(|(_, message)| message.group == id);
         for (timestamp, message) in messages.filter(|(_, message)| message.encrypted.is_some()) {
@@ -215,7 +215,7 @@ impl Client {
     ) {
         let Some(message) = self.groups.outbox.get(&timestamp) else { return };
         if !message.is_written() {
-            // What it says is also in the log.
+            // Its contents are also in the log.
             return self.group_message_sent(now, timestamp);
         }
         let mut waiting = self.left_over(message, full);
@@ -234,7 +234,7 @@ impl Client {
         self.set_aside(now, timestamp, waiting, report);
     }
 
-    /// Who has to wait for a message, after the server has had no room for `full`.
+    /// The members that have to wait for a message, after the server has had no room for `full`.
     fn left_over(&self, message: &GroupMessage, full: &[AccountId]) -> Waiting {
         let sealed_for = &message.sealed_for;
         let group = self.groups.groups.get(&message.group);
@@ -249,7 +249,7 @@ impl Client {
         waiting
     }
 
-    /// Who gets a message for whose recipients some have to wait.
+    /// The members that get a message now, while others wait for it.
     fn reach(
         &self,
         timestamp: Timestamp,
@@ -259,7 +259,7 @@ impl Client {
         let sealed_for: BTreeSet<_> =
             message.sealed_for.keys().map(|address| address.account).collect();
         let before = message.waiting.as_ref();
-        // Whoever is not among those who had to wait before has got it already.
+        // A member that did not have to wait before has already got it.
         let has_it = |account: &AccountId| match before {
             None => {
                 let is_gone = self.groups.absent.contains(account);

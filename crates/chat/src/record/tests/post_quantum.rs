@@ -232,7 +232,7 @@ fn another_program_that_gets_the_number_of_a_removed_device_need_not_have_the_ra
     other.read(&sent).unwrap();
     exchange_back(&mut alice, &mut other);
     exchange(&mut alice, &mut other);
-    // What the first device has shown stays, and a device of the same number is pinned when it shows the ratchet.
+    // The pin of the first device stays, and a device with its number is pinned when it shows the ratchet.
     alice.record.delete_sessions();
     alice.initiate(&bob);
     let sent = alice.write();
@@ -264,7 +264,7 @@ fn a_stored_pin_without_a_device_is_for_each_device() {
 
 #[test]
 fn a_stored_session_without_the_ratchet_reads_and_does_not_get_it() {
-    // What earlier versions of this program have stored.
+    // A record as earlier versions of this program have stored it.
     let (mut alice, mut bob) = talking([true; 2]);
     for side in [&mut alice, &mut bob] {
         let stored = side.record.encode();

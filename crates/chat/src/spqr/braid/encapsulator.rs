@@ -36,7 +36,7 @@ pub(in crate::spqr) enum Encapsulator {
     Ct2Sampled { second: Encoder },
 }
 
-/// What follows a message that was sent.
+/// The result of a sent message.
 pub(super) struct Sent {
     pub(super) state: Encapsulator,
     pub(super) payload: SpqrPayload,

@@ -32,7 +32,7 @@ pub(in crate::spqr) enum KeyOwner {
     EkSentCt1Received { seed: KeySeed, first: Box<[u8; CIPHERTEXT_1]>, second: Decoder },
 }
 
-/// What follows a message.
+/// The result of a message.
 pub(super) enum Received {
     /// The exchange continues.
     Still(KeyOwner),

@@ -151,7 +151,7 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failu
     }
 }
 
-/// The server names a device that nobody has signed.
+/// The server names an unsigned device.
 pub(in crate::chat) fn unsigned_device(label: &str, number: u8) -> String {
     format!(
         "The server names a device of {label} that {label} has not signed: device {number}. It gets no messages, and what it \
@@ -159,7 +159,7 @@ pub(in crate::chat) fn unsigned_device(label: &str, number: u8) -> String {
     )
 }
 
-/// The same for a device of our own account.
+/// Explains an unsigned device of our own account.
 pub(in crate::chat) fn own_unsigned_device(number: u8, args: &AccountArgs) -> String {
     format!(
         "The server names a device of your account that none of your devices has signed: device {number}. It gets no messages, \

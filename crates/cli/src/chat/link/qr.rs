@@ -106,7 +106,7 @@ async fn offer(
     let (text, older) = (uri.to_string(), uri.to_older_text());
     console.report(&json!({"event": "chat-link-qr", "uri": text, "older_uri": older}))?;
     console.screen.show(
-        "Scan this QR code with the primary device of your account. Show it to nobody else: whoever scans it can link this \
+        "Scan this QR code with the primary device of your account. Do not show it to anybody else: a person who scans it can link this \
          computer to another account.",
     );
     if let Some(picture) = qr::draw(&text) {
@@ -168,7 +168,7 @@ async fn link(
 async fn confirm(console: &mut Console) -> Result<bool> {
     console.screen.show(
         "A QR code does not prove whose device shows it. Continue only if you see it on the screen of your own new device, not in \
-         a message, on a website, or on paper: whoever has made it can then read and write your messages.",
+         a message, on a website, or on paper: the person who made it could then read and write your messages.",
     );
     let prompt = "Is the QR code on the screen of your own new device? Link it? (y/N): ".to_owned();
     let question = Question { prompt, about: "link-qr", answers: &["y", "n"] };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::MAX_UNPROCESSED;
 
-/// What the peer may send on a subchannel.
+/// The peer's credit on a subchannel.
 #[derive(Debug)]
 pub(super) struct Window {
     /// Bytes that the peer may still send.
@@ -52,7 +52,7 @@ impl Window {
     }
 }
 
-/// What we may send on a subchannel, and what waits for that.
+/// Our credit on a subchannel, and the data that wait for more.
 #[derive(Debug)]
 pub(super) struct Allowance {
     bytes: u64,

@@ -77,7 +77,7 @@ impl<'a> Frame<'a> {
         Ok(Self { whole, ..frame })
     }
 
-    /// The `id` to repeat; `null` if there is none.
+    /// The `id` to repeat; `null` if the request has no id.
     pub(super) fn short_id(&self) -> Cow<'a, RawValue> {
         echo::value(self.id.unwrap_or(RawValue::NULL), MAX_ID)
     }

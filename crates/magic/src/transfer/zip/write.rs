@@ -16,7 +16,7 @@ use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, to_u64};
 
 /// A file or folder to be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "whoever makes a zip knows all of it")]
+#[expect(clippy::exhaustive_structs, reason = "the caller that makes a zip knows all of it")]
 pub struct Entry {
     /// Path in the zip.
     pub path: ZipPath,
@@ -24,7 +24,7 @@ pub struct Entry {
     pub permissions: u16,
     /// The last change, in seconds since 1970.
     pub modified: i64,
-    /// What it is.
+    /// The kind.
     pub kind: EntryKind,
 }
 

@@ -98,7 +98,7 @@ async fn demanded_work(node: &Node, server: &Enode) -> Result<Work, FetchArchive
     Ok(demanded.max(Work::DEFAULT_MINIMUM))
 }
 
-/// Which envelopes to fetch from an archive.
+/// The envelopes to fetch from an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ArchiveQuery {
     /// The time of the first envelope.
@@ -196,7 +196,7 @@ async fn collect(
     collected.finish()
 }
 
-/// What has arrived so far.
+/// The envelopes that have arrived so far.
 #[derive(Default)]
 struct Collected {
     result: ArchiveResult,

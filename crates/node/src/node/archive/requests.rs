@@ -54,7 +54,7 @@ impl SentRequests {
     ) {
         let matches = |it: &mut SentRequest| it.peer == peer && it.hash == hash;
         for request in self.0.extract_if(.., matches) {
-            // Nobody may be waiting for it any more.
+            // The caller may be gone.
             let _unheard = request.done.send(ArchiveComplete { last });
         }
     }

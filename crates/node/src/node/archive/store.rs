@@ -26,7 +26,7 @@ pub(in crate::node) struct ArchiveStore {
     count: Arc<AtomicU64>,
 }
 
-/// What the thread is asked to do.
+/// A job for the thread.
 #[derive(Debug)]
 enum Job {
     Keep(Envelope),

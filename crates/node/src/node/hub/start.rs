@@ -111,7 +111,7 @@ async fn bind_udp(tcp: SocketAddr, asked: Option<SocketAddr>) -> std::io::Result
     }
 }
 
-/// What an earlier run of the node left on disk.
+/// The data that an earlier run of the node left on disk.
 pub(super) struct Stored {
     folder: Option<DataFolder>,
     key: PrivateKey,

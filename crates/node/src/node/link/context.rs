@@ -1,4 +1,4 @@
-//! What all links of a node share.
+//! The state that all links of a node share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use super::super::read_limits::ReadLimits;
 use super::{LinkEvent, LinkId};
 use crate::pending_links::PendingLinks;
 
-/// What all links of a node share.
+/// The state that all links of a node share.
 #[derive(Debug)]
 pub(in crate::node) struct LinkContext {
     pub(in crate::node) key: PrivateKey,

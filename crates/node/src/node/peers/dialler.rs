@@ -1,4 +1,4 @@
-//! Which nodes to dial, and when. It opens no link itself.
+//! Decides which nodes to dial, and when. It opens no link itself.
 //!
 //! Static peers are dialled again whenever their link is lost. The pause grows as long as they cannot be
 //! reached, or disconnect soon. Nodes that discovery found (`candidates`) are dialled while fewer than
@@ -13,7 +13,7 @@ use wormhole_whisper::devp2p::{enode::Enode, key::NodeId};
 
 use super::candidates::Candidates;
 
-/// Which nodes to dial, and when.
+/// Decides which nodes to dial, and when.
 #[derive(Debug, Default)]
 pub(super) struct Dialler {
     statics: BTreeMap<NodeId, StaticPeer>,

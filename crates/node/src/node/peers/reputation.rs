@@ -138,7 +138,7 @@ impl<K: Copy + Eq + Hash> Records<K> {
         self.0.values().filter(|record| record.until.is_some_and(|until| now < until)).count()
     }
 
-    /// Forgets old records. If there are none, forgets all, so that a flood of node ids takes no more
+    /// Forgets old records. If no record is old, forgets all, so that a flood of node ids takes no more
     /// memory.
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, record| now.saturating_duration_since(record.last) < MEMORY);

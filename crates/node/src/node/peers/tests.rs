@@ -58,7 +58,7 @@ fn a_peer_that_breaks_the_protocol_is_banned_unless_it_is_trusted() {
     assert_eq!(peers.link_opened(now, link, false), LinkDecision::Rejected);
     let useless = LinkCommand::Disconnect(DisconnectReason::UselessPeer);
     assert_eq!(format!("{:?}", commands.try_recv().unwrap()), format!("{useless:?}"));
-    // Whoever runs the node lifts the ban.
+    // The operator of the node lifts the ban.
     peers.exempt(&id(1));
     let (link, _commands) = opened(1, Direction::Inbound);
     assert_eq!(peers.link_opened(now, link, false), LinkDecision::Accepted);

@@ -32,7 +32,7 @@ impl NatsUrl {
     /// Checks the address.
     ///
     /// # Errors
-    /// What is wrong with it, without its text.
+    /// The problem, without the text itself.
     pub(crate) fn parse(&self) -> Result<ServerAddr, &'static str> {
         if !self.0.starts_with("nats://") && !self.0.starts_with("tls://") {
             return Err(

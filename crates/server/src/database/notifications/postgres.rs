@@ -103,7 +103,7 @@ async fn watch(
     }
 }
 
-/// Waits for an answer of the database; `None` if there is none.
+/// Waits for an answer of the database; `None` if it does not come.
 async fn answered<T>(answer: impl Future<Output = T>) -> Option<T> {
     timeout(POLL, answer).await.ok()
 }

@@ -36,7 +36,7 @@ impl Connector {
     /// Loads the certificates. Without `roots`, connections are not encrypted.
     ///
     /// # Errors
-    /// Which file cannot be used, and why.
+    /// The file that cannot be used, and the reason.
     pub(super) fn new(mut config: Config, roots: Option<&Roots>) -> Result<Self, String> {
         let mode = if roots.is_some() { SslMode::Require } else { SslMode::Disable };
         config.ssl_mode(mode);

@@ -114,7 +114,7 @@ pub(super) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
 }
 
-/// What an error of the client is about, without the values of parameters.
+/// The description of an error of the client, without the values of parameters.
 fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -38,7 +38,7 @@ impl Tls {
     /// Loads the certificates. Without `roots`, no server is trusted.
     ///
     /// # Errors
-    /// Which file cannot be used, and why.
+    /// The file that cannot be used, and the reason.
     pub(super) fn new(roots: Option<&Roots>) -> Result<Self, String> {
         let roots = match roots {
             None => RootCertStore::empty(),

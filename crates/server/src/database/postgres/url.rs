@@ -31,7 +31,7 @@ impl DatabaseUrl {
     /// Checks the address.
     ///
     /// # Errors
-    /// What is wrong with it, without its text.
+    /// The problem, without the text itself.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         self.parse().map(drop)
     }
@@ -39,7 +39,7 @@ impl DatabaseUrl {
     /// Prepares to connect, and reads the certificates that it needs.
     ///
     /// # Errors
-    /// What is wrong with the address or a file, without the password.
+    /// The problem with the address or a file, without the password.
     pub(crate) fn connector(&self) -> Result<Connector, String> {
         let (config, roots) = self.parse()?;
         Connector::new(config, roots.as_ref())

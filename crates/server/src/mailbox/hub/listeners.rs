@@ -1,4 +1,4 @@
-//! Which links of this node listen to which mailbox, and the position up to which each link has received messages.
+//! The links of this node that listen to each mailbox, and the position up to which each link has received messages.
 //!
 //! This is not stored: after a restart, clients open their mailboxes again.
 

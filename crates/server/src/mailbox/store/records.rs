@@ -109,7 +109,7 @@ impl Nameplate {
         Self { mailbox: mailbox.into(), sides: Sides::default(), crowded: false }
     }
 
-    /// What the statistics need.
+    /// The data for the statistics.
     pub(super) fn history(&self) -> SideHistory {
         self.sides.history(self.crowded)
     }
@@ -185,7 +185,7 @@ impl Mailbox {
         self.bytes >= LONG
     }
 
-    /// What the statistics need.
+    /// The data for the statistics.
     pub(super) fn history(&self) -> SideHistory {
         self.sides.history(self.crowded)
     }

@@ -1,4 +1,4 @@
-//! Which short nameplates are free, so that new codes are short.
+//! The free short nameplates, so that new codes are short.
 //!
 //! This is a summary of the table of nameplates: searching the table itself for a free number would read
 //! up to 999 rows for each allocation.

@@ -1,4 +1,4 @@
-//! Which app a client uses: `X-PKG-NAME` and `X-PKG-TOKEN`, or the default app.
+//! Finds the app of a client: `X-PKG-NAME` and `X-PKG-TOKEN`, or the default app.
 
 use hyper::header::HeaderMap;
 use wormhole_chat::service::AppName;
@@ -9,7 +9,7 @@ use crate::messaging::store::rules::apps::{AppCredentials, ClaimedApp};
 use crate::messaging::store::{App, TokenHash};
 
 impl AppCredentials {
-    /// Reads the headers of 2014, or those of the Platform API with the same meaning. `None` if there are none.
+    /// Reads the headers of 2014, or those of the Platform API with the same meaning. `None` if the request has neither.
     ///
     /// # Errors
     /// They are incomplete, malformed or sent twice.

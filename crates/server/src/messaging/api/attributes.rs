@@ -31,7 +31,7 @@ pub(super) struct AccountAttributes {
     voice: Option<bool>,
     video: Option<bool>,
     capabilities: Option<Map<String, Value>>,
-    /// 16 bytes in base64: whoever shows them may send to the account without credentials.
+    /// 16 bytes in base64: clients that show this key may send to the account without credentials.
     #[schema(value_type = Option<String>)]
     unidentified_access_key: Option<Base64>,
     /// Whether everybody may do so, without the right key. New accounts that do not say so do not allow it.
@@ -118,7 +118,7 @@ impl AccountAttributes {
             .transpose()
             .map_err(|_| ApiError::invalid("unidentifiedAccessKey must have 16 bytes"))?;
         Ok(Attributes {
-            // Nobody compares 0, which some clients send by chance.
+            // Clients do not compare 0, which some of them send by chance.
             registration_id: Some(id).filter(|id| *id > 0),
             signaling_key,
             name: self.name.clone().map(check_name).transpose()?,
@@ -303,7 +303,7 @@ mod tests {
         );
         assert_eq!(npm.unwrap().attributes, r#"{"capabilities":{"uuid":true}}"#);
         assert!(read(r#"{"registrationId":16384}"#).is_err());
-        // Without an id, or with one that nobody compares, the server chooses one.
+        // Without an id, or with one that clients do not compare, the server chooses one.
         for none in ["{}", r#"{"registrationId":0}"#] {
             assert!((1..=16380).contains(&read(none).unwrap().registration_id), "{none}");
         }

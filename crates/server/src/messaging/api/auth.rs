@@ -156,7 +156,7 @@ impl Service {
 }
 
 impl Service {
-    /// Counts a request for somebody who does not exist as a search in the directory, so that nobody finds out faster
+    /// Counts a request for an account that does not exist as a search in the directory, so that nobody finds out faster
     /// in this way which numbers are registered. Returns the error to answer.
     pub(in crate::messaging) fn count_stranger(&self, found: &Found, error: ApiError) -> ApiError {
         if !error.is_not_found() {

@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 /// A list that replaces another one.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct NewList {
-    /// The revision of the list that it replaces; `null` if there is none.
+    /// The revision of the list that it replaces; `null` if the account has no list.
     #[schema(value_type = Option<u64>)]
     previous: Option<Number>,
     /// Its own revision, from 1 to 2^53 - 1.
@@ -36,7 +36,7 @@ pub(super) struct NewList {
     list: Base64,
 }
 
-/// The newest list of an account; `null` twice if there is none.
+/// The newest list of an account; `null` twice if the account has no list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct NewestList {
     revision: Option<u64>,

@@ -223,7 +223,7 @@ fn access(headers: &HeaderMap) -> Option<TokenHash> {
 }
 
 impl ApiError {
-    /// There is no such group, or the access key is wrong: nobody finds out which.
+    /// The group does not exist, or the access key is wrong: the answer does not show which.
     fn no_group() -> Self {
         Self::not_found("no such group, or wrong access key")
     }

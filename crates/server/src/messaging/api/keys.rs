@@ -103,7 +103,7 @@ pub(super) async fn publish_signed(
 /// The signed prekey of the device that asks.
 #[utoipa::path(
     get, path = "/v2/keys/signed", tag = "keys", security(("device" = [])),
-    responses((status = 200, description = "the key", body = SignedKeyJson), (status = 404, description = "there is none"))
+    responses((status = 200, description = "the key", body = SignedKeyJson), (status = 404, description = "the device has no signed prekey"))
 )]
 pub(super) async fn signed(
     State(service): State<Arc<Service>>,

@@ -65,7 +65,7 @@ pub(super) struct StaleAccount {
     devices: StaleDevices,
 }
 
-/// Sends a sealed message to all devices of many accounts, if it names exactly their devices. Otherwise, to nobody.
+/// Sends a sealed message to all devices of many accounts, if it names exactly their devices. Otherwise, sends nothing.
 #[utoipa::path(
     put, path = "/v1/messages/multi_recipient", tag = "messages",
     request_body(content = Vec<u8>, content_type = "application/vnd.signal-messenger.mrm", description = "version 0x23, as in docs/chat-protocol.md"),

@@ -1,6 +1,6 @@
-//! Profiles: encrypted names and pictures, which the server cannot read. Whoever has the owner's profile key can.
+//! Profiles: encrypted names and pictures, which only people with the owner's profile key can read.
 //!
-//! An account has one version of its profile, and one picture, whose id is a secret: whoever knows it may download the
+//! An account has one version of its profile, and one picture, whose id is a secret: everybody who knows it may download the
 //! encrypted picture.
 
 use std::sync::Arc;

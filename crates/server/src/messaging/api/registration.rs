@@ -66,7 +66,7 @@ pub(super) async fn request_code(
     let number = parse_number(&number)?;
     let request = CodeRequest { transport, number, client: address };
     let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
-    // Goes on if the client leaves: whoever has used up an attempt gets a code.
+    // Continues if the client disconnects: a used-up attempt always sends a code.
     let sent = tokio::spawn(async move { service.send_code(request, permission).await });
     sent.await.map_err(|_| StoreError::NotExecuted)??;
     Ok(Json(Nothing {}))

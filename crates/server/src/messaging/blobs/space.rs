@@ -32,7 +32,7 @@ impl Space {
         self.lock().uploads.insert(name.clone())
     }
 
-    /// Reserves room for more bytes of an upload. False if there is none.
+    /// Reserves space for more bytes of an upload. False if it is used up.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
         let mut used = self.lock();
         let total = used.stored.saturating_add(used.arriving).saturating_add(bytes);

@@ -12,7 +12,7 @@
 //!   stored before. All nodes lock in this order, so no two of them wait for each other, and of two nodes that get the
 //!   same submission, the second finds what the first has stored.
 //! - A queue has its own counter of positions. Its lock is held until the commit, so messages become visible in the order of their
-//!   positions, and whoever has read a position never misses an earlier one.
+//!   positions, and a reader of a position never misses an earlier one.
 //!
 //! A lost connection is replaced, and the turn is repeated. If it is lost during a commit, the database is asked whether the
 //! transaction is durable.
@@ -121,7 +121,7 @@ impl PostgresStore {
     }
 }
 
-/// Reads the key that marks messages. If there is none, it is this new one, unless another node is faster.
+/// Reads the key that marks messages. If it does not exist, stores this new one, unless another node is faster.
 fn report_key(new: [u8; 32]) -> impl AsyncFnOnce(&Session) -> Result<ReportKey, SessionError> {
     async move |session: &Session| {
         let statements = &session.statements;

@@ -49,7 +49,7 @@ pub(in crate::messaging) trait ReadRows:
     /// The code with which another device can be linked to an account.
     fn device_code(&mut self, account: AccountKey) -> Result<Option<LinkCode>, StoreError>;
 
-    /// The profile of an account, if there is one.
+    /// The profile of an account, if it has one.
     fn profile(&mut self, account: AccountKey) -> Result<Option<Profile>, StoreError>;
 
     /// Whether a profile names this picture.
@@ -109,7 +109,7 @@ pub(in crate::messaging) trait Rows:
         address: ProvisioningAddress,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Nobody waits at this address any more.
+    /// The device no longer waits at this address.
     fn delete_provisioning(&mut self, address: ProvisioningAddress) -> Result<(), StoreError>;
 
     /// Writes the profile of an account; `None` removes it.
@@ -195,7 +195,7 @@ impl DeviceKey {
 /// A profile. Its owner has encrypted the texts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct Profile {
-    /// Which profile key the owner has used, as 64 hexadecimal digits.
+    /// The version that belongs to the owner's profile key, as 64 hexadecimal digits.
     pub(in crate::messaging) version: Option<String>,
     pub(in crate::messaging) name: Option<Vec<u8>>,
     pub(in crate::messaging) about: Option<Vec<u8>>,
@@ -205,7 +205,7 @@ pub(in crate::messaging) struct Profile {
     pub(in crate::messaging) avatar: Option<Avatar>,
 }
 
-/// The id of the picture of a profile. Whoever knows it may download the encrypted picture.
+/// The id of the picture of a profile. Everybody who knows it may download the encrypted picture.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(in crate::messaging) struct Avatar(pub(in crate::messaging) [u8; 16]);
 
@@ -290,7 +290,7 @@ pub(in crate::messaging) struct StoredDeviceList {
 }
 
 impl StoredDeviceList {
-    /// What the columns `device_list_revision` and `device_list` mean.
+    /// Reads the columns `device_list_revision` and `device_list`.
     pub(super) fn of_columns(revision: Option<i64>, list: Option<Vec<u8>>) -> Option<Self> {
         let (revision, list) = revision.zip(list)?;
         Some(Self { revision, list: list.into() })

@@ -51,7 +51,7 @@ impl fmt::Debug for VerificationCode {
     }
 }
 
-/// Where a device waits for the message with which it is linked to an account. Whoever knows the address can send it one.
+/// The address at which a device waits for the message that links it to an account. Everybody who knows the address can send it a message.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(in crate::messaging) struct ProvisioningAddress(pub(in crate::messaging) [u8; 16]);
 
@@ -83,7 +83,7 @@ impl fmt::Debug for ProvisioningAddress {
 /// A verification code that was sent to a number.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct PendingCode {
-    /// Not hashed: whoever reads the hash of one of 900,000 codes knows the code.
+    /// Not hashed: a reader of the hash of one of 900,000 codes knows the code.
     pub(in crate::messaging) code: VerificationCode,
     /// When somebody has last asked for the code.
     pub(in crate::messaging) sent: Timestamp,

@@ -57,7 +57,7 @@ pub(super) trait Tables: Rows {
     /// Adds messages to queues. Each gets a position after all positions that its device has ever seen.
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Result<(), StoreError>;
 
-    /// Which submissions were stored before.
+    /// The submissions that were stored before.
     fn were_sent(&mut self, submissions: &[SubmissionKey]) -> Result<Vec<bool>, StoreError>;
 
     /// Remembers submissions that are stored now.

@@ -22,7 +22,7 @@ use crate::messaging::rate_limits::Budget;
 pub(in crate::messaging) struct Turn {
     /// Changes accounts, devices or published keys, and so runs alone.
     pub(in crate::messaging) work: Vec<Box<dyn Work>>,
-    /// Only reads, or writes single rows that nobody else uses, so turns of other nodes may run at the same time.
+    /// Only reads, or writes single rows that no other turn uses, so turns of other nodes may run at the same time.
     pub(in crate::messaging) shared_work: Vec<Box<dyn Work>>,
     pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
     pub(in crate::messaging) bundles: Vec<Job<BundleRequest, BundleReply>>,

@@ -32,7 +32,7 @@ pub(super) async fn burst(
     Ok(())
 }
 
-/// Reads available data; `None` if there is none yet.
+/// Reads available data; `None` if no data has arrived yet.
 ///
 /// # Errors
 /// The source has ended.

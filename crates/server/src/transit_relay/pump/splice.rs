@@ -91,7 +91,7 @@ impl Drop for Lease<'_> {
 }
 
 impl Lease<'_> {
-    /// Fills the empty pipe with available data. `None` if there is none yet.
+    /// Fills the empty pipe with available data. `None` if no data has arrived yet.
     fn fill(&mut self, source: &TcpStream, max: usize) -> io::Result<Option<usize>> {
         let Some(pipe) = &self.pipe else { return Ok(None) };
         let moved = source.try_io(Interest::READABLE, || {

@@ -8,7 +8,7 @@ use super::super::{
 };
 use crate::devp2p::key::NodeId;
 
-/// What the caller must do, in this order.
+/// An action for the caller. Actions must be executed in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NodeOutput {
     /// Send this packet. After a packet of messages has been written, call [`sent`](super::Node::sent).

@@ -118,7 +118,7 @@ impl Client {
         Ok(profile)
     }
 
-    /// Downloads the picture of a contact. `None` if the profile has none. It is a file of somebody else: decode it with care.
+    /// Downloads the picture of a contact. `None` if the profile has no picture. It is a file of another person: decode it with care.
     ///
     /// # Errors
     /// As for [`profile_of`](Self::profile_of).

@@ -50,7 +50,7 @@ impl Places {
     }
 }
 
-/// Opens a whole file, whoever has sent it.
+/// Opens a whole file, from any sender.
 ///
 /// # Errors
 /// `NotFound` if no such file has arrived. With any other error, the file cannot be read.

@@ -202,7 +202,7 @@ impl Commits {
         }));
     }
 
-    /// Waits until the running transaction is durable; indefinitely if there is none.
+    /// Waits until the running transaction is durable; indefinitely if no transaction is running.
     pub(super) async fn next(&mut self) -> Result<Durable, StoreError> {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let result = running.await;

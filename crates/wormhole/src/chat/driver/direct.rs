@@ -131,7 +131,7 @@ impl Driver {
         if waiting.get(&answer.id).is_some_and(|(to, _)| *to == from)
             && let Some((_, sender)) = waiting.remove(&answer.id)
         {
-            // If nobody waits any more, the file goes another way.
+            // If the caller has stopped waiting, the file goes another way.
             let _gone = sender.send(answer);
         }
     }

@@ -1,4 +1,4 @@
-//! The end of a client: its handles lose the store and learn why, and whoever has closed it gets the account back.
+//! The end of a client: its handles lose the store and learn why, and the caller that has closed it gets the account back.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ impl Driver {
     /// Whether the outbox has room for a message to this group.
     ///
     /// # Errors
-    /// It has none, or we are not a member.
+    /// The group has no link, or we are not a member.
     pub(super) fn check_capacity_for_group(&self, group: GroupId) -> Result<(), SendError> {
         self.check_membership(group)?;
         let of_group = self.core.group_outbox_bytes().filter(|(of, _)| *of == group);

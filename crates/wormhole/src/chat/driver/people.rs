@@ -106,7 +106,7 @@ impl Driver {
         }
     }
 
-    /// Does the same as [`Self::accept_members`] for all groups: entries of their logs may have been read while nobody was asked.
+    /// Like [`Self::accept_members`], but for all groups: entries of their logs may have been read without this step.
     pub(super) fn accept_all_members(&mut self) {
         let groups: Vec<_> = self.core.groups().collect();
         groups.into_iter().for_each(|group| self.accept_members(group));

@@ -118,7 +118,7 @@ impl Driver {
         let others: Vec<_> = messages.into_iter().filter(|it| it.author != own).collect();
         if self.receipts.are_read_receipts_on {
             for message in &others {
-                // Whoever shares a group with us learns nothing about other messages.
+                // A member of one of our groups learns nothing about other messages.
                 let group = with.group();
                 let is_member =
                     group.is_some_and(|it| self.may_send_receipts_to_member(message.author, it));

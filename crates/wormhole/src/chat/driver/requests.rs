@@ -263,7 +263,7 @@ impl Requests {
         }
     }
 
-    /// Ends a request. Returns the response for the client, and why there is none from the server.
+    /// Ends a request. Returns the response for the client, and the reason if the server has not answered.
     pub(super) fn finish(
         &mut self,
         finished: Finished,

@@ -1,7 +1,7 @@
 //! Sends messages so that the server does not learn who has sent them (docs/chat-protocol.md "Sealed sender").
 //!
 //! Problems with the certificates are remembered here and reported by the driver. A message that cannot be sealed is sent
-//! openly: otherwise whoever runs the server could stop it.
+//! openly: otherwise the server could stop it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What all devices of our account know: what the user has decided about people and their keys, and what the user has set for the
+//! The state that all devices of our account share: the user's decisions about people and their keys, and the settings of the
 //! account. A new device asks for it; later changes are sent when they are made.
 //!
 //! The server may deliver messages between our devices in any order. So everything has a time, and the latest counts.
@@ -17,7 +17,7 @@ use super::people::MAX_BLOCKED;
 use crate::chat::account::now;
 use crate::chat::client::READ_RECEIPTS;
 
-/// What all devices of our account know.
+/// The state that all devices of our account share.
 #[derive(Debug)]
 pub(in crate::chat) struct Shared {
     /// The latest decision about each account.
@@ -127,7 +127,7 @@ impl Driver {
         self.commits.add_setting(PEOPLE.to_owned(), Some(value));
     }
 
-    /// What another device of our account has decided about people.
+    /// Applies decisions about people from another device of our account.
     pub(super) fn learn_people(&mut self, sync: RequestSync) {
         let RequestSync { blocked, decisions } = sync;
         let own = self.own;
@@ -174,7 +174,7 @@ impl Driver {
         self.commits.add_setting(CONFIGURATION.to_owned(), Some(value));
     }
 
-    /// What the user has set for the account on another device. At the same moment, receipts are rather not sent.
+    /// Applies settings of the account from another device. If two settings have the same time, receipts are off.
     pub(super) fn learn_configuration(&mut self, sync: ConfigurationSync) {
         let ConfigurationSync { read_receipts: is_on, decided } = sync;
         let (last, was_on) = self.shared.read_receipts;
@@ -213,7 +213,7 @@ impl Driver {
         }
     }
 
-    /// The people whom the user knows without having decided about a request: whoever was written to, named or verified.
+    /// The people that the user knows without a decision about a request, because the user has written to them, or named or verified them.
     fn known_without_decision(&self) -> Vec<PersonDecision> {
         let named = self.contacts.all().filter(|contact| contact.is_known());
         let known = self.core.known_accounts().chain(named.map(|contact| contact.account));

@@ -53,7 +53,7 @@ impl Driver {
     /// Whether the outbox has room for a message in this conversation.
     ///
     /// # Errors
-    /// It has none, or we are not a member of the group.
+    /// The group has no link, or we are not a member.
     pub(in crate::chat) fn check_capacity(&self, to: Conversation) -> Result<(), SendError> {
         match to {
             Conversation::Account(account) => self.check_capacity_for_account(account),

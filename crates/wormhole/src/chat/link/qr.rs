@@ -1,7 +1,7 @@
 //! Linking by a QR code, as other clients of the service do (docs/chat-protocol.md "Provisioning").
 //!
-//! The new device shows an address and a key. Whoever sees them can send it an account, so the user must check the number of the
-//! account. And whoever makes somebody scan a foreign QR code gets the account, so the user must check that it is on an own screen.
+//! The new device shows an address and a key. A person who sees them can send it an account, so the user must check the number of the
+//! account. A person who makes somebody scan a foreign QR code gets the account, so the user must check that it is on their own screen.
 //! A wormhole code ([`Account::link`]) needs neither.
 
 mod scan;

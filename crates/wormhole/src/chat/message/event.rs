@@ -58,7 +58,7 @@ pub enum Event {
     /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
     /// the states that matter.
     Missed(u64),
-    /// Our other devices do not learn a message that was sent from this one. Whoever it was for has got it.
+    /// Our other devices do not learn of a message that was sent from this one. Its recipient has got it.
     NotCopied(CopyFailure),
     /// A message has arrived, but cannot be read. The store keeps the newest 1,000 of them, and 100 of one account.
     NotRead {

@@ -99,7 +99,7 @@ pub struct FailedMessage {
     pub text: Option<String>,
     /// Its files, which the server has for some time. [`Attachment::name`] says what they were.
     pub files: Vec<Attachment>,
-    /// Why it cannot be sent. `None` if the row in the store is damaged, so that nobody knows it any more.
+    /// The reason why it cannot be sent. `None` if the row in the store is damaged.
     pub why: Option<SendFailure>,
 }
 

@@ -468,7 +468,7 @@ struct ExistingDevice {
 }
 
 impl OwnList {
-    /// What the server says; `None` if a number of a device is impossible.
+    /// Converts the answer; `None` if a device has an invalid number.
     pub(super) fn check(self) -> Option<OwnDeviceList> {
         let devices = self.devices.iter().map(|it| {
             let device = DeviceId::new(it.id)?;

@@ -20,7 +20,7 @@ pub(in crate::chat) struct PendingLink {
     pub(in crate::chat) identity: KeyPair,
     /// The code with which the server accepts the device.
     pub(in crate::chat) code: Zeroizing<String>,
-    /// The encrypted name of the device; empty if it has none.
+    /// The encrypted name of the device; empty if it has no name.
     pub(in crate::chat) sealed_name: Vec<u8>,
     /// The profile key of the account, if the primary device has one.
     pub(in crate::chat) profile_key: Option<ProfileKey>,

@@ -30,7 +30,7 @@ impl Store {
     /// Creates a store, and the directory if necessary.
     ///
     /// # Errors
-    /// `Exists` if there is one. Otherwise it cannot be written, or the keyring cannot be used.
+    /// `Exists` if there is already one. Otherwise it cannot be written, or the keyring cannot be used.
     pub fn create(directory: &Path, protection: &Protection) -> Result<Self, StoreError> {
         Self::create_with(directory, protection, &ProtectionSettings::default())
     }

@@ -1,4 +1,4 @@
-//! Which received messages are in the store, and how many of them each sender has.
+//! The received messages in the store, and their number for each sender.
 //!
 //! Stored messages are limited for each sender, so that a stranger does not take the place of others: messages that
 //! cannot be read, and messages of accounts that we do not know.

@@ -35,7 +35,7 @@ pub(super) enum Table {
     Digest,
     /// A message that cannot be sent, until the application has taken it.
     Failed,
-    /// Which messages a device has sent us.
+    /// The messages that a device has sent us.
     Seen,
     /// An account that we have written to.
     WrittenTo,

@@ -1,4 +1,4 @@
-//! Which messages have arrived: a sender may encrypt the same message twice, and the server may deliver it twice.
+//! A record of arrived messages: a sender may encrypt the same message twice, and the server may deliver it twice.
 //!
 //! A message is recognised by a keyed hash of what it says and of who sent it (`Fingerprint`). A timestamp would not do: others
 //! can forge one, and some programs use the same one twice. The hashes of a device are in rows of 100: the key is the device

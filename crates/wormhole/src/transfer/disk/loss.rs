@@ -49,7 +49,7 @@ impl Loss {
         }
     }
 
-    /// All losses; `None` if there are none.
+    /// All losses; `None` if nothing was lost.
     pub(crate) fn into_loss(self) -> Option<MetadataLoss> {
         self.0
     }

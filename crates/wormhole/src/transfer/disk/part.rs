@@ -100,7 +100,7 @@ impl Part {
             // Until this succeeds, it may be another user's folder that took its place.
             let opened = open_own(destination, name);
             if opened.is_err() {
-                // Removing an empty folder loses nothing, whoever owns it; an error has no further
+                // Removing an empty folder loses nothing, even if it belongs to another user; an error has no further
                 // remedy.
                 let _left = destination.remove_folder(name);
             }

@@ -15,7 +15,7 @@ use super::loss::Loss;
 #[derive(Debug)]
 pub(super) struct Dir(PathBuf);
 
-/// Who may access a new file or folder: here the parent folder decides.
+/// Permissions of a new file or folder: here the parent folder decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
     /// Only its owner.
@@ -27,7 +27,7 @@ pub(super) enum Access {
 /// The default permissions of a new file in a folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Usual {
-    /// The permissions left of mode 0777: all, because the system has none.
+    /// The permissions left of mode 0777: all, because the system has no modes.
     pub(super) permissions: u16,
 }
 

@@ -22,7 +22,7 @@ use super::loss::Loss;
 #[derive(Debug)]
 pub(super) struct Dir(File);
 
-/// Who may access a new file or folder.
+/// Permissions of a new file or folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
     /// Only its owner.

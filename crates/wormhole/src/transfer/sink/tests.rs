@@ -340,7 +340,7 @@ fn what_was_replaced_is_not_called_received() {
         symlink(&victim.0, root.at("d.part")).unwrap();
     });
     assert!(matches!(outcome, Err(Error::WriteFailed { .. })), "{outcome:?}");
-    // What is ours is emptied wherever it is now; what is theirs is left alone.
+    // Our folder is emptied wherever it is now; theirs is not touched.
     assert_eq!(fs::read_dir(root.at("moved")).unwrap().count(), 0);
     assert_eq!(victim.names(), ["f"]);
 }
@@ -395,7 +395,7 @@ fn memory_does_not_grow_with_the_number_of_entries() {
 #[test]
 fn a_bomb_of_folders_is_refused_early_and_leaves_nothing() {
     let root = Root::in_memory();
-    // What the sender says about the number of files buys nothing.
+    // The announced number of files does not matter.
     let mut sink = root.open(&directory("d", 0, 900_000, None), OnExists::Refuse).unwrap();
     let (mut writer, mut out) = (ZipWriter::new(), Vec::new());
     let mut refused = None;

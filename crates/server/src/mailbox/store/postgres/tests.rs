@@ -1,4 +1,4 @@
-//! What only the PostgreSQL store does: it waits for a lost connection, but not when the server stops.
+//! Tests of the PostgreSQL store alone: it waits for a lost connection, but not when the server stops.
 
 use std::sync::mpsc;
 

@@ -50,7 +50,7 @@ pub(super) async fn download(
     Ok(response)
 }
 
-/// Counts a download of `bytes` of a file: whoever knows an address must not be able to make the operator pay for much
+/// Counts a download of `bytes` of a file: a client that knows an address must not be able to make the operator pay for much
 /// traffic.
 fn limit(
     service: &Service,

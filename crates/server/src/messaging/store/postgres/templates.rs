@@ -1,4 +1,4 @@
-//! Statements that differ in one part, as templates. Whoever uses them also imports the macros of their columns.
+//! Statements that differ in one part, as templates. Their users also import the macros of their columns.
 
 /// A statement that reads accounts with their apps.
 macro_rules! select_accounts {

@@ -47,7 +47,7 @@ pub(super) struct PostgresTables<'a> {
     problem: Option<SessionError>,
 }
 
-/// Which transactions of other nodes have to wait for this one.
+/// The transactions of other nodes that have to wait for this one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
     /// All.

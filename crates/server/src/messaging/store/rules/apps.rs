@@ -1,4 +1,4 @@
-//! Which app a client may use.
+//! Decides whether a client may use an app.
 
 use wormhole_chat::service::AppName;
 

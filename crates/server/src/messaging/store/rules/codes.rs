@@ -1,6 +1,6 @@
 //! Codes of six digits: how long they are valid, and how often they may be guessed.
 //!
-//! Six digits can be guessed, so guesses are limited. But whoever knows a number must not keep its owner from registering, so
+//! Six digits can be guessed, so guesses are limited. But a stranger who knows a number must not keep its owner from registering, so
 //! wrong codes count for the network that has sent them. A network that has asked for the code has guesses of its own; all
 //! others together have a few, and when these are used up, a right code from such a network is refused like a wrong one: its
 //! user asks for the code again, from this network. So no answer shows a stranger whether a code is pending.
@@ -30,7 +30,7 @@ pub(super) enum Entered {
     Limited(Duration),
     /// Remove it: it is valid once.
     Right,
-    /// Store what is left of the right one, if there is one.
+    /// Store the remaining guesses of the right code, if the number has one.
     Wrong(Option<PendingCode>),
 }
 

@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Creates the envelope of a message whose sender nobody but the recipient knows.
+/// Creates the envelope of a message whose sender only the recipient knows.
 pub(super) fn send_sealed(
     envelope: Envelope,
     to: &Account,

@@ -1,4 +1,4 @@
-//! Which keys a device may publish.
+//! Decides which keys a device may publish.
 
 use wormhole_chat::DeviceId;
 

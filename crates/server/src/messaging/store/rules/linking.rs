@@ -17,7 +17,7 @@ use crate::messaging::store::{
 
 /// A request to link a device with a code. `Debug` does not show the password.
 pub(in crate::messaging) struct Link {
-    /// The hash of the code. Nobody guesses codes of 128 random bits.
+    /// The hash of the code. Codes of 128 random bits cannot be guessed.
     pub(in crate::messaging) code: TokenHash,
     /// The account.
     pub(in crate::messaging) name: LoginName,

@@ -200,7 +200,7 @@ impl<'a> SealedAcceptance<'a> {
     }
 
     /// Whether a message is delivered. Its sender must not notice that it is blocked, so everything that it does notice is decided
-    /// without this. Whoever shows an access key knows the recipient.
+    /// without this. A sender with an access key knows the recipient.
     fn verdict(&self, pair: Option<Pair>) -> Verdict {
         let Some(pair) = pair.filter(|pair| pair.sender != pair.recipient) else {
             return Verdict::Deliver;

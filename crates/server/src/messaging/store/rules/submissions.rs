@@ -201,15 +201,15 @@ impl<'a> Acceptance<'a> {
             return Verdict::Deliver;
         }
         let verdict = self.consents.verdict(self.policy(to.key), pair(submission, to));
-        // That a stranger is typing interests nobody, and must not become a request.
+        // Typing of a stranger is not delivered, and must not become a request.
         match verdict {
             Verdict::DeliverAsRequest if submission.is_ephemeral => Verdict::Withhold,
             Verdict::Deliver | Verdict::DeliverAsRequest | Verdict::Withhold => verdict,
         }
     }
 
-    /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing. Strangers use
-    /// up nothing that others need, but get the same answers.
+    /// Limits the bytes that an account receives, after all other checks: a message that is not stored costs nothing. Strangers
+    /// have limits of their own, but get the same answers.
     fn limit_bytes(
         &self,
         submission: &Submission,
@@ -318,8 +318,8 @@ const fn pair(submission: &Submission, to: &Account) -> Pair {
     Pair { recipient: to.key, sender: submission.sender.account.key }
 }
 
-/// Whether the sender wants answers. Nobody writes what is sent only to those who are connected, or says that a message
-/// could not be decrypted.
+/// Whether the message accepts answers of its recipient. Ephemeral messages and decryption errors do not: programs send them,
+/// not people.
 fn accepts_answers(submission: &Submission) -> bool {
     let is_written = |message: &NewMessage| message.kind != EnvelopeKind::PlaintextContent;
     submission.accepts_answers

@@ -172,7 +172,7 @@ pub(super) fn delete_account(database: &Connection, account: AccountKey) -> Resu
     Ok(())
 }
 
-/// The key that marks messages. Creates it if there is none.
+/// The key that marks messages. Creates it if it does not exist.
 pub(super) fn report_key(database: &Connection) -> Result<ReportKey> {
     let sql = "SELECT secret FROM report_key";
     let read = || database.query_row(sql, [], |row| row.get(0)).optional();

@@ -30,7 +30,7 @@ pub struct ScannedDevice {
 impl Account {
     /// Prepares to link the device that shows this code. This must be the primary device of the account.
     ///
-    /// Ask the user first: the code must be on a screen of an own device. Whoever has made it gets the account.
+    /// Ask the user first: the code must be on the screen of the user's own device. The person who made it gets the account.
     ///
     /// # Errors
     /// This store has no account, or another device than the first; the account has no room for another device; or the server
@@ -76,7 +76,7 @@ impl ScannedDevice {
         self.pending.set_offered(true);
         match service.send_provisioning(self.uri.address(), &sealed).await {
             Err(RequestError::NotFound) => {
-                // Nobody has got it.
+                // It was not delivered.
                 self.pending.set_offered(false);
                 Err(LinkError::NotWaiting)
             }

@@ -111,7 +111,7 @@ fn received_row(received: Received, now: Timestamp) -> Option<HistoryRow> {
     Some(row)
 }
 
-/// A message that nobody has changed.
+/// An unchanged message.
 const fn new_row(
     conversation: Conversation,
     author: AccountId,
@@ -345,7 +345,7 @@ impl HistoryWriter<'_, '_> {
         let Some((number, row)) = found.filter(|(_, row)| row.recipients.is_empty()) else {
             return Ok(());
         };
-        // Nobody has it yet, whatever has become of our own copy.
+        // No recipient has it yet, whatever the state of our own copy.
         let state = row.state.min(HistoryState::OnServer);
         self.change(number, |row| {
             let members = members.iter().take(MAX_RECIPIENTS);

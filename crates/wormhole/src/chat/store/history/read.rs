@@ -19,7 +19,7 @@ use crate::chat::store::StoreError;
 use crate::chat::store::database::HistoryTable;
 use crate::chat::store::sealing::{RowKeys, RowVersion, Table, version};
 
-/// Which messages are wanted.
+/// The requested messages.
 #[derive(Clone, Debug, Default)]
 pub(in crate::chat) struct HistoryQuery {
     /// Only those of this conversation.
@@ -47,7 +47,7 @@ impl HistoryQuery {
 pub(in crate::chat) struct HistoryFound<T = HistoryMessage> {
     /// The newest first.
     pub(in crate::chat) messages: Vec<T>,
-    /// Where to continue: there may be older ones. `None`: there are none.
+    /// Where to continue: there may be older ones. `None` if all were read.
     pub(in crate::chat) next: Option<HistoryId>,
 }
 

@@ -166,7 +166,7 @@ impl History {
             HistoryMode::On(limits) => limits,
             HistoryMode::Off => HistoryLimits::default(),
         };
-        // Zero means no limit: nobody wants a history without room.
+        // Zero means no limit: a history without space is useless.
         value.extend(max_age.map_or(0, milliseconds).to_be_bytes());
         value.extend(max_messages.unwrap_or(0).to_be_bytes());
         value.extend(self.next.to_be_bytes());

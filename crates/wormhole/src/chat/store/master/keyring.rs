@@ -1,7 +1,7 @@
 //! Keys in the keyring of the desktop, such as GNOME Keyring.
 //!
 //! A key is an item of the user's default keyring. Before an item is made, an empty file next to the database takes its
-//! name. So an interrupted change leaves no item behind that nobody knows of: when the store is opened again, items that it
+//! name. So an interrupted change leaves no unknown item behind: when the store is opened again, items that it
 //! does not need are removed, and then their files.
 
 #[cfg(all(feature = "keyring", target_os = "linux"))]

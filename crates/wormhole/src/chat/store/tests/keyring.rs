@@ -62,7 +62,7 @@ fn a_locked_keyring_opens_nothing_and_changes_nothing() {
     let before = std::fs::read(database_file(&folder.0)).unwrap();
     desktop.stop();
     desktop.start_again(false);
-    // Nobody answers the question for the password: this bus has no program that shows it.
+    // The question for the password gets no answer: this bus has no program that shows it.
     assert_eq!(open(&folder, &settings).unwrap_err(), StoreError::KeyringLocked);
     let other = Folder::new();
     let created = Store::create_with(&other.0, &Protection::Keyring, &settings);

@@ -1,4 +1,4 @@
-//! What is written is read again, and hidden on the disk.
+//! Written rows are read again, and hidden on the disk.
 
 use std::collections::BTreeMap;
 

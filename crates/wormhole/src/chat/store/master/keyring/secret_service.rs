@@ -119,7 +119,7 @@ impl Service {
         self.confirm(&prompt).await
     }
 
-    /// Waits until the user has answered a question of the desktop, if there is one.
+    /// Waits until the user has answered the desktop's question, if it asks one.
     async fn confirm(&self, prompt: &OwnedObjectPath) -> Result<(), StoreError> {
         if is_null_path(prompt) {
             return Ok(());

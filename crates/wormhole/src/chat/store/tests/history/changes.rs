@@ -5,7 +5,7 @@ use wormhole_chat::{Edit, Reaction};
 use super::*;
 use crate::chat::store::change_of;
 
-/// What somebody writes about an earlier message, at this time.
+/// A change of an earlier message, at this time.
 pub(super) fn change(from: u8, timestamp: u64, content: Content) -> Commit {
     let (from, timestamp) = (address(from), Timestamp(timestamp));
     let received = Received { from, timestamp, content, identity_changed: false };

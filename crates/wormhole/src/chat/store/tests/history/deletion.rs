@@ -1,4 +1,4 @@
-//! What expires, what is forgotten and what is beyond the limits is gone, also from the files.
+//! Expired, deleted and excess messages are gone, also from the files.
 
 use super::*;
 

@@ -33,7 +33,7 @@ fn changes_that_arrive_before_their_message_are_applied_when_it_arrives() {
     for word in ["first", "second", "forged", "regretted"] {
         assert_eq!(search(&mut store, word), Vec::<String>::new(), "{word}");
     }
-    // What was applied is not kept.
+    // An applied change is not kept.
     assert_eq!(store.history_early_for_tests(), 1);
 }
 
@@ -58,7 +58,7 @@ fn a_receipt_that_arrives_before_the_copy_of_the_message_counts_and_the_later_st
         arrive(&mut store, vec![Received { from, timestamp, content, identity_changed: false }]);
     }
     let states: Vec<_> = all(&mut store, with(1)).iter().map(|it| it.state).collect();
-    // Whoever did not get a message cannot confirm it.
+    // Only a recipient of a message can confirm it.
     assert_eq!(states, [HistoryState::OnServer, HistoryState::Read]);
 }
 
