@@ -124,8 +124,10 @@ impl Screen {
         if !self.shows_progress {
             return;
         }
+        let columns = self.size().map_or(USUAL_WIDTH, |(columns, _)| columns);
+        let width = usize::from(columns).saturating_sub(COLUMNS_BEHIND_STATUS);
         let bar = self.bar.get_or_insert_with(new_status);
-        bar.set_message(line.to_owned());
+        bar.set_message(console::truncate_str(line, width, "").into_owned());
     }
 
     /// Removes the line of [`Screen::show_status`].
@@ -195,10 +197,11 @@ fn new_bar(total: Option<u64>, columns: u16, has_colours: bool) -> ProgressBar {
     bar
 }
 
+/// A status without padding: see [`new_bar`].
 fn new_status() -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
     let bar = ProgressBar::with_draw_target(None, target);
-    match ProgressStyle::with_template("{wide_msg}") {
+    match ProgressStyle::with_template("{msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
@@ -232,5 +235,8 @@ const REDRAWS_PER_SECOND: u8 = 10;
 /// Columns of a terminal of unknown size.
 const USUAL_WIDTH: u16 = 80;
 
-/// Lines on the screen besides a picture: the offer, the code, the command and the progress.
+/// Columns that a status leaves free for a `^C` behind it.
+const COLUMNS_BEHIND_STATUS: usize = 4;
+
+/// Lines on the screen in addition to a picture: the offer, the code, the command and the progress.
 const LINES_AROUND: usize = 12;

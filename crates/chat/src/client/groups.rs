@@ -2,31 +2,35 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `announcements` | groups that others announce to us, and which of them to believe |
+//! | `announcements` | groups that others announce to us, and the order in which we try the announcements |
 //! | `log` | reads the log of a group, and adds entries to it |
-//! | `missing` | changes of which we have been told, and which the log does not show |
-//! | `online` | what only connected members get: who is typing |
+//! | `message` | a message to a group in the outbox, and its recipients |
+//! | `missing` | changes that somebody has named, and that the log does not show |
+//! | `online` | typing, which only connected members get |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
-//! | `effects` | what follows from an entry: messages to members, keys that are deleted |
+//! | `effects` | the effects of an entry: messages to members, deleted keys |
 //! | `keyed` | who may get the keys of a group in a session |
+//! | `response` | the response of the server to a message |
 //! | `send` | encrypts a message once for all members, and sends it |
 //! | `sender_key` | our sender keys, and how members get them |
 //! | `receive` | sender keys and messages of other members |
 //! | `sent` | messages that may have to be sent again to one device |
-//! | `waiting` | messages for whose members the server has no room now |
+//! | `waiting` | messages for members whose queue at the server is full |
 //! | `rows` | the durable rows |
 //!
-//! Whatever may have to continue marks its group as `dirty`. At the end of each input, [`Client::run_groups`] continues with
+//! A change that may let a group continue marks it as `dirty`. At the end of each input, [`Client::run_groups`] continues with
 //! those groups: first with the log, then with the messages.
 
 mod announcements;
 mod effects;
 mod keyed;
 mod log;
+mod message;
 mod missing;
 mod online;
 mod outbox;
 mod receive;
+mod response;
 mod rows;
 mod send;
 mod sender_key;
@@ -53,9 +57,9 @@ use crate::service::AppName;
 use crate::time::Timestamp;
 use announcements::Announced;
 use log::Reading;
+use message::GroupMessage;
 use missing::MissingChange;
 use receive::{Early, TheirKey};
-use send::GroupMessage;
 use sender_key::OwnKey;
 
 pub(super) use keyed::Permission;

@@ -30,7 +30,7 @@ use wormhole_chat::{AccountId, AttachmentPointer, Client as Core, Content, DataM
 use super::account::{Account, ClientStore};
 use super::attachment::Uploads;
 use super::direct::{self, DirectFiles};
-use super::driver::{Driver, Signals, Start};
+use super::driver::{Driver, DriverParts, Signals};
 use super::error::{Ended, NotOpened, SendError};
 use super::message::{Attachment, Me, Message, Recipient, Route};
 use super::server::Network;
@@ -145,7 +145,7 @@ impl Client {
             decisions: watch::Sender::new(people.decisions.len()),
             ended: watch::Sender::default(),
         });
-        let start = Start {
+        let parts = DriverParts {
             core,
             store: account.store.clone(),
             service: Arc::clone(&service),
@@ -161,7 +161,7 @@ impl Client {
             tasks,
         };
         let network = Arc::new(account.network.clone());
-        tokio::spawn(Driver::new(start).run(account, store.clone()));
+        tokio::spawn(Driver::new(parts).run(account, store.clone()));
         let (me, options) = (Arc::new(me), Arc::new(options));
         let uploads = Uploads::new(store.clone());
         Self {

@@ -14,9 +14,11 @@ mod group_changes;
 mod groups;
 mod history;
 mod outbox;
+mod parts;
 mod people;
 mod profiles;
 mod receipts;
+mod reports;
 mod requests;
 mod sealing;
 mod shared;
@@ -26,25 +28,22 @@ mod timers;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, DirectAnswer,
-    Envelope, PublicKey, Request, SendFailure, SenderCertificate, Timestamp,
+    AccountId, Client as Core, ClientInput, ClientOutput, Delivery, DirectAnswer, Envelope,
+    Request, Timestamp,
 };
 
+use super::RequestError;
 use super::account::{Account, ClientStore, SharedStore, now};
-use super::direct::DirectFiles;
-use super::error::{Ended, NotSent};
+use super::error::Ended;
 use super::message::{Connection, Event, KeyState, Progress};
 use super::profile::OwnProfile;
-use super::service::Service;
-use super::store::{Contact, Decision, EnvelopeHash, Evidence, Store, StoreError};
-use super::{Conversation, RequestError};
+use super::store::{Contact, EnvelopeHash, Evidence, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
@@ -55,7 +54,8 @@ pub(super) use group_changes::ChangeOutcome;
 use group_changes::GroupChanges;
 use history::HistoryUpkeep;
 use outbox::Outbox;
-pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED, MEMBERS};
+pub(super) use parts::{DriverParts, OwnRows, People, Settings};
+pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
 use profiles::{ProfileAnswer, Profiles};
 use receipts::Receipts;
 use requests::{Finished, Requests};
@@ -148,73 +148,6 @@ pub(super) struct Driver {
     closing: Option<oneshot::Sender<Account>>,
 }
 
-/// The parts of a new driver.
-pub(super) struct Start {
-    pub(super) core: Core,
-    pub(super) store: SharedStore,
-    pub(super) service: Arc<Service>,
-    pub(super) contacts: Vec<Contact>,
-    pub(super) own: OwnRows,
-    pub(super) counts: Counts,
-    pub(super) people: People,
-    pub(super) settings: Settings,
-    pub(super) max_unread: usize,
-    pub(super) direct: Option<DirectFiles>,
-    /// Where files that come directly are.
-    pub(super) direct_folder: Arc<Path>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) tasks: mpsc::Receiver<Task>,
-}
-
-/// The stored decisions about people who write to the user.
-pub(super) struct People {
-    pub(super) blocked: BTreeSet<AccountId>,
-    /// Those whose messages the user wants.
-    accepted: BTreeSet<AccountId>,
-    /// The decisions that the server does not know yet.
-    pub(super) decisions: Vec<(AccountId, Decision)>,
-    /// Members of groups of whom the server has learned that they may write, or of whom `decisions` says it.
-    members: BTreeSet<AccountId>,
-    /// Whether messages of people that the user does not know wait for a decision.
-    holds_requests: bool,
-    /// The value of `holds_requests` that the server must learn; `None` if it knows it.
-    capability: Option<bool>,
-}
-
-impl People {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// The store is damaged or cannot be read.
-    pub(super) fn load(store: &Store, holds_requests: bool) -> Result<Self, StoreError> {
-        let known = store.setting(CAPABILITY)?.is_some_and(|known| *known == [1]);
-        let capability = Some(holds_requests).filter(|holds| *holds != known);
-        let (blocked, decisions) = (store.blocked().clone(), store.decisions()?);
-        let members = store.setting(MEMBERS)?.map(|ids| people::members(&ids)).unwrap_or_default();
-        let accepted = store.accepted().clone();
-        Ok(Self { blocked, accepted, decisions, members, holds_requests, capability })
-    }
-}
-
-/// The stored settings of the user.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) timers: Timers,
-    pub(super) shared: Shared,
-    /// Whether others may learn what the user has read.
-    pub(super) are_read_receipts_on: bool,
-}
-
-/// The stored rows about our own account.
-pub(super) struct OwnRows {
-    pub(super) registration_id: u32,
-    /// Our profile, if this device knows its key.
-    pub(super) profile: Option<OwnProfile>,
-    /// The pinned key of the service.
-    pub(super) root: Option<PublicKey>,
-    pub(super) certificate: Option<SenderCertificate>,
-}
-
 enum Woken {
     Closed,
     Committed(Result<Durable, StoreError>),
@@ -233,64 +166,6 @@ enum Woken {
 }
 
 impl Driver {
-    pub(super) fn new(start: Start) -> Self {
-        let Start { mut core, store, service, contacts, own, counts, people, .. } = start;
-        let Start { settings, max_unread, signals, tasks, direct, direct_folder, .. } = start;
-        let People { blocked, accepted, decisions, members, holds_requests, capability } = people;
-        let OwnRows { registration_id, profile: own_profile, root, certificate } = own;
-        core.set_roots(root.into_iter().collect());
-        core.manage_device_list();
-        let sealing = Arc::new(Sealing::new(core.sealer(), root, certificate));
-        let us = core.address().account;
-        for known in contacts.iter().filter(|contact| contact.is_known()) {
-            if !blocked.contains(&known.account) {
-                core.handle(now(), ClientInput::Keep(known.account), &mut OsRng);
-            }
-            describe(&mut core, known);
-        }
-        signals.syncs.send_replace(core.waiting_syncs());
-        Self {
-            outbox: Outbox::new(&core),
-            own: core.address().account,
-            core,
-            store,
-            tasks,
-            signals,
-            commits: Commits::default(),
-            requests: Requests::new(Arc::clone(&service), Arc::clone(&sealing)),
-            sealing,
-            profiles: Profiles::new(Arc::clone(&service), us, registration_id, root.is_none()),
-            own_profile,
-            socket: Socket::new(Arc::clone(&service)),
-            upkeep: Upkeep::new(Arc::clone(&service)),
-            history: HistoryUpkeep::new(counts.history_due),
-            contacts: Contacts::new(contacts),
-            decisions: Decisions::new(Arc::clone(&service), decisions, capability),
-            direct: DirectOffers::new(direct, direct_folder),
-            blocked,
-            accepted,
-            members,
-            holds_requests,
-            accepting: VecDeque::new(),
-            accepting_groups: BTreeMap::new(),
-            group_changes: GroupChanges::default(),
-            receipts: Receipts::new(settings.are_read_receipts_on),
-            shared: settings.shared,
-            timers: settings.timers,
-            deliveries: BTreeMap::new(),
-            hashes: BTreeMap::new(),
-            again: VecDeque::new(),
-            last_delivery: 0,
-            source: None,
-            envelope: None,
-            evidence: None,
-            counts,
-            max_unread,
-            is_up_to_date: false,
-            closing: None,
-        }
-    }
-
     /// Runs until it is closed, all handles are dropped, or the store fails.
     pub(super) async fn run(mut self, account: Account, handles: ClientStore) {
         let signals = Arc::clone(&self.signals);
@@ -494,100 +369,6 @@ impl Driver {
         if let Some(message) = message.filter(|message| self.outbox.is_cancelling(*message)) {
             self.cancel_unless_sending(message);
         }
-    }
-
-    /// Updates the state of our keys. Refused keys stay refused until the server has accepted them.
-    fn update_key_state(&self) {
-        let is_published = *self.signals.keys.borrow() == KeyState::Published;
-        match (self.core.is_publishing(), is_published) {
-            (false, false) => self.set_key_state(KeyState::Published),
-            (true, true) => self.set_key_state(KeyState::Publishing),
-            (false, true) | (true, false) => {}
-        }
-    }
-
-    fn set_key_state(&self, state: KeyState) {
-        let is_new = *self.signals.keys.borrow() != state;
-        if let KeyState::Refused(error) = &state
-            && is_new
-        {
-            self.emit(Event::KeysRefused(error.clone()));
-        }
-        self.signals.keys.send_replace(state);
-    }
-
-    fn handle_lost(&mut self, error: RequestError) {
-        self.deliveries.clear();
-        self.hashes.clear();
-        self.is_up_to_date = false;
-        self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
-        if !error.may_retry() {
-            self.outbox.set_refusal(Some(error.clone()));
-        }
-        self.emit(Event::Disconnected(error));
-    }
-
-    fn report(&mut self, event: ClientEvent) {
-        match event {
-            ClientEvent::Accepted(timestamp, account) => {
-                let progress = self.outbox.add(timestamp, Conversation::Account(account));
-                if let Some(reply) = self.accepting.pop_front() {
-                    // The one who asked may be gone. The message is sent anyway.
-                    let _gone = reply.send((timestamp, progress));
-                }
-            }
-            ClientEvent::Cancelled(timestamp) => {
-                self.report_left(timestamp, Progress::NotSent(NotSent::Cancelled));
-            }
-            ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
-            ClientEvent::Group(group, event) => {
-                self.group_message(group, &event);
-                self.group_changes.handle(self.own, group, &event);
-                self.emit(Event::Group { group, event });
-            }
-            ClientEvent::IdentityChanged(account, key) => {
-                self.outbox.set_blocked(account, Some(key));
-                self.emit(Event::IdentityChanged { account, key });
-            }
-            ClientEvent::NotCopied(timestamp, why) => {
-                self.requests.forget(timestamp);
-                self.emit(Event::NotCopied(why));
-            }
-            ClientEvent::NotSent(timestamp, failure) => {
-                let to = self.report_left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
-                if let Some(Conversation::Account(to)) = to
-                    && failure == SendFailure::NoDevice
-                {
-                    self.contacts.set_unreachable(to);
-                }
-            }
-            // The application takes messages from the store, also those that could not be read.
-            ClientEvent::NotRead(..) | ClientEvent::Received(_) => {}
-            ClientEvent::Sent(timestamp) => {
-                self.report_left(timestamp, Progress::OnServer);
-            }
-            ClientEvent::StoreIsOlder => self.emit(Event::StoreIsOlder),
-            ClientEvent::UnsignedDevice(device) => self.emit(Event::UnsignedDevice { device }),
-        }
-    }
-
-    /// Reports a message that has left the outbox. Returns its recipient.
-    fn report_left(&mut self, message: Timestamp, progress: Progress) -> Option<Conversation> {
-        let to = self.outbox.remove(message, &progress)?;
-        self.emit(Event::Progress { message, to, progress });
-        Some(to)
-    }
-
-    fn emit(&self, event: Event) {
-        // The receiver may be gone.
-        let _unheard = self.signals.events.send(event);
-    }
-}
-
-/// Tells the client what our other devices may learn about a contact: not what only an envelope claims.
-fn describe(core: &mut Core, contact: &Contact) {
-    if contact.is_default || contact.is_in_app {
-        core.describe(contact.account, contact.number.clone(), contact.app.clone());
     }
 }
 

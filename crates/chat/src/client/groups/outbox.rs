@@ -3,7 +3,7 @@
 use super::super::pending::Purpose;
 use super::super::store::{Changes, OutboxChange, StoreKey};
 use super::super::{Client, ClientEvent, ClientOutput, Failed, SendFailure};
-use super::send::GroupMessage;
+use super::message::GroupMessage;
 use super::{Group, Membership};
 use crate::address::AccountId;
 use crate::content::{Content, GroupContent};

@@ -8,9 +8,9 @@ use super::super::store::{
     read_time,
 };
 use super::announcements::Announced;
+use super::message::GroupMessage;
 use super::missing::MissingChange;
 use super::receive::{Early, TheirKey};
-use super::send::GroupMessage;
 use super::sender_key::OwnKey;
 use super::waiting::Waiting;
 use super::{Client, Group, Known};

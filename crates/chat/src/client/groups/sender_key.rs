@@ -10,7 +10,7 @@ use rand_core::CryptoRngCore;
 
 use super::super::outbox::Outgoing;
 use super::super::store::Changes;
-use super::send::Recipient;
+use super::message::Recipient;
 use super::{Client, Group};
 use crate::address::{AccountId, Address};
 use crate::content::{Content, GroupContent};

@@ -16,7 +16,7 @@ use rand_core::CryptoRngCore;
 use super::super::pending::Purpose;
 use super::super::store::Changes;
 use super::super::{ClientEvent, ClientOutput, SendFailure};
-use super::send::GroupMessage;
+use super::message::GroupMessage;
 use super::{Client, GroupEvent, Membership, PartlySent};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::group::GroupId;

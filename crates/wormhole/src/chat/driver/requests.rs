@@ -4,6 +4,9 @@
 //! reason that may pass is not repeated here: after a pause, the client is told that there is a new connection, and makes
 //! all requests again that have no response. It knows which ciphertexts can still be used.
 
+mod finished;
+mod perform;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -15,15 +18,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand_core::{OsRng, RngCore};
 use tokio::time::{Instant, sleep_until};
-use wormhole_chat::group::GroupId;
-use wormhole_chat::service::Destination;
 use wormhole_chat::{
     AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response, Timestamp,
 };
 
 use super::sealing::{SealedTarget, Sealing};
-use crate::chat::error::{RequestError, ServerFault};
-use crate::chat::service::{DeviceMessage, Resolved, Service, Unconfirmed};
+use crate::chat::error::RequestError;
+use crate::chat::service::{Resolved, Service};
+pub(super) use finished::Finished;
+use finished::Lane;
+use perform::{Way, perform};
 
 /// The requests of a client that have no response yet.
 pub(super) struct Requests {
@@ -53,72 +57,6 @@ pub(super) struct Requests {
 
 /// The keys of an account, and its list of devices.
 type Fetched = (Vec<PreKeyBundle>, Option<Vec<u8>>);
-
-/// Requests of one lane are sent one after the other.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Lane {
-    Account(AccountId),
-    GroupLog(GroupId),
-    /// Messages to all groups: each is one upload.
-    GroupMessages,
-    OwnKeys,
-}
-
-/// A request with its result.
-pub(super) struct Finished {
-    lane: Lane,
-    id: RequestId,
-    result: Result<Response, RequestError>,
-    /// Whether the server was not asked, because its answer was known.
-    is_cached: bool,
-    /// The message that was sent.
-    message: Option<Timestamp>,
-    /// Whether the server may have the message, although it has not confirmed that.
-    may_have_arrived: bool,
-}
-
-impl Finished {
-    /// The answer of the server to a request that sends nothing.
-    const fn new(lane: Lane, id: RequestId, result: Result<Response, RequestError>) -> Self {
-        Self { lane, id, result, is_cached: false, message: None, may_have_arrived: false }
-    }
-
-    /// The account that the request was about.
-    pub(super) const fn account(&self) -> Option<AccountId> {
-        match self.lane {
-            Lane::Account(account) => Some(account),
-            Lane::GroupLog(_) | Lane::GroupMessages | Lane::OwnKeys => None,
-        }
-    }
-
-    /// The group whose log the request was about.
-    pub(super) const fn group(&self) -> Option<GroupId> {
-        match self.lane {
-            Lane::GroupLog(group) => Some(group),
-            Lane::Account(_) | Lane::GroupMessages | Lane::OwnKeys => None,
-        }
-    }
-
-    /// Whether the request was the publication of our keys.
-    pub(super) const fn is_publication(&self) -> bool {
-        matches!(self.lane, Lane::OwnKeys)
-    }
-
-    /// Whether the server was not asked, because its answer was known.
-    pub(super) const fn is_cached(&self) -> bool {
-        self.is_cached
-    }
-
-    /// The message that was sent.
-    pub(super) const fn message(&self) -> Option<Timestamp> {
-        self.message
-    }
-
-    /// Whether the server may have the message, although it has not confirmed that.
-    pub(super) const fn may_have_arrived(&self) -> bool {
-        self.may_have_arrived
-    }
-}
 
 impl Requests {
     pub(super) fn new(service: Arc<Service>, sealing: Arc<Sealing>) -> Self {
@@ -376,82 +314,6 @@ const fn sent_by(request: &Request) -> Option<Timestamp> {
     }
 }
 
-/// How a request reaches the server.
-struct Way {
-    service: Arc<Service>,
-    sealing: Arc<Sealing>,
-    target: Option<SealedTarget>,
-}
-
-/// Makes a request.
-async fn perform(way: Way, lane: Lane, id: RequestId, request: Request) -> Finished {
-    let message = sent_by(&request);
-    let answered = answer(&way, request).await;
-    let may_have_arrived = answered.as_ref().is_err_and(|error| error.may_have_arrived);
-    let result = answered.map_err(|error| error.why);
-    Finished { message, may_have_arrived, ..Finished::new(lane, id, result) }
-}
-
-async fn answer(way: &Way, request: Request) -> Result<Response, Unconfirmed> {
-    let Way { service, sealing, target } = way;
-    let result = match request {
-        Request::Send { to, timestamp, messages, left_out, is_online, wants_answers } => {
-            let parts = (&*messages, left_out.as_ref());
-            if let Some(target) = target
-                && let Some(sent) =
-                    sealing.send(service, to, timestamp, parts, is_online, target).await
-            {
-                return sent;
-            }
-            let (messages, left_out) = parts;
-            return service.send(to, timestamp, messages, left_out, is_online, wants_answers).await;
-        }
-        Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
-            let message = DeviceMessage { device: to.device, registration_id, kind, bytes };
-            return service.send_to_device(to.account, timestamp, &message).await;
-        }
-        Request::Bundles(account) => keys(service, account).await,
-        Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
-        Request::DeviceList => unless_unknown(service.device_list().await),
-        Request::PublishDeviceList(new) => unless_unknown(service.put_device_list(&new).await),
-        Request::AppendGroupEntry { group, revision, access, next, entry } => {
-            service.append_group_entry((group, revision), &access, next, &entry).await
-        }
-        Request::GroupEntries { group, access, from } => {
-            service.group_entries(group, &access, from).await
-        }
-        Request::Certificate => {
-            let certificate = sealing.certificate(service).await;
-            certificate.map(|certificate| Response::Certificate(Box::new(certificate)))
-        }
-        Request::SendGroup { timestamp, message, left_out, is_online } => {
-            let sent = service.send_to_many(timestamp, &message, &left_out, is_online).await;
-            // Nothing depends on it, so it must not make messages wait.
-            return if is_online { sent.or(Ok(Response::Done)) } else { sent };
-        }
-    };
-    result.map_err(|why| Unconfirmed { why, may_have_arrived: false })
-}
-
-/// A server of another kind has no lists of devices, and may refuse a path that it does not know in any way.
-fn unless_unknown(result: Result<Response, RequestError>) -> Result<Response, RequestError> {
-    match result {
-        Err(RequestError::NotFound) => Ok(Response::NotFound),
-        Err(
-            RequestError::Invalid(_) | RequestError::Refused(_) | RequestError::Unavailable(501),
-        ) => Ok(Response::Refused),
-        result => result,
-    }
-}
-
-/// The keys of an account.
-async fn keys(service: &Service, account: AccountId) -> Result<Response, RequestError> {
-    let resolved = service.bundles(&Destination::Account(account)).await?;
-    let is_right = resolved.account == account;
-    let response = Response::Bundles(resolved.bundles, resolved.list);
-    is_right.then_some(response).ok_or_else(|| ServerFault::OtherAccount.into())
-}
-
 /// Maximum number of requests that run at the same time.
 const MAX_RUNNING: usize = 4;
 
@@ -468,200 +330,4 @@ const REFUSED_KEYS_PAUSE: Duration = Duration::from_secs(60 * 60);
 const LONG_PAUSE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
-mod tests {
-    use wormhole_chat::{
-        Address, ClientInput, ClientOutput, DeviceId, Identity, KemKeyPair, KeyPair, Publication,
-        Signature, Timestamp,
-    };
-
-    use super::*;
-    use crate::chat::{Network, Server};
-
-    /// Requests to a server that does not exist. None of them is sent before the first `await`.
-    fn requests() -> Requests {
-        let server = Server::new("http://127.0.0.1:1".parse().unwrap());
-        let service = Service::new(&server, &Network::default()).unwrap();
-        let us = Address { account: account(99), device: DeviceId::PRIMARY };
-        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id: 1 };
-        let core = Core::new(us, identity, Timestamp(0), &mut OsRng);
-        Requests::new(Arc::new(service), Arc::new(Sealing::new(core.sealer(), None, None)))
-    }
-
-    fn account(number: u8) -> AccountId {
-        AccountId::from_bytes([number; 16])
-    }
-
-    /// An id of a request: only a client can make one.
-    fn request_id() -> RequestId {
-        let us = Address { account: account(99), device: DeviceId::PRIMARY };
-        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id: 1 };
-        let mut client = Core::new(us, identity, Timestamp(0), &mut OsRng);
-        loop {
-            match client.poll().unwrap() {
-                ClientOutput::Commit(id, _) => {
-                    client.handle(Timestamp(0), ClientInput::Committed(id), &mut OsRng);
-                }
-                ClientOutput::Request(id, _) => return id,
-                ClientOutput::Acknowledge(_)
-                | ClientOutput::Event(_)
-                | ClientOutput::ReadAgain(..) => {}
-            }
-        }
-    }
-
-    /// The request of a lane has this result.
-    fn finish(requests: &mut Requests, lane: Lane, result: Result<Response, RequestError>) {
-        requests.finish(Finished::new(lane, request_id(), result));
-    }
-
-    fn publication() -> Request {
-        let pair = KeyPair::random(&mut OsRng);
-        let signature = Signature([0; 64]);
-        Request::Publish(Box::new(Publication {
-            identity: *pair.public(),
-            signed: (1, *pair.public(), signature),
-            one_time: Vec::new(),
-            kem: (1, KemKeyPair::random(&mut OsRng).public().clone(), signature),
-        }))
-    }
-
-    #[test]
-    fn attack_11_a_service_that_refuses_lists_of_devices_does_not_stop_messages() {
-        for error in [
-            RequestError::Invalid(400),
-            RequestError::Invalid(422),
-            RequestError::Refused(403),
-            RequestError::Unavailable(501),
-        ] {
-            assert_eq!(unless_unknown(Err(error)).unwrap(), Response::Refused);
-        }
-        for error in [RequestError::Unavailable(503), RequestError::CredentialsRefused] {
-            assert!(unless_unknown(Err(error)).is_err());
-        }
-    }
-
-    #[tokio::test]
-    async fn each_account_has_its_turn_and_so_have_our_own_keys() {
-        let mut requests = requests();
-        let id = request_id();
-        for number in 1..=9 {
-            requests.push(id, Request::Bundles(account(number)));
-            requests.push(id, Request::Bundles(account(number)));
-        }
-        requests.push(id, publication());
-        let mut started = Vec::new();
-        requests.start();
-        for _ in 0..9 {
-            let lane = requests.busy.pop_first().unwrap();
-            started.push(lane);
-            finish(&mut requests, lane, Ok(Response::Done));
-            requests.running = requests.running.into_iter().skip(1).collect();
-            requests.start();
-        }
-        started.extend(requests.busy.iter().copied());
-        assert!(started.contains(&Lane::OwnKeys), "{started:?}");
-        let accounts: BTreeSet<_> = started.iter().collect();
-        assert!(accounts.len() >= 9, "{started:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refused_keys_are_offered_again_after_an_hour() {
-        let mut requests = requests();
-        requests.push(request_id(), publication());
-        requests.start();
-        finish(&mut requests, Lane::OwnKeys, Err(RequestError::Invalid(422)));
-        requests.running.clear();
-        assert_eq!(requests.due(), Some(Instant::now() + REFUSED_KEYS_PAUSE));
-        // Other requests are made again earlier. The client offers its keys with them.
-        requests.push(request_id(), Request::Bundles(account(1)));
-        requests.start();
-        finish(&mut requests, Lane::Account(account(1)), Err(RequestError::Unavailable(503)));
-        requests.running.clear();
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(requests.take_retry());
-        requests.push(request_id(), publication());
-        requests.start();
-        assert!(requests.running.is_empty() && requests.due().is_some());
-        tokio::time::advance(REFUSED_KEYS_PAUSE).await;
-        requests.start();
-        assert!(requests.busy.contains(&Lane::OwnKeys));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_due_while_a_retry_waits_for_running_requests() {
-        let mut requests = requests();
-        let id = request_id();
-        let limited = || Err(RequestError::TooMany(Duration::from_secs(5)));
-        for number in 1..=3 {
-            requests.push(id, Request::Bundles(account(number)));
-        }
-        requests.start();
-        finish(&mut requests, Lane::Account(account(1)), limited());
-        finish(&mut requests, Lane::Account(account(2)), Err(RequestError::Unavailable(500)));
-        requests.push(id, Request::Bundles(account(1)));
-        assert!(requests.due().is_none_or(|at| at > Instant::now()));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        requests.start();
-        assert_eq!(requests.due(), None);
-        // When they have ended, the client makes its requests again.
-        requests.running.clear();
-        assert!(requests.due().is_some() && requests.take_retry());
-    }
-
-    #[tokio::test]
-    async fn a_group_message_is_being_sent_or_is_forgotten() {
-        let mut requests = requests();
-        for timestamp in [Timestamp(1), Timestamp(2)] {
-            let message = Request::SendGroup {
-                timestamp,
-                message: vec![7].into(),
-                left_out: Vec::new(),
-                is_online: false,
-            };
-            requests.push(request_id(), message);
-        }
-        requests.start();
-        assert!(requests.is_sending(Timestamp(1)) && !requests.is_sending(Timestamp(2)));
-        requests.forget(Timestamp(2));
-        assert!(requests.queues.is_empty());
-        // There is no server, so it certainly has not arrived.
-        let finished = requests.next().await.unwrap();
-        assert_eq!((finished.message(), finished.may_have_arrived()), (Some(Timestamp(1)), false));
-        requests.finish(finished);
-        assert!(!requests.is_sending(Timestamp(1)));
-    }
-
-    fn resolved(number: u8) -> Resolved {
-        let identity = *KeyPair::random(&mut OsRng).public();
-        Resolved { account: account(number), app: None, identity, bundles: Vec::new(), list: None }
-    }
-
-    #[tokio::test]
-    async fn keys_that_were_known_say_nothing_about_the_server() {
-        let mut requests = requests();
-        requests.attempt = 3;
-        requests.keep(resolved(1));
-        requests.push(request_id(), Request::Bundles(account(1)));
-        requests.start();
-        let finished = requests.next().await.unwrap();
-        assert!(finished.is_cached());
-        requests.finish(finished);
-        assert_eq!(requests.attempt, 3);
-        finish(&mut requests, Lane::Account(account(2)), Ok(Response::Done));
-        assert_eq!(requests.attempt, 0);
-    }
-
-    #[tokio::test]
-    async fn keys_from_before_a_mismatch_are_not_used() {
-        let mut requests = requests();
-        for result in [
-            Response::Stale(vec![DeviceId::PRIMARY]),
-            Response::Mismatched { missing: vec![DeviceId::PRIMARY], extra: Vec::new() },
-        ] {
-            requests.keep(resolved(1));
-            requests.keep(resolved(2));
-            finish(&mut requests, Lane::Account(account(1)), Ok(result));
-            assert_eq!(requests.fetched.keys().copied().collect::<Vec<_>>(), [account(2)]);
-        }
-    }
-}
+mod tests;

@@ -323,7 +323,7 @@ impl Driver {
             self.accepted.insert(contact.account);
         }
         self.contacts.insert(contact.clone());
-        super::describe(&mut self.core, &contact);
+        super::parts::describe(&mut self.core, &contact);
         if contact.is_known() && !self.is_blocked(contact.account) {
             self.input(ClientInput::Keep(contact.account));
         }
