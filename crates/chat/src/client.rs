@@ -86,7 +86,7 @@ pub use exchange::{
     AccountDevices, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request, RequestId,
     Response, SealedMessage,
 };
-pub use groups::{GroupEvent, GroupFailure, Membership, PartlySent};
+pub use groups::{ChangeId, GroupEvent, GroupFailure, Membership, PartlySent};
 pub use own_list::DeviceListUpdate;
 pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};
@@ -203,6 +203,8 @@ pub enum ClientEvent {
     Accepted(Timestamp, AccountId),
     /// A message was removed from the outbox before the server has accepted it, as the user wanted.
     Cancelled(Timestamp),
+    /// A change of a group that we wanted is made, has become superfluous, or is not possible. The committed changes include it.
+    ChangeFinished(ChangeId, Result<(), GroupFailure>),
     /// The server names a device of our account that does not have our identity key. Nothing is sent to it, and what was sent
     /// elsewhere is not copied to our other devices.
     ForeignDevice,

@@ -84,11 +84,11 @@ pub use attachment::{
 };
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
-    AccountDevices, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, CopyFailure,
-    Delivery, DeviceListUpdate, Failed, GroupEvent, GroupFailure, KnownIdentity, LeftOut,
-    Membership, NewDeviceList, OutboxChange, OwnDeviceList, PartlySent, Publication, ReadError,
-    Received, Request, RequestId, Response, RestoreError, SealedMessage, Sealer, SendFailure,
-    StoreKey, Unreadable,
+    AccountDevices, ChangeId, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
+    CopyFailure, Delivery, DeviceListUpdate, Failed, GroupEvent, GroupFailure, KnownIdentity,
+    LeftOut, Membership, NewDeviceList, OutboxChange, OwnDeviceList, PartlySent, Publication,
+    ReadError, Received, Request, RequestId, Response, RestoreError, SealedMessage, Sealer,
+    SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, ConfigurationSync, Content, ContentError,

@@ -361,6 +361,29 @@ fn two_administrators_at_once_both_get_what_they_want() {
 }
 
 #[test]
+fn equal_changes_have_outcomes_of_their_own() {
+    let mut world = World::new(1);
+    world.people(2);
+    let group = world.group();
+    let account = world.account(1);
+    let promote = || GroupChange::SetRole { account, role: Role::Admin };
+    let remove = GroupChange::Remove { account, password: None };
+    // The second change is superfluous, the fourth comes after the removal.
+    let ids = [promote(), promote(), remove, promote()].map(|change| {
+        let (now, rng) = (world.now, &mut world.rng);
+        world.devices[0].client.change_group(now, group, change, rng).unwrap()
+    });
+    world.settle();
+    let finished = world.devices[0].events.iter().filter_map(|event| match event {
+        ClientEvent::ChangeFinished(id, outcome) if ids.contains(id) => Some((*id, *outcome)),
+        _ => None,
+    });
+    let refused = Err(GroupFailure::NotPermitted(ChangeError::NotMember));
+    let expected = ids.into_iter().zip([Ok(()), Ok(()), Ok(()), refused]);
+    assert_eq!(finished.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_link_lets_people_in_until_it_is_replaced_and_a_leaver_loses_the_secret() {
     let mut world = World::new(1);
     world.people(4);

@@ -16,6 +16,7 @@
 //! | `receive` | sender keys and messages of other members |
 //! | `sent` | messages that may have to be sent again to one device |
 //! | `waiting` | messages for members whose queue at the server is full |
+//! | `wanted` | changes that we want to make, and their outcomes |
 //! | `rows` | the durable rows |
 //!
 //! A change that may let a group continue marks it as `dirty`. At the end of each input, [`Client::run_groups`] continues with
@@ -36,6 +37,7 @@ mod send;
 mod sender_key;
 mod sent;
 mod waiting;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,8 +50,8 @@ use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent, SyncMessage};
 use crate::group::{
-    Announcement, Basis, ChangeError, Draft, EntryError, EpochKeys, GroupChange, GroupId,
-    GroupLink, GroupState, GroupView,
+    Announcement, ChangeError, Draft, EntryError, EpochKeys, GroupChange, GroupId, GroupLink,
+    GroupState, GroupView,
 };
 use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
@@ -61,10 +63,12 @@ use message::GroupMessage;
 use missing::MissingChange;
 use receive::{Early, TheirKey};
 use sender_key::OwnKey;
+use wanted::{MAX_WANTED, WantedChange};
 
 pub(super) use keyed::Permission;
 pub(super) use receive::GroupEnvelope;
 pub(super) use sent::Requested;
+pub use wanted::ChangeId;
 
 /// Everything that a client knows about groups.
 #[derive(Debug, Default)]
@@ -89,6 +93,8 @@ pub(super) struct Groups {
     /// Whether our account has other devices, if we know.
     other_devices: Option<bool>,
     certificate: Option<SenderCertificate>,
+    /// The last id that a change has got.
+    last_change: u64,
     /// Groups that may have to continue.
     dirty: BTreeSet<GroupId>,
     /// Messages about groups that were put into the ordinary outbox in this step.
@@ -106,7 +112,9 @@ pub(super) struct Groups {
 struct Group {
     known: Known,
     /// Changes that we want to make, in this order.
-    wanted: VecDeque<(Basis, GroupChange)>,
+    wanted: VecDeque<WantedChange>,
+    /// The change with which we join with a link, until it is among the wanted ones.
+    joining: Option<ChangeId>,
     /// The entry for the first of them. The server may have it.
     draft: Option<Draft>,
     /// Keys that may be the next ones, and who has sent them.
@@ -242,6 +250,7 @@ impl Group {
         Self {
             known,
             wanted: VecDeque::new(),
+            joining: None,
             draft: None,
             candidates: Vec::new(),
             is_removed: false,
@@ -278,34 +287,6 @@ impl Group {
         Some(content)
     }
 
-    /// Wants a change as soon as possible. The limit is for changes of the user: what follows from those of others is added once
-    /// for each kind.
-    ///
-    /// # Errors
-    /// Too many changes wait.
-    fn want(&mut self, basis: Basis, change: GroupChange) -> Result<(), GroupFailure> {
-        if self.wanted.len() >= MAX_WANTED {
-            return Err(GroupFailure::TooManyChanges);
-        }
-        self.wanted.push_back((basis, change));
-        Ok(())
-    }
-
-    /// Takes the removals that we want: they remain wanted whatever others say.
-    fn take_removals(&mut self) -> VecDeque<(Basis, GroupChange)> {
-        let is_removal = |change: &GroupChange| matches!(change, GroupChange::Remove { .. });
-        let wanted = std::mem::take(&mut self.wanted);
-        let (removals, others) = wanted.into_iter().partition(|(_, change)| is_removal(change));
-        self.wanted = others;
-        removals
-    }
-
-    /// Whether we want to remove a member, and the server has not accepted that yet. Until then, nothing is encrypted for it.
-    fn is_removing(&self, account: AccountId) -> bool {
-        let is_removal = |change: &GroupChange| matches!(change, GroupChange::Remove { account: it, .. } if *it == account);
-        self.wanted.iter().any(|(_, change)| is_removal(change))
-    }
-
     /// Whether an account is a member, and we do not want to remove it.
     fn is_staying(&self, account: AccountId) -> bool {
         let is_member = |state: &GroupState| state.members.contains_key(&account);
@@ -324,7 +305,8 @@ impl Group {
 }
 
 impl Client {
-    /// Creates a group with this account as its only member. It exists once the server has it.
+    /// Creates a group with this account as its only member. It exists once the server has it. Returns its id, and that of the
+    /// change that creates it.
     ///
     /// # Errors
     /// The title is invalid.
@@ -334,7 +316,7 @@ impl Client {
         title: &str,
         profile: (Option<AppName>, Option<AccessKey>),
         rng: &mut impl CryptoRngCore,
-    ) -> Result<GroupId, GroupFailure> {
+    ) -> Result<(GroupId, ChangeId), GroupFailure> {
         let id = GroupId::random(rng);
         let (app, access_key) = profile;
         let change = GroupChange::Create { title: title.to_owned(), app, access_key };
@@ -343,14 +325,16 @@ impl Client {
         let (view, draft) = created?;
         let basis = view.state().basis();
         let mut group = Group::new(Known::View(Box::new(view)));
-        group.wanted.push_back((basis, change));
+        let created = self.next_change_id();
+        group.wanted.push_back(WantedChange { id: Some(created), basis, change });
         group.draft = Some(draft);
         self.groups.groups.insert(id, group);
         self.store_and_run(now, id, rng);
-        Ok(id)
+        Ok((id, created))
     }
 
     /// Changes a group, as soon as the server and the changes of others permit it. `Accept` and `Decline` answer an invitation.
+    /// Returns the id of the change.
     ///
     /// # Errors
     /// There is no such group, or it has too many changes that wait.
@@ -360,34 +344,45 @@ impl Client {
         id: GroupId,
         change: GroupChange,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<(), GroupFailure> {
+    ) -> Result<ChangeId, GroupFailure> {
+        let change_id = self.next_change_id();
         let group = self.groups.groups.get_mut(&id).ok_or(GroupFailure::Unknown)?;
         let state = group.state().ok_or(GroupFailure::Unknown)?;
         let basis = state.basis();
-        group.want(basis, change)?;
+        let leaves = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline);
+        group.want(WantedChange { id: Some(change_id), basis, change })?;
+        if group.is_removed {
+            // It is made if we get access again, but nobody should wait for that.
+            let outcome = if leaves { Ok(()) } else { Err(GroupFailure::Unknown) };
+            self.finish_change(Some(change_id), outcome);
+        }
         self.store_and_run(now, id, rng);
-        Ok(())
+        Ok(change_id)
     }
 
-    /// Joins a group with a link.
+    /// Joins a group with a link. Returns its id, and that of the change; `None` if we are a member already.
     pub fn join_group(
         &mut self,
         now: Timestamp,
         link: &GroupLink,
         rng: &mut impl CryptoRngCore,
-    ) -> GroupId {
+    ) -> (GroupId, Option<ChangeId>) {
         let id = link.group;
         let us = self.us.account;
         let is_in = self.groups.groups.get(&id).is_some_and(|group| match group.membership(us) {
             Membership::Member => true,
             Membership::Invited | Membership::Outside | Membership::Unread => false,
         });
-        if !is_in {
-            let known = Known::Link(Box::new(link.clone()));
-            self.groups.groups.insert(id, Group::new(known));
-            self.store_and_run(now, id, rng);
+        if is_in {
+            return (id, None);
         }
-        id
+        let joining = Some(self.next_change_id());
+        let group = Group { joining, ..Group::new(Known::Link(Box::new(link.clone()))) };
+        if let Some(before) = self.groups.groups.insert(id, group) {
+            self.finish_all_changes(before);
+        }
+        self.store_and_run(now, id, rng);
+        (id, joining)
     }
 
     /// Forgets a group of which we are not a member.
@@ -396,9 +391,12 @@ impl Client {
         if matches!(membership, Some(Membership::Outside | Membership::Unread)) {
             let mut changes = Changes::default();
             self.delete_group_keys(id, &mut changes);
-            self.groups.groups.remove(&id);
+            if let Some(group) = self.groups.groups.remove(&id) {
+                self.finish_all_changes(group);
+            }
             changes.delete(super::StoreKey::Group(id));
-            self.commit(changes, Vec::new());
+            let events = self.take_group_events();
+            self.commit(changes, events);
         }
     }
 
@@ -536,7 +534,8 @@ impl Client {
     fn store_and_run(&mut self, now: Timestamp, id: GroupId, rng: &mut impl CryptoRngCore) {
         let mut changes = Changes::default();
         self.put_group(id, &mut changes);
-        self.commit(changes, Vec::new());
+        let events = self.take_group_events();
+        self.commit(changes, events);
         self.groups.dirty.insert(id);
         self.run_groups(now, rng);
     }
@@ -550,6 +549,3 @@ impl Client {
         std::mem::take(&mut self.groups.events)
     }
 }
-
-/// Maximum number of changes of a group that wait, apart from those that follow from changes of others.
-const MAX_WANTED: usize = 32;

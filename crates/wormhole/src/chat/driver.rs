@@ -313,9 +313,6 @@ impl Driver {
         self.signals.syncs.send_if_modified(|waiting| std::mem::replace(waiting, syncs) != syncs);
         self.requests.start();
         self.commits.start(&self.store);
-        if self.commits.is_idle() {
-            self.group_changes.finish_superfluous(&self.core);
-        }
         if self.is_up_to_date && self.commits.is_idle() {
             self.is_up_to_date = false;
             self.signals.connection.send_replace(Connection::UpToDate);

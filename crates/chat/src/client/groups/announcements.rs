@@ -108,7 +108,8 @@ impl Client {
         let after = self.groups.groups.get_mut(&content.group);
         if let Some((mut before, after)) = before.zip(after) {
             after.wanted = before.take_removals();
-            after.others = before.others;
+            after.others = std::mem::take(&mut before.others);
+            self.finish_all_changes(before);
         }
         true
     }

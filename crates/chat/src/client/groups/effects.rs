@@ -8,6 +8,7 @@ use super::super::outbox::Lifetime;
 use super::super::store::{Changes, StoreKey};
 use super::announcements::Announced;
 use super::missing::is_possible;
+use super::wanted::WantedChange;
 use super::{Client, Group, GroupEvent, Known, Membership};
 use crate::address::AccountId;
 use crate::content::{Content, GroupContent};
@@ -119,9 +120,10 @@ impl Client {
             let basis = state.basis();
             if let Some(group) = self.groups.groups.get_mut(&id) {
                 // One is enough for all who have left.
-                let waits = |(_, change): &(_, _)| matches!(change, GroupChange::NewEpoch { .. });
+                let waits = |it: &WantedChange| matches!(it.change, GroupChange::NewEpoch { .. });
                 if !group.wanted.iter().any(waits) {
-                    group.wanted.push_back((basis, GroupChange::NewEpoch { password }));
+                    let change = GroupChange::NewEpoch { password };
+                    group.wanted.push_back(WantedChange { id: None, basis, change });
                 }
             }
         }
@@ -227,7 +229,7 @@ impl Client {
         if is_by_admin && self.kept.contains(&by) {
             let accept = GroupChange::Accept { app: None, access_key: None };
             // Nothing else waits.
-            let _has_room = group.want(basis, accept);
+            let _has_room = group.want(WantedChange { id: None, basis, change: accept });
         } else {
             self.group_event(id, GroupEvent::Invited(by));
         }

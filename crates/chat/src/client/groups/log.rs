@@ -15,6 +15,7 @@ use rand_core::CryptoRngCore;
 use super::super::exchange::{Request, Response};
 use super::super::pending::Purpose;
 use super::super::store::{Changes, StoreKey};
+use super::wanted::WantedChange;
 use super::{Client, Group, GroupEvent, GroupFailure, Known, Membership};
 use crate::group::{
     Author, EntryHash, EpochKeys, GroupAccess, GroupChange, GroupId, GroupView, Rebased,
@@ -99,7 +100,7 @@ impl Group {
     /// The access key with which the server accepts the draft. `None` if the keys have not arrived yet.
     fn append_access(&self) -> Option<GroupAccess> {
         let password = match self.wanted.front() {
-            Some((_, GroupChange::Join { password, .. })) => Some(password),
+            Some(WantedChange { change: GroupChange::Join { password, .. }, .. }) => Some(password),
             Some(_) | None => None,
         };
         self.view()?.access_for(self.draft.as_ref()?, password)
@@ -179,14 +180,14 @@ impl Client {
     fn make_draft(&mut self, id: GroupId, rng: &mut impl CryptoRngCore) -> bool {
         let author = (self.us.account, &self.identity.pair);
         let us = Author { account: author.0, identity: *author.1.public() };
-        let mut failed = Vec::new();
+        let mut finished = Vec::new();
         let Some(group) = self.groups.groups.get_mut(&id) else { return false };
         if group.draft.is_some() {
             return true;
         }
         let mut has_changed = false;
         let Known::View(view) = &group.known else { return false };
-        while let Some((basis, change)) = group.wanted.front() {
+        while let Some(WantedChange { basis, change, .. }) = group.wanted.front() {
             let rebased = view.state().rebase(*basis, us, change);
             if matches!(&rebased, Rebased::Again(change) if !view.has_keys_for(change)) {
                 break;
@@ -205,11 +206,13 @@ impl Client {
                 Rebased::Done => None,
                 Rebased::Impossible(why) => Some(GroupFailure::NotPermitted(why)),
             };
-            let dropped = group.wanted.pop_front();
-            failed.extend(dropped.map(|(_, change)| change).zip(failure));
+            finished.extend(group.wanted.pop_front().map(|wanted| (wanted, failure)));
         }
-        for (change, why) in failed {
-            self.group_event(id, GroupEvent::ChangeFailed(change, why));
+        for (WantedChange { id: change_id, change, .. }, failure) in finished {
+            self.finish_change(change_id, failure.map_or(Ok(()), Err));
+            if let Some(why) = failure {
+                self.group_event(id, GroupEvent::ChangeFailed(change, why));
+            }
         }
         has_changed
     }
@@ -220,7 +223,9 @@ impl Client {
             self.groups.dirty.insert(id);
             return self.put_group(id, changes);
         }
-        self.groups.groups.remove(&id);
+        if let Some(group) = self.groups.groups.remove(&id) {
+            self.finish_all_changes(group);
+        }
         changes.rows.retain(|(key, _)| *key != StoreKey::Group(id));
         changes.delete(StoreKey::Group(id));
     }
@@ -239,7 +244,8 @@ impl Client {
             // There is no such group: anybody can announce one.
             let mut changes = Changes::default();
             self.drop_announced(id, &mut changes);
-            return self.commit(changes, Vec::new());
+            let events = self.take_group_events();
+            return self.commit(changes, events);
         }
         let mut wanted = Vec::new();
         // Otherwise the message with the next secret has not arrived yet.
@@ -251,7 +257,8 @@ impl Client {
         }
         let mut changes = Changes::default();
         self.put_group(id, &mut changes);
-        for (_, change) in wanted {
+        for WantedChange { id: change_id, change, .. } in wanted {
+            self.finish_change(change_id, Err(GroupFailure::Unknown));
             let failed = GroupEvent::ChangeFailed(change, GroupFailure::Unknown);
             self.group_event(id, failed);
         }
@@ -320,7 +327,8 @@ impl Client {
         group.is_removed |= is_new;
         let mut changes = Changes::default();
         self.put_group(id, &mut changes);
-        if let Some((_, change)) = failed {
+        if let Some(WantedChange { id: change_id, change, .. }) = failed {
+            self.finish_change(change_id, Err(GroupFailure::Refused));
             self.group_event(id, GroupEvent::ChangeFailed(change, GroupFailure::Refused));
         }
         let events = self.take_group_events();
@@ -340,8 +348,9 @@ impl Client {
         }
         group.draft = None;
         let mut changes = Changes::default();
-        if let Some((_, change)) = group.wanted.pop_front() {
+        if let Some(WantedChange { id: change_id, change, .. }) = group.wanted.pop_front() {
             group.reading.needed = false;
+            self.finish_change(change_id, Ok(()));
             self.after_own_change(now, id, &change, None, &mut changes);
             self.group_event(id, GroupEvent::Changed(self.us.account, change));
         }
@@ -409,8 +418,9 @@ impl Client {
                 group.known = Known::View(Box::new(view));
                 group.settle_candidates();
                 let join = GroupChange::Join { password, app: None, access_key: None };
+                let id = group.joining.take();
                 // Nothing else waits.
-                let _has_room = group.want(basis, join);
+                let _has_room = group.want(WantedChange { id, basis, change: join });
             }
             Known::View(view) => {
                 let before = view.state().clone();
@@ -419,11 +429,12 @@ impl Client {
                     .draft
                     .as_ref()
                     .is_some_and(|draft| EntryHash::of(&draft.entry) == EntryHash::of(bytes));
+                group.is_removed = false;
                 if is_ours {
                     group.draft = None;
-                    group.wanted.pop_front();
+                    let wanted = group.wanted.pop_front();
+                    self.finish_change(wanted.and_then(|wanted| wanted.id), Ok(()));
                 }
-                group.is_removed = false;
                 self.after_change(now, id, &before, &applied, is_ours, changes, rng);
             }
         }

@@ -13,6 +13,7 @@ use super::missing::MissingChange;
 use super::receive::{Early, TheirKey};
 use super::sender_key::OwnKey;
 use super::waiting::Waiting;
+use super::wanted::WantedChange;
 use super::{Client, Group, Known};
 use crate::address::{AccountId, Address};
 use crate::group::{
@@ -154,7 +155,7 @@ impl Group {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let view = self.view().map(GroupView::encode);
         let wanted = self.wanted.iter();
-        let wanted: Vec<_> = wanted.map(|(basis, change)| (*basis, change.encode())).collect();
+        let wanted: Vec<_> = wanted.map(|wanted| (wanted.basis, wanted.change.encode())).collect();
         let room = 256
             + view.as_ref().map_or(0, |view| view.len())
             + wanted.iter().map(|(_, change)| change.len() + 16).sum::<usize>()
@@ -244,7 +245,8 @@ impl Group {
         for _ in 0..u16::from_be_bytes(value.array()?) {
             let basis = Basis { epoch: value.u32_be()?, has_link: read_flag(value)? };
             let change = GroupChange::decode(read_bytes(value)?);
-            group.wanted.push_back((basis, change.map_err(|_| RestoreError::Damaged)?));
+            let change = change.map_err(|_| RestoreError::Damaged)?;
+            group.wanted.push_back(WantedChange { id: None, basis, change });
         }
         for _ in 0..value.u8()? {
             let from = AccountId::from_bytes(value.array()?);

@@ -1,7 +1,7 @@
 //! The groups of an account: creating one, joining one, and listing them.
 
 use rand_core::OsRng;
-use wormhole_chat::group::{GroupChange, GroupId, GroupLink, GroupState};
+use wormhole_chat::group::{GroupId, GroupLink, GroupState};
 use wormhole_chat::{Client as Core, Membership};
 
 use super::{Client, Group, PendingChange};
@@ -58,10 +58,9 @@ impl Client {
     pub async fn create_group(&self, title: &str) -> Result<PendingChange, GroupError> {
         let (title, app) = (title.to_owned(), self.me.app.clone());
         self.request_change(move |driver| {
-            let profile = (app.clone(), None);
-            let id = driver.core_mut().create_group(now(), &title, profile, &mut OsRng)?;
-            let change = GroupChange::Create { title, app, access_key: None };
-            Ok((id, driver.await_change(id, change)))
+            let created = driver.core_mut().create_group(now(), &title, (app, None), &mut OsRng)?;
+            let (id, change) = created;
+            Ok((id, driver.await_change(id, Some(change))))
         })
         .await
     }
@@ -72,9 +71,7 @@ impl Client {
     /// The client has ended.
     pub async fn join_group(&self, link: GroupLink) -> Result<PendingChange, GroupError> {
         self.request_change(move |driver| {
-            let id = driver.core_mut().join_group(now(), &link, &mut OsRng);
-            let password = link.password;
-            let change = GroupChange::Join { password, app: None, access_key: None };
+            let (id, change) = driver.core_mut().join_group(now(), &link, &mut OsRng);
             Ok((id, driver.await_change(id, change)))
         })
         .await

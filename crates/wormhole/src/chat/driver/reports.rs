@@ -1,6 +1,6 @@
 //! Reports of the client and of the connection, as events for the application and as states that handles watch.
 
-use wormhole_chat::{ClientEvent, SendFailure, Timestamp};
+use wormhole_chat::{ClientEvent, GroupEvent, SendFailure, Timestamp};
 
 use super::Driver;
 use crate::chat::Conversation;
@@ -51,10 +51,15 @@ impl Driver {
             ClientEvent::Cancelled(timestamp) => {
                 self.report_left(timestamp, Progress::NotSent(NotSent::Cancelled));
             }
+            ClientEvent::ChangeFinished(change, outcome) => {
+                self.group_changes.finish(change, outcome.map_err(Into::into));
+            }
             ClientEvent::ForeignDevice => self.emit(Event::ForeignDevice),
             ClientEvent::Group(group, event) => {
                 self.group_message(group, &event);
-                self.group_changes.handle(self.own, group, &event);
+                if event == GroupEvent::Removed {
+                    self.group_changes.fail_all(group);
+                }
                 self.emit(Event::Group { group, event });
             }
             ClientEvent::IdentityChanged(account, key) => {
