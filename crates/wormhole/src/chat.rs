@@ -62,8 +62,9 @@ pub use history::{
 };
 pub use introduce::{IntroduceError, Introduced, Introducing};
 pub use link::{
-    Copied, InterruptedLink, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, LinkUri,
-    LinkedDevice, NotALinkUri, OfferedAccount, QrLinking, ReceivingCopy, ScannedDevice, Withdrawal,
+    AcceptLinkError, Copied, CopyError, InterruptedLink, LinkError, LinkGuest, LinkHost,
+    LinkOptions, LinkPeerError, LinkRequest, LinkUri, LinkedDevice, NotALinkUri, OfferedAccount,
+    QrLinking, ReceivingCopy, ScannedDevice, Withdrawal,
 };
 pub use message::{
     AcceptedNumber, Attachment, CancelOutcome, Connection, Event, FailedMessage, IdentityChange,

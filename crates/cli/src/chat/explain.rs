@@ -19,7 +19,8 @@ use crate::printable;
 use crate::request::free_space;
 use crate::shell::quote;
 pub(super) use devices::{
-    device, introduce, link, own_unsigned_device, qr, unsigned_device, withdrawn,
+    accept_link, copy, device, introduce, link, own_unsigned_device, qr_accept, qr_link,
+    unsigned_device, withdrawn,
 };
 
 /// A command that the user can type, for the same account.

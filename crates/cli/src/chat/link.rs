@@ -6,8 +6,8 @@ mod qr;
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{
-    Account, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, Me, OfferedAccount,
-    ServerUrl,
+    AcceptLinkError, Account, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, Me,
+    OfferedAccount, ServerUrl,
 };
 
 use super::meeting::{self, Place};
@@ -185,7 +185,8 @@ async fn accept(
         return qr::accept(uri, &args, config, console).await;
     }
     let (place, code) = Place::from_code(&args.code, servers, console).await?;
-    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let explain =
+        |error: &AcceptLinkError| explain::accept_link(error, &place, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
@@ -225,7 +226,7 @@ async fn link(
     account: &Account,
     is_wanted: bool,
     console: &mut Console,
-) -> Result<Result<(String, bool), LinkError>> {
+) -> Result<Result<(String, bool), AcceptLinkError>> {
     let request = console.notice_if_slow("Waiting for the new device...", acceptance.request());
     let request = match request.await? {
         Ok(request) => request,
@@ -245,7 +246,7 @@ async fn accept_request(
     request: &LinkRequest,
     shown: &str,
     console: &mut Console,
-) -> Result<Result<String, LinkError>> {
+) -> Result<Result<String, AcceptLinkError>> {
     let linked = match console.unless_interrupted(acceptance.accept(request)).await? {
         Ok(linked) => linked,
         Err(error) => return Ok(Err(error)),

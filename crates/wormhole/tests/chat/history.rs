@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wormhole::chat::store::{Protection, Store, StoreError};
 use wormhole::chat::{
-    Account, AccountId, Client, Conversation, Copied, EarlierMessage, HistoryMode, HistoryState,
-    LinkError, Message, Network, Options, Timestamp,
+    Account, AccountId, Client, Conversation, Copied, CopyError, EarlierMessage, HistoryMode,
+    HistoryState, LinkPeerError, Message, Network, Options, Timestamp,
 };
 use wormhole::transit::{RelayPolicy, Settings};
 
@@ -94,7 +94,7 @@ async fn link(
     first: &Person,
     new: &Person,
     history: HistoryMode,
-) -> [Result<Copied, LinkError>; 2] {
+) -> [Result<Copied, CopyError>; 2] {
     let account = new.account();
     account.set_history_mode(HistoryMode::ALL).await.unwrap();
     let mut options = mailbox.options("laptop");
@@ -203,7 +203,7 @@ async fn people_in_the_copied_contacts_are_no_strangers_to_the_new_device() {
 }
 
 /// Copies from one device to another that are linked already.
-async fn copy(mailbox: &Mailbox, from: &Person, to: &Person) -> [Result<Copied, LinkError>; 2] {
+async fn copy(mailbox: &Mailbox, from: &Person, to: &Person) -> [Result<Copied, CopyError>; 2] {
     let receiving = to.account().receive_copy(&local(mailbox)).await.unwrap();
     let code = soon(receiving.code()).await.unwrap();
     let (account, options) = (from.account(), local(mailbox));
@@ -237,11 +237,14 @@ async fn a_device_of_another_account_gets_nothing() {
     let mallory = world.register("+14155550860", 0).await;
     keep(&alice).await;
     let [sent, received] = copy(&mailbox, &alice, &mallory).await;
-    assert_eq!(received, Err(LinkError::OtherAccount));
-    assert!(matches!(sent, Err(LinkError::PeerRefused(_) | LinkError::Code(_))), "{sent:?}");
+    assert_eq!(received, Err(CopyError::OtherAccount));
+    assert!(
+        matches!(sent, Err(CopyError::Peer(LinkPeerError::Refused(_) | LinkPeerError::Code(_)))),
+        "{sent:?}"
+    );
     let nobody = Store::create(&Folder::new().0.join("store"), &Protection::KeyFile).unwrap();
     let refused = Account::new(nobody, Network::default()).receive_copy(&local(&mailbox)).await;
-    assert!(matches!(refused, Err(LinkError::Open(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CopyError::Open(_))), "{refused:?}");
 }
 
 /// Waits until a transaction that was running has ended.

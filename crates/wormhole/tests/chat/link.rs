@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rand_core::OsRng;
 use wormhole::chat::{
-    AccountId, AccountState, DeviceId, LinkError, LinkRefusal, OpenError, RequestError, Withdrawal,
+    AcceptLinkError, AccountId, AccountState, DeviceId, LinkError, LinkPeerError, LinkRefusal,
+    OpenError, RequestError, Withdrawal,
 };
 use wormhole::code::{self, AppId, Config, Wormhole};
 use wormhole_chat::{KeyPair, LinkMessage, LinkOffer, ProvisionMessage};
@@ -60,7 +61,7 @@ async fn an_account_that_cannot_be_linked_says_why_before_the_code_is_used() {
     let code = || "4-purple-sausages-are-tasty".parse().unwrap();
     let options = mailbox.mailbox_options();
     let accepted = nobody("+14155550804").account().accept_link(code(), &options).await;
-    assert_eq!(accepted.err(), Some(LinkError::Open(OpenError::NotRegistered)));
+    assert_eq!(accepted.err(), Some(AcceptLinkError::Open(OpenError::NotRegistered)));
     let linked = alice.account().link(mailbox.options("phone")).await;
     assert_eq!(linked.err(), Some(LinkError::AlreadyRegistered));
     for number in 2..=6 {
@@ -68,11 +69,11 @@ async fn an_account_that_cannot_be_linked_says_why_before_the_code_is_used() {
         assert_eq!(linked.registration().account.unwrap().device, device(number));
         if number == 2 {
             let accepted = linked.account().accept_link(code(), &options).await;
-            assert_eq!(accepted.err(), Some(LinkError::NotPrimaryDevice));
+            assert_eq!(accepted.err(), Some(AcceptLinkError::NotPrimaryDevice));
         }
     }
     let accepted = alice.account().accept_link(code(), &options).await;
-    assert_eq!(accepted.err(), Some(LinkError::TooManyDevices));
+    assert_eq!(accepted.err(), Some(AcceptLinkError::TooManyDevices));
 }
 
 #[tokio::test]
@@ -86,8 +87,9 @@ async fn a_wrong_code_links_nothing() {
     let acceptance = alice.account().accept_link(wrong, &mailbox.mailbox_options()).await.unwrap();
     let (accepted, linked) =
         soon(async { tokio::join!(acceptance.request(), linking.complete()) }).await;
-    let expected = LinkError::Code(code::Error::WrongCode);
-    assert_eq!((accepted.err(), linked.err()), (Some(expected.clone()), Some(expected)));
+    let expected = LinkPeerError::Code(code::Error::WrongCode);
+    assert_eq!(accepted.err(), Some(expected.clone().into()));
+    assert_eq!(linked.err(), Some(expected.into()));
     drop((linking, acceptance));
     assert_eq!(laptop.account().state().await, Ok(AccountState::New));
     assert_eq!(alice.account().devices().await.unwrap().len(), 1);
@@ -107,7 +109,7 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
         assert_eq!(acceptance.cancel().await, None);
     };
     let ((), linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
-    assert_eq!(linked.err(), Some(LinkError::PeerRefused(LinkRefusal::Cancelled)));
+    assert_eq!(linked.err(), Some(LinkError::Peer(LinkPeerError::Refused(LinkRefusal::Cancelled))));
     drop(linking);
 
     let mut options = mailbox.options("laptop");
@@ -117,10 +119,10 @@ async fn a_side_that_cancels_or_wants_another_server_tells_the_other_one() {
     let acceptance = alice.account().accept_link(code, &mailbox.mailbox_options()).await.unwrap();
     let accept = async { acceptance.accept(&acceptance.request().await.unwrap()).await };
     let (accepted, linked) = soon(async { tokio::join!(accept, linking.complete()) }).await;
-    let cause = LinkError::PeerRefused(LinkRefusal::OtherServer).into();
+    let cause = AcceptLinkError::Peer(LinkPeerError::Refused(LinkRefusal::OtherServer)).into();
     assert_eq!(
         accepted.err(),
-        Some(LinkError::KeyGiven { cause, withdrawal: Withdrawal::Revoked })
+        Some(AcceptLinkError::KeyGiven { cause, withdrawal: Withdrawal::Revoked })
     );
     assert!(matches!(linked, Err(LinkError::OtherServer { .. })), "{linked:?}");
     drop(acceptance);
@@ -245,9 +247,9 @@ async fn a_new_device_sees_the_account_before_anything_is_stored() {
         linking.cancel().await;
     };
     let (accepted, ()) = soon(async { tokio::join!(accept, look) }).await;
-    let cause = LinkError::PeerRefused(LinkRefusal::Cancelled).into();
+    let cause = AcceptLinkError::Peer(LinkPeerError::Refused(LinkRefusal::Cancelled)).into();
     let withdrawal = Withdrawal::Revoked;
-    assert_eq!(accepted.err(), Some(LinkError::KeyGiven { cause, withdrawal }));
+    assert_eq!(accepted.err(), Some(AcceptLinkError::KeyGiven { cause, withdrawal }));
     drop(acceptance);
     assert_eq!(laptop.account().interrupted_link().await, Ok(None));
     assert_eq!(alice.account().devices().await.unwrap().len(), 1);

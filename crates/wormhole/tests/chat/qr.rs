@@ -1,6 +1,6 @@
 //! A new device is linked to an account with a QR code, over the service.
 
-use wormhole::chat::{AccountState, DeviceId, LinkError, LinkUri};
+use wormhole::chat::{AcceptLinkError, AccountState, DeviceId, LinkError, LinkUri};
 use wormhole_chat::KeyPair;
 
 use crate::world::{Folder, Person, World, next_message, say, soon};
@@ -51,7 +51,7 @@ async fn a_qr_code_that_nobody_shows_any_more_gives_nothing_away() {
     let key = *KeyPair::random(&mut rand_core::OsRng).public();
     let uri = LinkUri::new("AAAAAAAAAAAAAAAAAAAAAA", key).unwrap();
     let scanned = alice.account().scan(uri).await.unwrap();
-    assert_eq!(soon(scanned.accept()).await.err(), Some(LinkError::NotWaiting));
+    assert_eq!(soon(scanned.accept()).await.err(), Some(AcceptLinkError::NotWaiting));
     assert_eq!(scanned.cancel().await, None);
     let linked = alice.account().link_by_qr(world.server(0), None).await;
     assert_eq!(linked.err(), Some(LinkError::AlreadyRegistered));

@@ -3,8 +3,8 @@
 use data_encoding::BASE64;
 use rand_core::OsRng;
 use wormhole::chat::{
-    Address, DeviceError, DeviceId, Event, LinkError, LinkHost, LinkRefusal, LinkRequest,
-    LinkedDevice, Withdrawal,
+    AcceptLinkError, Address, DeviceError, DeviceId, Event, LinkHost, LinkPeerError, LinkRefusal,
+    LinkRequest, LinkedDevice, Withdrawal,
 };
 use wormhole::code::{AppId, Config, Wormhole};
 use wormhole_chat::{KemPreKey, KeyPair, LinkMessage, ProvisionMessage, SignedPreKey, Timestamp};
@@ -65,7 +65,7 @@ impl Link {
     }
 
     /// The primary device gives the account to the new one.
-    async fn accept(&self) -> Result<LinkedDevice, LinkError> {
+    async fn accept(&self) -> Result<LinkedDevice, AcceptLinkError> {
         self.acceptance.as_ref().unwrap().accept(&self.request).await
     }
 
@@ -78,7 +78,7 @@ impl Link {
     async fn answer(
         &self,
         message: LinkMessage,
-    ) -> (Result<LinkedDevice, LinkError>, ProvisionMessage) {
+    ) -> (Result<LinkedDevice, AcceptLinkError>, ProvisionMessage) {
         let stranger = async {
             let offer = self.stranger.offer(&self.pair).await;
             self.stranger.send(&message).await;
@@ -101,15 +101,15 @@ impl Link {
     }
 }
 
-fn key_given(cause: LinkError, withdrawal: Withdrawal) -> LinkError {
-    LinkError::KeyGiven { cause: cause.into(), withdrawal }
+fn key_given(cause: AcceptLinkError, withdrawal: Withdrawal) -> AcceptLinkError {
+    AcceptLinkError::KeyGiven { cause: cause.into(), withdrawal }
 }
 
 #[tokio::test]
 async fn a_new_device_that_gives_up_with_the_key_cannot_use_the_code_any_more() {
     let mut link = Link::start("+14155550861").await;
     let (accepted, offer) = link.answer(LinkMessage::Refused(LinkRefusal::Cancelled)).await;
-    let cause = LinkError::PeerRefused(LinkRefusal::Cancelled);
+    let cause = AcceptLinkError::Peer(LinkPeerError::Refused(LinkRefusal::Cancelled));
     assert_eq!(accepted, Err(key_given(cause, Withdrawal::Revoked)));
     assert_eq!(link.link_with(&offer).await, 403);
     assert_eq!(link.cancel().await, None, "it was reported");
@@ -121,7 +121,7 @@ async fn a_new_device_that_names_the_number_of_another_one_is_not_linked() {
     let link = Link::start("+14155550862").await;
     let (accepted, offer) =
         link.answer(LinkMessage::Linked { device: DeviceId::PRIMARY, registration_id: None }).await;
-    assert_eq!(accepted, Err(key_given(LinkError::NotListed, Withdrawal::Revoked)));
+    assert_eq!(accepted, Err(key_given(AcceptLinkError::NotListed, Withdrawal::Revoked)));
     assert_eq!(link.link_with(&offer).await, 403);
 }
 
@@ -147,7 +147,7 @@ async fn a_new_device_that_links_itself_and_says_otherwise_is_reported() {
     };
     let (accepted, ()) = soon(async { tokio::join!(link.accept(), stranger) }).await;
     let second = DeviceId::new(2).unwrap();
-    let cause = LinkError::PeerRefused(LinkRefusal::Other);
+    let cause = AcceptLinkError::Peer(LinkPeerError::Refused(LinkRefusal::Other));
     assert_eq!(accepted, Err(key_given(cause, Withdrawal::Linked(second))));
     link.acceptance = None;
     assert_eq!(link.numbers().await, [1, 2]);

@@ -1,58 +1,147 @@
 //! Explains errors of `chat link`, `chat devices` and `chat add`.
 
-use wormhole::chat::{DeviceError, IntroduceError, LinkError, LinkRefusal, Withdrawal};
+use wormhole::chat::{
+    AcceptLinkError, CopyError, DeviceError, IntroduceError, LinkError, LinkPeerError, LinkRefusal,
+    RequestError, Withdrawal,
+};
 
 use super::{command, ended, open, plain, request, store};
 use crate::args::chat::AccountArgs;
 use crate::chat::meeting::Place;
 use crate::failure::Failure;
 
-/// Why a device was not linked.
+/// Why this device was not linked with a wormhole code.
 pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs) -> Failure {
     match error {
-        LinkError::Code(error) => place.failure(error),
-        LinkError::Store(error) => store(error, args),
-        LinkError::Open(error) => open(error, args),
-        LinkError::Request(error) => {
-            let failure = request(error, args);
-            if error.may_retry() && failure.advice().is_none() {
-                failure.hint("try again later")
-            } else {
-                failure
-            }
-        }
-        LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
-            .hint("use --account NAME to link this computer to another one"),
-        LinkError::Expired => Failure::new(plain(error)).hint("start again with a new code"),
-        LinkError::NotPrimaryDevice => Failure::new(plain(error))
-            .hint("use the code on the device on which you have registered the number"),
-        LinkError::TooManyDevices => Failure::new("the account has six devices already").hint(
-            format!("remove one first: {} lists them", command("devices", args)),
-        ),
-        LinkError::PlainHttp(_) => Failure::new(plain(error))
-            .hint("use --allow-plain, if you trust the network, and a new code"),
+        LinkError::Peer(error) => link_peer(error, place, args),
+        LinkError::Request(error) => link_request(error, args),
         LinkError::OtherServer { .. } => Failure::new(plain(error))
             .hint("leave --server out, or use the code on a device of the other account"),
-        LinkError::KeyGiven { cause, withdrawal } => {
-            Failure::new(link(cause, place, args).to_string()).hint(withdrawn(*withdrawal, args))
-        }
-        LinkError::PeerGone => Failure::new(plain(error)).hint(format!(
-            "start again with a new code. {} on the primary device shows whether the device is linked already",
-            command("devices", args)
-        )),
-        LinkError::PeerRefused(LinkRefusal::OtherServer) => Failure::new(
-            "the other device does not accept the server of the account: its user may have limited it with --server, or must \
-             allow it with --allow-plain",
-        ),
-        LinkError::Decode(_)
+        LinkError::AlreadyRegistered
+        | LinkError::Expired
         | LinkError::InvalidKeys
-        | LinkError::NotListed
-        | LinkError::NotWaiting
-        | LinkError::PeerRefused(_)
-        | LinkError::Unexpected => Failure::new(plain(error)).hint("start again with a new code"),
-        LinkError::OtherAccount => Failure::new(plain(error))
+        | LinkError::Open(_)
+        | LinkError::PlainHttp(_)
+        | LinkError::Store(_)
+        | LinkError::TooManyDevices
+        // Later errors of the SDK are unknown here.
+        | _ => new_device(error, "code", args),
+    }
+}
+
+/// Why this device was not linked with a QR code.
+pub(in crate::chat) fn qr_link(error: &LinkError, args: &AccountArgs) -> Failure {
+    match error {
+        LinkError::Request(error) => qr_request(error, args),
+        LinkError::AlreadyRegistered
+        | LinkError::Expired
+        | LinkError::InvalidKeys
+        | LinkError::Open(_)
+        | LinkError::OtherServer { .. }
+        | LinkError::Peer(_)
+        | LinkError::PlainHttp(_)
+        | LinkError::Store(_)
+        | LinkError::TooManyDevices
+        // Later errors of the SDK are unknown here.
+        | _ => new_device(error, "QR code", args),
+    }
+}
+
+/// Why this device was not linked, whatever the kind of its code.
+fn new_device(error: &LinkError, code: &str, args: &AccountArgs) -> Failure {
+    match error {
+        LinkError::Store(error) => store(error, args),
+        LinkError::Open(error) => open(error, args),
+        LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
+            .hint("use --account NAME to link this computer to another one"),
+        LinkError::TooManyDevices => too_many_devices(args),
+        LinkError::PlainHttp(_) => Failure::new(plain(error))
+            .hint(format!("use --allow-plain, if you trust the network, and a new {code}")),
+        LinkError::Expired
+        | LinkError::InvalidKeys
+        | LinkError::OtherServer { .. }
+        | LinkError::Peer(_)
+        | LinkError::Request(_)
+        // Later errors of the SDK are unknown here.
+        | _ => Failure::new(plain(error)).hint(format!("start again with a new {code}")),
+    }
+}
+
+/// Why the device with a wormhole code was not linked.
+pub(in crate::chat) fn accept_link(
+    error: &AcceptLinkError,
+    place: &Place,
+    args: &AccountArgs,
+) -> Failure {
+    match error {
+        AcceptLinkError::Peer(error) => link_peer(error, place, args),
+        AcceptLinkError::Request(error) => link_request(error, args),
+        AcceptLinkError::KeyGiven { cause, withdrawal } => {
+            Failure::new(accept_link(cause, place, args).to_string())
+                .hint(withdrawn(*withdrawal, args))
+        }
+        AcceptLinkError::InvalidKeys
+        | AcceptLinkError::NotListed
+        | AcceptLinkError::NotPrimaryDevice
+        | AcceptLinkError::NotWaiting
+        | AcceptLinkError::Open(_)
+        | AcceptLinkError::Store(_)
+        | AcceptLinkError::TooManyDevices
+        // Later errors of the SDK are unknown here.
+        | _ => primary_device(error, "code", args),
+    }
+}
+
+/// Why the device with a QR code was not linked.
+pub(in crate::chat) fn qr_accept(error: &AcceptLinkError, args: &AccountArgs) -> Failure {
+    match error {
+        AcceptLinkError::Request(error) => qr_request(error, args),
+        AcceptLinkError::NotWaiting => Failure::new(plain(error)).hint(
+            "start again with a new QR code: each one works once and for ten minutes, and only at the server of your account",
+        ),
+        AcceptLinkError::KeyGiven { cause, withdrawal } => {
+            Failure::new(qr_accept(cause, args).to_string()).hint(withdrawn(*withdrawal, args))
+        }
+        AcceptLinkError::InvalidKeys
+        | AcceptLinkError::NotListed
+        | AcceptLinkError::NotPrimaryDevice
+        | AcceptLinkError::Open(_)
+        | AcceptLinkError::Peer(_)
+        | AcceptLinkError::Store(_)
+        | AcceptLinkError::TooManyDevices
+        // Later errors of the SDK are unknown here.
+        | _ => primary_device(error, "QR code", args),
+    }
+}
+
+/// Why another device was not linked, whatever the kind of its code.
+fn primary_device(error: &AcceptLinkError, code: &str, args: &AccountArgs) -> Failure {
+    match error {
+        AcceptLinkError::Store(error) => store(error, args),
+        AcceptLinkError::Open(error) => open(error, args),
+        AcceptLinkError::NotPrimaryDevice => Failure::new(plain(error))
+            .hint(format!("use the {code} on the device on which you have registered the number")),
+        AcceptLinkError::TooManyDevices => too_many_devices(args),
+        AcceptLinkError::InvalidKeys
+        | AcceptLinkError::KeyGiven { .. }
+        | AcceptLinkError::NotListed
+        | AcceptLinkError::NotWaiting
+        | AcceptLinkError::Peer(_)
+        | AcceptLinkError::Request(_)
+        // Later errors of the SDK are unknown here.
+        | _ => Failure::new(plain(error)).hint(format!("start again with a new {code}")),
+    }
+}
+
+/// Why contacts and messages were not copied.
+pub(in crate::chat) fn copy(error: &CopyError, place: &Place, args: &AccountArgs) -> Failure {
+    match error {
+        CopyError::Store(error) => store(error, args),
+        CopyError::Open(error) => open(error, args),
+        CopyError::Peer(error) => link_peer(error, place, args),
+        CopyError::OtherAccount => Failure::new(plain(error))
             .hint("use the code on another device of your own account: `wormhole chat devices` lists them"),
-        LinkError::Lost(_) | LinkError::NotConnected(_) => Failure::new(plain(error)).hint(format!(
+        CopyError::Lost(_) | CopyError::NotConnected(_) => Failure::new(plain(error)).hint(format!(
             "start again with a new code: {}. What was copied stays",
             command("link history", args)
         )),
@@ -61,48 +150,45 @@ pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs
     }
 }
 
-/// Why a device was not linked with a QR code.
-pub(in crate::chat) fn qr(error: &LinkError, args: &AccountArgs) -> Failure {
+/// Why two devices have not exchanged their messages.
+fn link_peer(error: &LinkPeerError, place: &Place, args: &AccountArgs) -> Failure {
     match error {
-        LinkError::Store(error) => store(error, args),
-        LinkError::Open(error) => open(error, args),
-        LinkError::Request(error) => {
-            let failure = request(error, args);
-            match failure.advice() {
-                Some(_) => failure,
-                None => failure.hint("start again with a new QR code"),
-            }
-        }
-        LinkError::AlreadyRegistered => Failure::new("this account is registered here already")
-            .hint("use --account NAME to link this computer to another one"),
-        LinkError::NotPrimaryDevice => Failure::new(plain(error))
-            .hint("use the QR code on the device on which you have registered the number"),
-        LinkError::TooManyDevices => Failure::new("the account has six devices already").hint(
-            format!("remove one first: {} lists them", command("devices", args)),
+        LinkPeerError::Code(error) => place.failure(error),
+        LinkPeerError::Gone => Failure::new(plain(error)).hint(format!(
+            "start again with a new code. {} on the primary device shows whether the device is linked already",
+            command("devices", args)
+        )),
+        LinkPeerError::Refused(LinkRefusal::OtherServer) => Failure::new(
+            "the other device does not accept the server of the account: its user may have limited it with --server, or must \
+             allow it with --allow-plain",
         ),
-        LinkError::PlainHttp(_) => Failure::new(plain(error))
-            .hint("use --allow-plain, if you trust the network, and a new QR code"),
-        LinkError::NotWaiting => Failure::new(plain(error)).hint(
-            "start again with a new QR code: each one works once and for ten minutes, and only at the server of your account",
-        ),
-        LinkError::KeyGiven { cause, withdrawal } => {
-            Failure::new(qr(cause, args).to_string()).hint(withdrawn(*withdrawal, args))
-        }
         // Later errors of the SDK are unknown here.
-        LinkError::Code(_)
-        | LinkError::Decode(_)
-        | LinkError::Expired
-        | LinkError::InvalidKeys
-        | LinkError::Lost(_)
-        | LinkError::NotConnected(_)
-        | LinkError::NotListed
-        | LinkError::OtherAccount
-        | LinkError::OtherServer { .. }
-        | LinkError::PeerGone
-        | LinkError::PeerRefused(_)
-        | LinkError::Unexpected
-        | _ => Failure::new(plain(error)).hint("start again with a new QR code"),
+        LinkPeerError::Decode(_) | LinkPeerError::Refused(_) | LinkPeerError::Unexpected | _ => {
+            Failure::new(plain(error)).hint("start again with a new code")
+        }
     }
+}
+
+fn link_request(error: &RequestError, args: &AccountArgs) -> Failure {
+    let failure = request(error, args);
+    if error.may_retry() && failure.advice().is_none() {
+        failure.hint("try again later")
+    } else {
+        failure
+    }
+}
+
+fn qr_request(error: &RequestError, args: &AccountArgs) -> Failure {
+    let failure = request(error, args);
+    match failure.advice() {
+        Some(_) => failure,
+        None => failure.hint("start again with a new QR code"),
+    }
+}
+
+fn too_many_devices(args: &AccountArgs) -> Failure {
+    Failure::new("the account has six devices already")
+        .hint(format!("remove one first: {} lists them", command("devices", args)))
 }
 
 /// Describes the state of a link that was given up when the new device may have got the key of the account.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Copied, LinkError};
+use wormhole::chat::{Copied, CopyError};
 
 use crate::args::chat::{AccountArgs, CopyArgs};
 use crate::chat::meeting::{self, Place};
@@ -42,7 +42,7 @@ async fn send(
     let mode = history::mode(args.history);
     let copying = account.send_copy(code, &place.mailbox, mode);
     let copied = console.unless_interrupted(copying).await?;
-    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let explain = |error: &CopyError| explain::copy(error, &place, &args.client.account);
     show_sent(copied.map_err(|error| explain(&error))?, console)
 }
 
@@ -53,7 +53,7 @@ async fn receive(
     console: &mut Console,
 ) -> Result<()> {
     let place = Place::new(servers, args.code_length, config)?;
-    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let explain = |error: &CopyError| explain::copy(error, &place, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
@@ -72,7 +72,7 @@ async fn receive(
 /// # Errors
 /// Not everything was copied.
 pub(super) fn received(
-    copied: Result<Option<Copied>, LinkError>,
+    copied: Result<Option<Copied>, CopyError>,
     place: &Place,
     args: &AccountArgs,
     console: &Console,
@@ -89,7 +89,7 @@ pub(super) fn received(
 /// # Errors
 /// Not everything was copied.
 pub(super) fn sent(
-    copied: Result<Copied, LinkError>,
+    copied: Result<Copied, CopyError>,
     place: &Place,
     args: &AccountArgs,
     console: &Console,
@@ -101,8 +101,8 @@ pub(super) fn sent(
 }
 
 /// The device is linked, but not everything was copied.
-fn explain_interrupted(error: &LinkError, place: &Place, args: &AccountArgs) -> Failure {
-    let why = explain::link(error, place, args);
+fn explain_interrupted(error: &CopyError, place: &Place, args: &AccountArgs) -> Failure {
+    let why = explain::copy(error, place, args);
     let repeat = explain::command("link history", args);
     Failure::new(format!("the device is linked, but contacts and messages were not copied: {why}"))
         .hint(format!("run {repeat} on the new device to copy them"))

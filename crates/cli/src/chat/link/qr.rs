@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{
-    Account, LinkError, LinkUri, LinkedDevice, Me, OfferedAccount, QrLinking, ScannedDevice, Server,
+    AcceptLinkError, Account, LinkError, LinkUri, LinkedDevice, Me, OfferedAccount, QrLinking,
+    ScannedDevice, Server,
 };
 
 use super::{may_use, show_linked};
@@ -44,7 +45,7 @@ pub(super) async fn new_device(
     console: &mut Console,
 ) -> Result<()> {
     let server = server(&args)?;
-    let explain = |error: &LinkError| explain::qr(error, &args.client.account);
+    let explain = |error: &LinkError| explain::qr_link(error, &args.client.account);
     let protect = args.new.protection();
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
@@ -95,7 +96,7 @@ async fn finish(
         return Ok(None);
     }
     let finished = console.unless_interrupted(account.finish_link()).await?;
-    Ok(finished.map_err(|error| explain::qr(&error, args))?)
+    Ok(finished.map_err(|error| explain::qr_link(&error, args))?)
 }
 
 async fn offer(
@@ -132,7 +133,7 @@ pub(super) async fn accept(
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     let scanned = console.unless_interrupted(account.scan(uri)).await?;
-    let scanned = scanned.map_err(|error| explain::qr(&error, &args.client.account))?;
+    let scanned = scanned.map_err(|error| explain::qr_accept(&error, &args.client.account))?;
     if !args.yes && !confirm(console).await? {
         return Err(Failure::new("the device was not linked").into());
     }
@@ -144,7 +145,7 @@ pub(super) async fn accept(
             console.screen.show(&format!("Linked: it is device {device} of your account."));
             Ok(())
         }
-        Ok(Err(error)) => Err(explain::qr(&error, &args.client.account).into()),
+        Ok(Err(error)) => Err(explain::qr_accept(&error, &args.client.account).into()),
         Err(error) => {
             if let Some(withdrawal) = scanned.cancel().await {
                 let left = explain::withdrawn(withdrawal, &args.client.account);
@@ -158,7 +159,7 @@ pub(super) async fn accept(
 async fn link(
     scanned: &ScannedDevice,
     console: &mut Console,
-) -> Result<Result<LinkedDevice, LinkError>> {
+) -> Result<Result<LinkedDevice, AcceptLinkError>> {
     let accepting = scanned.accept();
     console
         .notice_if_slow("Waiting until the new device has accepted the account...", accepting)

@@ -15,7 +15,7 @@ use wormhole_chat::{CopyOffer, CopyReady, KeyPair, LinkMessage, LinkRefusal};
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-use super::{LinkError, give_up, next, send};
+use super::{CopyError, LinkPeerError, give_up, next, send};
 use crate::chat::account::Account;
 use crate::chat::history::HistoryMode;
 use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PeerChannel};
@@ -48,9 +48,10 @@ impl Account {
     ///
     /// # Errors
     /// This store has no account.
-    pub async fn receive_copy(&self, mailbox: &MailboxOptions) -> Result<ReceivingCopy, LinkError> {
+    pub async fn receive_copy(&self, mailbox: &MailboxOptions) -> Result<ReceivingCopy, CopyError> {
         self.registered().await?;
-        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, None)?;
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, None);
+        let channel = channel.map_err(LinkPeerError::from)?;
         Ok(ReceivingCopy { account: self.share(), mailbox: mailbox.clone(), channel })
     }
 
@@ -63,10 +64,11 @@ impl Account {
         code: Code,
         mailbox: &MailboxOptions,
         history: HistoryMode,
-    ) -> Result<Copied, LinkError> {
+    ) -> Result<Copied, CopyError> {
         self.registered().await?;
-        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code))?;
-        channel.met().await?;
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code));
+        let channel = channel.map_err(LinkPeerError::from)?;
+        channel.met().await.map_err(LinkPeerError::from)?;
         let copied = self.copy_to(&channel, mailbox, history).await;
         finish(channel, copied).await
     }
@@ -77,7 +79,7 @@ impl Account {
         channel: &PeerChannel,
         mailbox: &MailboxOptions,
         history: HistoryMode,
-    ) -> Result<Copied, LinkError> {
+    ) -> Result<Copied, CopyError> {
         let (_, core) = self.registered().await?;
         let transit = Transit::new(self.transit(mailbox))?;
         let mut salt = [0; 32];
@@ -90,7 +92,7 @@ impl Account {
         let LinkMessage::Ready(CopyReady { hints, keeps_history }) =
             next(channel, PERSON_TIMEOUT).await?
         else {
-            return Err(LinkError::Unexpected);
+            return Err(LinkPeerError::Unexpected.into());
         };
         let history = if keeps_history { history } else { HistoryMode::Off };
         let mut pipe = connect(transit, Role::Sender, &keys, &hints).await?;
@@ -104,14 +106,14 @@ impl Account {
         &self,
         channel: &PeerChannel,
         mailbox: &MailboxOptions,
-    ) -> Result<Copied, LinkError> {
+    ) -> Result<Copied, CopyError> {
         let (_, core) = self.registered().await?;
         let LinkMessage::Copy(offer) = next(channel, PERSON_TIMEOUT).await? else {
-            return Err(LinkError::Unexpected);
+            return Err(LinkPeerError::Unexpected.into());
         };
         let keys = CopyKeys::new(core.identity_pair(), &offer.salt);
         if !bool::from(keys.proof.ct_eq(&offer.proof)) {
-            return Err(LinkError::OtherAccount);
+            return Err(CopyError::OtherAccount);
         }
         let transit = Transit::new(self.transit(mailbox))?;
         let keeps_history = self.store.run(|store| store.history_mode()).await != HistoryMode::Off;
@@ -134,23 +136,23 @@ impl ReceivingCopy {
     ///
     /// # Errors
     /// The mailbox server cannot be used.
-    pub async fn code(&self) -> Result<Code, LinkError> {
-        Ok(self.channel.code().await?)
+    pub async fn code(&self) -> Result<Code, CopyError> {
+        Ok(self.channel.code().await.map_err(LinkPeerError::from)?)
     }
 
     /// Waits, indefinitely if necessary, until the other device has used the code.
     ///
     /// # Errors
     /// The two sides have not met.
-    pub async fn met(&self) -> Result<(), LinkError> {
-        Ok(self.channel.met().await?)
+    pub async fn met(&self) -> Result<(), CopyError> {
+        Ok(self.channel.met().await.map_err(LinkPeerError::from)?)
     }
 
     /// Takes over the contacts and the history.
     ///
     /// # Errors
     /// Not everything has arrived. What has arrived is kept; try again.
-    pub async fn complete(self) -> Result<Copied, LinkError> {
+    pub async fn complete(self) -> Result<Copied, CopyError> {
         self.met().await?;
         let copied = self.account.copy_from(&self.channel, &self.mailbox).await;
         finish(self.channel, copied).await
@@ -165,15 +167,16 @@ impl ReceivingCopy {
 /// Closes a wormhole after a copy.
 async fn finish(
     channel: PeerChannel,
-    copied: Result<Copied, LinkError>,
-) -> Result<Copied, LinkError> {
+    copied: Result<Copied, CopyError>,
+) -> Result<Copied, CopyError> {
     match copied {
         Ok(copied) => {
             channel.close().await;
             Ok(copied)
         }
         Err(error) => {
-            give_up(channel, error.refusal()).await;
+            // The other side must only learn that nothing more comes.
+            give_up(channel, LinkRefusal::Other).await;
             Err(error)
         }
     }
@@ -184,8 +187,8 @@ async fn connect(
     role: Role,
     keys: &CopyKeys,
     hints: &str,
-) -> Result<Pipe, LinkError> {
-    let hints = serde_json::from_str(hints).map_err(|_| LinkError::Unexpected)?;
+) -> Result<Pipe, CopyError> {
+    let hints = serde_json::from_str(hints).map_err(|_| LinkPeerError::Unexpected)?;
     let info = TransitInfo::decode(&hints);
     Ok(transit.connect(role, &keys.transit, &info).await?)
 }

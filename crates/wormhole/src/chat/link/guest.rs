@@ -12,7 +12,7 @@ use wormhole_chat::{
 use zeroize::Zeroizing;
 
 use super::copy::Copied;
-use super::{APP_ID, LinkError, give_up, next, send};
+use super::{APP_ID, CopyError, LinkError, LinkPeerError, give_up, next, send};
 use crate::chat::account::{Account, MAX_REGISTRATION_ID, password, service_of};
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::message::Me;
@@ -79,7 +79,8 @@ impl Account {
     /// This store has an account already, or cannot be read.
     pub async fn link(&self, options: LinkOptions) -> Result<LinkGuest, LinkError> {
         self.check_unregistered().await?;
-        let channel = PeerChannel::open(APP_ID, &options.mailbox, &self.network, None)?;
+        let channel = PeerChannel::open(APP_ID, &options.mailbox, &self.network, None);
+        let channel = channel.map_err(LinkPeerError::from)?;
         Ok(LinkGuest { account: self.share(), options, channel, will_copy: AtomicBool::new(false) })
     }
 
@@ -166,7 +167,7 @@ impl LinkGuest {
     /// # Errors
     /// The mailbox server cannot be used.
     pub async fn code(&self) -> Result<Code, LinkError> {
-        Ok(self.channel.code().await?)
+        Ok(self.channel.code().await.map_err(LinkPeerError::from)?)
     }
 
     /// Waits, indefinitely if necessary, until the primary device has used the code.
@@ -174,7 +175,7 @@ impl LinkGuest {
     /// # Errors
     /// The two sides have not met, in particular because of a wrong code.
     pub async fn met(&self) -> Result<(), LinkError> {
-        Ok(self.channel.met().await?)
+        Ok(self.channel.met().await.map_err(LinkPeerError::from)?)
     }
 
     /// Asks the primary device for the account. Nothing is stored yet: show its number to the user, because somebody else may have
@@ -231,7 +232,7 @@ impl LinkGuest {
     ///
     /// # Errors
     /// Not everything has arrived. This device is linked, and keeps what has arrived. [`Account::receive_copy`] can repeat it.
-    pub async fn copy(&self) -> Result<Option<Copied>, LinkError> {
+    pub async fn copy(&self) -> Result<Option<Copied>, CopyError> {
         if !self.will_copy.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -244,7 +245,7 @@ impl LinkGuest {
         send(&self.channel, &LinkMessage::Request { key: *pair.public(), name, can_copy: true })
             .await?;
         let LinkMessage::Offer(offer) = next(&self.channel, PERSON_TIMEOUT).await? else {
-            return Err(LinkError::Unexpected);
+            return Err(LinkPeerError::Unexpected.into());
         };
         self.will_copy.store(offer.will_copy, Ordering::Relaxed);
         let message = ProvisionMessage::open(&pair, &offer.envelope);

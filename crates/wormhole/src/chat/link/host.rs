@@ -12,7 +12,7 @@ use wormhole_chat::{
 use zeroize::Zeroizing;
 
 use super::copy::Copied;
-use super::{APP_ID, LinkError, give_up, next, send};
+use super::{APP_ID, AcceptLinkError, CopyError, LinkPeerError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
 use crate::chat::devices::publish_list;
 use crate::chat::history::HistoryMode;
@@ -84,13 +84,14 @@ impl Account {
         &self,
         code: Code,
         mailbox: &MailboxOptions,
-    ) -> Result<LinkHost, LinkError> {
+    ) -> Result<LinkHost, AcceptLinkError> {
         let (registration, core) = self.registered().await?;
         if core.address().device != DeviceId::PRIMARY {
-            return Err(LinkError::NotPrimaryDevice);
+            return Err(AcceptLinkError::NotPrimaryDevice);
         }
         let pending = Pending::new(service_of(&registration, &self.network)?).await?;
-        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code))?;
+        let channel = PeerChannel::open(APP_ID, mailbox, &self.network, Some(code));
+        let channel = channel.map_err(LinkPeerError::from)?;
         let profile = self.store.run(|store| store.own_profile()).await?;
         let profile_key = profile.map(|profile| profile.key);
         let mailbox = mailbox.clone();
@@ -119,7 +120,7 @@ impl LinkHost {
     ///
     /// # Errors
     /// Not everything was sent. The device is linked, and keeps what it has got. [`Account::send_copy`] can send it again.
-    pub async fn copy(&self, account: &Account, history: HistoryMode) -> Result<Copied, LinkError> {
+    pub async fn copy(&self, account: &Account, history: HistoryMode) -> Result<Copied, CopyError> {
         account.copy_to(&self.channel, &self.mailbox, history).await
     }
 
@@ -127,15 +128,15 @@ impl LinkHost {
     ///
     /// # Errors
     /// The two sides have not met, or do not fit together.
-    pub async fn request(&self) -> Result<LinkRequest, LinkError> {
-        self.channel.met().await?;
+    pub async fn request(&self) -> Result<LinkRequest, AcceptLinkError> {
+        self.channel.met().await.map_err(LinkPeerError::from)?;
         match next(&self.channel, PROGRAM_TIMEOUT).await? {
             LinkMessage::Request { key, name, can_copy } => Ok(LinkRequest { name, key, can_copy }),
             LinkMessage::Copy(_)
             | LinkMessage::Linked { .. }
             | LinkMessage::Offer(_)
             | LinkMessage::Ready(_)
-            | LinkMessage::Refused(_) => Err(LinkError::Unexpected),
+            | LinkMessage::Refused(_) => Err(LinkPeerError::Unexpected.into()),
         }
     }
 
@@ -143,8 +144,8 @@ impl LinkHost {
     /// [`cancel`](Self::cancel) the link: the new device may have got the account.
     ///
     /// # Errors
-    /// The new device has not confirmed that it is linked. [`LinkError::KeyGiven`]: it may have the key of the account.
-    pub async fn accept(&self, request: &LinkRequest) -> Result<LinkedDevice, LinkError> {
+    /// The new device has not confirmed that it is linked. [`AcceptLinkError::KeyGiven`]: it may have the key of the account.
+    pub async fn accept(&self, request: &LinkRequest) -> Result<LinkedDevice, AcceptLinkError> {
         match self.offer(request).await {
             Ok(device) => Ok(LinkedDevice { device }),
             Err(error) => {
@@ -152,16 +153,18 @@ impl LinkHost {
                 let refused = LinkMessage::Refused(error.refusal());
                 let _told = send(&self.channel, &refused).await;
                 Err(match withdrawal {
-                    Some(withdrawal) => LinkError::KeyGiven { cause: error.into(), withdrawal },
+                    Some(withdrawal) => {
+                        AcceptLinkError::KeyGiven { cause: error.into(), withdrawal }
+                    }
                     None => error,
                 })
             }
         }
     }
 
-    async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, LinkError> {
+    async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, AcceptLinkError> {
         let service = &self.pending.service;
-        let code = service.provisioning_code().await.map_err(LinkError::from_request)?;
+        let code = service.provisioning_code().await?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
         let offer = self.seal_offer(&message, request)?;
@@ -170,11 +173,11 @@ impl LinkHost {
         let LinkMessage::Linked { device, registration_id } =
             next(&self.channel, PERSON_TIMEOUT).await?
         else {
-            return Err(LinkError::Unexpected);
+            return Err(LinkPeerError::Unexpected.into());
         };
-        let devices = service.devices().await.map_err(LinkError::from_request)?;
+        let devices = service.devices().await?;
         if !self.pending.added(&devices).any(|added| added == device) {
-            return Err(LinkError::NotListed);
+            return Err(AcceptLinkError::NotListed);
         }
         self.pending.set_offered(false);
         // It has signed itself, unless it could not reach the server.
@@ -186,11 +189,11 @@ impl LinkHost {
         &self,
         message: &ProvisionMessage,
         request: &LinkRequest,
-    ) -> Result<LinkOffer, LinkError> {
+    ) -> Result<LinkOffer, AcceptLinkError> {
         let envelope = message.seal(&request.key, &mut OsRng);
         let app = self.registration.app.as_ref();
         Ok(LinkOffer {
-            envelope: envelope.map_err(|_| LinkError::InvalidKeys)?,
+            envelope: envelope.map_err(|_| AcceptLinkError::InvalidKeys)?,
             server: self.registration.server.clone(),
             app: app.map(|app| (app.name.clone(), Zeroizing::new(app.token.to_string()))),
             will_copy: self.will_copy && request.can_copy,
@@ -223,10 +226,10 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Checks that the account has room for another device.
-    pub(super) async fn new(service: Service) -> Result<Self, LinkError> {
-        let listed = service.devices().await.map_err(LinkError::from_request)?;
+    pub(super) async fn new(service: Service) -> Result<Self, AcceptLinkError> {
+        let listed = service.devices().await?;
         if listed.len() >= MAX_DEVICES {
-            return Err(LinkError::TooManyDevices);
+            return Err(AcceptLinkError::TooManyDevices);
         }
         Ok(Self { service, listed, has_offered: AtomicBool::new(false) })
     }
@@ -253,13 +256,13 @@ impl Pending {
         Some(withdrawal.ok().and_then(Result::ok).unwrap_or(Withdrawal::Unknown))
     }
 
-    async fn replace_code(&self) -> Result<Withdrawal, LinkError> {
+    async fn replace_code(&self) -> Result<Withdrawal, AcceptLinkError> {
         // A new code replaces the one that was given away. A full account gets no new code: the new device has used the old one.
-        match self.service.provisioning_code().await.map_err(LinkError::from_request) {
-            Ok(_) | Err(LinkError::TooManyDevices) => {}
+        match self.service.provisioning_code().await.map_err(AcceptLinkError::from) {
+            Ok(_) | Err(AcceptLinkError::TooManyDevices) => {}
             Err(error) => return Err(error),
         }
-        let devices = self.service.devices().await.map_err(LinkError::from_request)?;
+        let devices = self.service.devices().await?;
         Ok(self.added(&devices).next().map_or(Withdrawal::Revoked, Withdrawal::Linked))
     }
 }

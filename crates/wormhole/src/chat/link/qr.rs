@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use super::LinkError;
 use super::guest::{OfferedAccount, pending_link, usable};
 use super::uri::LinkUri;
-use crate::chat::RequestError;
 use crate::chat::account::Account;
+use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::message::Me;
 use crate::chat::server::Server;
 use crate::chat::store::App;
@@ -53,7 +53,8 @@ impl Account {
         let mut socket = opened.map_err(RequestError::at_first_contact)?;
         let address = socket.address().await?;
         let pair = KeyPair::random(&mut OsRng);
-        let uri = LinkUri::from_address(&address, &pair).ok_or(LinkError::Unexpected)?;
+        let uri = LinkUri::from_address(&address, &pair);
+        let uri = uri.ok_or_else(|| RequestError::from(ServerFault::Format))?;
         Ok(QrLinking { account: self.share(), server, name, pair, uri, socket })
     }
 }

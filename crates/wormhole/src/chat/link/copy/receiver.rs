@@ -12,7 +12,7 @@ use super::Copied;
 use super::records::{CopiedContact, Record};
 use crate::chat::account::{Account, now};
 use crate::chat::history::HistoryMode;
-use crate::chat::link::LinkError;
+use crate::chat::link::{CopyError, LinkPeerError};
 use crate::chat::store::{Commit, Contact, HistoryRow, Store, StoreError};
 use crate::transit::Pipe;
 
@@ -21,12 +21,12 @@ pub(super) async fn receive(
     account: &Account,
     mut core: Core,
     pipe: &mut Pipe,
-) -> Result<Copied, LinkError> {
+) -> Result<Copied, CopyError> {
     let own = core.address().account;
     let (mut arrived, mut messages) = (Copied::default(), 0);
     loop {
         let Ok(record) = timeout(PATIENCE, pipe.receive_record()).await else {
-            return Err(LinkError::PeerGone);
+            return Err(LinkPeerError::Gone.into());
         };
         match Record::decode(&record?) {
             Ok(Record::Contacts(contacts)) => {
@@ -41,12 +41,12 @@ pub(super) async fn receive(
             }
             Ok(Record::End { contacts, messages: all }) => {
                 if (contacts, all) != (arrived.contacts, arrived.messages) {
-                    return Err(LinkError::Unexpected);
+                    return Err(LinkPeerError::Unexpected.into());
                 }
                 pipe.send_record(&Record::Answer { messages }.encode()).await?;
                 return Ok(Copied { contacts, messages });
             }
-            Ok(Record::Answer { .. }) | Err(_) => return Err(LinkError::Unexpected),
+            Ok(Record::Answer { .. }) | Err(_) => return Err(LinkPeerError::Unexpected.into()),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::Copied;
 use super::records::{CopiedContact, MAX_ITEMS, Record};
 use crate::chat::account::{Account, now};
 use crate::chat::history::{HistoryId, HistoryMode, HistoryState};
-use crate::chat::link::LinkError;
+use crate::chat::link::{CopyError, LinkPeerError};
 use crate::chat::store::{Contact, HistoryRow, Store, StoreError};
 use crate::transit::Pipe;
 
@@ -20,7 +20,7 @@ pub(super) async fn send(
     core: &Core,
     pipe: &mut Pipe,
     history: HistoryMode,
-) -> Result<Copied, LinkError> {
+) -> Result<Copied, CopyError> {
     let contacts = account.store.run(|store| store.contacts()).await?;
     let wanted = account.store.run(|store| Ok::<_, StoreError>(wanted(store))).await?;
     for contacts in contacts.chunks(MAX_CONTACTS) {
@@ -31,11 +31,11 @@ pub(super) async fn send(
     let messages = send_messages(account, pipe, history).await?;
     pipe.send_record(&Record::End { contacts, messages }.encode()).await?;
     let Ok(answer) = timeout(PATIENCE, pipe.receive_record()).await else {
-        return Err(LinkError::PeerGone);
+        return Err(LinkPeerError::Gone.into());
     };
     match Record::decode(&answer?) {
         Ok(Record::Answer { messages }) => Ok(Copied { contacts, messages }),
-        Ok(_) | Err(_) => Err(LinkError::Unexpected),
+        Ok(_) | Err(_) => Err(LinkPeerError::Unexpected.into()),
     }
 }
 
@@ -61,7 +61,7 @@ async fn send_messages(
     account: &Account,
     pipe: &mut Pipe,
     history: HistoryMode,
-) -> Result<u64, LinkError> {
+) -> Result<u64, CopyError> {
     let HistoryMode::On(limits) = history else { return Ok(0) };
     let milliseconds = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     let oldest = limits.max_age.map_or(0, |age| now().0.saturating_sub(milliseconds(age)));

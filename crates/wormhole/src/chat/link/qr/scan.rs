@@ -6,9 +6,9 @@ use rand_core::OsRng;
 use tokio::time::{Instant, sleep};
 use wormhole_chat::{Client as Core, DeviceId, ProfileKey, ProvisionMessage};
 
-use super::super::LinkError;
 use super::super::host::{LinkedDevice, Pending, Withdrawal};
 use super::super::uri::LinkUri;
+use super::super::{AcceptLinkError, LinkPeerError};
 use crate::chat::RequestError;
 use crate::chat::account::{Account, service_of};
 use crate::chat::devices::publish_list;
@@ -35,10 +35,10 @@ impl Account {
     /// # Errors
     /// This store has no account, or another device than the first; the account has no room for another device; or the server
     /// cannot be asked.
-    pub async fn scan(&self, uri: LinkUri) -> Result<ScannedDevice, LinkError> {
+    pub async fn scan(&self, uri: LinkUri) -> Result<ScannedDevice, AcceptLinkError> {
         let (registration, core) = self.registered().await?;
         if core.address().device != DeviceId::PRIMARY {
-            return Err(LinkError::NotPrimaryDevice);
+            return Err(AcceptLinkError::NotPrimaryDevice);
         }
         let pending = Pending::new(service_of(&registration, &self.network)?).await?;
         let profile = self.store.run(|store| store.own_profile()).await?;
@@ -51,8 +51,8 @@ impl ScannedDevice {
     /// Gives the account to the new device, and waits until the server has accepted it. The user of the new device is asked, too.
     ///
     /// # Errors
-    /// The device is not linked. [`LinkError::KeyGiven`]: it may have the key of the account.
-    pub async fn accept(&self) -> Result<LinkedDevice, LinkError> {
+    /// The device is not linked. [`AcceptLinkError::KeyGiven`]: it may have the key of the account.
+    pub async fn accept(&self) -> Result<LinkedDevice, AcceptLinkError> {
         let linked = match self.send().await {
             Ok(()) => self.wait().await,
             Err(error) => Err(error),
@@ -60,36 +60,35 @@ impl ScannedDevice {
         match linked {
             Ok(device) => Ok(LinkedDevice { device }),
             Err(error) => Err(match self.pending.withdraw().await {
-                Some(withdrawal) => LinkError::KeyGiven { cause: error.into(), withdrawal },
+                Some(withdrawal) => AcceptLinkError::KeyGiven { cause: error.into(), withdrawal },
                 None => error,
             }),
         }
     }
 
-    async fn send(&self) -> Result<(), LinkError> {
+    async fn send(&self) -> Result<(), AcceptLinkError> {
         let service = &self.pending.service;
-        let code = service.provisioning_code().await.map_err(LinkError::from_request)?;
+        let code = service.provisioning_code().await?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
         let message = ProvisionMessage { profile_key: self.profile_key.clone(), ..message };
         let sealed = message.seal(self.uri.key(), &mut OsRng);
-        let sealed = sealed.map_err(|_| LinkError::InvalidKeys)?;
+        let sealed = sealed.map_err(|_| AcceptLinkError::InvalidKeys)?;
         self.pending.set_offered(true);
         match service.send_provisioning(self.uri.address(), &sealed).await {
             Err(RequestError::NotFound) => {
                 // It was not delivered.
                 self.pending.set_offered(false);
-                Err(LinkError::NotWaiting)
+                Err(AcceptLinkError::NotWaiting)
             }
             sent => Ok(sent?),
         }
     }
 
     /// Waits until the server lists a new device.
-    async fn wait(&self) -> Result<DeviceId, LinkError> {
+    async fn wait(&self) -> Result<DeviceId, AcceptLinkError> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            let devices = self.pending.service.devices().await;
-            let devices = devices.map_err(LinkError::from_request)?;
+            let devices = self.pending.service.devices().await?;
             if let Some(device) = self.pending.added(&devices).next() {
                 self.pending.set_offered(false);
                 // Another program does not know that it must sign itself. If this fails, the user can do it.
@@ -99,7 +98,7 @@ impl ScannedDevice {
             }
             sleep(INTERVAL).await;
         }
-        Err(LinkError::PeerGone)
+        Err(LinkPeerError::Gone.into())
     }
 
     /// Gives the link up. Returns what has become of it, if the new device may have got the key of the account, unless

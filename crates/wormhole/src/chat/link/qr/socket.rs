@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use wormhole_chat::{MAX_FRAME, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 use wormhole_kit::{LinkId, LinkIds};
 
-use super::super::LinkError;
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::server::{Network, Server};
 use crate::chat::service::Service;
@@ -42,30 +41,30 @@ impl ProvisioningSocket {
     }
 
     /// Waits for the request that names our address. Returns its body.
-    pub(super) async fn address(&mut self) -> Result<Vec<u8>, LinkError> {
+    pub(super) async fn address(&mut self) -> Result<Vec<u8>, RequestError> {
         let waiting = timeout(ADDRESS_PATIENCE, self.request("/v1/address"));
-        waiting.await.map_err(|_| RequestError::from(ServerFault::NoAddress))?
+        waiting.await.map_err(|_| ServerFault::NoAddress)?
     }
 
     /// Waits for the message.
-    pub(super) async fn message(&mut self) -> Result<Vec<u8>, LinkError> {
+    pub(super) async fn message(&mut self) -> Result<Vec<u8>, RequestError> {
         self.request("/v1/message").await
     }
 
     /// Waits for a request with this path, answers it, and returns its body. Others are refused.
-    async fn request(&mut self, path: &str) -> Result<Vec<u8>, LinkError> {
+    async fn request(&mut self, path: &str) -> Result<Vec<u8>, RequestError> {
         loop {
             let request = self.next().await?;
             let is_wanted = request.verb == "PUT" && request.path == path;
             self.respond(&request, if is_wanted { 200 } else { 404 });
             if is_wanted {
                 self.flush().await;
-                return request.body.ok_or(LinkError::Unexpected);
+                return request.body.ok_or_else(|| ServerFault::Format.into());
             }
         }
     }
 
-    async fn next(&mut self) -> Result<WebSocketRequest, LinkError> {
+    async fn next(&mut self) -> Result<WebSocketRequest, RequestError> {
         loop {
             let (links, at) = (&mut self.links, self.keepalive);
             let event = tokio::select! {
@@ -77,11 +76,11 @@ impl ProvisioningSocket {
             };
             match event {
                 LinkEvent::Opened(_) => {}
-                LinkEvent::Lost(_, failure) => return Err(RequestError::from(failure).into()),
+                LinkEvent::Lost(_, failure) => return Err(failure.into()),
                 LinkEvent::Received(_, bytes) => match WebSocketMessage::decode(&bytes) {
                     Ok(WebSocketMessage::Request(request)) => return Ok(request),
                     Ok(WebSocketMessage::Response(_)) => {}
-                    Err(_) => return Err(RequestError::from(ServerFault::Format).into()),
+                    Err(_) => return Err(ServerFault::Format.into()),
                 },
             }
         }
