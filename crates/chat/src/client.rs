@@ -83,8 +83,8 @@ use sent_log::SentLog;
 use sessions::ArchivedRows;
 
 pub use exchange::{
-    AccountDevices, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request, RequestId,
-    Response, SealedMessage,
+    AccountDevices, DeviceCiphertext, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request,
+    RequestId, Response,
 };
 pub use groups::{ChangeId, GroupEvent, GroupFailure, Membership, PartlySent};
 pub use own_list::DeviceListUpdate;

@@ -27,7 +27,7 @@ impl DecryptionErrorMessage {
     ///
     /// # Errors
     /// It is malformed, so no session can have produced it.
-    pub fn of(
+    pub fn new(
         message: &[u8],
         is_first: bool,
         timestamp: Timestamp,

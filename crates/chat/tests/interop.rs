@@ -218,14 +218,14 @@ fn requests_to_send_a_message_again_are_understood_in_both_directions() {
             let request = json!({"operation": "askAgain", "message": message, "first": first, "timestamp": time, "device": 3});
             let theirs = peer::bytes(&peer.ask(&request).unwrap()["content"]);
             let ours =
-                DecryptionErrorMessage::of(&sent.bytes, first, Timestamp(time), device).unwrap();
+                DecryptionErrorMessage::new(&sent.bytes, first, Timestamp(time), device).unwrap();
             assert_eq!(DecryptionErrorMessage::from_plaintext(&theirs), Some(ours), "{version}");
             assert_eq!(ours.to_plaintext(), theirs);
             peer.read(us.address, &sent).unwrap();
             let answer = peer.write(us.address, b"lost, too");
             let first = answer.kind == CiphertextKind::PreKey;
             let ours =
-                DecryptionErrorMessage::of(&answer.bytes, first, Timestamp(time), device).unwrap();
+                DecryptionErrorMessage::new(&answer.bytes, first, Timestamp(time), device).unwrap();
             let content = BASE64.encode(&ours.to_plaintext());
             let us_name = us.address.account.to_string();
             let request = json!({"operation": "readRequest", "peer": us_name, "content": content});

@@ -53,8 +53,9 @@ pub use devices::{DeviceError, OwnDevice};
 pub use direct::DirectFiles;
 pub use drafts::Draft;
 pub use error::{
-    AttachmentError, DecideError, Ended, GroupError, IdentityError, NameError, NotOpened, NotSent,
-    NotStored, OpenError, ReadError, RegisterError, RequestError, SendError, ServerFault,
+    AttachmentError, DecideError, DeliveryError, Ended, GroupError, IdentityError, NameError,
+    NotOpened, NotStored, OpenError, QueueError, ReadError, RegisterError, RequestError,
+    ServerFault,
 };
 pub use history::{
     Conversation, ConversationSummary, EarlierMessage, EarlierText, HistoryId, HistoryLimits,

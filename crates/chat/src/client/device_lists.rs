@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wormhole_kit::Reader;
 
-use super::exchange::{LeftOut, RequestId, Response, SealedMessage};
+use super::exchange::{DeviceCiphertext, LeftOut, RequestId, Response};
 use super::own_list::OwnList;
 use super::pending::Purpose;
 use super::sealed::Incoming;
@@ -173,12 +173,13 @@ impl Client {
     /// Messages that were encrypted for a device which is not in the list any more are encrypted again before they are sent.
     fn unseal_for_unlisted(&mut self, account: AccountId, changes: &mut Changes) {
         for timestamp in self.outbox.encrypted_for(account) {
-            let sealed = self.outbox.get(&timestamp).and_then(|outgoing| outgoing.sealed.clone());
-            let is_listed = |it: &SealedMessage| self.is_device_listed(account, it.device);
-            if !sealed.iter().flat_map(|sealed| sealed.iter()).all(is_listed) {
+            let ciphertexts =
+                self.outbox.get(&timestamp).and_then(|outgoing| outgoing.ciphertexts.clone());
+            let is_listed = |it: &DeviceCiphertext| self.is_device_listed(account, it.device);
+            if !ciphertexts.iter().flat_map(|ciphertexts| ciphertexts.iter()).all(is_listed) {
                 self.pending.forget(Purpose::Send(timestamp));
                 self.drop_requests(timestamp);
-                self.outbox.set_sealed(timestamp, None);
+                self.outbox.set_ciphertexts(timestamp, None);
                 self.put_outgoing(changes, timestamp);
             }
         }

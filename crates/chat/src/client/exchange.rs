@@ -62,7 +62,7 @@ pub enum Request {
         timestamp: Timestamp,
         /// One message for each device that we know. The outbox has them, too, so a queue of requests needs no memory for
         /// them.
-        messages: Arc<[SealedMessage]>,
+        messages: Arc<[DeviceCiphertext]>,
         /// Devices of the account that get nothing on purpose.
         left_out: Option<LeftOut>,
         /// Whether the server may drop it for devices that are not connected.
@@ -144,9 +144,9 @@ pub struct AccountDevices {
     pub stale: Vec<DeviceId>,
 }
 
-/// A message for one device.
+/// A message for one device, encrypted in the session with it. It is not sealed: a [`Sealer`](super::Sealer) can do that.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SealedMessage {
+pub struct DeviceCiphertext {
     /// The device.
     pub device: DeviceId,
     /// The registration id that we expect it to have.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
-use super::exchange::{Request, Response, SealedMessage};
+use super::exchange::{DeviceCiphertext, Request, Response};
 use super::groups::Permission;
 use super::sent_log::Logged;
 use super::store::{Changes, OutboxChange};
@@ -25,7 +25,7 @@ pub(super) struct Outgoing {
     pub(super) plaintext: Zeroizing<Vec<u8>>,
     /// Ciphertexts that may have been sent. They are sent again unchanged until the server requires
     /// a change.
-    pub(super) sealed: Option<Arc<[SealedMessage]>>,
+    pub(super) ciphertexts: Option<Arc<[DeviceCiphertext]>>,
     /// The devices for which it was encrypted. Some may have got it, although the ciphertexts were discarded since.
     pub(super) encrypted_for: BTreeSet<DeviceId>,
     /// Number of ratchet steps of sessions with the recipient since then. The recipient keeps only
@@ -55,13 +55,14 @@ impl Outgoing {
         lifetime: Lifetime,
     ) -> Self {
         let encrypted_for = BTreeSet::new();
-        Self { to, plaintext, sealed: None, encrypted_for, steps: 0, attempts: 0, lifetime }
+        Self { to, plaintext, ciphertexts: None, encrypted_for, steps: 0, attempts: 0, lifetime }
     }
 
     /// Bytes of its content and its ciphertexts.
     pub(super) fn len(&self) -> usize {
-        let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
-        self.plaintext.len() + sealed.map(|message| message.ciphertext.bytes.len()).sum::<usize>()
+        let ciphertexts = self.ciphertexts.iter().flat_map(|ciphertexts| ciphertexts.iter());
+        self.plaintext.len()
+            + ciphertexts.map(|message| message.ciphertext.bytes.len()).sum::<usize>()
     }
 }
 
@@ -164,7 +165,7 @@ impl Client {
         }
         let (is_online, wants_answers) =
             (outgoing.lifetime == Lifetime::Online, outgoing.wants_answers());
-        if let Some(messages) = outgoing.sealed.clone() {
+        if let Some(messages) = outgoing.ciphertexts.clone() {
             let left_out = self.left_out(to);
             let request =
                 Request::Send { to, timestamp, messages, left_out, is_online, wants_answers };
@@ -217,7 +218,11 @@ impl Client {
             let registration_id = record.their_registration_id().unwrap_or_default();
             match record.encrypt(&self.identity, route, &plaintext, now) {
                 Ok(ciphertext) => {
-                    messages.push(SealedMessage { device: *device, registration_id, ciphertext });
+                    messages.push(DeviceCiphertext {
+                        device: *device,
+                        registration_id,
+                        ciphertext,
+                    });
                     changes.put_session(address, record, &mut self.archived_rows);
                 }
                 Err(EncryptError::TooLong(_)) => {
@@ -226,8 +231,8 @@ impl Client {
                 Err(EncryptError::NoSession) => return self.request_bundles(to),
             }
         }
-        let messages: Arc<[SealedMessage]> = messages.into();
-        self.outbox.set_sealed(timestamp, Some(Arc::clone(&messages)));
+        let messages: Arc<[DeviceCiphertext]> = messages.into();
+        self.outbox.set_ciphertexts(timestamp, Some(Arc::clone(&messages)));
         self.put_outgoing(&mut changes, timestamp);
         let left_out = self.left_out(to);
         let request = Request::Send { to, timestamp, messages, left_out, is_online, wants_answers };
@@ -391,7 +396,7 @@ impl Client {
         gone: &[DeviceId],
     ) {
         let attempts = self.outbox.update(timestamp, |outgoing| {
-            outgoing.sealed = None;
+            outgoing.ciphertexts = None;
             outgoing.encrypted_for.retain(|device| !gone.contains(device));
             outgoing.attempts += 1;
             outgoing.attempts
@@ -469,7 +474,7 @@ impl Client {
             self.outbox.update(timestamp, |outgoing| {
                 outgoing.steps += 1;
                 if outgoing.steps > MAX_STEPS {
-                    (outgoing.sealed, outgoing.steps) = (None, 0);
+                    (outgoing.ciphertexts, outgoing.steps) = (None, 0);
                 }
             });
             self.put_outgoing(changes, timestamp);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::exchange::SealedMessage;
+use super::exchange::DeviceCiphertext;
 use super::outbox::Outgoing;
 use crate::address::AccountId;
 use crate::time::Timestamp;
@@ -23,13 +23,13 @@ impl Queue {
     /// Adds a message.
     pub(super) fn insert(&mut self, timestamp: Timestamp, outgoing: Outgoing) {
         self.remove(&timestamp);
-        self.by_recipient.insert((outgoing.to, outgoing.sealed.is_some(), timestamp));
+        self.by_recipient.insert((outgoing.to, outgoing.ciphertexts.is_some(), timestamp));
         self.messages.insert(timestamp, outgoing);
     }
 
     pub(super) fn remove(&mut self, timestamp: &Timestamp) -> Option<Outgoing> {
         let outgoing = self.messages.remove(timestamp)?;
-        self.by_recipient.remove(&(outgoing.to, outgoing.sealed.is_some(), *timestamp));
+        self.by_recipient.remove(&(outgoing.to, outgoing.ciphertexts.is_some(), *timestamp));
         Some(outgoing)
     }
 
@@ -44,44 +44,44 @@ impl Queue {
         change: impl FnOnce(&mut Outgoing) -> T,
     ) -> Option<T> {
         let outgoing = self.messages.get_mut(&timestamp)?;
-        let (to, was_sealed) = (outgoing.to, outgoing.sealed.is_some());
+        let (to, was_encrypted) = (outgoing.to, outgoing.ciphertexts.is_some());
         let result = change(outgoing);
-        let is_sealed = outgoing.sealed.is_some();
-        if is_sealed != was_sealed {
-            self.by_recipient.remove(&(to, was_sealed, timestamp));
-            self.by_recipient.insert((to, is_sealed, timestamp));
+        let is_encrypted = outgoing.ciphertexts.is_some();
+        if is_encrypted != was_encrypted {
+            self.by_recipient.remove(&(to, was_encrypted, timestamp));
+            self.by_recipient.insert((to, is_encrypted, timestamp));
         }
         Some(result)
     }
 
     /// Replaces the ciphertexts of a message, which no ratchet step has aged yet.
-    pub(super) fn set_sealed(
+    pub(super) fn set_ciphertexts(
         &mut self,
         timestamp: Timestamp,
-        sealed: Option<Arc<[SealedMessage]>>,
+        ciphertexts: Option<Arc<[DeviceCiphertext]>>,
     ) {
         self.update(timestamp, |outgoing| {
-            let devices = sealed.iter().flat_map(|sealed| sealed.iter());
+            let devices = ciphertexts.iter().flat_map(|ciphertexts| ciphertexts.iter());
             outgoing.encrypted_for.extend(devices.map(|message| message.device));
-            (outgoing.sealed, outgoing.steps) = (sealed, 0);
+            (outgoing.ciphertexts, outgoing.steps) = (ciphertexts, 0);
         });
     }
 
     /// The messages for an account that are encrypted, oldest first.
     pub(super) fn encrypted_for(&self, account: AccountId) -> Vec<Timestamp> {
-        self.of(account, true)
+        self.messages_of(account, true)
     }
 
     /// The messages for an account that are not encrypted yet, oldest first.
     pub(super) fn unencrypted_for(&self, account: AccountId) -> Vec<Timestamp> {
-        self.of(account, false)
+        self.messages_of(account, false)
     }
 
-    fn of(&self, account: AccountId, is_sealed: bool) -> Vec<Timestamp> {
-        let first = (account, is_sealed, Timestamp(0));
+    fn messages_of(&self, account: AccountId, is_encrypted: bool) -> Vec<Timestamp> {
+        let first = (account, is_encrypted, Timestamp(0));
         let of_account = self.by_recipient.range(first..);
-        let of_account =
-            of_account.take_while(|(to, sealed, _)| *to == account && *sealed == is_sealed);
+        let of_account = of_account
+            .take_while(|(to, encrypted, _)| *to == account && *encrypted == is_encrypted);
         of_account.map(|(_, _, timestamp)| *timestamp).collect()
     }
 
@@ -132,7 +132,7 @@ mod tests {
         for (time, to) in [(1, 1), (2, 2), (3, 2), (4, 1), (5, 2)] {
             queue.insert(Timestamp(time), outgoing(to));
         }
-        queue.set_sealed(Timestamp(3), Some(Arc::new([])));
+        queue.set_ciphertexts(Timestamp(3), Some(Arc::new([])));
         assert_eq!(queue.get(&Timestamp(3)).unwrap().steps, 0);
         assert_eq!(queue.unencrypted_for(bob), [2, 5].map(Timestamp));
         assert_eq!(queue.encrypted_for(bob), [3].map(Timestamp));
@@ -143,7 +143,7 @@ mod tests {
         assert!(queue.has(bob));
         queue.insert(Timestamp(3), outgoing(3));
         assert!(!queue.has(bob) && queue.has(carol));
-        queue.set_sealed(Timestamp(3), None);
+        queue.set_ciphertexts(Timestamp(3), None);
         assert_eq!(queue.update(Timestamp(9), |_| ()), None);
         assert_eq!((queue.len(), queue.by_recipient.len()), (3, 3));
     }

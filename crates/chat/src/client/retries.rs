@@ -130,7 +130,7 @@ impl Retries {
     }
 
     /// The messages of an account.
-    pub(super) fn of(&self, account: AccountId) -> Vec<MessageName> {
+    pub(super) fn messages_of(&self, account: AccountId) -> Vec<MessageName> {
         let of_account = self.messages.keys().filter(|(from, _)| from.account == account);
         of_account.copied().collect()
     }

@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRngCore;
 
-use super::exchange::SealedMessage;
+use super::exchange::DeviceCiphertext;
 use super::{Client, ReadError};
 use crate::address::Address;
 use crate::certificate::{CertificateError, SenderCertificate};
@@ -116,7 +116,7 @@ impl Sealer {
     pub fn seal(
         &self,
         certificate: &SenderCertificate,
-        message: &SealedMessage,
+        message: &DeviceCiphertext,
         to: &PublicKey,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Vec<u8>, KeyError> {

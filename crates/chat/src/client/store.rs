@@ -7,7 +7,7 @@ use wormhole_kit::{Reader, Secret, TooShort};
 use zeroize::Zeroizing;
 
 use super::account::Confirmed;
-use super::exchange::SealedMessage;
+use super::exchange::DeviceCiphertext;
 use super::outbox::{Lifetime, Outgoing};
 use super::peer::Peer;
 use super::retries::Retry;
@@ -247,22 +247,22 @@ impl Changes {
     }
 
     pub(super) fn put_outgoing(&mut self, timestamp: Timestamp, outgoing: &Outgoing) {
-        let messages = outgoing.sealed.iter().flat_map(|sealed| sealed.iter());
-        let sealed: usize =
+        let messages = outgoing.ciphertexts.iter().flat_map(|ciphertexts| ciphertexts.iter());
+        let ciphertexts: usize =
             messages.clone().map(|message| 10 + message.ciphertext.bytes.len()).sum();
         // In one piece: see above.
         let devices = outgoing.encrypted_for.len();
-        let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + sealed + devices);
+        let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + ciphertexts + devices);
         value.extend(outgoing.to.as_bytes());
         put_bytes(&mut value, &outgoing.plaintext);
-        value.push(match &outgoing.sealed {
+        value.push(match &outgoing.ciphertexts {
             Some(_) => 1,
             None if outgoing.encrypted_for.is_empty() => 0,
             None => 2,
         });
         value.push(outgoing.steps);
         value.extend(outgoing.attempts.to_be_bytes());
-        if outgoing.sealed.is_none() {
+        if outgoing.ciphertexts.is_none() {
             value.extend(outgoing.encrypted_for.iter().map(|device| device.number()));
         }
         for message in messages {
@@ -522,9 +522,9 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         let kind = if first { CiphertextKind::PreKey } else { CiphertextKind::Signal };
         let ciphertext = Ciphertext { kind, bytes: read_bytes(value)?.to_vec() };
         outgoing.encrypted_for.insert(device);
-        messages.push(SealedMessage { device, registration_id, ciphertext });
+        messages.push(DeviceCiphertext { device, registration_id, ciphertext });
     }
-    outgoing.sealed = (state == 1).then(|| messages.into());
+    outgoing.ciphertexts = (state == 1).then(|| messages.into());
     Ok(outgoing)
 }
 

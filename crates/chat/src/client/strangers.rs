@@ -93,7 +93,7 @@ impl Client {
             changes.delete(StoreKey::Session(address));
             self.forget_newest(address, changes);
         }
-        for name in self.retries.of(account) {
+        for name in self.retries.messages_of(account) {
             self.forget_retry(name, changes);
         }
         for name in self.sent_log.names_of(account) {

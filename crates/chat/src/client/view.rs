@@ -95,7 +95,7 @@ impl Client {
 
     /// Whether a message in the outbox is encrypted. Then it may have been sent, perhaps before a crash.
     pub fn is_encrypted(&self, message: Timestamp) -> bool {
-        self.outbox.get(&message).is_some_and(|outgoing| outgoing.sealed.is_some())
+        self.outbox.get(&message).is_some_and(|outgoing| outgoing.ciphertexts.is_some())
             || self.is_group_message_encrypted(message)
     }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use wormhole::chat::group::ChangeError;
 use wormhole::chat::store::StoreError;
 use wormhole::chat::{
-    Ended, GroupError, IdentityError, NotStored, OpenError, RegisterError, RequestError, SendError,
-    ServerFault,
+    Ended, GroupError, IdentityError, NotStored, OpenError, QueueError, RegisterError,
+    RequestError, ServerFault,
 };
 
 use super::{profile, show};
@@ -250,38 +250,38 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
 }
 
 /// Why a message is not in the outbox.
-pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
+pub(super) fn send(error: &QueueError, args: &AccountArgs) -> Failure {
     match error {
-        SendError::Request(error) => request(error, args),
-        SendError::TooLong => too_long(),
-        SendError::Blocked(account) => {
+        QueueError::Request(error) => request(error, args),
+        QueueError::TooLong => too_long(),
+        QueueError::Blocked(account) => {
             let unblock = command(&format!("requests unblock {account}"), args);
             Failure::new(plain(error)).hint(format!("if you want to write: {unblock}"))
         }
-        SendError::NumberMoved { number, to, .. } => {
+        QueueError::NumberMoved { number, to, .. } => {
             let accept = command(&format!("contacts {number} --accept-account {to}"), args);
             Failure::new(plain(error))
                 .hint(format!("if the person confirms that this account is theirs: {accept}"))
         }
-        SendError::IdentityChanged { account, .. } => {
+        QueueError::IdentityChanged { account, .. } => {
             let verify = command(&format!("safety {account} --verify"), args);
             Failure::new(plain(error)).hint(format!("compare the safety number: {verify}"))
         }
-        SendError::File(path, kind) => {
+        QueueError::File(path, kind) => {
             let kind = if path.is_dir() { ErrorKind::IsADirectory } else { *kind };
             Failure::new(format!("'{}': {}", printable::path(path), file_error(kind)))
         }
-        SendError::FileTooLarge(path) => too_large(path),
-        SendError::NotReachable(path) => not_reachable(path, args),
-        SendError::DraftGone
-        | SendError::Ended(_)
-        | SendError::Empty
-        | SendError::NoSuchRecipient(_)
-        | SendError::NotAllowed(_)
-        | SendError::NotMember(_)
-        | SendError::OutboxFull
-        | SendError::OwnRoute(_)
-        | SendError::TooManyFailed => Failure::new(plain(error)),
+        QueueError::FileTooLarge(path) => too_large(path),
+        QueueError::NotReachable(path) => not_reachable(path, args),
+        QueueError::DraftGone
+        | QueueError::Ended(_)
+        | QueueError::Empty
+        | QueueError::NoSuchRecipient(_)
+        | QueueError::NotAllowed(_)
+        | QueueError::NotMember(_)
+        | QueueError::OutboxFull
+        | QueueError::OwnRoute(_)
+        | QueueError::TooManyFailed => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }

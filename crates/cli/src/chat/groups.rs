@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use wormhole::chat::group::{GroupId, GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Conversation, Ended, Event, Events, Group, GroupError, GroupEvent,
-    GroupInfo, Membership, Message, NotSent, PartlySent, PendingChange, SentMessage,
+    AccountId, Client, Conversation, DeliveryError, Ended, Event, Events, Group, GroupError,
+    GroupEvent, GroupInfo, Membership, Message, PartlySent, PendingChange, SentMessage,
 };
 
 use super::people::People;
@@ -303,7 +303,7 @@ impl Groups<'_> {
 /// An event while a message is sent.
 enum Next {
     Event(Result<Event, Ended>),
-    OnServer(Result<(), NotSent>),
+    OnServer(Result<(), DeliveryError>),
 }
 
 /// The next event. Those that came before the server had the message come first.

@@ -11,8 +11,8 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::{
-    Account, AccountId, Client, Connection, Conversation, FailedMessage, Messages, Network,
-    NotSent, OutboxMessage, Progress, RequestError, Timestamp, WaitingMessage,
+    Account, AccountId, Client, Connection, Conversation, DeliveryError, FailedMessage, Messages,
+    Network, OutboxMessage, Progress, RequestError, Timestamp, WaitingMessage,
 };
 
 use super::people::{self, People};
@@ -76,12 +76,12 @@ async fn list(
 /// Why a message waits, and what the user can do.
 fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> String {
     match &message.progress {
-        Progress::NotSent(NotSent::IdentityChanged(_)) => {
+        Progress::NotSent(DeliveryError::IdentityChanged(_)) => {
             let safety = format!("safety {} --verify", quote(&people.argument_in(message.to)));
             let verify = explain::command(&safety, args);
             format!("it waits because the safety number has changed. Compare it: {verify}")
         }
-        Progress::NotSent(NotSent::Delayed(why)) if why.may_retry() => {
+        Progress::NotSent(DeliveryError::Delayed(why)) if why.may_retry() => {
             format!("it waits, and is tried again: {}", printable::line(&why.to_string()))
         }
         Progress::NotSent(why) => printable::line(&why.to_string()),
@@ -287,7 +287,9 @@ impl<'a> Waiting<'a> {
 fn may_be_sent_soon(progress: &Progress) -> bool {
     match progress {
         Progress::Waiting => true,
-        Progress::NotSent(NotSent::Delayed(RequestError::TooMany(pause))) => *pause <= PATIENCE,
+        Progress::NotSent(DeliveryError::Delayed(RequestError::TooMany(pause))) => {
+            *pause <= PATIENCE
+        }
         Progress::NotSent(why) => why.may_retry(),
         Progress::OnServer => false,
         // Later states of the SDK.
@@ -339,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_command_waits_for_messages_that_the_server_takes_soon() {
-        let delayed = |why| Progress::NotSent(NotSent::Delayed(why));
+        let delayed = |why| Progress::NotSent(DeliveryError::Delayed(why));
         let too_many = |seconds| RequestError::TooMany(Duration::from_secs(seconds));
         assert!(may_be_sent_soon(&delayed(too_many(1))));
         assert!(!may_be_sent_soon(&delayed(too_many(3600))));

@@ -17,8 +17,8 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::sleep_until;
 use wormhole::chat::{
-    AttachmentError, Client, Connection, Conversation, Ended, Event, GroupEvent, MessageRef,
-    Messages, NotSent, Progress, ReceivedId, ReceivedMessage, RequestError,
+    AttachmentError, Client, Connection, Conversation, DeliveryError, Ended, Event, GroupEvent,
+    MessageRef, Messages, Progress, ReceivedId, ReceivedMessage, RequestError,
 };
 
 use super::outbox::{self, Waiting};
@@ -208,7 +208,7 @@ impl Receiver<'_> {
             Event::Connected => self.connected(console),
             Event::Disconnected(why) => self.disconnected(why, console),
             Event::Missed(_) => self.missed(console).await,
-            Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
+            Event::Progress { progress: Progress::NotSent(DeliveryError::Failed(_)), .. } => {
                 self.waiting.show_failed(console).await
             }
             Event::ForeignDevice

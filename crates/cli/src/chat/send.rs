@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::sleep;
 use wormhole::chat::{
-    Client, Conversation, Destination, Ended, Event, Message, MessageRef, Messages, NotSent,
-    RequestError, SendError, SendFailure, SentMessage,
+    Client, Conversation, DeliveryError, Destination, Ended, Event, Message, MessageRef, Messages,
+    QueueError, RequestError, SendFailure, SentMessage,
 };
 
 use super::outbox::{self, Waiting};
@@ -109,7 +109,7 @@ async fn queue_message(
         };
         let why = match sent.inspect_err(|_| console.screen.show(stopped))? {
             Ok(sent) => return Ok(sent),
-            Err(SendError::Request(why)) => why,
+            Err(QueueError::Request(why)) => why,
             Err(error) => return Err(explain::send(&error, &args.client.account).into()),
         };
         let Some(pause) = pause(&why, attempt) else {
@@ -199,13 +199,13 @@ pub(super) async fn wait(
 /// `chat receive` has printed it.
 async fn explain_not_sent(
     client: &Client,
-    error: NotSent,
+    error: DeliveryError,
     to: Recipient<'_>,
     console: &mut Console,
 ) -> Result<Failure> {
-    if error == NotSent::Failed(SendFailure::NoDevice)
+    if error == DeliveryError::Failed(SendFailure::NoDevice)
         && let Ok(number) = to.who.parse::<Destination>()
-        && let Err(moved @ SendError::NumberMoved { .. }) =
+        && let Err(moved @ QueueError::NumberMoved { .. }) =
             console.unless_interrupted(client.resolve(&number)).await?
     {
         return Ok(explain::send(&moved, to.account));
@@ -216,7 +216,7 @@ async fn explain_not_sent(
 /// The next event.
 #[derive(Debug)]
 enum Next {
-    Done(Result<(), NotSent>),
+    Done(Result<(), DeliveryError>),
     Event(Result<Event, Ended>),
 }
 
@@ -228,29 +228,33 @@ async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {
     }
 }
 
-fn not_sent(error: &NotSent, to: Recipient<'_>) -> Failure {
+fn not_sent(error: &DeliveryError, to: Recipient<'_>) -> Failure {
     let who = printable::line(to.who);
     match error {
-        NotSent::IdentityChanged(_) => explain::identity_changed(&who, to.account),
-        NotSent::Delayed(why) => {
+        DeliveryError::IdentityChanged(_) => explain::identity_changed(&who, to.account),
+        DeliveryError::Delayed(why) => {
             let failure = Failure::new(printable::line(&error.to_string()));
             match explain::request(why, to.account).advice() {
                 Some(advice) => failure.hint(advice),
                 None => failure,
             }
         }
-        NotSent::Failed(SendFailure::RefusedIdentity) => {
+        DeliveryError::Failed(SendFailure::RefusedIdentity) => {
             let safety = format!("safety {}", quote(to.who));
             let safety = explain::command(&safety, to.account);
             Failure::new(printable::line(&error.to_string())).hint(format!(
                 "if you refused it by mistake: {safety} shows it, and how to accept it"
             ))
         }
-        NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())).hint(format!(
-            "until you have seen it in {}, the text stays on the disk",
-            explain::command("outbox", to.account)
-        )),
-        NotSent::Cancelled | NotSent::Ended => Failure::new(printable::line(&error.to_string())),
+        DeliveryError::Failed(_) => {
+            Failure::new(printable::line(&error.to_string())).hint(format!(
+                "until you have seen it in {}, the text stays on the disk",
+                explain::command("outbox", to.account)
+            ))
+        }
+        DeliveryError::Cancelled | DeliveryError::Ended => {
+            Failure::new(printable::line(&error.to_string()))
+        }
         // Later errors of the SDK.
         _ => Failure::new(printable::line(&error.to_string())),
     }

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Conversation, Ended, Event, Membership, Message, MessageRef, Messages,
-    NotSent, Progress, SendError, Timestamp,
+    AccountId, Client, Conversation, DeliveryError, Ended, Event, Membership, Message, MessageRef,
+    Messages, Progress, QueueError, Timestamp,
 };
 
 use super::outbox;
@@ -185,12 +185,12 @@ impl Talk<'_> {
                     "group": people::group_json(self.with), "timestamp": timestamp.0, "short_id": id,
                 }))?;
                 let progress = sent.progress();
-                if matches!(progress, Progress::NotSent(NotSent::IdentityChanged(_))) {
+                if matches!(progress, Progress::NotSent(DeliveryError::IdentityChanged(_))) {
                     self.blocked(console).await?;
                 }
                 Ok(())
             }
-            Err(SendError::Ended(error)) => Err(explain::ended(&error).into()),
+            Err(QueueError::Ended(error)) => Err(explain::ended(&error).into()),
             Err(error) => self.not_sent(None, &line, &error.to_string(), console).await,
         }
     }

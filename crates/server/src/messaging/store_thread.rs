@@ -185,7 +185,7 @@ async fn ask<Q, A>(
 
 impl Changes {
     /// Collects the devices for which a turn has stored messages, and those that it has removed.
-    fn of(turn: &Turn) -> Self {
+    fn from_turn(turn: &Turn) -> Self {
         let sent = turn.submissions.iter().filter_map(|job| match &job.answer {
             Some(Sent::Stored { devices, .. }) => Some(devices),
             _ => None,

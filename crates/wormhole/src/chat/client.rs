@@ -31,7 +31,7 @@ use super::account::{Account, ClientStore};
 use super::attachment::Uploads;
 use super::direct::{self, DirectFiles};
 use super::driver::{Driver, DriverParts, Signals};
-use super::error::{Ended, NotOpened, SendError};
+use super::error::{Ended, NotOpened, QueueError};
 use super::message::{Attachment, Me, Message, Recipient, Route};
 use super::server::Network;
 use super::service::Service;
@@ -220,9 +220,9 @@ impl Client {
         &self,
         to: impl Into<Recipient>,
         message: Message,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         if message.text.is_empty() && message.files.is_empty() {
-            return Err(SendError::Empty);
+            return Err(QueueError::Empty);
         }
         let to = self.conversation(to.into()).await?;
         let Message { text, files, quote, mentions } = message;
@@ -246,7 +246,7 @@ impl Client {
     }
 
     /// The conversation with somebody, or of a group in which we are a member.
-    async fn conversation(&self, to: Recipient) -> Result<Conversation, SendError> {
+    async fn conversation(&self, to: Recipient) -> Result<Conversation, QueueError> {
         match to {
             Recipient::Person(person) => Ok(Conversation::Account(self.recipient(&person).await?)),
             Recipient::Group(group) => {
@@ -257,21 +257,21 @@ impl Client {
     }
 
     /// The account that gets a message.
-    async fn recipient(&self, to: &Destination) -> Result<AccountId, SendError> {
+    async fn recipient(&self, to: &Destination) -> Result<AccountId, QueueError> {
         let contact = self.resolve(to).await?;
         let account = contact.account;
         if self.query(move |driver| driver.is_blocked(account)).await? {
-            return Err(SendError::Blocked(account));
+            return Err(QueueError::Blocked(account));
         }
         let route = self.options.route.as_ref().map(|route| route(&contact));
         match route.unwrap_or_default() {
-            Route::Own => Err(SendError::OwnRoute(contact.account)),
+            Route::Own => Err(QueueError::OwnRoute(contact.account)),
             Route::Wormhole => Ok(contact.account),
         }
     }
 
     /// Puts a content into the outbox.
-    async fn put(&self, to: Conversation, content: Content) -> Result<SentMessage, SendError> {
+    async fn put(&self, to: Conversation, content: Content) -> Result<SentMessage, QueueError> {
         self.put_with_drafts(to, content, None).await
     }
 
@@ -281,9 +281,9 @@ impl Client {
         to: Conversation,
         content: Content,
         drafts: Option<LeftDrafts>,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         if content.encode().len() > MAX_CONTENT {
-            return Err(SendError::TooLong);
+            return Err(QueueError::TooLong);
         }
         let (reply, accepted) = oneshot::channel();
         self.ask(move |driver, answer: oneshot::Sender<_>| {
@@ -304,7 +304,7 @@ impl Client {
     ///
     /// # Errors
     /// There is no such account, a known number has another account now (`NumberMoved`), or the server cannot be asked.
-    pub async fn resolve(&self, to: &Destination) -> Result<Contact, SendError> {
+    pub async fn resolve(&self, to: &Destination) -> Result<Contact, QueueError> {
         let named = match to {
             Destination::Username(name) => Some(self.account_of(name).await?),
             Destination::Account(_) | Destination::Number(_) | Destination::NumberInApp(..) => None,
@@ -318,7 +318,7 @@ impl Client {
         // This also fetches keys for the first message. The server allows six such requests at once, and one in 10 minutes.
         let answer = match self.service.bundles(to).await {
             Ok(answer) => answer,
-            Err(RequestError::NotFound) => return Err(SendError::NoSuchRecipient(to.clone())),
+            Err(RequestError::NotFound) => return Err(QueueError::NoSuchRecipient(to.clone())),
             Err(error) => return Err(error.into()),
         };
         let asked = to.clone();
@@ -326,17 +326,17 @@ impl Client {
     }
 
     /// The account that has a username now.
-    async fn account_of(&self, name: &Username) -> Result<Destination, SendError> {
+    async fn account_of(&self, name: &Username) -> Result<Destination, QueueError> {
         match self.service.account_of(name).await {
             Ok(account) => Ok(Destination::Account(account)),
             Err(RequestError::NotFound) => {
-                Err(SendError::NoSuchRecipient(Destination::Username(name.clone())))
+                Err(QueueError::NoSuchRecipient(Destination::Username(name.clone())))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The user accepts that a number belongs to another account now, after [`SendError::NumberMoved`].
+    /// The user accepts that a number belongs to another account now, after [`QueueError::NumberMoved`].
     ///
     /// # Errors
     /// The client has ended.
@@ -385,11 +385,11 @@ impl Client {
         self.ask(Driver::close).await
     }
 
-    async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
+    async fn upload(&self, file: &Path) -> Result<AttachmentPointer, QueueError> {
         let mut attempt = 0;
         loop {
             match attachment::upload(&self.service, &self.uploads, file).await {
-                Err(SendError::Request(error)) if error.may_retry() && attempt < MAX_UPLOADS => {
+                Err(QueueError::Request(error)) if error.may_retry() && attempt < MAX_UPLOADS => {
                     let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
                     if pause > MAX_UPLOAD_PAUSE {
                         return Err(error.into());
@@ -471,9 +471,9 @@ type LeftDrafts = Option<zeroize::Zeroizing<Vec<u8>>>;
 ///
 /// # Errors
 /// It is too long.
-fn content(data: &DataMessage) -> Result<Content, SendError> {
+fn content(data: &DataMessage) -> Result<Content, QueueError> {
     let content = Content::Data(Box::new(data.clone()));
-    if content.encode().len() > MAX_CONTENT { Err(SendError::TooLong) } else { Ok(content) }
+    if content.encode().len() > MAX_CONTENT { Err(QueueError::TooLong) } else { Ok(content) }
 }
 
 /// The contact that a destination means, if we know it.

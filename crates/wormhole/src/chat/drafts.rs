@@ -10,7 +10,7 @@ use wormhole_chat::{Content, DataMessage, Timestamp};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Conversation;
-use super::error::SendError;
+use super::error::QueueError;
 use super::store::{Store, StoreError};
 
 /// A message that waits for its files. `Debug` does not print the text.
@@ -112,16 +112,19 @@ pub(super) fn all(store: &Store) -> Result<Vec<Draft>, StoreError> {
 ///
 /// # Errors
 /// The store cannot be written.
-pub(super) fn add(store: &mut Store, draft: Draft) -> Result<Result<Draft, SendError>, StoreError> {
+pub(super) fn add(
+    store: &mut Store,
+    draft: Draft,
+) -> Result<Result<Draft, QueueError>, StoreError> {
     let mut drafts = all(store)?;
     if let Some(known) = drafts.iter().find(|known| known.is_same(&draft)) {
         return Ok(Ok(known.clone()));
     }
     if let Some(path) = draft.files.iter().find(|path| path.to_str().is_none()) {
-        return Ok(Err(SendError::File(path.clone(), io::ErrorKind::InvalidFilename)));
+        return Ok(Err(QueueError::File(path.clone(), io::ErrorKind::InvalidFilename)));
     }
     if drafts.len() >= MAX_DRAFTS {
-        return Ok(Err(SendError::OutboxFull));
+        return Ok(Err(QueueError::OutboxFull));
     }
     drafts.push(draft.clone());
     store.set_setting(SETTING, encode(&drafts).as_deref().map(Vec::as_slice))?;
@@ -188,12 +191,12 @@ mod tests {
             use std::os::unix::ffi::OsStrExt as _;
             let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff"));
             let refused = add(&mut store, draft(1, path.clone())).unwrap();
-            assert_eq!(refused, Err(SendError::File(path, io::ErrorKind::InvalidFilename)));
+            assert_eq!(refused, Err(QueueError::File(path, io::ErrorKind::InvalidFilename)));
         }
         for id in 1..=64 {
             assert_eq!(add(&mut store, draft(id, "/a")).unwrap(), Ok(draft(id, "/a")));
         }
-        assert_eq!(add(&mut store, draft(65, "/a")).unwrap(), Err(SendError::OutboxFull));
+        assert_eq!(add(&mut store, draft(65, "/a")).unwrap(), Err(QueueError::OutboxFull));
         assert_eq!(add(&mut store, draft(3, "/a")).unwrap(), Ok(draft(3, "/a")), "it is the same");
         assert_eq!(all(&store).unwrap().len(), 64);
         assert_eq!(remove(&mut store, Timestamp(1)), Ok(true));

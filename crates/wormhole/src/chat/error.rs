@@ -196,7 +196,7 @@ pub enum NameError {
 /// Why a message was not put into the outbox.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError {
+pub enum QueueError {
     /// The user has blocked the recipient.
     #[error("you have blocked this person")]
     Blocked(AccountId),
@@ -266,7 +266,7 @@ pub enum SendError {
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]
     OwnRoute(AccountId),
-    /// A request failed. Another attempt may succeed: [`SendError::may_retry`].
+    /// A request failed. Another attempt may succeed: [`QueueError::may_retry`].
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The message is too long.
@@ -274,7 +274,7 @@ pub enum SendError {
     TooLong,
 }
 
-impl SendError {
+impl QueueError {
     /// Whether another attempt may succeed without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {
@@ -301,7 +301,7 @@ impl SendError {
 /// Why the server does not have a message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotSent {
+pub enum DeliveryError {
     /// It was removed from the outbox by [`Client::cancel`](super::Client::cancel).
     #[error("the message was cancelled")]
     Cancelled,
@@ -324,7 +324,7 @@ pub enum NotSent {
     IdentityChanged(PublicKey),
 }
 
-impl NotSent {
+impl DeliveryError {
     /// Whether the client may still send the message without any change by the user.
     pub const fn may_retry(&self) -> bool {
         match self {

@@ -11,7 +11,7 @@ use wormhole_chat::{
 
 use super::client::Client;
 use super::driver::Driver;
-use super::error::{Ended, RequestError, SendError};
+use super::error::{Ended, QueueError, RequestError};
 use super::peer_channel::{MailboxOptions, PeerChannel, PeerChannelError};
 use super::store::Contact;
 use crate::code::{self, Code};
@@ -232,7 +232,7 @@ impl Client {
         });
         if let Some(Ok(destination)) = destination.map(|text| text.parse::<Destination>()) {
             // If the number leads to somebody else, the account id still leads to the right person.
-            if let Err(SendError::Ended(ended)) = self.resolve(&destination).await {
+            if let Err(QueueError::Ended(ended)) = self.resolve(&destination).await {
                 return Err(ended.into());
             }
         }

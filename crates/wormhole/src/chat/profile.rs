@@ -9,7 +9,7 @@ use wormhole_kit::{Secret, is_deceptive};
 use zeroize::Zeroizing;
 
 use super::account::now;
-use super::error::{Ended, SendError};
+use super::error::{Ended, QueueError};
 use super::error::{RequestError, ServerFault};
 use super::service::{Attributes, NewProfileJson, Service, ShownProfile};
 
@@ -80,7 +80,7 @@ pub enum ProfileError {
     Request(#[from] RequestError),
     /// There is no such person.
     #[error(transparent)]
-    Resolve(#[from] SendError),
+    Resolve(#[from] QueueError),
 }
 
 /// A picture that is published together with a profile.

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wormhole_chat::service::{Destination, PhoneNumber};
 use wormhole_chat::{
-    AccountId, LeftOut, PublicKey, Publication, Response, SealedMessage, Timestamp,
+    AccountId, DeviceCiphertext, LeftOut, PublicKey, Publication, Response, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -149,7 +149,7 @@ impl Service {
         &self,
         to: AccountId,
         timestamp: Timestamp,
-        messages: &[SealedMessage],
+        messages: &[DeviceCiphertext],
         left_out: Option<&LeftOut>,
         is_online: bool,
         wants_answers: bool,
@@ -494,17 +494,17 @@ mod tests {
         assert!(service.transfer_turn().now_or_never().is_some());
     }
 
-    fn of(status: u16, body: &str) -> RequestError {
+    fn error_of(status: u16, body: &str) -> RequestError {
         RequestError::from_status(status, None, body.as_bytes())
     }
 
     #[test]
     fn only_refusals_with_a_known_code_of_the_service_are_final() {
         let error = |code: &str| format!(r#"{{"error":"{code}","message":"no"}}"#);
-        assert_eq!(of(403, &error("intra_app")), RequestError::IntraApp);
-        assert_eq!(of(404, &error("not_found")), RequestError::NotFound);
+        assert_eq!(error_of(403, &error("intra_app")), RequestError::IntraApp);
+        assert_eq!(error_of(404, &error("not_found")), RequestError::NotFound);
         for (status, code) in [(400, "bad_destination"), (400, "too_large"), (422, "invalid")] {
-            assert_eq!(of(status, &error(code)), RequestError::Invalid(status));
+            assert_eq!(error_of(status, &error(code)), RequestError::Invalid(status));
         }
         for (status, code) in [
             (400, "bad_body"),
@@ -515,9 +515,12 @@ mod tests {
             (422, "unknown"),
             (425, "too_early"),
         ] {
-            assert_eq!(of(status, &error(code)), RequestError::Refused(status), "{code}");
+            assert_eq!(error_of(status, &error(code)), RequestError::Refused(status), "{code}");
         }
-        assert_eq!(of(403, "<html>"), RequestError::InvalidAnswer(ServerFault::Format));
-        assert_eq!(of(404, r#"{"detail":"no"}"#), RequestError::InvalidAnswer(ServerFault::Format));
+        assert_eq!(error_of(403, "<html>"), RequestError::InvalidAnswer(ServerFault::Format));
+        assert_eq!(
+            error_of(404, r#"{"detail":"no"}"#),
+            RequestError::InvalidAnswer(ServerFault::Format)
+        );
     }
 }

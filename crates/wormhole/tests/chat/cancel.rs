@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use wormhole::chat::store::Store;
 use wormhole::chat::{
-    CancelOutcome, Client, Event, Message, NotSent, Progress, SentMessage, Timestamp,
+    CancelOutcome, Client, DeliveryError, Event, Message, Progress, SentMessage, Timestamp,
 };
 
 use crate::files::{create, files_below};
@@ -24,7 +24,7 @@ async fn two(world: &World, numbers: [&str; 2]) -> (Person, Person) {
 /// Waits until an attempt to send a message has failed.
 async fn delayed(client: &Client, sent: &SentMessage) {
     let mut events = client.events();
-    while !matches!(sent.progress(), Progress::NotSent(NotSent::Delayed(_))) {
+    while !matches!(sent.progress(), Progress::NotSent(DeliveryError::Delayed(_))) {
         soon(events.next()).await.unwrap();
     }
 }
@@ -42,10 +42,10 @@ async fn a_message_that_waits_for_the_server_can_be_cancelled() {
     let mut sent = a.send(&bob.destination(), Message::text("wrong")).await.unwrap();
     delayed(&a, &sent).await;
     assert_eq!(a.cancel(sent.timestamp()).await, Ok(CancelOutcome::Cancelled));
-    assert_eq!(soon(sent.on_server()).await, Err(NotSent::Cancelled));
+    assert_eq!(soon(sent.on_server()).await, Err(DeliveryError::Cancelled));
     let event = next_event(&mut events, |event| matches!(event, Event::Progress { .. })).await;
     let (message, to) = (sent.timestamp(), sent.to());
-    let progress = Progress::NotSent(NotSent::Cancelled);
+    let progress = Progress::NotSent(DeliveryError::Cancelled);
     assert_eq!(event, Event::Progress { message, to, progress });
     // An earlier run of the client may have sent this one.
     assert_eq!(a.cancel(left).await, Ok(CancelOutcome::MaybeSent));
@@ -68,7 +68,7 @@ async fn a_message_that_waits_for_an_identity_key_can_be_cancelled() {
     let bob = world.register("+14155550904", 1).await;
     let a = alice.open().await;
     let mut sent = a.send(&bob.destination(), Message::text("wrong")).await.unwrap();
-    let NotSent::IdentityChanged(key) = soon(sent.on_server()).await.unwrap_err() else {
+    let DeliveryError::IdentityChanged(key) = soon(sent.on_server()).await.unwrap_err() else {
         panic!("{:?}", sent.progress());
     };
     assert_eq!(a.cancel(sent.timestamp()).await, Ok(CancelOutcome::Cancelled));
@@ -96,7 +96,7 @@ async fn what_is_being_sent_is_cancelled_or_sent_but_never_both() {
         let outcome = soon(a.cancel(sent.timestamp())).await.unwrap();
         let sent = soon(sent.on_server()).await;
         if outcome == CancelOutcome::Cancelled {
-            assert_eq!(sent, Err(NotSent::Cancelled));
+            assert_eq!(sent, Err(DeliveryError::Cancelled));
         } else {
             assert!(matches!(outcome, CancelOutcome::NotWaiting | CancelOutcome::Sent));
             assert_eq!(sent, Ok(()));

@@ -1,8 +1,8 @@
 //! Replies, reactions, edits, deletions, timers, receipts and typing.
 
 use wormhole::chat::{
-    Change, ChangeRefusal, Client, Destination, Event, Message, MessageRef, Messages, Quote,
-    ReceiptKind, SendError, Timestamp,
+    Change, ChangeRefusal, Client, Destination, Event, Message, MessageRef, Messages, QueueError,
+    Quote, ReceiptKind, Timestamp,
 };
 
 use crate::mailbox::Mailbox;
@@ -90,7 +90,7 @@ async fn reactions_edits_and_deletions_name_the_message_and_wait_for_the_applica
         assert!(matches!(event, Event::Deleted(_)) && change.target == hello);
     }
     let old = a.edit(&to(&b), Timestamp(1), Message::text("too late")).await;
-    assert_eq!(old.map(drop), Err(SendError::NotAllowed(ChangeRefusal::TooLate)));
+    assert_eq!(old.map(drop), Err(QueueError::NotAllowed(ChangeRefusal::TooLate)));
     soon(a.close()).await.unwrap();
     soon(b.close()).await.unwrap();
     let b = bob.open().await;

@@ -1,6 +1,6 @@
 //! Texts between two people on two apps.
 
-use wormhole::chat::{Connection, Event, Message, Options, Route, SendError};
+use wormhole::chat::{Connection, Event, Message, Options, QueueError, Route};
 
 use crate::world::{World, next_event, next_message, say, soon};
 
@@ -112,7 +112,7 @@ async fn an_app_can_deliver_messages_itself() {
     }));
     let a = wormhole::chat::Client::open(alice.account(), options).await.unwrap();
     let refused = soon(a.send(&bob.destination(), Message::text("hello"))).await;
-    assert!(matches!(refused, Err(SendError::OwnRoute(_))), "{refused:?}");
+    assert!(matches!(refused, Err(QueueError::OwnRoute(_))), "{refused:?}");
     assert_eq!(a.outbox().await.unwrap(), []);
 }
 
@@ -123,10 +123,10 @@ async fn messages_that_cannot_be_sent_are_refused_at_once() {
     let a = alice.open().await;
     let nobody = "+14155550199".parse().unwrap();
     let refused = a.send(&nobody, Message::text("hello")).await.unwrap_err();
-    assert_eq!(refused, SendError::NoSuchRecipient(nobody.clone()));
+    assert_eq!(refused, QueueError::NoSuchRecipient(nobody.clone()));
     assert_eq!(refused.to_string(), "+14155550199 is not registered at this server");
-    assert_eq!(a.send(&nobody, Message::text("")).await.unwrap_err(), SendError::Empty);
+    assert_eq!(a.send(&nobody, Message::text("")).await.unwrap_err(), QueueError::Empty);
     let bob = world.register("+14155550112", 1).await;
     let long = Message::text("x".repeat(200_000));
-    assert_eq!(a.send(&bob.destination(), long).await.unwrap_err(), SendError::TooLong);
+    assert_eq!(a.send(&bob.destination(), long).await.unwrap_err(), QueueError::TooLong);
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wormhole::chat::{Client, Connection, Destination, DirectFiles, Message, Options, SendError};
+use wormhole::chat::{Client, Connection, Destination, DirectFiles, Message, Options, QueueError};
 use wormhole::transfer::OnExists;
 
 use crate::files::create;
@@ -124,7 +124,7 @@ async fn a_file_that_is_too_large_for_the_service_needs_both_people() {
     let content = create(&path, SIZE);
     soon(b.close()).await.unwrap();
     let failed = soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await;
-    assert_eq!(failed.unwrap_err(), SendError::NotReachable(path.clone()));
+    assert_eq!(failed.unwrap_err(), QueueError::NotReachable(path.clone()));
     assert_eq!((a.outbox().await, a.drafts().await), (Ok(vec![]), Ok(vec![])));
     let b = open(&bob).await;
     until_connected(&b).await;

@@ -1,8 +1,8 @@
 //! Servers that are away, refuse or are full.
 
 use wormhole::chat::{
-    Destination, Event, KeyState, Message, NotSent, Progress, RequestError, SendError, SendFailure,
-    Server, Transport,
+    DeliveryError, Destination, Event, KeyState, Message, Progress, QueueError, RequestError,
+    SendFailure, Server, Transport,
 };
 use wormhole_server::testing::app_command;
 
@@ -59,7 +59,7 @@ async fn a_revoked_app_token_stops_messages_without_losing_them() {
     app_command(&world.database(), &["revoke", "com.one"]);
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
     let refused = soon(sent.on_server()).await.unwrap_err();
-    assert_eq!(refused, NotSent::Delayed(RequestError::AppRefused));
+    assert_eq!(refused, DeliveryError::Delayed(RequestError::AppRefused));
     assert_eq!(a.outbox().await.unwrap().len(), 1);
     // The socket notices it at the next connection.
     let mut events = a.messages();
@@ -138,10 +138,10 @@ async fn a_number_without_a_device_is_looked_up_again() {
     world.confirm_without_keys(&bob.number, 1).await;
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
     let failed = soon(sent.on_server()).await.unwrap_err();
-    assert_eq!(failed, NotSent::Failed(SendFailure::NoDevice));
+    assert_eq!(failed, DeliveryError::Failed(SendFailure::NoDevice));
     assert_eq!(failed.to_string(), "the recipient has no device that can receive messages");
     let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
-    assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
+    assert_eq!(again, QueueError::NoSuchRecipient(bob.destination()));
     let known = a.contacts().await.unwrap();
     // What the user sees stays.
     assert_eq!(known[0].number, Some(bob.number));
@@ -154,7 +154,7 @@ async fn an_unknown_account_is_reported() {
     let a = alice.open().await;
     let nobody: Destination = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
     let error = a.send(&nobody, Message::text("hello")).await.unwrap_err();
-    assert_eq!(error, SendError::NoSuchRecipient(nobody));
+    assert_eq!(error, QueueError::NoSuchRecipient(nobody));
 }
 
 #[tokio::test]
@@ -167,6 +167,6 @@ async fn a_deleted_account_is_reported() {
     world.delete(&bob).await;
     let mut sent = a.send(&bob.destination(), Message::text("too late")).await.unwrap();
     let error = soon(sent.on_server()).await;
-    assert_eq!(error, Err(NotSent::Failed(SendFailure::NoDevice)));
+    assert_eq!(error, Err(DeliveryError::Failed(SendFailure::NoDevice)));
     assert_eq!(a.outbox().await.unwrap(), []);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rand_core::{OsRng, RngCore};
-use wormhole::chat::{AttachmentError, Client, Destination, Message, SendError};
+use wormhole::chat::{AttachmentError, Client, Destination, Message, QueueError};
 use wormhole::transfer::OnExists;
 
 use crate::proxy::Proxy;
@@ -88,13 +88,13 @@ async fn files_that_cannot_be_read_or_overwritten_are_named() {
     let missing = alice.folder.0.join("missing");
     let message = Message::text("").with_file(&missing);
     let failed = a.send(&bob.destination(), message).await.unwrap_err();
-    assert_eq!(failed, SendError::File(missing, std::io::ErrorKind::NotFound));
+    assert_eq!(failed, QueueError::File(missing, std::io::ErrorKind::NotFound));
     let folder = Message::text("").with_file(&alice.folder.0);
-    assert!(matches!(a.send(&bob.destination(), folder).await, Err(SendError::File(..))));
+    assert!(matches!(a.send(&bob.destination(), folder).await, Err(QueueError::File(..))));
     let path = alice.folder.0.join("large");
     std::fs::File::create(&path).unwrap().set_len(101 << 20).unwrap();
     let failed = a.send(&bob.destination(), Message::text("").with_file(&path)).await.unwrap_err();
-    assert_eq!(failed, SendError::FileTooLarge(path.clone()));
+    assert_eq!(failed, QueueError::FileTooLarge(path.clone()));
 
     create(&path, 10);
     a.send(&bob.destination(), Message::text("").with_file(&path)).await.unwrap();

@@ -3,7 +3,7 @@
 use wormhole::chat::group::{ChangeError, GroupChange, GroupId, Role};
 use wormhole::chat::{
     AccountId, Client, Event, GroupError, GroupEvent, GroupInfo, Membership, Message, Messages,
-    Options, ReceiptKind, SendError,
+    Options, QueueError, ReceiptKind,
 };
 
 use crate::mailbox::Mailbox;
@@ -75,7 +75,7 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
     group_event(&mut to_c, |event| matches!(event, GroupEvent::Removed)).await;
     assert_eq!(c.groups().await.unwrap().remove(0).membership, Membership::Outside);
     let refused = c.send(group, Message::text("still here")).await.map(drop);
-    assert_eq!(refused, Err(SendError::NotMember(group)));
+    assert_eq!(refused, Err(QueueError::NotMember(group)));
     b.send(group, Message::text("without Carol")).await.unwrap();
     let message = soon(next_message(&mut to_a)).await;
     assert_eq!(message.text.as_deref(), Some("without Carol"));

@@ -1,7 +1,7 @@
 //! Identity keys that change, and safety numbers.
 
 use wormhole::chat::{
-    Event, IdentityError, Message, NotSent, Progress, ReadError, SendError, SendFailure,
+    DeliveryError, Event, IdentityError, Message, Progress, QueueError, ReadError, SendFailure,
 };
 
 use crate::world::{World, next_event, next_message, say, soon};
@@ -51,7 +51,7 @@ async fn a_changed_identity_stops_messages_until_it_is_accepted() {
     let bob = world.register("+14155550404", 1).await;
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
     let blocked = soon(sent.on_server()).await.unwrap_err();
-    let NotSent::IdentityChanged(key) = blocked else { panic!("{blocked}") };
+    let DeliveryError::IdentityChanged(key) = blocked else { panic!("{blocked}") };
     let event =
         next_event(&mut events, |event| matches!(event, Event::IdentityChanged { .. })).await;
     assert_eq!(event, Event::IdentityChanged { account, key });
@@ -63,7 +63,7 @@ async fn a_changed_identity_stops_messages_until_it_is_accepted() {
     a.close().await.unwrap();
     let a = alice.open().await;
     let mut second = a.send(&bob.destination(), Message::text("waits, too")).await.unwrap();
-    assert_eq!(soon(second.on_server()).await, Err(NotSent::IdentityChanged(key)));
+    assert_eq!(soon(second.on_server()).await, Err(DeliveryError::IdentityChanged(key)));
     assert_eq!(a.outbox().await.unwrap().len(), 2);
     assert_eq!(a.accept_identity(account, before.key).await, Err(IdentityError::NotCurrent));
     a.accept_identity(account, key).await.unwrap();
@@ -89,10 +89,10 @@ async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_i
     let mallory = world.register("+14155550406", 1).await;
     let mut sent = a.send(&number, Message::text("for Bob")).await.unwrap();
     let failed = soon(sent.on_server()).await;
-    assert_eq!(failed, Err(NotSent::Failed(SendFailure::NoDevice)));
+    assert_eq!(failed, Err(DeliveryError::Failed(SendFailure::NoDevice)));
     let m = mallory.open().await;
     let to = m.me().address.account;
-    let moved = SendError::NumberMoved { number: number.clone(), from, to };
+    let moved = QueueError::NumberMoved { number: number.clone(), from, to };
     assert_eq!(a.send(&number, Message::text("for Bob, too")).await.unwrap_err(), moved);
     a.accept_number(&number, to).await.unwrap();
     a.close().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_forged_identity_can_be_refused() {
     let mallory = world.register("+14155550408", 1).await;
     let mut sent = a.send(&bob.destination(), Message::text("for Bob")).await.unwrap();
     let blocked = soon(sent.on_server()).await.unwrap_err();
-    let NotSent::IdentityChanged(key) = blocked else { panic!("{blocked}") };
+    let DeliveryError::IdentityChanged(key) = blocked else { panic!("{blocked}") };
     let after = a.safety_number(account).await.unwrap();
     let accepted = after.accepted.unwrap();
     assert_eq!((&accepted.digits, accepted.key), (&before.digits, before.key));
@@ -130,7 +130,10 @@ async fn a_forged_identity_can_be_refused() {
     assert_eq!(a.refuse_identity(account, before.key).await, Err(IdentityError::NotCurrent));
     a.refuse_identity(account, key).await.unwrap();
     a.refuse_identity(account, key).await.unwrap();
-    assert_eq!(soon(sent.on_server()).await, Err(NotSent::Failed(SendFailure::RefusedIdentity)));
+    assert_eq!(
+        soon(sent.on_server()).await,
+        Err(DeliveryError::Failed(SendFailure::RefusedIdentity))
+    );
     assert_eq!(a.identity_changes().await.unwrap(), []);
     let number = a.safety_number(account).await.unwrap();
     assert_eq!((number.key, number.is_verified, number.is_new), (before.key, true, false));

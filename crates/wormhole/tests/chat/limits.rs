@@ -1,7 +1,7 @@
 //! Messages that wait are limited, for the application and for the server.
 
 use futures_util::future::{join_all, try_join_all};
-use wormhole::chat::{Client, Connection, Event, Message, NotSent, Options, SendError};
+use wormhole::chat::{Client, Connection, DeliveryError, Event, Message, Options, QueueError};
 
 use crate::world::{World, next_event, next_message, say, soon};
 
@@ -46,7 +46,7 @@ async fn one_recipient_cannot_fill_the_outbox() {
     world.stop().await;
     let to = bob.destination();
     try_join_all((0..1000).map(|_| a.send(&to, Message::text("later")))).await.unwrap();
-    assert_eq!(a.send(&to, Message::text("later")).await.unwrap_err(), SendError::OutboxFull);
+    assert_eq!(a.send(&to, Message::text("later")).await.unwrap_err(), QueueError::OutboxFull);
     a.send(&carol.destination(), Message::text("later")).await.unwrap();
 }
 
@@ -66,7 +66,7 @@ async fn long_messages_to_one_recipient_are_limited_in_bytes() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error, SendError::OutboxFull);
+    assert_eq!(error, QueueError::OutboxFull);
     // Each is in memory twice: the text and its ciphertext.
     assert!((70..100).contains(&sent), "{sent}");
 }
@@ -81,13 +81,13 @@ async fn few_messages_wait_for_a_changed_identity_key() {
     let bob = world.register("+14155550807", 1).await;
     let to = bob.destination();
     let mut first = a.send(&to, Message::text("waits")).await.unwrap();
-    let NotSent::IdentityChanged(key) = soon(first.on_server()).await.unwrap_err() else {
+    let DeliveryError::IdentityChanged(key) = soon(first.on_server()).await.unwrap_err() else {
         panic!("{:?}", first.progress());
     };
     let more = join_all((0..20).map(|_| a.send(&to, Message::text("waits")))).await;
     assert_eq!(more.iter().filter(|sent| sent.is_ok()).count(), 15);
     let account = first.to().account().unwrap();
-    let refused = Err(SendError::IdentityChanged { account, key });
+    let refused = Err(QueueError::IdentityChanged { account, key });
     assert_eq!(a.send(&to, Message::text("waits")).await.map(drop), refused);
     let changes = a.identity_changes().await.unwrap();
     assert_eq!((changes.len(), changes[0].account, changes[0].changed), (1, account, key));
@@ -101,5 +101,5 @@ async fn nothing_is_uploaded_for_a_message_that_cannot_be_sent() {
     let a = alice.open().await;
     let _has_keys = bob.open().await;
     let long = Message::text("x".repeat(200_000)).with_file("/does/not/exist");
-    assert_eq!(a.send(&bob.destination(), long).await.unwrap_err(), SendError::TooLong);
+    assert_eq!(a.send(&bob.destination(), long).await.unwrap_err(), QueueError::TooLong);
 }

@@ -2,8 +2,8 @@
 
 use wormhole::chat::store::Store;
 use wormhole::chat::{
-    Connection, Event, Message, NotSent, Progress, ReadError, ReceivedId, RequestError, SendError,
-    SendFailure, Timestamp,
+    Connection, DeliveryError, Event, Message, Progress, QueueError, ReadError, ReceivedId,
+    RequestError, SendFailure, Timestamp,
 };
 use wormhole_server::testing::app_command;
 
@@ -19,7 +19,7 @@ async fn a_message_that_failed_stays_until_the_application_forgets_it() {
     world.delete(&bob).await;
     let mut events = a.messages();
     let mut sent = a.send(&bob.destination(), Message::text("too late")).await.unwrap();
-    let why = NotSent::Failed(SendFailure::NoDevice);
+    let why = DeliveryError::Failed(SendFailure::NoDevice);
     assert_eq!(soon(sent.on_server()).await, Err(why.clone()));
     let event = next_event(&mut events, |event| matches!(event, Event::Progress { .. })).await;
     let (message, to) = (sent.timestamp(), sent.to());
@@ -81,7 +81,7 @@ async fn a_slow_application_learns_how_much_it_has_missed() {
     let sent = (0..300).map(|number| a.send(&to, Message::text(number.to_string())));
     for mut sent in futures_util::future::try_join_all(sent).await.unwrap() {
         let failed = soon(sent.on_server()).await;
-        assert_eq!(failed, Err(NotSent::Failed(SendFailure::NoDevice)));
+        assert_eq!(failed, Err(DeliveryError::Failed(SendFailure::NoDevice)));
     }
     let missed = next_event(&mut slow, |event| matches!(event, Event::Missed(_))).await;
     let Event::Missed(missed) = missed else { panic!("{missed:?}") };
@@ -112,7 +112,7 @@ async fn a_message_after_a_refusal_reports_it_at_once() {
     next_event(&mut events, |event| *event == refused).await;
     assert_eq!(a.connection(), Connection::Disconnected(RequestError::AppRefused));
     let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
-    let refused = NotSent::Delayed(RequestError::AppRefused);
+    let refused = DeliveryError::Delayed(RequestError::AppRefused);
     assert_eq!(sent.progress(), Progress::NotSent(refused.clone()));
     assert_eq!(sent.on_server().await, Err(refused.clone()));
     a.close().await.unwrap();
@@ -140,11 +140,11 @@ async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
     let a = alice.open().await;
     let mut events = a.messages();
     let event = next_event(&mut events, |event| matches!(event, Event::Progress { .. })).await;
-    let progress = Progress::NotSent(NotSent::Failed(SendFailure::NoDevice));
+    let progress = Progress::NotSent(DeliveryError::Failed(SendFailure::NoDevice));
     assert_eq!(event, Event::Progress { message: sent.timestamp(), to: sent.to(), progress });
     // The server is asked again which account the number belongs to.
     let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
-    assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
+    assert_eq!(again, QueueError::NoSuchRecipient(bob.destination()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wormhole::chat::{
-    Client, DecideError, Destination, Event, Message, NameError, Options, SendError,
+    Client, DecideError, Destination, Event, Message, NameError, Options, QueueError,
 };
 use wormhole_server::testing::report_command;
 
@@ -128,7 +128,7 @@ async fn nothing_of_a_blocked_person_arrives_even_if_the_server_delivers_it() {
     assert!(b.requests().await.unwrap().is_empty());
     assert_eq!(b.blocked().await.unwrap()[0].account, account);
     let refused = b.send(&Destination::Account(account), Message::text("x")).await;
-    assert_eq!(refused.unwrap_err(), SendError::Blocked(account));
+    assert_eq!(refused.unwrap_err(), QueueError::Blocked(account));
     assert!(b.decisions_sent(Duration::from_secs(60)).await.unwrap());
     // The sender sees no difference.
     say(&a, &bob.destination(), "second").await;
@@ -194,7 +194,7 @@ async fn a_username_leads_to_its_account() {
     let mut messages = b.messages();
     assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("hello"));
     let unknown = a.send(&"@nobody".parse().unwrap(), Message::text("x")).await.unwrap_err();
-    assert_eq!(unknown, SendError::NoSuchRecipient("@nobody".parse().unwrap()));
+    assert_eq!(unknown, QueueError::NoSuchRecipient("@nobody".parse().unwrap()));
     drop(messages);
     let account = b.close().await.unwrap();
     account.set_discoverable(false).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_username_leads_to_its_account() {
     assert_eq!(removed.unwrap().as_str(), "bob.1");
     assert_eq!(account.remove_username().await, Ok(None));
     let gone = a.send(&"@bob.1".parse().unwrap(), Message::text("x")).await.unwrap_err();
-    assert_eq!(gone, SendError::NoSuchRecipient("@bob.1".parse().unwrap()));
+    assert_eq!(gone, QueueError::NoSuchRecipient("@bob.1".parse().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ pub(super) struct Announced {
 
 impl Announced {
     /// The announcement in a message. `identity` is the identity key of its sender.
-    pub(super) fn of(
+    pub(super) fn from_content(
         from: AccountId,
         identity: Option<PublicKey>,
         content: &GroupContent,
@@ -98,7 +98,9 @@ impl Client {
         identity: Option<PublicKey>,
         content: &GroupContent,
     ) -> bool {
-        let Some(announced) = Announced::of(from, identity, content) else { return false };
+        let Some(announced) = Announced::from_content(from, identity, content) else {
+            return false;
+        };
         if !self.may_announce(from, content.group) {
             return false;
         }

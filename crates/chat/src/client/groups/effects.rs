@@ -256,7 +256,7 @@ impl Client {
         let mut is_news = false;
         if let Some(keys) = content.keys() {
             let is_known = |who: AccountId| who == us || self.kept.contains(&who);
-            let announced = Announced::of(from, identity, content);
+            let announced = Announced::from_content(from, identity, content);
             is_news |= announced.is_some_and(|it| group.add_announcement(it, is_known));
             is_news |= group.add_candidate(from, &keys, us);
         }

@@ -184,7 +184,7 @@ impl Client {
         let Some((id, account)) = self.groups.distributions.remove(&timestamp) else { return };
         self.groups.dirty.insert(id);
         let Some(own) = self.groups.own.get_mut(&id) else { return };
-        for message in sent.sealed.iter().flat_map(|sealed| sealed.iter()) {
+        for message in sent.ciphertexts.iter().flat_map(|ciphertexts| ciphertexts.iter()) {
             let address = Address { account, device: message.device };
             own.holders.insert(address, message.registration_id);
         }

@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::group::{AccessHashes, GroupAccess, GroupId};
 use wormhole_chat::{
-    AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Delivery, DeviceId,
-    Envelope, EnvelopeKind, KeyPair, LeftOut, MultiRecipientMessage, NewDeviceList, OwnDevice,
-    OwnDeviceList, PreKeyBundle, Publication, Request, Response, SealedMessage, SenderCertificate,
-    ServerCertificate, Timestamp,
+    AccountDevices, AccountId, Address, CertifiedSender, CiphertextKind, Delivery,
+    DeviceCiphertext, DeviceId, Envelope, EnvelopeKind, KeyPair, LeftOut, MultiRecipientMessage,
+    NewDeviceList, OwnDevice, OwnDeviceList, PreKeyBundle, Publication, Request, Response,
+    SenderCertificate, ServerCertificate, Timestamp,
 };
 
 /// The server's state of a device.
@@ -122,7 +122,7 @@ impl Server {
         &mut self,
         from: Address,
         (to, timestamp): (AccountId, Timestamp),
-        messages: &[SealedMessage],
+        messages: &[DeviceCiphertext],
         left_out: Option<LeftOut>,
     ) -> Response {
         let stored = self.lists.get(&to).map(|(revision, _)| *revision);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{NotSent, Progress, SendFailure, Timestamp};
+use wormhole::chat::{DeliveryError, Progress, SendFailure, Timestamp};
 
 use super::Talk;
 use crate::chat::{explain, people, show};
@@ -27,7 +27,9 @@ impl Talk<'_> {
                 })),
                 None => Ok(()),
             },
-            Progress::NotSent(NotSent::Failed(why)) => self.failed(message, why, console).await,
+            Progress::NotSent(DeliveryError::Failed(why)) => {
+                self.failed(message, why, console).await
+            }
             // The connection says why messages wait, and so does the changed identity.
             Progress::NotSent(_) | Progress::Waiting => Ok(()),
             // Later states of the SDK.

@@ -132,7 +132,7 @@ async fn find(service: &Service, tokens: BTreeSet<[u8; 10]>) -> Result<Vec<Conta
         let read = move |rows: &mut dyn ReadRows| {
             let accounts = rows.accounts_with_tokens(&step)?.into_iter();
             let with_abilities = accounts.map(|account| {
-                let abilities = Abilities::of(&rows.devices(account.key)?);
+                let abilities = Abilities::from_devices(&rows.devices(account.key)?);
                 Ok((account, abilities))
             });
             with_abilities.collect::<Result<Vec<_>, StoreError>>()
@@ -161,7 +161,7 @@ impl Contacts {
 }
 
 impl Abilities {
-    fn of(devices: &[Device]) -> Self {
+    fn from_devices(devices: &[Device]) -> Self {
         let attributes = devices.first().map(|device| device.columns.attributes.as_str());
         attributes.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }

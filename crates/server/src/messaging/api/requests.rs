@@ -104,7 +104,7 @@ pub(super) async fn list(
         Ok::<_, StoreError>(all)
     };
     let all = service.read_for(&found, read).await?;
-    Ok(Json(Requests { requests: all.into_iter().map(RequestJson::of).collect() }))
+    Ok(Json(Requests { requests: all.into_iter().map(RequestJson::new).collect() }))
 }
 
 /// Decides about those who have written to the account, or will. They do not notice it.
@@ -186,7 +186,7 @@ async fn execute(
 }
 
 impl RequestJson {
-    fn of((account, Consent { state, since, messages }): (Account, Consent)) -> Self {
+    fn new((account, Consent { state, since, messages }): (Account, Consent)) -> Self {
         let state = match state {
             ConsentState::Accepted => "accepted",
             ConsentState::Blocked => "blocked",

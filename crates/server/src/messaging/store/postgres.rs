@@ -127,7 +127,7 @@ fn report_key(new: [u8; 32]) -> impl AsyncFnOnce(&Session) -> Result<ReportKey, 
         let statements = &session.statements;
         session.client.execute(&statements.insert_report_key, &[&new.as_slice()]).await?;
         let row = session.client.query_one(&statements.report_key, &[]).await?;
-        Ok(ReportKey::new(Columns::of(&row).array()?))
+        Ok(ReportKey::new(Columns::new(&row).array()?))
     }
 }
 
@@ -135,7 +135,7 @@ impl Store for PostgresStore {
     fn apply(&mut self, turn: &mut Turn, now: Timestamp) -> Result<(), StoreError> {
         let access = if turn.work.is_empty() { Access::Shared } else { Access::Exclusive };
         self.retry_while_lost(|store| {
-            let foreseen = Foreseen::of(turn);
+            let foreseen = Foreseen::from_turn(turn);
             store.transact(access, foreseen, |tables| rules::execute(tables, turn, now))
         })
     }
@@ -150,7 +150,7 @@ impl Store for PostgresStore {
         self.retry_while_lost(|store| {
             store.connection.run(async |session| {
                 let row = session.client.query_one(&session.statements.count, &[]).await?;
-                let mut columns = Columns::of(&row);
+                let mut columns = Columns::new(&row);
                 let (accounts, devices) = (columns.number()?, columns.number()?);
                 Ok(Counts { accounts, devices, messages: columns.number()? })
             })

@@ -144,7 +144,7 @@ impl StoreWriter {
     fn execute(&mut self, mut turn: Turn) -> Result<(), ServerError> {
         turn.budget = Some(Budget { limits: Arc::clone(&self.limits), now: Instant::now() });
         let (turn, result) = apply(&mut *self.store, turn)?;
-        let changes = if result.is_ok() { Changes::of(&turn) } else { Changes::default() };
+        let changes = if result.is_ok() { Changes::from_turn(&turn) } else { Changes::default() };
         turn.finish(&result);
         (self.notify)(&changes);
         Ok(())

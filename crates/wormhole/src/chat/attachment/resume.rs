@@ -18,7 +18,7 @@ use super::records::{Record, Uploads};
 use super::seal::{Checks, ENDED, Piece, SealError, SealingKeys, blob_length, seal};
 use super::upload::{MIN_RATE, Source, UPLOAD_TIME, Uploaded};
 use super::{PIECES, send_to};
-use crate::chat::error::SendError;
+use crate::chat::error::QueueError;
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Service;
 use crate::net::LinkFailure;
@@ -32,7 +32,7 @@ pub(super) async fn upload(
     service: &Service,
     uploads: &Uploads,
     source: &Source,
-) -> Result<Option<Uploaded>, SendError> {
+) -> Result<Option<Uploaded>, QueueError> {
     let length = blob_length(source.padded);
     let mut file = source.identity();
     let running = uploads.begin(&file);
@@ -71,7 +71,7 @@ async fn create(
     uploads: &Uploads,
     file: String,
     length: u64,
-) -> Result<Option<Record>, SendError> {
+) -> Result<Option<Record>, QueueError> {
     let Some(form) = service.resumable_form(length).await? else { return Ok(None) };
     let location = format!("{}/{}", form.signed_upload_location, form.key);
     let place = (form.key.clone(), location);
@@ -79,7 +79,7 @@ async fn create(
     let request = request(&record, Method::POST)?.header(LENGTH, length).body(empty());
     let request = request.map_err(|_| RequestError::Internal)?;
     let response = send_to(service, &form.signed_upload_location, request).await;
-    let response = response.map_err(SendError::from)?;
+    let response = response.map_err(QueueError::from)?;
     if response.status != 201 {
         return Err(refused(&response).into());
     }
@@ -88,7 +88,11 @@ async fn create(
 }
 
 /// How much the server has of an upload. `None` if it does not know the upload any more.
-async fn offset(service: &Service, record: &Record, length: u64) -> Result<Option<u64>, SendError> {
+async fn offset(
+    service: &Service,
+    record: &Record,
+    length: u64,
+) -> Result<Option<u64>, QueueError> {
     let response = exchange(service, record, Method::HEAD, &record.location).await?;
     match response.status {
         200 if number(&response.headers, &LENGTH) == Some(length) => {
@@ -106,7 +110,7 @@ async fn send(
     source: &Source,
     record: &Record,
     (offset, length): (u64, u64),
-) -> Result<Option<Uploaded>, SendError> {
+) -> Result<Option<Uploaded>, QueueError> {
     let (Some(keys), Some(digests)) = (record.keys(), record.digests()) else { return Ok(None) };
     let (storing, name) = (uploads.clone(), record.file.clone());
     let store = move |digest| storing.add_digest(&name, digest);

@@ -24,7 +24,7 @@ use super::records::Uploads;
 use super::seal::{Checks, ENDED, Piece, SealError, SealingKeys, blob_length, seal};
 use super::{PIECES, resume, send_to};
 use crate::chat::RequestError;
-use crate::chat::error::SendError;
+use crate::chat::error::QueueError;
 use crate::chat::service::{PictureForm, Service, UploadForm};
 use crate::net::LinkFailure;
 
@@ -36,11 +36,11 @@ pub(in crate::chat) async fn upload(
     service: &Service,
     uploads: &Uploads,
     path: &Path,
-) -> Result<AttachmentPointer, SendError> {
+) -> Result<AttachmentPointer, QueueError> {
     let _turn = service.transfer_turn().await;
     let source = Source::open(path, true).await?;
     let claimed = u32::try_from(source.size).ok().filter(|_| source.size <= MAX_FILE);
-    let claimed = claimed.ok_or_else(|| SendError::FileTooLarge(path.to_owned()))?;
+    let claimed = claimed.ok_or_else(|| QueueError::FileTooLarge(path.to_owned()))?;
     let Uploaded { place, key, digest } = match resume::upload(service, uploads, &source).await? {
         Some(uploaded) => uploaded,
         // The server is older than this way.
@@ -60,7 +60,7 @@ pub(super) struct Uploaded {
 }
 
 /// Uploads a file as a form, which cannot be continued.
-async fn upload_form(service: &Service, source: &Source) -> Result<Uploaded, SendError> {
+async fn upload_form(service: &Service, source: &Source) -> Result<Uploaded, QueueError> {
     let form = service.upload_form().await?;
     let (keys, mut checks) = (SealingKeys::random(), Checks::default());
     let key = keys.key.clone();
@@ -95,7 +95,7 @@ pub(in crate::chat) struct Source {
 
 impl Source {
     /// A regular file, with padding or without. Others, such as pipes, could block indefinitely.
-    pub(in crate::chat) async fn open(path: &Path, is_padded: bool) -> Result<Self, SendError> {
+    pub(in crate::chat) async fn open(path: &Path, is_padded: bool) -> Result<Self, QueueError> {
         let opening = path.to_owned();
         let found = spawn_blocking(move || {
             let path = std::fs::canonicalize(opening)?;
@@ -111,11 +111,11 @@ impl Source {
             io::Result::Ok(Self { path, size, padded, modified })
         });
         let found = found.await.map_err(io::Error::other).and_then(|found| found);
-        found.map_err(|error| SendError::File(path.to_owned(), error.kind()))
+        found.map_err(|error| QueueError::File(path.to_owned(), error.kind()))
     }
 
     /// Opens it again.
-    pub(in crate::chat) async fn file(&self) -> Result<File, SendError> {
+    pub(in crate::chat) async fn file(&self) -> Result<File, QueueError> {
         let path = self.path.clone();
         let file = spawn_blocking(|| File::open(path)).await.map_err(io::Error::other);
         file.and_then(|file| file).map_err(|error| self.unreadable(error.kind()))
@@ -130,8 +130,8 @@ impl Source {
         HEXLOWER.encode(&hash.finalize())
     }
 
-    pub(in crate::chat) fn unreadable(&self, kind: io::ErrorKind) -> SendError {
-        SendError::File(self.path.clone(), kind)
+    pub(in crate::chat) fn unreadable(&self, kind: io::ErrorKind) -> QueueError {
+        QueueError::File(self.path.clone(), kind)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Client, SentMessage};
 use crate::chat::Conversation;
 use crate::chat::account::now;
 use crate::chat::change::own_message;
-use crate::chat::error::{Ended, NotStored, SendError};
+use crate::chat::error::{Ended, NotStored, QueueError};
 use crate::chat::message::{Message, Recipient};
 use crate::chat::store::{Store, StoreError};
 
@@ -21,7 +21,7 @@ impl Client {
         to: impl Into<Recipient>,
         target: MessageRef,
         emoji: Option<Emoji>,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         let reaction = Some(Reaction { emoji, target });
         self.change(to, DataMessage { reaction, ..DataMessage::default() }).await
     }
@@ -34,7 +34,7 @@ impl Client {
         &self,
         to: impl Into<Recipient>,
         target: Timestamp,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         self.change(to, DataMessage { delete: Some(target), ..DataMessage::default() }).await
     }
 
@@ -47,9 +47,9 @@ impl Client {
         to: impl Into<Recipient>,
         target: Timestamp,
         new: Message,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         if new.text.is_empty() {
-            return Err(SendError::Empty);
+            return Err(QueueError::Empty);
         }
         let own = self.me().address.account;
         rules::may_edit(&own_message(own, target), own, now())?;
@@ -68,7 +68,7 @@ impl Client {
         &self,
         to: impl Into<Recipient>,
         seconds: Option<u32>,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         let to = self.conversation(to.into()).await?;
         let seconds = seconds.unwrap_or_default();
         let timer = self.query(move |driver| driver.set_timer(to, seconds)).await?;
@@ -138,7 +138,7 @@ impl Client {
         &self,
         to: impl Into<Recipient>,
         data: DataMessage,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         let to = self.conversation(to.into()).await?;
         self.put(to, Content::Data(Box::new(data))).await
     }

@@ -12,7 +12,7 @@ use crate::chat::account::now;
 use crate::chat::attachment::MAX_FILE;
 use crate::chat::direct::{Attempt, Direct};
 use crate::chat::drafts::{self, Draft};
-use crate::chat::error::{Ended, SendError};
+use crate::chat::error::{Ended, QueueError};
 use crate::chat::{Connection, Conversation};
 
 impl Client {
@@ -31,11 +31,11 @@ impl Client {
     ///
     /// # Errors
     /// The message is not in the outbox, and is still a draft.
-    pub async fn send_draft(&self, id: Timestamp) -> Result<Option<SentMessage>, SendError> {
+    pub async fn send_draft(&self, id: Timestamp) -> Result<Option<SentMessage>, QueueError> {
         let drafts = self.drafts().await?;
         let Some(draft) = drafts.into_iter().find(|draft| draft.id == id) else { return Ok(None) };
         match self.deliver_draft(&draft).await {
-            Err(SendError::DraftGone) => Ok(None),
+            Err(QueueError::DraftGone) => Ok(None),
             sent => sent.map(Some),
         }
     }
@@ -58,7 +58,7 @@ impl Client {
         to: Conversation,
         data: DataMessage,
         files: Vec<std::path::PathBuf>,
-    ) -> Result<SentMessage, SendError> {
+    ) -> Result<SentMessage, QueueError> {
         let files = files.into_iter().map(|file| std::path::absolute(&file).unwrap_or(file));
         let new = Draft::new(now(), to, data, files.collect());
         let draft = {
@@ -70,7 +70,7 @@ impl Client {
             }
         };
         let sent = self.deliver_draft(&draft).await;
-        let stays = matches!(&sent, Err(SendError::Request(why)) if why.may_retry());
+        let stays = matches!(&sent, Err(QueueError::Request(why)) if why.may_retry());
         if sent.is_err() && !stays {
             // The application knows that it is not sent.
             let _removed = self.discard_draft(draft.id).await;
@@ -78,7 +78,7 @@ impl Client {
         sent
     }
 
-    async fn deliver_draft(&self, draft: &Draft) -> Result<SentMessage, SendError> {
+    async fn deliver_draft(&self, draft: &Draft) -> Result<SentMessage, QueueError> {
         let mut data = draft.data.clone();
         let mut pointers: Vec<AttachmentPointer> = Vec::new();
         for file in &draft.files {
@@ -89,14 +89,18 @@ impl Client {
         let id = draft.id;
         let left = self.store.run(move |store| drafts::without(store, id)).await;
         let Some(Ok(left)) = left else { return Err(self.wait_for_end().await.into()) };
-        let left = left.ok_or(SendError::DraftGone)?;
+        let left = left.ok_or(QueueError::DraftGone)?;
         let sent = self.put_with_drafts(draft.to, content(&data)?, Some(left)).await?;
         self.uploads.forget_all(&data.attachments).await;
         Ok(sent)
     }
 
     /// Brings a file to its recipient, or to the service.
-    async fn deliver(&self, to: Conversation, file: &Path) -> Result<AttachmentPointer, SendError> {
+    async fn deliver(
+        &self,
+        to: Conversation,
+        file: &Path,
+    ) -> Result<AttachmentPointer, QueueError> {
         // The members of a group are never all online.
         let (Some(settings), Conversation::Account(to)) = (&self.options.direct, to) else {
             return self.upload(file).await;
@@ -124,7 +128,7 @@ impl Client {
                 // Their program may just be starting.
                 (true, false) if broken == 0 => {}
                 (false, true) if broken < MAX_BROKEN => {}
-                (true, false) => return Err(SendError::NotReachable(file.to_owned())),
+                (true, false) => return Err(QueueError::NotReachable(file.to_owned())),
                 (false, _) => break,
             }
             sleep(DIRECT_PAUSE).await;

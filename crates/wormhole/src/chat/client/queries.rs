@@ -30,7 +30,7 @@ impl Client {
     /// Removes a message from the outbox, so that it is not sent. What it says is lost; files that were uploaded for it expire at
     /// the server. If the message is being sent, this waits for the answer of the server, for a minute or two at most.
     ///
-    /// When this returns, the result is durable. Everybody who watches the message learns it, too: [`NotSent::Cancelled`]. A
+    /// When this returns, the result is durable. Everybody who watches the message learns it, too: [`DeliveryError::Cancelled`]. A
     /// message whose files are still being uploaded is not in the outbox yet: drop the future of [`send`](Self::send).
     ///
     /// If the returned future is dropped, the message may be cancelled or not.
@@ -38,7 +38,7 @@ impl Client {
     /// # Errors
     /// The client has ended.
     ///
-    /// [`NotSent::Cancelled`]: crate::chat::NotSent::Cancelled
+    /// [`DeliveryError::Cancelled`]: crate::chat::DeliveryError::Cancelled
     pub async fn cancel(&self, message: Timestamp) -> Result<CancelOutcome, Ended> {
         self.ask(move |driver, reply| driver.cancel(message, reply)).await
     }

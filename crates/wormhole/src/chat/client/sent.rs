@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use wormhole_chat::Timestamp;
 
 use crate::chat::Conversation;
-use crate::chat::error::NotSent;
+use crate::chat::error::DeliveryError;
 use crate::chat::message::Progress;
 
 /// A message in the outbox. Dropping this does not stop it from being sent.
@@ -14,7 +14,7 @@ pub struct SentMessage {
     to: Conversation,
     progress: watch::Receiver<Progress>,
     /// Why the message is not sent, as it was returned.
-    reported: Option<NotSent>,
+    reported: Option<DeliveryError>,
 }
 
 impl SentMessage {
@@ -42,17 +42,17 @@ impl SentMessage {
     }
 
     /// Waits until the server has the message for all devices of the recipient, or of all members of the group. Also waits while the server cannot be reached: see
-    /// [`NotSent::may_retry`].
+    /// [`DeliveryError::may_retry`].
     ///
     /// # Errors
     /// The message cannot be sent, or not now. Unless it has failed or was cancelled, it is still in the outbox, and this can be
     /// called again to wait for a change.
-    pub async fn on_server(&mut self) -> Result<(), NotSent> {
+    pub async fn on_server(&mut self) -> Result<(), DeliveryError> {
         loop {
             let progress = self.progress.borrow_and_update().clone();
             match progress {
                 Progress::OnServer => return Ok(()),
-                Progress::NotSent(why @ (NotSent::Cancelled | NotSent::Failed(_))) => {
+                Progress::NotSent(why @ (DeliveryError::Cancelled | DeliveryError::Failed(_))) => {
                     return Err(why);
                 }
                 Progress::NotSent(why) => {
@@ -63,7 +63,7 @@ impl SentMessage {
                 }
                 Progress::Waiting => {}
             }
-            self.progress.changed().await.map_err(|_| NotSent::Ended)?;
+            self.progress.changed().await.map_err(|_| DeliveryError::Ended)?;
             self.reported = None;
         }
     }
@@ -83,13 +83,15 @@ mod tests {
             SentMessage::new(Timestamp(1), AccountId::from_bytes([1; 16]).into(), receiver);
         assert_eq!(sent.on_server().now_or_never(), None);
         for error in [RequestError::AppRefused, RequestError::CredentialsRefused] {
-            let refused = NotSent::Delayed(error);
+            let refused = DeliveryError::Delayed(error);
             sender.send_replace(Progress::NotSent(refused.clone()));
             assert_eq!(sent.on_server().now_or_never(), Some(Err(refused)));
             assert_eq!(sent.on_server().now_or_never(), None);
         }
         // This passes by itself.
-        sender.send_replace(Progress::NotSent(NotSent::Delayed(RequestError::Unavailable(503))));
+        sender.send_replace(Progress::NotSent(DeliveryError::Delayed(RequestError::Unavailable(
+            503,
+        ))));
         assert_eq!(sent.on_server().now_or_never(), None);
         sender.send_replace(Progress::OnServer);
         assert_eq!(sent.on_server().now_or_never(), Some(Ok(())));

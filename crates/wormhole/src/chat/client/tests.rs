@@ -134,7 +134,7 @@ async fn all_who_wait_learn_that_the_store_has_failed() {
     })
     .await;
     let is_store = |ended: &Ended| matches!(ended, Ended::Store(_));
-    assert!(matches!(&sent, Err(SendError::Ended(ended)) if is_store(ended)), "{sent:?}");
+    assert!(matches!(&sent, Err(QueueError::Ended(ended)) if is_store(ended)), "{sent:?}");
     assert!(named.as_ref().is_err_and(is_store), "{named:?}");
     let (note, failed) = (client.note(ReceivedId(1)).await, client.failed().await);
     assert!(note.is_err_and(|ended| is_store(&ended)) && failed.is_err_and(|it| is_store(&it)));

@@ -18,7 +18,7 @@ use crate::chat::attachment::{
     seal,
 };
 use crate::chat::client::Client;
-use crate::chat::error::SendError;
+use crate::chat::error::QueueError;
 use crate::transit::{Pipe, Role, Transit, TransitInfo, TransitKey};
 
 /// The result of an attempt.
@@ -45,10 +45,10 @@ impl Direct<'_> {
     ///
     /// # Errors
     /// The file cannot be read or is too large, or the client has ended.
-    pub(in crate::chat) async fn attempt(&self, path: &Path) -> Result<Attempt, SendError> {
+    pub(in crate::chat) async fn attempt(&self, path: &Path) -> Result<Attempt, QueueError> {
         let source = Source::open(path, false).await?;
         let size = u32::try_from(source.size);
-        let size = size.map_err(|_| SendError::FileTooLarge(path.to_owned()))?;
+        let size = size.map_err(|_| QueueError::FileTooLarge(path.to_owned()))?;
         let file = format!("{} to {}", source.identity(), self.to);
         let Some(_running) = self.uploads.begin(&file) else { return Ok(Attempt::Unreachable) };
         let record = match self.uploads.find(&file).await {
@@ -80,7 +80,11 @@ impl Direct<'_> {
     }
 
     /// Offers a file, and connects if the other side wants it now. Also returns how much it has.
-    async fn connect(&self, name: FileName, length: u64) -> Result<Option<(Pipe, u64)>, SendError> {
+    async fn connect(
+        &self,
+        name: FileName,
+        length: u64,
+    ) -> Result<Option<(Pipe, u64)>, QueueError> {
         let Ok(transit) = Transit::new(self.settings.transit.clone()) else { return Ok(None) };
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         OsRng.fill_bytes(&mut id);
@@ -107,7 +111,7 @@ impl Direct<'_> {
         record: &Record,
         keys: SealingKeys,
         offset: u64,
-    ) -> Result<Option<[u8; 32]>, SendError> {
+    ) -> Result<Option<[u8; 32]>, QueueError> {
         let (storing, name) = (self.uploads.clone(), record.file.clone());
         let store = move |digest| storing.add_digest(&name, digest);
         let digests = record.digests().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wormhole_chat::AccountId;
 use wormhole_chat::service::Destination;
 
-use crate::chat::error::SendError;
+use crate::chat::error::QueueError;
 use crate::chat::error::{RequestError, ServerFault};
 use crate::chat::service::Resolved;
 use crate::chat::store::Contact;
@@ -86,7 +86,7 @@ impl Contacts {
         &mut self,
         to: &Destination,
         answer: &Resolved,
-    ) -> Result<Contact, SendError> {
+    ) -> Result<Contact, QueueError> {
         let account = answer.account;
         let is_right = match to {
             Destination::Account(wanted) => account == *wanted,
@@ -99,7 +99,7 @@ impl Contacts {
         if let Some(from) = self.bound(to).map(|contact| contact.account)
             && from != account
         {
-            return Err(SendError::NumberMoved { number: to.clone(), from, to: account });
+            return Err(QueueError::NumberMoved { number: to.clone(), from, to: account });
         }
         self.unreachable.remove(&account);
         let known = self.contact(account);
@@ -240,7 +240,7 @@ mod tests {
             contacts.set_unreachable(BOB);
             let number = to(number);
             assert_eq!(contacts.find(&number), None);
-            let moved = SendError::NumberMoved { number: number.clone(), from: BOB, to: OTHER };
+            let moved = QueueError::NumberMoved { number: number.clone(), from: BOB, to: OTHER };
             let answer = answer(OTHER, "com.one");
             assert_eq!(contacts.resolved(&number, &answer), Err(moved));
             for contact in contacts.rebind(&number, OTHER) {

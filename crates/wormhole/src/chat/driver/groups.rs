@@ -10,7 +10,7 @@ use wormhole_chat::{
 use super::{Driver, Sending};
 use crate::chat::Conversation;
 use crate::chat::account::now;
-use crate::chat::error::{NotSent, SendError};
+use crate::chat::error::{DeliveryError, QueueError};
 use crate::chat::message::Progress;
 use crate::chat::store::HistoryChange;
 use crate::chat::written::Written;
@@ -20,11 +20,11 @@ impl Driver {
     ///
     /// # Errors
     /// We are not.
-    pub(in crate::chat) fn check_membership(&self, group: GroupId) -> Result<(), SendError> {
+    pub(in crate::chat) fn check_membership(&self, group: GroupId) -> Result<(), QueueError> {
         match self.core.group_membership(group) {
             Some(Membership::Member) => Ok(()),
             Some(Membership::Invited | Membership::Outside | Membership::Unread | _) | None => {
-                Err(SendError::NotMember(group))
+                Err(QueueError::NotMember(group))
             }
         }
     }
@@ -33,13 +33,13 @@ impl Driver {
     ///
     /// # Errors
     /// The group has no link, or we are not a member.
-    pub(super) fn check_capacity_for_group(&self, group: GroupId) -> Result<(), SendError> {
+    pub(super) fn check_capacity_for_group(&self, group: GroupId) -> Result<(), QueueError> {
         self.check_membership(group)?;
         let of_group = self.core.group_outbox_bytes().filter(|(of, _)| *of == group);
         let (count, bytes) = of_group.fold((0, 0), |(count, sum), (_, it)| (count + 1, sum + it));
         let all: usize = self.core.group_outbox_bytes().map(|(_, bytes)| bytes).sum();
         let is_full = count >= MAX_FOR_ONE || bytes >= MAX_BYTES_FOR_ONE || all >= MAX_BYTES;
-        if is_full { Err(SendError::OutboxFull) } else { Ok(()) }
+        if is_full { Err(QueueError::OutboxFull) } else { Ok(()) }
     }
 
     /// Puts a message to a group, for which there is room, into the outbox, and answers when it is durable.
@@ -48,9 +48,9 @@ impl Driver {
         group: GroupId,
         content: &Content,
         reply: oneshot::Sender<Sending>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), QueueError> {
         let sent = self.core.send_to_group(now(), group, content, &mut OsRng);
-        let timestamp = sent.map_err(|_| SendError::NotMember(group))?;
+        let timestamp = sent.map_err(|_| QueueError::NotMember(group))?;
         self.accepting_groups.insert(timestamp, reply);
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Driver {
                 }
             }
             GroupEvent::NotSent(timestamp, why) => {
-                self.report_left(*timestamp, Progress::NotSent(NotSent::Failed(*why)));
+                self.report_left(*timestamp, Progress::NotSent(DeliveryError::Failed(*why)));
             }
             // The others have it: the application learns from the event who does not.
             GroupEvent::NotSentTo(timestamp, ..) | GroupEvent::Sent(timestamp) => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{oneshot, watch};
 use wormhole_chat::{AccountId, Client as Core, PublicKey, Timestamp};
 
-use crate::chat::error::NotSent;
+use crate::chat::error::DeliveryError;
 use crate::chat::message::{CancelOutcome, OutboxMessage, Progress};
 use crate::chat::{Conversation, RequestError};
 
@@ -186,11 +186,12 @@ impl Outbox {
             Conversation::Group(_) => None,
         };
         if let Some(key) = account.and_then(|account| self.blocked.get(&account)) {
-            return Progress::NotSent(NotSent::IdentityChanged(*key));
+            return Progress::NotSent(DeliveryError::IdentityChanged(*key));
         }
         let delay = account.and_then(|account| self.delays.get(&account));
         let delay = self.refusal.as_ref().or(delay);
-        delay.map_or(Progress::Waiting, |why| Progress::NotSent(NotSent::Delayed(why.clone())))
+        delay
+            .map_or(Progress::Waiting, |why| Progress::NotSent(DeliveryError::Delayed(why.clone())))
     }
 
     /// Notifies those who watch messages of a conversation.
@@ -219,7 +220,7 @@ mod tests {
     const CAROL: AccountId = AccountId::from_bytes([2; 16]);
 
     fn delayed(why: RequestError) -> Progress {
-        Progress::NotSent(NotSent::Delayed(why))
+        Progress::NotSent(DeliveryError::Delayed(why))
     }
 
     #[test]
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(*to_carol.borrow(), Progress::Waiting);
         let key = *KeyPair::random(&mut OsRng).public();
         outbox.set_blocked(BOB, Some(key));
-        let blocked = Progress::NotSent(NotSent::IdentityChanged(key));
+        let blocked = Progress::NotSent(DeliveryError::IdentityChanged(key));
         assert_eq!(*to_bob.borrow(), blocked);
         outbox.set_blocked(BOB, None);
         outbox.set_delay(BOB, None);

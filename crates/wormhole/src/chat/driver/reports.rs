@@ -4,7 +4,7 @@ use wormhole_chat::{ClientEvent, GroupEvent, SendFailure, Timestamp};
 
 use super::Driver;
 use crate::chat::Conversation;
-use crate::chat::error::{NotSent, RequestError};
+use crate::chat::error::{DeliveryError, RequestError};
 use crate::chat::message::{Connection, Event, KeyState, Progress};
 
 impl Driver {
@@ -49,7 +49,7 @@ impl Driver {
                 }
             }
             ClientEvent::Cancelled(timestamp) => {
-                self.report_left(timestamp, Progress::NotSent(NotSent::Cancelled));
+                self.report_left(timestamp, Progress::NotSent(DeliveryError::Cancelled));
             }
             ClientEvent::ChangeFinished(change, outcome) => {
                 self.group_changes.finish(change, outcome.map_err(Into::into));
@@ -71,7 +71,8 @@ impl Driver {
                 self.emit(Event::NotCopied(why));
             }
             ClientEvent::NotSent(timestamp, failure) => {
-                let to = self.report_left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
+                let to =
+                    self.report_left(timestamp, Progress::NotSent(DeliveryError::Failed(failure)));
                 if let Some(Conversation::Account(to)) = to
                     && failure == SendFailure::NoDevice
                 {

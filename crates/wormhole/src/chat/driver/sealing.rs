@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand_core::OsRng;
 use tokio::time::Instant;
 use wormhole_chat::{
-    AccessKey, AccountId, CertificateError, LeftOut, PublicKey, Response, SealedMessage, Sealer,
+    AccessKey, AccountId, CertificateError, DeviceCiphertext, LeftOut, PublicKey, Response, Sealer,
     SenderCertificate, Timestamp,
 };
 
@@ -83,7 +83,7 @@ impl Sealing {
         service: &Service,
         to: AccountId,
         timestamp: Timestamp,
-        (messages, left_out): (&[SealedMessage], Option<&LeftOut>),
+        (messages, left_out): (&[DeviceCiphertext], Option<&LeftOut>),
         is_online: bool,
         target: &SealedTarget,
     ) -> Option<Result<Response, Unconfirmed>> {
@@ -91,7 +91,7 @@ impl Sealing {
             return None;
         }
         let certificate = self.certificate(service).await.ok()?;
-        let seal = |message: &SealedMessage| {
+        let seal = |message: &DeviceCiphertext| {
             let sealed = self.sealer.seal(&certificate, message, &target.identity, &mut OsRng);
             Some((message.device, message.registration_id, sealed.ok()?))
         };

@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::{Driver, Sending};
 use crate::chat::Conversation;
 use crate::chat::account::Account;
-use crate::chat::error::SendError;
+use crate::chat::error::QueueError;
 use crate::chat::message::CancelOutcome;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
@@ -54,35 +54,35 @@ impl Driver {
     ///
     /// # Errors
     /// The group has no link, or we are not a member.
-    pub(in crate::chat) fn check_capacity(&self, to: Conversation) -> Result<(), SendError> {
+    pub(in crate::chat) fn check_capacity(&self, to: Conversation) -> Result<(), QueueError> {
         match to {
             Conversation::Account(account) => self.check_capacity_for_account(account),
             Conversation::Group(group) => self.check_capacity_for_group(group),
         }
     }
 
-    fn check_capacity_for_account(&self, to: AccountId) -> Result<(), SendError> {
+    fn check_capacity_for_account(&self, to: AccountId) -> Result<(), QueueError> {
         // Messages for our other devices have a limit of their own, so a device that fetches nothing stops no message.
         let outbox = self.core.outbox_len() - self.core.waiting_syncs();
         if outbox >= MAX_OUTBOX {
-            return Err(SendError::OutboxFull);
+            return Err(QueueError::OutboxFull);
         }
         // They stay until the application has taken them.
         if outbox.saturating_add(self.counts.failed) >= MAX_OUTBOX {
-            return Err(SendError::TooManyFailed);
+            return Err(QueueError::TooManyFailed);
         }
         let waiting = self.core.outbox().filter(|(_, account)| *account == to).count();
         let bytes = self.core.outbox_bytes().map(|(_, bytes)| bytes).sum::<usize>();
         let of_account = self.core.outbox_bytes().filter(|(account, _)| *account == to);
         let bytes_for_one = of_account.map(|(_, bytes)| bytes).sum::<usize>();
         if bytes >= MAX_OUTBOX_BYTES || bytes_for_one >= MAX_BYTES_FOR_ONE {
-            return Err(SendError::OutboxFull);
+            return Err(QueueError::OutboxFull);
         }
         match self.outbox.blocked(to) {
             Some(key) if waiting >= MAX_BLOCKED => {
-                Err(SendError::IdentityChanged { account: to, key })
+                Err(QueueError::IdentityChanged { account: to, key })
             }
-            _ if waiting >= MAX_FOR_ONE => Err(SendError::OutboxFull),
+            _ if waiting >= MAX_FOR_ONE => Err(QueueError::OutboxFull),
             _ => Ok(()),
         }
     }
@@ -93,7 +93,7 @@ impl Driver {
         to: Conversation,
         content: Content,
         reply: oneshot::Sender<Sending>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), QueueError> {
         self.check_capacity(to)?;
         match to {
             Conversation::Account(account) => {
@@ -291,7 +291,7 @@ impl Driver {
         &mut self,
         to: &Destination,
         answer: Resolved,
-    ) -> Result<Contact, SendError> {
+    ) -> Result<Contact, QueueError> {
         let contact = self.contacts.resolved(to, &answer)?;
         self.requests.keep(answer);
         if self.contacts.get(contact.account) != Some(&contact) {

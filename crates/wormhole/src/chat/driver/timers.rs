@@ -51,14 +51,14 @@ impl Timers {
         [people, groups]
     }
 
-    pub(in crate::chat) fn of(&self, conversation: Conversation) -> Timer {
+    pub(in crate::chat) fn get(&self, conversation: Conversation) -> Timer {
         self.0.get(&conversation).copied().unwrap_or_default()
     }
 
     /// Sets a timer. Returns whether something has changed.
     fn set(&mut self, of: Conversation, timer: Timer) -> bool {
         let has_capacity = self.0.len() < MAX_TIMERS || self.0.contains_key(&of);
-        if self.of(of) == timer || !has_capacity {
+        if self.get(of) == timer || !has_capacity {
             return false;
         }
         self.0.insert(of, timer);
@@ -68,7 +68,7 @@ impl Timers {
     /// Takes over the timer of a message that has arrived. Returns whether the timer has changed.
     fn arrived(&mut self, of: Conversation, message: &DataMessage) -> bool {
         let is_change = message.reaction.is_some() || message.delete.is_some();
-        let current = self.of(of);
+        let current = self.get(of);
         let version = message.expire_timer_version;
         // Clients do not set the timer in changes of other messages.
         if is_change || message.group.is_some() || !rules::timer_applies(current.version, version) {
@@ -102,7 +102,7 @@ impl Driver {
 
     /// Sets the timer of a conversation. Returns it as the others must learn it.
     pub(in crate::chat) fn set_timer(&mut self, of: Conversation, seconds: u32) -> Timer {
-        let version = self.timers.of(of).version.saturating_add(1);
+        let version = self.timers.get(of).version.saturating_add(1);
         let timer = Timer { seconds, version };
         if self.timers.set(of, timer) {
             self.store_timers();
@@ -111,7 +111,7 @@ impl Driver {
     }
 
     pub(in crate::chat) fn timer(&self, of: Conversation) -> Timer {
-        self.timers.of(of)
+        self.timers.get(of)
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         assert!(timers.arrived(walks, &message(7, Some(1))));
         let [people, groups] = timers.encode();
         let stored = Timers::decode(&people, &groups);
-        assert_eq!((stored.of(BOB), stored.of(walks).seconds), (expected, 7));
+        assert_eq!((stored.get(BOB), stored.get(walks).seconds), (expected, 7));
         let delete = DataMessage { delete: Some(wormhole_chat::Timestamp(1)), ..message(9, None) };
         assert!(!timers.arrived(BOB, &delete));
     }

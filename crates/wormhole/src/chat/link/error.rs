@@ -216,7 +216,11 @@ impl From<LinkPeerError> for LinkError {
     fn from(error: LinkPeerError) -> Self {
         match error {
             LinkPeerError::Refused(LinkRefusal::TooManyDevices) => Self::TooManyDevices,
-            error => Self::Peer(error),
+            LinkPeerError::Code(_)
+            | LinkPeerError::Decode(_)
+            | LinkPeerError::Gone
+            | LinkPeerError::Refused(_)
+            | LinkPeerError::Unexpected => Self::Peer(error),
         }
     }
 }
@@ -225,7 +229,11 @@ impl From<LinkPeerError> for AcceptLinkError {
     fn from(error: LinkPeerError) -> Self {
         match error {
             LinkPeerError::Refused(LinkRefusal::TooManyDevices) => Self::TooManyDevices,
-            error => Self::Peer(error),
+            LinkPeerError::Code(_)
+            | LinkPeerError::Decode(_)
+            | LinkPeerError::Gone
+            | LinkPeerError::Refused(_)
+            | LinkPeerError::Unexpected => Self::Peer(error),
         }
     }
 }

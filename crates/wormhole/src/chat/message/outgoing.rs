@@ -6,14 +6,14 @@ use wormhole_chat::{Content, SendFailure, Timestamp};
 
 use super::Attachment;
 use crate::chat::Conversation;
-use crate::chat::error::NotSent;
+use crate::chat::error::DeliveryError;
 
 /// The progress of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Progress {
     /// It is not on the server, for this reason.
-    NotSent(NotSent),
+    NotSent(DeliveryError),
     /// The server has it for all devices of the recipient, or of all members of the group.
     OnServer,
     /// It waits for its turn, or is being sent.
@@ -43,8 +43,8 @@ impl CancelOutcome {
         may_have_arrived: bool,
     ) -> Self {
         match progress {
-            Progress::NotSent(NotSent::Cancelled) if may_have_arrived => Self::MaybeSent,
-            Progress::NotSent(NotSent::Cancelled) => Self::Cancelled,
+            Progress::NotSent(DeliveryError::Cancelled) if may_have_arrived => Self::MaybeSent,
+            Progress::NotSent(DeliveryError::Cancelled) => Self::Cancelled,
             Progress::OnServer => Self::Sent,
             Progress::NotSent(_) | Progress::Waiting => Self::NotWaiting,
         }

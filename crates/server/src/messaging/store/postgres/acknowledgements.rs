@@ -21,7 +21,7 @@ pub(super) struct Acknowledgements<'a> {
 pub(super) type RemovedMessage = (usize, TakenMessage, u64);
 
 impl<'a> Acknowledgements<'a> {
-    pub(super) fn of(acknowledgements: &[&'a Acknowledgement]) -> Self {
+    pub(super) fn new(acknowledgements: &[&'a Acknowledgement]) -> Self {
         let mut all = Self::default();
         for (entry, Acknowledgement { device, message }) in acknowledgements.iter().enumerate() {
             let device = device.0;

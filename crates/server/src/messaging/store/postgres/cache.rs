@@ -69,7 +69,7 @@ impl Cache {
     pub(super) fn add(&mut self, rows: &[Row]) -> Read<()> {
         let mut read: HashMap<AccountKey, (Account, Vec<RecipientDevice>)> = HashMap::new();
         for row in rows {
-            let mut columns = Columns::of(row);
+            let mut columns = Columns::new(row);
             let account = columns.account()?;
             let (_, devices) = read.entry(account.key).or_insert((account, Vec::new()));
             if let Some(device) = read_device(&mut columns)?

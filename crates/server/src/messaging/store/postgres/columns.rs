@@ -23,7 +23,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) const fn of(row: &'a Row) -> Self {
+    pub(super) const fn new(row: &'a Row) -> Self {
         Self { row, next: 0 }
     }
 

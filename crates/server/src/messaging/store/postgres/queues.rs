@@ -37,7 +37,7 @@ impl Queues {
     /// Adds the rows of queues that are locked now.
     pub(super) fn add_locked(&mut self, rows: &[Row]) -> Read<()> {
         for row in rows {
-            let mut columns = Columns::of(row);
+            let mut columns = Columns::new(row);
             let device = DeviceKey(columns.value()?);
             let position = columns.value()?;
             let size = QueueUse { messages: columns.number()?, bytes: columns.number()? };

@@ -215,7 +215,7 @@ impl Rows for PostgresTables<'_> {
 
     fn insert_device(&mut self, account: AccountKey, device: &DeviceColumns) -> Stored<DeviceKey> {
         self.change_accounts();
-        let columns = StoredDevice::of(device);
+        let columns = StoredDevice::new(device);
         let number = i32::from(device.number.number());
         let key: [&(dyn ToSql + Sync); 2] = [&account.0, &number];
         let row = [&key[..], &columns.parameters()].concat();
@@ -225,7 +225,7 @@ impl Rows for PostgresTables<'_> {
 
     fn update_device(&mut self, key: DeviceKey, device: &DeviceColumns) -> Stored<()> {
         self.change_accounts();
-        let columns = StoredDevice::of(device);
+        let columns = StoredDevice::new(device);
         let key: [&(dyn ToSql + Sync); 1] = [&key.0];
         self.query(|it| &it.update_device, &[&key[..], &columns.parameters()].concat()).map(drop)
     }
@@ -341,7 +341,7 @@ struct StoredDevice<'a> {
 }
 
 impl<'a> StoredDevice<'a> {
-    fn of(device: &'a DeviceColumns) -> Self {
+    fn new(device: &'a DeviceColumns) -> Self {
         let (apn, voip, gcm) = device.push_columns();
         Self {
             password: &device.password.0,

@@ -65,7 +65,7 @@ pub(super) struct Foreseen {
 
 impl Foreseen {
     /// Those of devices that acknowledge messages, and of accounts that get some.
-    pub(super) fn of(turn: &Turn) -> Self {
+    pub(super) fn from_turn(turn: &Turn) -> Self {
         let devices = turn.acknowledgements.iter().map(|job| job.request.device).collect();
         let sealed = turn.sealed.iter().flat_map(|job| &job.request.destinations);
         let recipients = turn.submissions.iter().map(|job| &job.request.destination).chain(sealed);
@@ -147,7 +147,7 @@ impl<'a> PostgresTables<'a> {
         rows: &[Row],
         mut read: impl FnMut(&mut Columns<'_>) -> Read<T>,
     ) -> Stored<Vec<T>> {
-        let values = rows.iter().map(|row| read(&mut Columns::of(row))).collect();
+        let values = rows.iter().map(|row| read(&mut Columns::new(row))).collect();
         self.keep_problem(values)
     }
 
@@ -182,7 +182,7 @@ impl<'a> PostgresTables<'a> {
                 session.query(&statements.lock_queues, queues),
                 session.client.query_one(&statements.transaction, &[]),
             );
-            Ok((rows?, Columns::of(&id?).value()?))
+            Ok((rows?, Columns::new(&id?).value()?))
         })?;
         self.id = id;
         let added = self.queues.add_locked(&rows);
@@ -246,7 +246,7 @@ impl<'a> PostgresTables<'a> {
             self.id = self.connection.continue_with(async |session| {
                 let id = session.client.query_one(&session.statements.transaction, &[]);
                 let ((), id) = tokio::try_join!(biased; pending.write(session), id)?;
-                Columns::of(&id).value()
+                Columns::new(&id).value()
             })?;
             pending = PendingWrites::default();
         }
@@ -277,7 +277,7 @@ async fn begin(session: &Session, access: Access) -> Result<i64, SessionError> {
     );
     begun?;
     let state = state?;
-    let mut columns = Columns::of(&state);
+    let mut columns = Columns::new(&state);
     let version: i32 = columns.value()?;
     if version != Statements::TABLES.version() {
         return Err(SessionError::Failed(postgres::newer(version)));
@@ -288,7 +288,7 @@ async fn begin(session: &Session, access: Access) -> Result<i64, SessionError> {
 /// Whether a transaction is durable whose answer was lost.
 async fn was_committed(session: &Session, transaction: &str) -> Result<bool, SessionError> {
     let row = session.client.query_one(&session.statements.status, &[&transaction]).await?;
-    let status: Option<String> = Columns::of(&row).value()?;
+    let status: Option<String> = Columns::new(&row).value()?;
     match status.as_deref() {
         Some("committed") => Ok(true),
         Some("aborted") => Ok(false),

@@ -105,7 +105,7 @@ impl Tables for PostgresTables<'_> {
         acknowledgements: &[&Acknowledgement],
     ) -> Stored<Vec<Option<TakenMessage>>> {
         let mut taken = vec![None; acknowledgements.len()];
-        let requests = Acknowledgements::of(acknowledgements);
+        let requests = Acknowledgements::new(acknowledgements);
         for (entry, message, bytes) in requests.take(self)? {
             if let (Some(place), Some(request)) =
                 (taken.get_mut(entry), acknowledgements.get(entry))

@@ -47,7 +47,7 @@ pub(super) enum Policy {
 
 impl Policy {
     /// The policy of an account with these devices.
-    pub(super) fn of(devices: &[RecipientDevice], now: Timestamp) -> Self {
+    pub(super) fn from_devices(devices: &[RecipientDevice], now: Timestamp) -> Self {
         if !devices.iter().any(|device| device.has_requests) {
             return Self::Everything;
         }
@@ -86,7 +86,7 @@ impl Consents {
         tables: &mut dyn Tables,
         requests: impl IntoIterator<Item = Pair>,
     ) -> Result<(), StoreError> {
-        let new = requests.into_iter().filter(|pair| self.of(*pair).is_none());
+        let new = requests.into_iter().filter(|pair| self.get(*pair).is_none());
         let senders = super::distinct(new.map(|pair| pair.sender));
         if !senders.is_empty() {
             let counts = tables.count_requests_of(&senders)?;
@@ -96,13 +96,13 @@ impl Consents {
     }
 
     /// Returns the consent of a pair.
-    pub(super) fn of(&self, pair: Pair) -> Option<Consent> {
+    pub(super) fn get(&self, pair: Pair) -> Option<Consent> {
         self.known.get(&pair).copied().flatten()
     }
 
     /// The decision about a message.
     pub(super) fn verdict(&self, policy: Policy, pair: Pair) -> Verdict {
-        let consent = self.of(pair);
+        let consent = self.get(pair);
         match (policy, consent.map(|consent| consent.state)) {
             (Policy::Everything, _)
             | (Policy::ExceptBlocked, None | Some(ConsentState::Pending))
@@ -125,7 +125,7 @@ impl Consents {
 
     /// Counts a message that is delivered although the recipient has not decided yet.
     pub(super) fn count_request(&mut self, pair: Pair, now: Timestamp) {
-        let before = self.of(pair);
+        let before = self.get(pair);
         if before.is_none() {
             *self.waiting.entry(pair.sender).or_default() += 1;
         }
@@ -136,7 +136,7 @@ impl Consents {
 
     /// Accepts the answers of an account to which another one writes, unless it has blocked the other one.
     pub(super) fn accept(&mut self, pair: Pair, now: Timestamp) {
-        let state = self.of(pair).map(|consent| consent.state);
+        let state = self.get(pair).map(|consent| consent.state);
         if matches!(state, None | Some(ConsentState::Pending)) {
             self.change(pair, Consent { state: ConsentState::Accepted, since: now, messages: 0 });
         }

@@ -67,7 +67,7 @@ impl Append {
         if self.was_appended(rows, author)? {
             return Ok(());
         }
-        let Some(right) = Right::of(&self.access, &group.keys) else {
+        let Some(right) = Right::from_key(&self.access, &group.keys) else {
             return Err(WorkError::Refused(AppendRefusal::NotFound));
         };
         if group.latest.checked_add(1) != Some(self.revision) {
@@ -180,7 +180,7 @@ enum Right {
 
 impl Right {
     /// Returns the rights of the key with this hash in a group.
-    fn of(shown: &TokenHash, keys: &GroupKeys) -> Option<Self> {
+    fn from_key(shown: &TokenHash, keys: &GroupKeys) -> Option<Self> {
         if keys.admin.matches(shown) {
             Some(Self::Admin)
         } else if keys.member.matches(shown) {
@@ -198,7 +198,7 @@ pub(in crate::messaging) fn read(
     access: &TokenHash,
     from: u32,
 ) -> Result<Option<GroupPage>, StoreError> {
-    let found = rows.group(group)?.filter(|it| Right::of(access, &it.keys).is_some());
+    let found = rows.group(group)?.filter(|it| Right::from_key(access, &it.keys).is_some());
     let Some(Group { latest, .. }) = found else { return Ok(None) };
     let entries = rows.group_entries(group, from, MAX_PAGE_BYTES)?;
     Ok(Some(GroupPage { entries, latest }))

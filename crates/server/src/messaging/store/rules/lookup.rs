@@ -31,7 +31,7 @@ pub(super) struct Queues {
 
 impl Queues {
     /// Reads the sizes of these queues.
-    pub(super) fn of(
+    pub(super) fn read(
         tables: &mut dyn Tables,
         queues: impl IntoIterator<Item = SenderQueue>,
     ) -> Result<Self, StoreError> {

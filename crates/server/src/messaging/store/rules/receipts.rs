@@ -26,10 +26,10 @@ pub(super) fn acknowledge(
     }
     let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
     let taken = tables.take_messages(&requests)?;
-    let receipts = Receipts::of(&taken, &requests);
+    let receipts = Receipts::new(&taken, &requests);
     let facts = ReceiptContext::read(tables, &receipts, now)?;
     let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.queues(receipt));
-    let mut queues = Queues::of(tables, devices)?;
+    let mut queues = Queues::read(tables, devices)?;
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
     for receipt in &receipts.0 {
         let mut written: Vec<_> =
@@ -62,7 +62,7 @@ struct Receipts(Vec<Option<Receipt>>);
 
 impl Receipts {
     /// A receipt has no receipt, and neither has a message whose sender the server does not know.
-    fn of(taken: &[Option<TakenMessage>], requests: &[&Acknowledgement]) -> Self {
+    fn new(taken: &[Option<TakenMessage>], requests: &[&Acknowledgement]) -> Self {
         let receipt = |(taken, request): (&Option<TakenMessage>, &&Acknowledgement)| {
             let TakenMessage { kind, source: to, timestamp, is_to_number } = (*taken)?;
             let receipt =
@@ -110,7 +110,8 @@ impl ReceiptContext {
         });
         let senders = senders.collect();
         let owned = devices_of(tables, owners.values().map(|owner| owner.account.key))?;
-        let policies = owned.into_iter().map(|(key, devices)| (key, Policy::of(&devices, now)));
+        let policies =
+            owned.into_iter().map(|(key, devices)| (key, Policy::from_devices(&devices, now)));
         let policies = policies.collect();
         let mut facts = Self { owners, senders, policies, consents: Consents::default() };
         let pairs = receipts().filter_map(|receipt| facts.pair(receipt));
@@ -133,7 +134,7 @@ impl ReceiptContext {
     /// Whether the sender may learn that its message has arrived.
     fn may_learn(&self, receipt: &Receipt) -> bool {
         self.pair(receipt)
-            .is_none_or(|pair| self.policy(pair.recipient).sends_receipt(self.consents.of(pair)))
+            .is_none_or(|pair| self.policy(pair.recipient).sends_receipt(self.consents.get(pair)))
     }
 
     /// All devices of the sender, unless the message came from the own account, or the sender must not learn that it has

@@ -118,19 +118,19 @@ impl<'a> SealedAcceptance<'a> {
         let devices = devices_of(tables, accounts.chain(senders.map(|it| it.account.key)))?;
         let decides = |pair: &Pair| {
             let devices = devices.get(&pair.recipient);
-            devices.is_some_and(|devices| Policy::of(devices, now) != Policy::Everything)
+            devices.is_some_and(|devices| Policy::from_devices(devices, now) != Policy::Everything)
         };
         let pairs: Vec<_> = requests.iter().flat_map(Request::pairs).filter(decides).collect();
         let mut consents = Consents::read(tables, pairs.iter().copied())?;
         let asks = |pair: &Pair| {
             let devices = devices.get(&pair.recipient);
-            devices.is_some_and(|devices| Policy::of(devices, now) == Policy::Requests)
+            devices.is_some_and(|devices| Policy::from_devices(devices, now) == Policy::Requests)
         };
         consents.count_waiting(tables, pairs.into_iter().filter(asks))?;
         let all = requests.iter().flat_map(Request::accounts);
         let all = all.flat_map(|account| devices.get(&account.key)).flatten();
         let queues = all.map(|device| SenderQueue { device: device.key, source: NOBODY });
-        let queues = Queues::of(tables, queues)?;
+        let queues = Queues::read(tables, queues)?;
         let known: Vec<_> = requests.iter().filter_map(|it| it.identify(&devices)).collect();
         let were_sent = tables.were_sent(&known)?.into_iter();
         let sent = known.into_iter().zip(were_sent);
@@ -206,7 +206,8 @@ impl<'a> SealedAcceptance<'a> {
             return Verdict::Deliver;
         };
         let devices = self.devices.get(&pair.recipient);
-        let policy = devices.map_or(Policy::Everything, |devices| Policy::of(devices, self.now));
+        let policy =
+            devices.map_or(Policy::Everything, |devices| Policy::from_devices(devices, self.now));
         self.consents.verdict(policy, pair)
     }
 
@@ -316,7 +317,7 @@ impl<'a> SealedAcceptance<'a> {
     /// anything.
     fn waits(&self, submission: &SealedSubmission, pair: Pair) -> bool {
         let is_many = matches!(submission.messages, SealedMessages::Many(_));
-        let state = self.consents.of(pair).map(|consent| consent.state);
+        let state = self.consents.get(pair).map(|consent| consent.state);
         is_many && !submission.is_ephemeral && state != Some(ConsentState::Blocked)
     }
 

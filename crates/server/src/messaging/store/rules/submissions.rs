@@ -89,7 +89,7 @@ impl<'a> Acceptance<'a> {
             let source = submission.sender.account.id;
             of(account).iter().map(move |device| SenderQueue { device: device.key, source })
         });
-        let queues = Queues::of(tables, queues)?;
+        let queues = Queues::read(tables, queues)?;
         let key = |(submission, account): &(&Submission, &Option<Account>)| {
             identify(submission, account.as_ref()?, of(account))
         };
@@ -134,7 +134,7 @@ impl<'a> Acceptance<'a> {
     /// How an account treats those who write to it.
     fn policy(&self, account: AccountKey) -> Policy {
         let devices = self.devices.get(&account);
-        devices.map_or(Policy::Everything, |devices| Policy::of(devices, self.now))
+        devices.map_or(Policy::Everything, |devices| Policy::from_devices(devices, self.now))
     }
 
     /// Whether the sending device still exists.

@@ -69,7 +69,7 @@ struct SizeBySender {
 
 impl QueueSizes {
     /// The size of a queue.
-    pub(super) fn of(&mut self, database: &Connection, queue: SenderQueue) -> Result<QueueSize> {
+    pub(super) fn get(&mut self, database: &Connection, queue: SenderQueue) -> Result<QueueSize> {
         let SenderQueue { device, source } = queue;
         if !self.queues.contains_key(&device) {
             let counted = SizeBySender::count(database, device)?;

@@ -261,7 +261,7 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn queue_sizes(&mut self, queues: &[SenderQueue]) -> Stored<Vec<QueueSize>> {
-        each(queues, |queue| self.queues.of(self.database, *queue))
+        each(queues, |queue| self.queues.get(self.database, *queue))
     }
 
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Stored<()> {

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use wormhole_chat::{
-    CiphertextKind, DeviceId, EnvelopeKind, LeftOut, Response, SealedMessage, Timestamp,
+    CiphertextKind, DeviceCiphertext, DeviceId, EnvelopeKind, LeftOut, Response, Timestamp,
 };
 
 /// The devices of a message are not those of the account.
@@ -76,12 +76,12 @@ struct PartJson {
 impl MessageJson {
     pub(in crate::chat::service) fn new(
         timestamp: Timestamp,
-        messages: &[SealedMessage],
+        messages: &[DeviceCiphertext],
         left_out: Option<&LeftOut>,
         online: bool,
         wants_answers: bool,
     ) -> Self {
-        let part = |message: &SealedMessage| PartJson {
+        let part = |message: &DeviceCiphertext| PartJson {
             kind: match message.ciphertext.kind {
                 CiphertextKind::Signal => 1,
                 CiphertextKind::PreKey => 3,
