@@ -30,8 +30,7 @@ fn restore(person: &Person) {
 #[tokio::test]
 async fn attack_23_a_restored_store_misses_no_message_and_is_noticed() {
     let world = World::new().await;
-    let alice = world.register("+14155550831", 0).await;
-    let bob = world.register("+14155550832", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550831", "+14155550832"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     for (from, to, person) in [(&a, &b, &bob), (&b, &a, &alice)] {
         say(from, &person.destination(), "hello").await;
@@ -70,8 +69,7 @@ async fn attack_23_a_restored_store_misses_no_message_and_is_noticed() {
 #[tokio::test]
 async fn attack_23_a_restored_sender_is_understood_although_its_keys_were_used_before() {
     let world = World::new().await;
-    let alice = world.register("+14155550833", 0).await;
-    let bob = world.register("+14155550834", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550833", "+14155550834"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     for (from, to, person) in [(&a, &b, &bob), (&b, &a, &alice)] {
         say(from, &person.destination(), "hello").await;

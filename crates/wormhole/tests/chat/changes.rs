@@ -53,8 +53,7 @@ async fn change(messages: &mut Messages) -> (Event, Change) {
 #[tokio::test]
 async fn reactions_edits_and_deletions_name_the_message_and_wait_for_the_application() {
     let world = World::new().await;
-    let alice = world.register("+14155550861", 0).await;
-    let bob = world.register("+14155550862", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550861", "+14155550862"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (mut to_alice, mut to_bob) = (a.messages(), b.messages());
     soon(a.resolve(&bob.destination())).await.unwrap();
@@ -100,8 +99,7 @@ async fn reactions_edits_and_deletions_name_the_message_and_wait_for_the_applica
 #[tokio::test]
 async fn receipts_are_sent_only_to_people_to_whom_the_user_has_written() {
     let world = World::new().await;
-    let alice = world.register("+14155550863", 0).await;
-    let bob = world.register("+14155550864", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550863", "+14155550864"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (mut to_alice, mut to_bob) = (a.messages(), b.messages());
     soon(a.resolve(&bob.destination())).await.unwrap();
@@ -131,8 +129,7 @@ async fn receipts_are_sent_only_to_people_to_whom_the_user_has_written() {
 #[tokio::test]
 async fn typing_is_shown_to_a_person_who_is_connected() {
     let world = World::new().await;
-    let alice = world.register("+14155550865", 0).await;
-    let bob = world.register("+14155550866", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550865", "+14155550866"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (mut to_alice, mut to_bob) = (a.messages(), b.messages());
     soon(a.resolve(&bob.destination())).await.unwrap();
@@ -151,8 +148,7 @@ async fn typing_is_shown_to_a_person_who_is_connected() {
 #[tokio::test]
 async fn what_was_read_on_one_device_is_known_on_the_others() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550867", 0).await;
-    let bob = world.register("+14155550868", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550867", "+14155550868"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut to_alice = a.messages();
@@ -170,8 +166,7 @@ async fn what_was_read_on_one_device_is_known_on_the_others() {
 #[tokio::test]
 async fn the_timer_of_a_conversation_is_in_all_messages_of_both_sides() {
     let world = World::new().await;
-    let alice = world.register("+14155550869", 0).await;
-    let bob = world.register("+14155550870", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550869", "+14155550870"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut to_alice = a.messages();
     soon(a.resolve(&bob.destination())).await.unwrap();

@@ -7,8 +7,7 @@ use crate::world::{World, next_event, next_message, say, soon};
 #[tokio::test]
 async fn two_people_on_two_apps_exchange_messages() {
     let world = World::new().await;
-    let alice = world.register("+14155550101", 0).await;
-    let bob = world.register("+14155550102", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550101", "+14155550102"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (mut to_alice, mut to_bob) = (a.messages(), b.messages());
     for number in 0..3 {
@@ -54,8 +53,7 @@ async fn a_number_in_another_app_is_another_account() {
 #[tokio::test]
 async fn messages_that_were_sent_while_the_recipient_was_away_arrive_in_order() {
     let world = World::new().await;
-    let alice = world.register("+14155550105", 0).await;
-    let bob = world.register("+14155550106", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550105", "+14155550106"]).await;
     let a = alice.open().await;
     let mut sent = Vec::new();
     for number in 0..20 {
@@ -79,8 +77,7 @@ async fn messages_that_were_sent_while_the_recipient_was_away_arrive_in_order() 
 #[tokio::test]
 async fn a_message_comes_again_until_the_application_is_done_with_it() {
     let world = World::new().await;
-    let alice = world.register("+14155550107", 0).await;
-    let bob = world.register("+14155550108", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550107", "+14155550108"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "one").await;
     say(&a, &bob.destination(), "two").await;

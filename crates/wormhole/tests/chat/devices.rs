@@ -33,8 +33,7 @@ async fn devices_are_listed_with_names_that_only_the_account_can_read() {
 #[tokio::test]
 async fn a_removed_device_reads_nothing_later_and_learns_that_it_is_removed() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550812", 0).await;
-    let bob = world.register("+14155550813", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550812", "+14155550813"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let (b, l) = (bob.open().await, laptop.open().await);
     say(&b, &alice.destination(), "to both").await;
@@ -84,8 +83,7 @@ async fn only_the_primary_device_removes_others_and_it_cannot_be_removed() {
 #[tokio::test]
 async fn a_device_that_is_linked_again_under_the_same_number_gets_messages() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550815", 0).await;
-    let bob = world.register("+14155550816", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550815", "+14155550816"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let b = bob.open().await;
     say(&b, &alice.destination(), "to the laptop").await;

@@ -12,8 +12,7 @@ use crate::world::{Folder, Person, World, next_event, next_message, register, sa
 #[tokio::test]
 async fn messages_wait_for_a_server_that_is_away_also_over_a_restart_of_the_client() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550501", 0).await;
-    let bob = world.register("+14155550502", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550501", "+14155550502"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut messages = b.messages();
     say(&a, &bob.destination(), "zero").await;
@@ -35,8 +34,7 @@ async fn messages_wait_for_a_server_that_is_away_also_over_a_restart_of_the_clie
 #[tokio::test]
 async fn a_client_reconnects_when_the_server_restarts() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550503", 0).await;
-    let bob = world.register("+14155550504", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550503", "+14155550504"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut messages = b.messages();
     for round in 0..3 {
@@ -52,8 +50,7 @@ async fn a_client_reconnects_when_the_server_restarts() {
 #[tokio::test]
 async fn a_revoked_app_token_stops_messages_without_losing_them() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550505", 0).await;
-    let bob = world.register("+14155550506", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550505", "+14155550506"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "before").await;
     app_command(&world.database(), &["revoke", "com.one"]);
@@ -107,8 +104,7 @@ async fn a_message_within_an_app_that_delivers_them_itself_is_not_sent() {
 #[tokio::test]
 async fn messages_that_the_server_delays_arrive_in_order() {
     let world = World::new().await;
-    let alice = world.register("+14155550510", 0).await;
-    let bob = world.register("+14155550511", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550510", "+14155550511"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut last = None;
     // More than the server takes at once. It answers 413 with `Retry-After` to the others.
@@ -126,8 +122,7 @@ async fn messages_that_the_server_delays_arrive_in_order() {
 #[tokio::test]
 async fn a_number_without_a_device_is_looked_up_again() {
     let world = World::new().await;
-    let alice = world.register("+14155550512", 0).await;
-    let bob = world.register("+14155550513", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550512", "+14155550513"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "before").await;
     // Registers again, with a program that publishes no keys.
@@ -160,8 +155,7 @@ async fn an_unknown_account_is_reported() {
 #[tokio::test]
 async fn a_deleted_account_is_reported() {
     let world = World::new().await;
-    let alice = world.register("+14155550514", 0).await;
-    let bob = world.register("+14155550515", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550514", "+14155550515"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     world.delete(&bob).await;

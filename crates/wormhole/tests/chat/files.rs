@@ -20,8 +20,7 @@ pub(crate) fn create(path: &Path, size: usize) -> Vec<u8> {
 #[tokio::test]
 async fn files_arrive_with_their_content_in_both_directions() {
     let world = World::new().await;
-    let alice = world.register("+14155550201", 0).await;
-    let bob = world.register("+14155550202", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550201", "+14155550202"]).await;
     let people = [(alice.open().await, &alice), (bob.open().await, &bob)];
     for (size, from, to) in [(1 << 20, 0, 1), (0, 1, 0), (100_000, 1, 0)] {
         let ((sender, ours), (recipient, theirs)) = (&people[from], &people[to]);
@@ -48,8 +47,7 @@ async fn files_arrive_with_their_content_in_both_directions() {
 #[tokio::test]
 async fn a_file_that_was_changed_at_the_server_does_not_appear() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550203", 0).await;
-    let bob = world.register("+14155550204", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550203", "+14155550204"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     create(&path, 50_000);
@@ -82,8 +80,7 @@ pub(crate) fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test]
 async fn files_that_cannot_be_read_or_overwritten_are_named() {
     let world = World::new().await;
-    let alice = world.register("+14155550205", 0).await;
-    let bob = world.register("+14155550206", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550205", "+14155550206"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let missing = alice.folder.0.join("missing");
     let message = Message::text("").with_file(&missing);
@@ -132,8 +129,7 @@ async fn a_download_continues_after_a_lost_connection() {
 async fn a_download_says_how_far_it_is() {
     const SIZE: usize = 3 << 20;
     let world = World::new().await;
-    let alice = world.register("+14155550211", 0).await;
-    let bob = world.register("+14155550212", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550211", "+14155550212"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     create(&path, SIZE);
@@ -158,8 +154,7 @@ async fn a_download_says_how_far_it_is() {
 #[tokio::test]
 async fn an_interrupted_download_continues_where_it_was() {
     let world = World::new().await;
-    let alice = world.register("+14155550871", 0).await;
-    let bob = world.register("+14155550872", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550871", "+14155550872"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     create(&path, 8 << 20);
@@ -203,8 +198,7 @@ async fn an_interrupted_download_continues_where_it_was() {
 #[tokio::test]
 async fn an_interrupted_download_leaves_nothing() {
     let world = World::new().await;
-    let alice = world.register("+14155550207", 0).await;
-    let bob = world.register("+14155550208", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550207", "+14155550208"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     create(&path, 5 << 20);
@@ -264,8 +258,7 @@ fn is_stored(world: &World, name: &str) -> bool {
 #[tokio::test]
 async fn an_upload_continues_after_the_client_has_ended() {
     let world = World::new().await;
-    let alice = world.register("+14155550881", 0).await;
-    let bob = world.register("+14155550882", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550881", "+14155550882"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     let content = create(&path, 40 << 20);
@@ -288,8 +281,7 @@ async fn an_upload_continues_after_the_client_has_ended() {
 #[tokio::test]
 async fn an_upload_of_a_file_that_has_changed_begins_again() {
     let world = World::new().await;
-    let alice = world.register("+14155550883", 0).await;
-    let bob = world.register("+14155550884", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550883", "+14155550884"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let path = alice.folder.0.join("a");
     let mut content = create(&path, 20 << 20);

@@ -42,8 +42,7 @@ async fn wait_for_members(client: &Client, group: GroupId, members: &[AccountId]
 #[tokio::test]
 async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more() {
     let world = World::new().await;
-    let alice = world.register("+14155550901", 0).await;
-    let bob = world.register("+14155550902", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550901", "+14155550902"]).await;
     let carol = world.register("+14155550903", 0).await;
     let (a, b, c) = (alice.open().await, bob.open().await, carol.open().await);
     let ids = [&a, &b, &c].map(|client| client.me().address.account);
@@ -88,8 +87,7 @@ async fn members_in_two_apps_write_to_all_and_a_removed_one_reads_nothing_more()
 #[tokio::test]
 async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550911", 0).await;
-    let bob = world.register("+14155550912", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550911", "+14155550912"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let members = [&a, &b].map(|client| client.me().address.account);
     let mut to_a = a.messages();
@@ -124,8 +122,7 @@ async fn a_linked_device_reads_and_writes_in_the_groups_of_its_account() {
 #[tokio::test]
 async fn attack_18_a_link_lets_an_account_in_once_and_is_useless_after_a_removal() {
     let world = World::new().await;
-    let alice = world.register("+14155550921", 0).await;
-    let bob = world.register("+14155550922", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550921", "+14155550922"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let [for_alice, for_bob] = [&a, &b].map(|client| client.me().address.account);
     let group = create(&a).await;
@@ -153,8 +150,7 @@ async fn attack_18_a_link_lets_an_account_in_once_and_is_useless_after_a_removal
 #[tokio::test]
 async fn an_application_learns_what_becomes_of_each_change() {
     let world = World::new().await;
-    let [alice, bob] =
-        [world.register("+14155550931", 0).await, world.register("+14155550932", 1).await];
+    let [alice, bob] = world.register_in_both_apps(["+14155550931", "+14155550932"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let for_bob = b.me().address.account;
     let not_permitted = |why| Err(GroupError::NotPermitted(why));
@@ -188,8 +184,7 @@ async fn an_application_learns_what_becomes_of_each_change() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_new_member_writes_to_somebody_who_is_away_is_not_lost() {
     let world = World::new().await;
-    let alice = world.register("+14155550914", 0).await;
-    let bob = world.register("+14155550915", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550914", "+14155550915"]).await;
     let carol = world.register("+14155550916", 0).await;
     let asked = || {
         let mut options = Options::default();
@@ -231,8 +226,7 @@ async fn what_a_new_member_writes_to_somebody_who_is_away_is_not_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
     let world = World::new().await;
-    let alice = world.register("+14155550911", 0).await;
-    let bob = world.register("+14155550912", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550911", "+14155550912"]).await;
     let carol = world.register("+14155550913", 0).await;
     let mut asked = Options::default();
     asked.hold_unknown_senders = true;
@@ -264,8 +258,7 @@ async fn members_who_do_not_know_each_other_lose_no_message_as_strangers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn typing_is_shown_in_a_group_and_nobody_learns_what_is_read_outside_of_it() {
     let world = World::new().await;
-    let alice = world.register("+14155550941", 0).await;
-    let bob = world.register("+14155550942", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550941", "+14155550942"]).await;
     let carol = world.register("+14155550943", 0).await;
     let (a, b, c) = (alice.open().await, bob.open().await, carol.open().await);
     let ids = [&a, &b, &c].map(|client| client.me().address.account);

@@ -29,8 +29,7 @@ async fn texts(account: &Account, with: Option<Conversation>) -> Vec<String> {
 #[tokio::test]
 async fn both_sides_of_a_conversation_are_in_the_history_and_are_found_without_a_connection() {
     let world = World::new().await;
-    let alice = world.register("+14155550851", 0).await;
-    let bob = world.register("+14155550852", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550851", "+14155550852"]).await;
     keep(&alice).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&a, &bob.destination(), "Shall we meet?").await;
@@ -60,8 +59,7 @@ async fn both_sides_of_a_conversation_are_in_the_history_and_are_found_without_a
 #[tokio::test]
 async fn a_client_deletes_what_is_too_old_while_it_runs() {
     let world = World::new().await;
-    let alice = world.register("+14155550853", 0).await;
-    let bob = world.register("+14155550854", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550853", "+14155550854"]).await;
     keep(&bob).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let mut sent = Vec::new();
@@ -140,8 +138,7 @@ fn fill(person: &Person, author: AccountId, count: u64) {
 #[tokio::test]
 async fn a_new_device_gets_contacts_with_their_verified_keys_and_the_history() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550855", 0).await;
-    let bob = world.register("+14155550856", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550855", "+14155550856"]).await;
     keep(&alice).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let them = b.me().address.account;
@@ -177,8 +174,7 @@ async fn a_new_device_gets_contacts_with_their_verified_keys_and_the_history() {
 #[tokio::test]
 async fn people_in_the_copied_contacts_are_no_strangers_to_the_new_device() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550857", 0).await;
-    let bob = world.register("+14155550858", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550857", "+14155550858"]).await;
     let stranger = world.register("+14155550859", 1).await;
     let (a, b, s) = (alice.open().await, bob.open().await, stranger.open().await);
     say(&a, &bob.destination(), "hello").await;
@@ -215,8 +211,7 @@ async fn copy(mailbox: &Mailbox, from: &Person, to: &Person) -> [Result<Copied, 
 #[tokio::test]
 async fn a_part_of_the_history_or_nothing_can_be_copied_and_the_rest_later() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550857", 0).await;
-    let bob = world.register("+14155550858", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550857", "+14155550858"]).await;
     keep(&alice).await;
     fill(&alice, bob.registration().account.unwrap().account, 3000);
     let laptop = Person { folder: Folder::new(), number: alice.number.clone() };
@@ -258,8 +253,7 @@ async fn released(person: &Person) {
 #[tokio::test]
 async fn an_interrupted_copy_leaves_a_linked_device_and_can_be_repeated() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550861", 0).await;
-    let bob = world.register("+14155550862", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550861", "+14155550862"]).await;
     keep(&alice).await;
     fill(&alice, bob.registration().account.unwrap().account, 8000);
     let laptop = mailbox.link(&alice, "laptop").await;

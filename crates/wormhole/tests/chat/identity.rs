@@ -9,8 +9,7 @@ use crate::world::{World, next_event, next_message, say, soon};
 #[tokio::test]
 async fn both_sides_see_the_same_safety_number() {
     let world = World::new().await;
-    let alice = world.register("+14155550401", 0).await;
-    let bob = world.register("+14155550402", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550401", "+14155550402"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (for_alice, for_bob) = (a.me().address.account, b.me().address.account);
     assert_eq!(a.safety_number(for_bob).await, Err(IdentityError::Unknown));
@@ -38,8 +37,7 @@ async fn both_sides_see_the_same_safety_number() {
 #[tokio::test]
 async fn a_changed_identity_stops_messages_until_it_is_accepted() {
     let world = World::new().await;
-    let alice = world.register("+14155550403", 0).await;
-    let bob = world.register("+14155550404", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550403", "+14155550404"]).await;
     let a = alice.open().await;
     let mut events = a.messages();
     say(&a, &bob.destination(), "before").await;
@@ -79,8 +77,7 @@ async fn a_changed_identity_stops_messages_until_it_is_accepted() {
 #[tokio::test]
 async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_it() {
     let world = World::new().await;
-    let alice = world.register("+14155550405", 0).await;
-    let bob = world.register("+14155550406", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550405", "+14155550406"]).await;
     let number = bob.destination();
     let a = alice.open().await;
     say(&a, &number, "before").await;
@@ -106,8 +103,7 @@ async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_i
 #[tokio::test]
 async fn a_forged_identity_can_be_refused() {
     let world = World::new().await;
-    let alice = world.register("+14155550407", 0).await;
-    let bob = world.register("+14155550408", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550407", "+14155550408"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "before").await;
     let account = a.resolve(&bob.destination()).await.unwrap().account;

@@ -54,8 +54,7 @@ async fn introduce_as(
 #[tokio::test]
 async fn both_become_contacts_whose_safety_number_is_verified() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550831", 0).await;
-    let bob = world.register("+14155550832", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550831", "+14155550832"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (at_alice, at_bob) = introduce(&mailbox, &a, &b).await;
     let (at_alice, at_bob) = (at_alice.unwrap(), at_bob.unwrap());
@@ -83,8 +82,7 @@ async fn both_become_contacts_whose_safety_number_is_verified() {
 #[tokio::test]
 async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550833", 0).await;
-    let bob = world.register("+14155550834", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550833", "+14155550834"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&a, &bob.destination(), "to the first phone").await;
     let before = a.safety_number(b.me().address.account).await.unwrap().digits;
@@ -103,8 +101,7 @@ async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
 #[tokio::test]
 async fn an_introduction_does_not_replace_a_key_that_was_verified() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550839", 0).await;
-    let bob = world.register("+14155550840", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550839", "+14155550840"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&a, &bob.destination(), "to the first phone").await;
     let account = b.me().address.account;
@@ -122,8 +119,7 @@ async fn an_introduction_does_not_replace_a_key_that_was_verified() {
 #[tokio::test]
 async fn nobody_is_stored_without_the_words_of_the_server() {
     let (mut world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550841", 0).await;
-    let bob = world.register("+14155550842", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550841", "+14155550842"]).await;
     world.use_up_keys(&alice, &bob).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let (at_alice, at_bob) = introduce(&mailbox, &a, &b).await;
@@ -166,8 +162,7 @@ async fn a_key_is_compared_with_the_server_also_if_no_device_has_signed_prekeys(
 #[tokio::test]
 async fn a_number_that_the_person_names_replaces_nothing_that_the_server_has_said() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550845", 0).await;
-    let bob = world.register("+14155550846", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550845", "+14155550846"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&b, &alice.destination(), "hello").await;
     let from = next_message(&mut a.messages()).await.from;
@@ -202,8 +197,7 @@ async fn people_at_other_servers_and_the_own_account_are_refused_on_both_sides()
 #[tokio::test]
 async fn a_wrong_code_and_a_cancelled_introduction_add_nobody() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550837", 0).await;
-    let bob = world.register("+14155550838", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550837", "+14155550838"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let one = a.introduce(None, &mailbox.mailbox_options()).unwrap();
     let code = soon(one.code()).await.unwrap();

@@ -8,8 +8,7 @@ use crate::world::{World, next_event, next_message, say, soon};
 #[tokio::test]
 async fn a_full_queue_of_unread_messages_stops_reading_until_the_application_takes_one() {
     let world = World::new().await;
-    let alice = world.register("+14155550801", 0).await;
-    let bob = world.register("+14155550802", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550801", "+14155550802"]).await;
     let a = alice.open().await;
     for number in 0..6 {
         say(&a, &bob.destination(), &number.to_string()).await;
@@ -37,8 +36,7 @@ async fn a_full_queue_of_unread_messages_stops_reading_until_the_application_tak
 #[tokio::test]
 async fn one_recipient_cannot_fill_the_outbox() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550803", 0).await;
-    let bob = world.register("+14155550804", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550803", "+14155550804"]).await;
     let carol = world.register("+14155550805", 1).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
@@ -53,8 +51,7 @@ async fn one_recipient_cannot_fill_the_outbox() {
 #[tokio::test]
 async fn long_messages_to_one_recipient_are_limited_in_bytes() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550810", 0).await;
-    let bob = world.register("+14155550811", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550810", "+14155550811"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     world.stop().await;
@@ -74,8 +71,7 @@ async fn long_messages_to_one_recipient_are_limited_in_bytes() {
 #[tokio::test]
 async fn few_messages_wait_for_a_changed_identity_key() {
     let world = World::new().await;
-    let alice = world.register("+14155550806", 0).await;
-    let bob = world.register("+14155550807", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550806", "+14155550807"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     let bob = world.register("+14155550807", 1).await;
@@ -96,8 +92,7 @@ async fn few_messages_wait_for_a_changed_identity_key() {
 #[tokio::test]
 async fn nothing_is_uploaded_for_a_message_that_cannot_be_sent() {
     let world = World::new().await;
-    let alice = world.register("+14155550808", 0).await;
-    let bob = world.register("+14155550809", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550808", "+14155550809"]).await;
     let a = alice.open().await;
     let _has_keys = bob.open().await;
     let long = Message::text("x".repeat(200_000)).with_file("/does/not/exist");

@@ -28,8 +28,7 @@ fn nobody(number: &str) -> Person {
 #[tokio::test]
 async fn both_devices_of_an_account_receive_and_send_as_the_same_person() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550801", 0).await;
-    let bob = world.register("+14155550802", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550801", "+14155550802"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&a, &bob.destination(), "from the phone").await;
     assert_eq!(next_message(&mut b.messages()).await.device, device(1));

@@ -12,8 +12,7 @@ use crate::world::{World, next_event, next_message, say, soon};
 #[tokio::test]
 async fn a_message_that_failed_stays_until_the_application_forgets_it() {
     let world = World::new().await;
-    let alice = world.register("+14155550701", 0).await;
-    let bob = world.register("+14155550702", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550701", "+14155550702"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     world.delete(&bob).await;
@@ -45,8 +44,7 @@ async fn a_message_that_failed_stays_until_the_application_forgets_it() {
 #[tokio::test]
 async fn a_message_that_cannot_be_read_stays_until_the_application_is_done_with_it() {
     let world = World::new().await;
-    let alice = world.register("+14155550703", 0).await;
-    let bob = world.register("+14155550704", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550703", "+14155550704"]).await;
     let from = alice.registration().account;
     world.send_garbage(&alice, &bob, 1234).await;
     for _ in 0..2 {
@@ -71,8 +69,7 @@ async fn a_message_that_cannot_be_read_stays_until_the_application_is_done_with_
 #[tokio::test]
 async fn a_slow_application_learns_how_much_it_has_missed() {
     let world = World::new().await;
-    let alice = world.register("+14155550705", 0).await;
-    let bob = world.register("+14155550706", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550705", "+14155550706"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     world.delete(&bob).await;
@@ -97,8 +94,7 @@ async fn a_slow_application_learns_how_much_it_has_missed() {
 #[tokio::test]
 async fn a_message_after_a_refusal_reports_it_at_once() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550707", 0).await;
-    let bob = world.register("+14155550708", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550707", "+14155550708"]).await;
     let a = alice.open().await;
     assert_ne!(a.connection(), Connection::UpToDate);
     let mut events = a.messages();
@@ -128,8 +124,7 @@ async fn a_message_after_a_refusal_reports_it_at_once() {
 #[tokio::test]
 async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
     let mut world = World::new().await;
-    let alice = world.register("+14155550709", 0).await;
-    let bob = world.register("+14155550710", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550709", "+14155550710"]).await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "hello").await;
     world.stop().await;
@@ -150,8 +145,7 @@ async fn a_message_of_an_earlier_run_fails_like_a_new_one() {
 #[tokio::test]
 async fn the_events_can_be_read_without_the_messages() {
     let world = World::new().await;
-    let alice = world.register("+14155550711", 0).await;
-    let bob = world.register("+14155550712", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550711", "+14155550712"]).await;
     say(&alice.open().await, &bob.destination(), "hello").await;
     let b = bob.open().await;
     let mut events = b.events();

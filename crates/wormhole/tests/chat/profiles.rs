@@ -63,8 +63,7 @@ const SEALED: u32 = 6;
 #[tokio::test]
 async fn a_profile_is_shared_with_the_first_message_and_shown_to_the_other_person() {
     let world = World::new().await;
-    let alice = world.register("+14155551001", 0).await;
-    let bob = world.register("+14155551002", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155551001", "+14155551002"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     let change = ProfileChange { about: Some("I am here".into()), ..named("Alice\u{202e}\0Smith") };
     let own = a.set_profile(change).await.unwrap();
@@ -100,8 +99,7 @@ async fn a_profile_is_shared_with_the_first_message_and_shown_to_the_other_perso
 #[tokio::test]
 async fn an_answer_is_sealed_and_the_server_does_not_know_its_sender() {
     let world = World::new().await;
-    let alice = world.register("+14155551003", 0).await;
-    let bob = world.register("+14155551004", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155551003", "+14155551004"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     published(&a).await;
     published(&b).await;
@@ -161,8 +159,7 @@ async fn after_the_key_is_replaced_messages_come_openly_until_the_new_one_is_sha
 #[tokio::test]
 async fn a_linked_device_has_the_profile_key_and_gets_copies_of_sealed_messages() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155551007", 0).await;
-    let bob = world.register("+14155551008", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155551007", "+14155551008"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     a.set_profile(named("Alice")).await.unwrap();
     published(&b).await;

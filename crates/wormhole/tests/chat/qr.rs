@@ -13,8 +13,7 @@ fn nobody() -> Person {
 #[tokio::test]
 async fn a_device_whose_qr_code_is_scanned_is_a_device_of_the_account() {
     let world = World::new().await;
-    let alice = world.register("+14155550861", 0).await;
-    let bob = world.register("+14155550862", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550861", "+14155550862"]).await;
     let laptop = nobody();
     let linking = laptop.account().link_by_qr(world.server(0), Some("laptop".to_owned())).await;
     let mut linking = linking.unwrap();

@@ -89,8 +89,7 @@ async fn a_new_device_learns_what_the_user_has_decided_and_set_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn later_decisions_and_settings_reach_all_devices_and_the_latest_counts() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550885", 0).await;
-    let bob = world.register("+14155550886", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550885", "+14155550886"]).await;
     let b = bob.open().await;
     let bob_id = b.me().address.account;
     let laptop = mailbox.link(&alice, "laptop").await;

@@ -15,8 +15,7 @@ pub(crate) async fn take(client: &Client) -> ReceivedMessage {
 #[tokio::test]
 async fn a_message_of_one_device_is_shown_on_the_others_with_its_recipient() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550821", 0).await;
-    let bob = world.register("+14155550822", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550821", "+14155550822"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let tablet = mailbox.link(&alice, "tablet").await;
     let (a, b) = (alice.open().await, bob.open().await);
@@ -54,8 +53,7 @@ async fn a_message_of_one_device_is_shown_on_the_others_with_its_recipient() {
 #[tokio::test]
 async fn what_was_sent_while_the_own_devices_change_reaches_those_that_remain() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550823", 0).await;
-    let bob = world.register("+14155550824", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550823", "+14155550824"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "one").await;
@@ -88,8 +86,7 @@ async fn what_was_sent_while_the_own_devices_change_reaches_those_that_remain() 
 #[tokio::test]
 async fn a_transcript_that_waits_survives_the_end_of_the_client_and_is_not_in_the_outbox() {
     let (mut world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550825", 0).await;
-    let bob = world.register("+14155550826", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550825", "+14155550826"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let a = alice.open().await;
     say(&a, &bob.destination(), "one").await;
@@ -105,8 +102,7 @@ async fn a_transcript_that_waits_survives_the_end_of_the_client_and_is_not_in_th
 #[tokio::test]
 async fn a_decision_about_an_identity_key_is_made_on_all_devices() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let alice = world.register("+14155550871", 0).await;
-    let bob = world.register("+14155550872", 1).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550871", "+14155550872"]).await;
     let laptop = mailbox.link(&alice, "laptop").await;
     let (a, l, b) = (alice.open().await, laptop.open().await, bob.open().await);
     say(&b, &alice.destination(), "before").await;

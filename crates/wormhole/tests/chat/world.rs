@@ -150,6 +150,11 @@ impl World {
         answer.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// Registers two people, the first one in the first app, the other one in the second.
+    pub(crate) async fn register_in_both_apps(&self, [first, second]: [&str; 2]) -> [Person; 2] {
+        [self.register(first, 0).await, self.register(second, 1).await]
+    }
+
     /// A new account, and the directory of its store.
     pub(crate) async fn register(&self, number: &str, app: usize) -> Person {
         register(number, &self.server(app)).await
