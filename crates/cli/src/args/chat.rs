@@ -45,21 +45,21 @@ pub(crate) enum ChatCommand {
     Send(SendArgs),
     /// Show the messages that have arrived
     Receive(ReceiveArgs),
-    /// Write with a person or a group: send each line that you type, and show what is written there
+    /// Talk with a person or a group: send each line that you type, and show new messages
     Talk(TalkArgs),
     /// Groups of people in different apps
     Group(GroupArgs),
     /// React to a message with an emoji
     React(ReactArgs),
-    /// Replace the text of a message of yours
+    /// Edit the text of one of your messages
     Edit(EditArgs),
-    /// Delete a message of yours for everybody
+    /// Delete one of your messages for everybody
     Delete(DeleteArgs),
-    /// Show or set after how long the messages with a person or in a group disappear
+    /// Show or set the time after which the messages of a conversation disappear
     Timer(TimerArgs),
-    /// Show earlier messages, search in them, or say which ones are kept
+    /// Show or search earlier messages, or choose how long they are kept
     History(HistoryArgs),
-    /// List the people with whom you have exchanged messages, or name one of them
+    /// List the people that you have exchanged messages with, or name one of them
     Contacts(ContactsArgs),
     /// Show your profile or that of another person, or change yours
     Profile(ProfileArgs),
@@ -67,13 +67,13 @@ pub(crate) enum ChatCommand {
     Requests(RequestsArgs),
     /// Show the safety number that you share with a person, and compare it
     Safety(SafetyArgs),
-    /// Send the messages that wait, list them with the reason, or cancel one
+    /// Send waiting messages, list them with the reason, or cancel one
     Outbox(OutboxArgs),
     /// List the devices of your account, name this one, or remove one
     Devices(DevicesArgs),
     /// Choose a name with which others can write to you without your number
     Username(UsernameArgs),
-    /// Show your account, or change what protects it on this computer
+    /// Show your account, or change its settings and its protection on this computer
     Config(ConfigArgs),
 }
 
@@ -215,7 +215,7 @@ pub(crate) struct ReceiveArgs {
     /// Maximum number of megabytes of files to save in one run; with --follow, in one day
     #[arg(long, value_name = "MB", default_value_t = DEFAULT_MAX_SIZE)]
     pub(crate) max_size: u64,
-    /// Give up files that are not saved yet, instead of saving them: those of WHO, or of everybody
+    /// Discard files that are not saved yet: those of WHO, or of everybody
     #[arg(long, value_name = "WHO", num_args = 0..=1)]
     pub(crate) drop_files: Option<Option<String>>,
     /// Show the ids of messages, for `send --reply`, `react`, `edit` and `delete`; at a terminal, they
@@ -253,7 +253,7 @@ pub(crate) struct ContactsArgs {
     /// Your own name for this person, which you can then use as WHO; an empty name removes it
     #[arg(long, value_name = "NAME", requires = "who")]
     pub(crate) name: Option<String>,
-    /// Accept that this phone number leads to another account now: the one with this id
+    /// Accept that this phone number now belongs to another account: the one with this id
     #[arg(long, value_name = "ID", requires = "who")]
     pub(crate) accept_account: Option<String>,
     #[command(flatten)]
@@ -351,7 +351,7 @@ pub(crate) struct ConfigArgs {
     /// Protection of the keys and messages on this computer from now on
     #[arg(long, value_name = "PROTECTION")]
     pub(crate) protect: Option<ProtectWith>,
-    /// Whether people to whom you have written learn which of their messages you have read; at first on
+    /// Whether people that you have written to learn which of their messages you have read [default: on]
     #[arg(long, value_name = "on|off", value_parser = on_or_off, hide_possible_values = true)]
     pub(crate) read_receipts: Option<bool>,
     /// With --protect passphrase: file whose first line is the new passphrase
@@ -361,7 +361,7 @@ pub(crate) struct ConfigArgs {
     /// them [default: on]
     #[arg(long, value_name = "on|off")]
     pub(crate) requests: Option<Switch>,
-    /// From how many megabytes on files go directly to people who know you, while both are online; or off
+    /// Send files of this many megabytes or more directly, while both people are online; or off
     /// [default: 16]
     #[arg(long, value_name = "MB|off", value_parser = direct_size)]
     pub(crate) direct_files: Option<DirectSize>,

@@ -101,7 +101,7 @@ async fn accept(
     let people = People::new(client, console).await?;
     let known = people.get(account);
     if known.is_some_and(|contact| people::is_bound_to(contact, &number)) {
-        console.screen.show(&format!("{number} leads to the account {account} already."));
+        console.screen.show(&format!("{number} already belongs to the account {account}."));
         return Ok(());
     }
     let accepted = console.unless_interrupted(client.accept_number(&number, account)).await?;

@@ -8,6 +8,7 @@ use super::{explain, profile};
 use crate::args::chat::{AccountArgs, DevicesArgs};
 use crate::config::Config;
 use crate::console::Console;
+use crate::failure::Failure;
 use crate::{printable, units};
 
 /// Lists the devices, names this one, or signs or removes one.
@@ -44,15 +45,11 @@ async fn remove(
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<()> {
-    let unknown = || explain::device(&DeviceError::NoSuchDevice, args);
-    let device = DeviceId::new(number).ok_or_else(unknown)?;
+    let device = device(number, args)?;
     let removed = console.unless_interrupted(account.remove_device(device)).await?;
     removed.map_err(|error| explain::device(&error, args))?;
-    console.report(&json!({"event": "chat-device-removed", "device": number}))?;
-    console
-        .screen
-        .show(&format!("Device {number} is removed. It cannot read what is sent from now on."));
-    Ok(())
+    let shown = format!("Device {number} is removed. It cannot read later messages.");
+    report("chat-device-removed", number, &shown, console)
 }
 
 async fn sign(
@@ -61,14 +58,23 @@ async fn sign(
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<()> {
-    let unknown = || explain::device(&DeviceError::NoSuchDevice, args);
-    let device = DeviceId::new(number).ok_or_else(unknown)?;
+    let device = device(number, args)?;
     let signed = console.unless_interrupted(account.sign_device(device)).await?;
     signed.map_err(|error| explain::device(&error, args))?;
-    console.report(&json!({"event": "chat-device-signed", "device": number}))?;
-    console.screen.show(&format!(
-        "Device {number} is signed. It gets what is written to you from now on, and others accept its messages."
-    ));
+    let shown = format!(
+        "Device {number} is signed. It gets your messages from now on, and others accept its messages."
+    );
+    report("chat-device-signed", number, &shown, console)
+}
+
+/// The device with this number.
+fn device(number: u32, args: &AccountArgs) -> Result<DeviceId, Failure> {
+    DeviceId::new(number).ok_or_else(|| explain::device(&DeviceError::NoSuchDevice, args))
+}
+
+fn report(event: &str, number: u32, shown: &str, console: &Console) -> Result<()> {
+    console.report(&json!({"event": event, "device": number}))?;
+    console.screen.show(shown);
     Ok(())
 }
 

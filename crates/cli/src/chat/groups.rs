@@ -413,9 +413,9 @@ pub(super) fn change_missing(
     });
     let (title, name) = (people.label_in(Conversation::Group(group)), name(by, people));
     let consequence = if is_waiting {
-        "What you write there waits until the server shows it, because a person who was removed could read it otherwise."
+        "Your messages to the group wait until the server shows it, because otherwise a removed person could read them."
     } else {
-        "What you write there is sent to the members that you know. Ask the others whether somebody was removed."
+        "Your messages go to the members that you know. Ask the others whether somebody was removed."
     };
     let who = if by == people.own() { "another device of yours" } else { &name };
     let text = format!(

@@ -301,8 +301,8 @@ fn may_be_sent_soon(progress: &Progress) -> bool {
 pub(super) fn say_sent(sent: usize, console: &Console) {
     match sent {
         0 => {}
-        1 => console.screen.show("The message that waited is sent."),
-        _ => console.screen.show(&format!("{sent} messages that waited are sent.")),
+        1 => console.screen.show("The waiting message is sent."),
+        _ => console.screen.show(&format!("{sent} waiting messages are sent.")),
     }
 }
 

@@ -170,7 +170,9 @@ async fn make_decision(
     console.screen.show(&text);
     let sent = console.unless_interrupted(client.decisions_sent(PATIENCE)).await?;
     if !sent.map_err(|error| explain::ended(&error))? {
-        console.screen.show("The server cannot be reached now: the next command tells it.");
+        console
+            .screen
+            .show("The server cannot be reached now: the next command sends the decision.");
     }
     Ok(())
 }
@@ -189,7 +191,7 @@ fn describe(
         Choice::Block => ("block", format!("{label} is blocked.")),
         Choice::Delete => ("delete", format!("The messages of {label} are deleted.")),
         Choice::Report if reported == 0 => {
-            let why = "there is no message of a request to report";
+            let why = "the request of this person has no message to report";
             ("report", format!("{label} is blocked, but {why}."))
         }
         Choice::Report => {

@@ -133,7 +133,7 @@ impl Other<'_> {
         self.report("refused", console)?;
         let label = &self.label;
         console.screen.show(&format!(
-            "The new safety number with {label} is refused. The number before is valid again. While the server claims that \
+            "The new safety number with {label} is refused. The previous number is valid again. While the server claims that \
              the new one is right, nothing can be sent to {label}."
         ));
         Ok(())
@@ -198,7 +198,7 @@ impl Other<'_> {
         let refuse = format!("safety {} --refuse", quote(&self.args.who));
         let refuse = explain::command(&refuse, &self.args.client.account);
         format!(
-            "if the other person sees the number before, somebody else has the new one: {refuse}"
+            "if the other person sees the previous number, somebody else has the new one: {refuse}"
         )
     }
 }

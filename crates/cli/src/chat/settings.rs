@@ -77,7 +77,7 @@ async fn set_discoverable(
     console.screen.show(if args.discoverable {
         "Others who know your number find you in the directory now."
     } else {
-        "Others do not find you in the directory any more. Those who know your number can still write."
+        "Others can no longer find you in the directory. People who know your number can still write to you."
     });
     Ok(())
 }
@@ -162,7 +162,7 @@ fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
     }
     if outbox + failed > 0 {
         let list = explain::command("outbox", &args.client.account);
-        console.screen.show(&format!("To send what waits, or to see why it is not sent: {list}"));
+        console.screen.show(&format!("To send waiting messages, or to see why they wait: {list}"));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
             let heading = heading(change, people);
             let text = match emoji {
                 Some(emoji) => format!("{heading} reacted {emoji} to {what}\n"),
-                None => format!("{heading} took back the reaction to {what}\n"),
+                None => format!("{heading} removed the reaction to {what}\n"),
             };
             let mut shown = shown(change, "chat-reaction", text);
             set(&mut shown.value, "emoji", emoji.as_ref().map(ToString::to_string));

@@ -258,7 +258,7 @@ fn a_new_token_of_the_app_makes_an_account_usable_again() {
     let config = alice.succeed(&["config", "--token-file", "token"]);
     assert!(!config.contains("\nrefused"), "{config}");
     let sent = alice.run(&["outbox"]);
-    assert!(sent.stderr.contains("The message that waited is sent."), "{sent}");
+    assert!(sent.stderr.contains("The waiting message is sent."), "{sent}");
     assert_eq!(texts(&bob.messages()), ["hello"]);
 
     let carol = service.person("carol");

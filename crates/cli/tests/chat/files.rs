@@ -186,7 +186,7 @@ fn the_files_of_one_person_can_be_given_up() {
     }
     bob.succeed(&["receive", "--max-size", "0"]);
     let received = bob.succeed(&["receive", "--drop-files", ALICE]);
-    assert!(received.contains("not saved: 0.bin: given up"), "{received}");
+    assert!(received.contains("not saved: 0.bin: discarded"), "{received}");
     assert!(received.contains("    saved: ./0.bin\n"), "{received}");
     assert!(bob.run(&["receive"]).stderr.contains("No new messages."));
 }
@@ -198,11 +198,11 @@ fn files_that_are_not_wanted_can_be_given_up() {
     send_files(&alice, "a file", &[1_000]);
     let left = bob.run(&["receive", "--max-size", "0"]);
     assert!(
-        left.stderr.contains("To give up what is not saved: `wormhole chat receive --drop-files`"),
+        left.stderr.contains("To discard them: `wormhole chat receive --drop-files`"),
         "{left}"
     );
     let dropped = bob.succeed(&["receive", "--drop-files"]);
-    assert!(dropped.contains("not saved: 0.bin: given up"), "{dropped}");
+    assert!(dropped.contains("not saved: 0.bin: discarded"), "{dropped}");
     assert!(bob.run(&["receive"]).stderr.contains("No new messages."));
     assert!(saved_names(&bob).is_empty());
 }

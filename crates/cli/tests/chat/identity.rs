@@ -33,7 +33,7 @@ fn a_changed_identity_key_stops_sending_until_it_is_accepted() {
     assert!(declined.exit == 1 && declined.stderr.contains("nothing has changed"), "{declined}");
     assert_eq!(new.messages().len(), 0);
     let verified = alice.run(&["safety", BOB, "--verify", &after.out()]);
-    assert!(verified.stderr.contains("The message that waited is sent."), "{verified}");
+    assert!(verified.stderr.contains("The waiting message is sent."), "{verified}");
     assert_eq!(texts(&new.messages()), ["are you still Bob?"]);
     alice.succeed(&["send", BOB, "welcome back"]);
     assert_eq!(texts(&new.messages()), ["welcome back"]);
@@ -53,7 +53,7 @@ fn all_messages_that_waited_are_sent_when_the_new_number_is_accepted() {
     }
     let accepted = alice.run(&["safety", BOB, "--accept"]);
     assert_eq!(accepted.exit, 0, "{accepted}");
-    assert!(accepted.stderr.contains("4 messages that waited are sent."), "{accepted}");
+    assert!(accepted.stderr.contains("4 waiting messages are sent."), "{accepted}");
     assert_eq!(texts(&new.messages()), texts_that_wait);
 }
 
@@ -106,12 +106,12 @@ fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent()
     assert!(compared.stderr.contains(&refuse), "{compared}");
     let shown = alice.run(&["safety", BOB]);
     assert!(
-        shown.stderr.contains(&format!("The number before:\n{}", before.trim_end())),
+        shown.stderr.contains(&format!("The previous number:\n{}", before.trim_end())),
         "{shown}"
     );
     let refused = alice.run(&["safety", BOB, "--refuse"]);
     assert_eq!(refused.exit, 0, "{refused}");
-    assert!(refused.stderr.contains("The number before is valid again."), "{refused}");
+    assert!(refused.stderr.contains("The previous number is valid again."), "{refused}");
     assert!(refused.stderr.contains("1 message was not sent, and never will be."), "{refused}");
     // What could not be printed is not forgotten.
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -209,7 +209,7 @@ fn a_number_with_another_account_is_explained_and_can_be_accepted() {
     alice.succeed(&["send", BOB, "for the new owner"]);
     assert_eq!(texts(&owner.messages()), ["for the new owner"]);
     let again = alice.run(&["contacts", BOB, "--accept-account", account]);
-    assert!(again.stderr.contains(&format!("{BOB} leads to the account {account} already.")));
+    assert!(again.stderr.contains(&format!("{BOB} already belongs to the account {account}.")));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn people_see_each_message_that_can_never_be_sent_once() {
         assert_eq!(out.matches(&format!("    {BOB} {number}\n")).count(), 1, "{received}");
     }
     assert_eq!(out.matches("was not sent, and never will be").count(), TO_BOB, "{received}");
-    let sent = format!("{TO_CAROL} messages that waited are sent.");
+    let sent = format!("{TO_CAROL} waiting messages are sent.");
     assert!(received.stderr.contains(&sent), "{received}");
     assert_eq!(texts(&carol.messages()).len(), TO_CAROL + 1);
 }
@@ -112,7 +112,7 @@ fn a_message_that_waits_can_be_cancelled_before_it_is_sent() {
     assert_eq!((&event["event"], &event["maybe_sent"]), (&"chat-cancelled".into(), &false.into()));
     assert_eq!(event["to"]["number"], BOB);
     let sent = alice.run(&["outbox"]);
-    assert!(sent.stderr.contains("The message that waited is sent."), "{sent}");
+    assert!(sent.stderr.contains("The waiting message is sent."), "{sent}");
     assert_eq!(texts(&bob.messages()), [format!("{BOB} 1")]);
 }
 

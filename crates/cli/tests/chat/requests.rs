@@ -146,7 +146,7 @@ fn a_username_is_chosen_used_and_removed() {
     let unknown = alice.run(&["send", "@bob.1", "hello"]);
     assert!(unknown.exit == 1 && unknown.stderr.contains("@bob.1 is not registered"), "{unknown}");
     let hidden = bob.run(&["config", "--not-discoverable"]);
-    assert!(hidden.exit == 0 && hidden.stderr.contains("do not find you"), "{hidden}");
+    assert!(hidden.exit == 0 && hidden.stderr.contains("no longer find you"), "{hidden}");
     bob.succeed(&["config", "--discoverable"]);
 }
 

@@ -259,9 +259,7 @@ pub enum QueueError {
     #[error("too many messages wait for the server: try again when it can be reached")]
     OutboxFull,
     /// Too many messages [have failed](super::Client::failed) and were not [forgotten](super::Client::forget_failed).
-    #[error(
-        "too many messages could not be sent, and you have not looked at them yet: look at them, and forget them"
-    )]
+    #[error("too many messages could not be sent: read and remove them first")]
     TooManyFailed,
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]

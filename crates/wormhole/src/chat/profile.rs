@@ -66,7 +66,7 @@ pub enum ProfileError {
     NoKey,
     /// The other person has not shared its profile with us.
     #[error(
-        "the person has not shared a profile with you: it does so with the next message to you"
+        "the person has not shared a profile with you: their program does so with the next message to you"
     )]
     NotShared,
     /// A value is too long for a profile.

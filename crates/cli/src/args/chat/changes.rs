@@ -18,7 +18,7 @@ pub(crate) struct ReactArgs {
     /// The emoji; it replaces an earlier one
     #[arg(value_name = "EMOJI", required_unless_present = "remove")]
     pub(crate) emoji: Option<String>,
-    /// Take your reaction back
+    /// Remove your reaction
     #[arg(long, conflicts_with = "emoji")]
     pub(crate) remove: bool,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(crate) struct EditArgs {
     /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
-    /// A message of yours
+    /// One of your messages
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// The new text
@@ -49,7 +49,7 @@ pub(crate) struct DeleteArgs {
     /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
-    /// A message of yours
+    /// One of your messages
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct TimerArgs {
     /// The other person, or a group
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
-    /// How long messages stay, such as 30s, 5m, 1h, 7d or 4w, or off; without it, show the timer
+    /// Time after which messages disappear, such as 30s, 5m, 1h, 7d or 4w, or off; without it, show the timer
     #[arg(value_name = "TIME|off")]
     pub(crate) time: Option<String>,
     #[command(flatten)]

@@ -37,7 +37,7 @@ pub(crate) struct NewDeviceArgs {
     /// Name of this device in the list of your devices, such as laptop; only your devices can read it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Refuse an account at another messaging server than this one; with --qr, the server of the account
+    /// Accept only an account at this messaging server; with --qr, the server of the account
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Show a QR code, as other clients of the service do, instead of a code
@@ -54,7 +54,7 @@ pub(crate) struct NewDeviceArgs {
                 the variable WORMHOLE_CHAT_TOKEN"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// Give up a link that was interrupted, and show a new code
+    /// Cancel a link that was interrupted, and show a new code
     #[arg(long)]
     pub(crate) forget: bool,
     /// Use the account that the primary device offers without asking
@@ -105,7 +105,7 @@ pub(crate) struct CopyArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// Which messages are copied: the words differ from those about what is kept.
+/// The messages that are copied. The words differ from those for keeping messages.
 fn copied(text: &str) -> Result<Keep, String> {
     match text {
         "none" => Ok(Keep::Off),
@@ -118,13 +118,13 @@ fn copied(text: &str) -> Result<Keep, String> {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole chat add [OPTIONS] [CODE]", after_help = ADD_HELP)]
 pub(crate) struct AddArgs {
-    /// The code that the other person has got; without it, the command shows a new one
+    /// The other person's code; without it, the command shows a new one
     #[arg(value_name = "CODE")]
     pub(crate) code: Option<String>,
     /// Your own name for this person, which you can then use as WHO
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// How you want to be called; the other person can choose another name
+    /// Name that you suggest for yourself; the other person can choose another one
     #[arg(long, value_name = "NAME")]
     pub(crate) my_name: Option<String>,
     /// Use the name that the other person suggests without asking
@@ -154,7 +154,7 @@ pub(crate) struct DevicesArgs {
     /// Sign the device with this ID: it gets your messages, and others accept what it sends
     #[arg(long, value_name = "ID", conflicts_with_all = ["name", "remove"])]
     pub(crate) sign: Option<u32>,
-    /// Name this device; an empty name removes it
+    /// Rename this device; an empty name removes the name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]

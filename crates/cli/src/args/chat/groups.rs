@@ -51,7 +51,7 @@ pub(crate) struct PeopleArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// No more than an account.
+/// Options that name only the account.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -101,7 +101,7 @@ pub(crate) struct GroupLinkArgs {
     /// Title of the group, or its id
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
-    /// Replace the link: the old one is not valid any more
+    /// Replace the link; the old one becomes invalid
     #[arg(long, conflicts_with = "off")]
     pub(crate) reset: bool,
     /// Disable the link

@@ -9,7 +9,7 @@ pub(crate) struct HistoryArgs {
     /// Only messages with this person, or in this group
     #[arg(value_name = "WHO")]
     pub(crate) who: Option<String>,
-    /// Only messages with all words of this text; words may be cut off at the end
+    /// Only messages with all words of this text; the beginning of a word is enough
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
     /// Maximum number of messages to show, the newest
@@ -26,14 +26,14 @@ pub(crate) struct HistoryArgs {
     pub(crate) account: AccountArgs,
 }
 
-/// Which messages are kept.
+/// The messages that are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Keep {
     /// All of them.
     All,
-    /// Those of this number of days.
+    /// The messages of this number of days.
     Days(u32),
-    /// None.
+    /// No messages.
     Off,
 }
 

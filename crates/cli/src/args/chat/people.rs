@@ -24,15 +24,15 @@ pub(crate) struct RequestsArgs {
 /// The commands of `chat requests`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RequestsCommand {
-    /// Get the messages of this person, now and later
+    /// Receive the messages of this person, now and later
     Accept(DecideArgs),
-    /// Get nothing from this person any more
+    /// Receive nothing more from this person
     Block(DecideArgs),
     /// Delete the messages of this person; the next one is a new request
     Delete(DecideArgs),
     /// Block this person, and report the messages to the operator of the server
     Report(DecideArgs),
-    /// No longer block this person
+    /// Unblock this person
     Unblock(DecideArgs),
 }
 

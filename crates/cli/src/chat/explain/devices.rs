@@ -142,7 +142,7 @@ pub(in crate::chat) fn copy(error: &CopyError, place: &Place, args: &AccountArgs
         CopyError::OtherAccount => Failure::new(plain(error))
             .hint("use the code on another device of your own account: `wormhole chat devices` lists them"),
         CopyError::Lost(_) | CopyError::NotConnected(_) => Failure::new(plain(error)).hint(format!(
-            "start again with a new code: {}. What was copied stays",
+            "start again with a new code: {}. Copied messages are kept",
             command("link history", args)
         )),
         // Later errors of the SDK have no hint.

@@ -129,7 +129,7 @@ impl<'a> FileSaver<'a> {
         file: &Attachment,
     ) -> Result<PathBuf, Outcome> {
         if self.limits.drops.contains(sender) {
-            return Err(Outcome::Failed("given up with --drop-files".to_owned()));
+            return Err(Outcome::Failed("discarded with --drop-files".to_owned()));
         }
         if let Some(why) = self.reason_to_wait(index, file) {
             return Err(Outcome::Left(why));

@@ -138,7 +138,7 @@ impl Receiver<'_> {
             String::new()
         };
         console.screen.show(&format!(
-            "Not saved yet: {files}{of}. To save: {save}. To give up what is not saved: {drop}."
+            "Not saved yet: {files}{of}. To save: {save}. To discard them: {drop}."
         ));
         if self.kept.len() >= MANY {
             self.say_many(console);

@@ -41,7 +41,7 @@ pub(super) fn print(other: &Other<'_>, number: &SafetyNumber, console: &Console)
         ));
     }
     if let Some(previous) = previous {
-        console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
+        console.screen.show(&format!("The previous number:\n{}", grouped(previous).trim_end()));
     }
     let others: Vec<_> = refused.into_iter().chain(previous).collect();
     if let Some(half) = common_half(&number.digits, &others) {
@@ -79,7 +79,7 @@ fn what_to_do(other: &Other<'_>) -> String {
         explain::command(&safety, &other.args.client.account)
     };
     format!(
-        "If the other person sees the new number, it is a new phone: {}\nIf the other person sees the number before, somebody \
+        "If the other person sees the new number, it is a new phone: {}\nIf the other person sees the previous number, somebody \
          else has the new one: {}",
         command("--verify"),
         command("--refuse")
