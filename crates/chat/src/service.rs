@@ -1,5 +1,5 @@
-//! Rules of the messaging service, without I/O: who a message is for, and whether it is addressed to exactly the devices
-//! of that account. (docs/chat-protocol.md "Service")
+//! Rules of the messaging service, without I/O: destinations of messages, and whether a message is addressed to exactly the devices
+//! of its recipient. (docs/chat-service.md "Messages")
 
 mod destination;
 mod devices;
