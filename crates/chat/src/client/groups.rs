@@ -9,6 +9,7 @@
 //! | `online` | typing, which only connected members get |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `effects` | the effects of an entry: messages to members, deleted keys |
+//! | `event` | events of groups, and reasons for failures |
 //! | `keyed` | who may get the keys of a group in a session |
 //! | `response` | the response of the server to a message |
 //! | `send` | encrypts a message once for all members, and sends it |
@@ -24,6 +25,7 @@
 
 mod announcements;
 mod effects;
+mod event;
 mod keyed;
 mod log;
 mod message;
@@ -50,8 +52,7 @@ use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent, SyncMessage};
 use crate::group::{
-    Announcement, ChangeError, Draft, EntryError, EpochKeys, GroupChange, GroupId, GroupLink,
-    GroupState, GroupView,
+    Announcement, Draft, EpochKeys, GroupChange, GroupId, GroupLink, GroupState, GroupView,
 };
 use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
@@ -63,8 +64,9 @@ use message::GroupMessage;
 use missing::MissingChange;
 use receive::{Early, TheirKey};
 use sender_key::OwnKey;
-use wanted::{MAX_WANTED, WantedChange};
+use wanted::WantedChange;
 
+pub use event::{GroupEvent, GroupFailure, Membership, PartlySent};
 pub(super) use keyed::Permission;
 pub(super) use receive::GroupEnvelope;
 pub(super) use sent::Requested;
@@ -143,106 +145,6 @@ enum Known {
     Link(Box<GroupLink>),
     /// The state after an entry.
     View(Box<GroupView>),
-}
-
-/// The relation of our account to a group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Membership {
-    /// We were invited, or have a link, and have not read the log yet.
-    Unread,
-    /// We were invited.
-    Invited,
-    /// We are a member.
-    Member,
-    /// We have left, were removed, or have not joined.
-    Outside,
-}
-
-/// Events of groups.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum GroupEvent {
-    /// A message with this timestamp is in the outbox and will not be lost.
-    Accepted(Timestamp),
-    /// A change that we wanted is not possible any more.
-    ChangeFailed(GroupChange, GroupFailure),
-    /// A member says that there is a later change, but the server does not show it. It withholds the change, or the member is wrong.
-    ChangeMissing {
-        /// The member.
-        by: AccountId,
-        /// Whether our messages to the group wait for the change: an administrator or another device of ours says it.
-        is_waiting: bool,
-    },
-    /// Somebody has changed the group. The committed changes include it.
-    Changed(AccountId, GroupChange),
-    /// Somebody has invited us. The user decides.
-    Invited(AccountId),
-    /// A message cannot be sent.
-    NotSent(Timestamp, SendFailure),
-    /// A message that others have got cannot be sent to these members.
-    NotSentTo(Timestamp, Vec<AccountId>, SendFailure),
-    /// The server has a message for some members. It will be sent to those who wait, and then there is `Sent`.
-    PartlySent(PartlySent),
-    /// We are not a member any more.
-    Removed,
-    /// The server has accepted a message for all members.
-    Sent(Timestamp),
-}
-
-/// The members that get a message to a group, and those that do not.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PartlySent {
-    /// Identifies the message.
-    pub timestamp: Timestamp,
-    /// Number of members, without us, for whom the server has it.
-    pub sent: usize,
-    /// Members for whom the server has no room now.
-    pub waiting: Vec<AccountId>,
-    /// Members to whom nothing can be sent: they have no device, or an identity key that the user has not accepted.
-    pub unreachable: Vec<AccountId>,
-}
-
-/// Why a change of a group is not possible.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GroupFailure {
-    /// The change could not be made, because of a defect of this program.
-    #[error("the change of the group could not be made, because of a defect in this program")]
-    Internal,
-    /// The change is not permitted, or makes no sense any more.
-    #[error(transparent)]
-    NotPermitted(#[from] ChangeError),
-    /// With the change, the state of the group would be longer than the server accepts.
-    #[error("the group is too large for this change: remove members or invitations first")]
-    TooLong,
-    /// Too many changes wait for the server.
-    #[error("{MAX_WANTED} changes of this group wait for the server already: try again later")]
-    TooManyChanges,
-    /// The server has refused the change.
-    #[error("the server does not accept the change of the group")]
-    Refused,
-    /// The group does not exist, or we are not a member any more.
-    #[error("the group does not exist, or this account has no access to it any more")]
-    Unknown,
-}
-
-impl From<EntryError> for GroupFailure {
-    /// Why an entry of ours could not be prepared.
-    fn from(error: EntryError) -> Self {
-        match error {
-            EntryError::NotPermitted(why) => Self::NotPermitted(why),
-            EntryError::TooLong => Self::TooLong,
-            EntryError::BadSignature
-            | EntryError::Forked
-            | EntryError::Malformed
-            | EntryError::NotAuthentic
-            | EntryError::OtherPlace
-            | EntryError::Replayed
-            | EntryError::UnknownVersion(_)
-            | EntryError::WrongState => Self::Internal,
-        }
-    }
 }
 
 impl Group {
