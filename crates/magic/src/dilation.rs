@@ -14,6 +14,7 @@ mod error;
 mod event;
 pub mod frame;
 mod inbound;
+mod inflow;
 mod keepalive;
 mod keys;
 mod link;

@@ -24,6 +24,7 @@ use super::dialler::Dialler;
 use super::error::{DilationError, DilationViolation};
 use super::event::{DilationCommand, DilationEvent, SubchannelId};
 use super::inbound::Inbound;
+use super::inflow::Inflow;
 use super::keepalive::{Keepalive, Silence};
 use super::keys::DilationRole;
 use super::link::{LinkContext, LinkFault, PeerLink, Progress};
@@ -71,8 +72,7 @@ pub struct Dilation<R> {
     /// Whether the current link accepts no more data for now.
     congested: bool,
     violations: u32,
-    /// When the peer last sent data.
-    last_data: Option<Instant>,
+    inflow: Inflow,
     /// Since when there has been no connection.
     alone_since: Instant,
     /// Whether the peer closed the last connection, and was not heard since.
@@ -137,7 +137,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             pongs: VecDeque::new(),
             congested: false,
             violations: 0,
-            last_data: None,
+            inflow: Inflow::new(now),
             alone_since: now,
             was_closed: false,
             outputs: VecDeque::new(),

@@ -50,12 +50,12 @@ fn a_leader_that_hears_nothing_drops_the_link_and_asks_for_the_next_one() {
 }
 
 #[test]
-fn a_silent_peer_that_was_sending_gets_time_to_notice_that_unless_it_is_one_of_ours() {
-    for (extended, expected) in [(false, 10), (true, 4)] {
+fn a_silent_peer_that_was_sending_much_gets_time_to_notice_that_unless_it_is_one_of_ours() {
+    for (extended, length, expected) in [(false, 1 << 16, 10), (false, 5, 4), (true, 1 << 16, 4)] {
         let mut attack = Attack::with_peer(|_| {}, extended);
         attack.connect();
         attack.open(2).unwrap();
-        attack.data(2, b"hello").unwrap();
+        attack.data(2, &vec![7; length]).unwrap();
         attack.events.clear();
         let found = messages(&mut attack, expected);
         assert_eq!(found, [(expected, DilationMessage::Reconnect)]);

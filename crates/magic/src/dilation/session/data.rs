@@ -107,8 +107,8 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             match link.next_record() {
                 Ok(None) => return Ok(()),
                 Ok(Some(record)) => {
-                    if matches!(record, DilationRecord::Data { .. }) {
-                        self.last_data = Some(now);
+                    if let DilationRecord::Data { data, .. } = &record {
+                        self.inflow.add(now, data.len());
                     }
                     if let Err(violation) = self.on_record(record)? {
                         self.on_fault(now, id, LinkFault::Violation(violation))?;

@@ -110,9 +110,9 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         }
     }
 
-    /// Whether the peer was sending data when it was last heard.
+    /// Whether the peer was sending much when it was last heard, so that it may have more than its system accepts.
     pub(super) fn was_sending(&self) -> bool {
-        self.last_data.is_some_and(|data| data + JUST_NOW >= self.keepalive.heard())
+        self.inflow.was_much(self.keepalive.heard())
     }
 
     /// The current connection is lost. If it is only silent, and the peer has much to write to it, the reference would wait
@@ -171,9 +171,6 @@ const FIRST_REPEAT: Duration = Duration::from_secs(5);
 
 /// How long a peer of another project that was sending may notice a silent connection itself.
 const STUCK_GRACE: Duration = Duration::from_secs(6);
-
-/// A peer that sent data this long ago is still sending.
-const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Maximum time between two such messages. The mailbox server stores all of them.
 const MAX_REPEAT: Duration = Duration::from_secs(60);
