@@ -11,6 +11,7 @@
 //! matter: do not add figures of another machine.
 
 mod chat;
+mod dilation;
 mod forward;
 mod measure;
 mod network;
@@ -22,6 +23,7 @@ mod report;
 mod servers;
 mod transfers;
 mod whisper;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +50,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "transfers,memory,forward,mailbox,nodes,relay,whisper,chat"
+        default_value = "transfers,memory,dilation,forward,mailbox,nodes,relay,whisper,chat"
     )]
     only: Vec<String>,
 
@@ -111,6 +113,9 @@ impl Bench {
         }
         if self.arguments.wants("memory") {
             transfers::measure_memory(self, &mut report)?;
+        }
+        if self.arguments.wants("dilation") {
+            dilation::measure(self, &mut report)?;
         }
         if self.arguments.wants("forward") {
             forward::measure(self, &mut report)?;
