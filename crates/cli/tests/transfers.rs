@@ -22,6 +22,9 @@ mod destination;
 mod early;
 #[path = "transfers/environment.rs"]
 mod environment;
+#[cfg(unix)]
+#[path = "transfers/forward.rs"]
+mod forward;
 #[path = "transfers/jobs.rs"]
 mod jobs;
 #[path = "transfers/kept.rs"]
