@@ -292,7 +292,7 @@ fn forged(world: &mut World, link: &GroupLink, revision: u64) -> Vec<u8> {
     let author = Author { account: world.account(2), identity: *pair.public() };
     let mut state = world.devices[0].client.group_state(link.group).unwrap().clone();
     let role = Role::Admin;
-    let member = Member { identity: author.identity, role, app: None, access_key: None };
+    let member = Member { identity: author.identity, role, app: None };
     (state.members, state.title) = ([(author.account, member)].into(), "Trap".to_owned());
     state.revision = revision;
     let (previous, change) = (Some(link.head), GroupChange::SetTimer(0));
@@ -363,7 +363,7 @@ fn pretend(world: &mut World, liar: usize, group: GroupId, victim: usize) {
     let (author, victim) = (world.account(liar), world.account(victim));
     let identity = KeyPair::random(&mut world.rng);
     let author = (author, &identity);
-    let create = GroupChange::Create { title: "Mine".into(), app: None, access_key: None };
+    let create = GroupChange::Create { title: "Mine".into(), app: None };
     let (mut view, _) = GroupView::create(group, author, create, &mut world.rng).unwrap();
     let invite = GroupChange::Invite([(victim, None)].into());
     let draft = view.draft(0, author, &invite, &mut world.rng).unwrap();

@@ -69,7 +69,7 @@ fn an_invitation_of_somebody_unknown_waits_for_the_user() {
     world.crash(1);
     world.settle();
     assert_eq!(world.membership(1, group), Some(Membership::Invited));
-    world.change(1, group, GroupChange::Accept { app: None, access_key: None });
+    world.change(1, group, GroupChange::Accept { app: None });
     world.settle();
     assert_eq!(world.members(0, group), 2);
     world.say(1, group, "thanks");

@@ -92,7 +92,7 @@ fn group(count: u8) -> (World, GroupId) {
         }
     }
     let (now, rng) = (world.now, &mut world.rng);
-    let group = world.devices[ALICE].client.create_group(now, "Hike", (None, None), rng).unwrap().0;
+    let group = world.devices[ALICE].client.create_group(now, "Hike", None, rng).unwrap().0;
     let people = (1..count.into()).map(|which| (world.account(which), None)).collect();
     let (now, rng) = (world.now, &mut world.rng);
     let invite = GroupChange::Invite(people);
@@ -463,7 +463,7 @@ fn an_invitation_of_a_blocked_contact_is_not_accepted_without_asking() {
     world.input(BOB, ClientInput::Keep(alice));
     world.input(BOB, ClientInput::DoNotKeep(alice));
     let (now, rng) = (world.now, &mut world.rng);
-    let group = world.devices[ALICE].client.create_group(now, "Hike", (None, None), rng).unwrap().0;
+    let group = world.devices[ALICE].client.create_group(now, "Hike", None, rng).unwrap().0;
     let invite = GroupChange::Invite([(bob, None)].into_iter().collect());
     world.devices[ALICE].client.change_group(now, group, invite, rng).unwrap();
     world.settle();

@@ -64,7 +64,7 @@ impl World {
         let accounts = (1..).map(|number| AccountId::from_bytes([number; 16]));
         let keys: Vec<_> = (0..PEOPLE).map(|_| KeyPair::random(&mut rng)).collect();
         let account = AccountId::from_bytes([1; 16]);
-        let create = GroupChange::Create { title: "Hike".into(), app: None, access_key: None };
+        let create = GroupChange::Create { title: "Hike".into(), app: None };
         let (view, draft) = GroupView::create(id, (account, &keys[0]), create, &mut rng).unwrap();
         let access = draft.replaces.unwrap();
         let people = accounts.zip(keys).map(|(account, pair)| Person {
@@ -80,7 +80,7 @@ impl World {
         let invited = members.clone().map(|number| (world.people[number].account, None));
         world.make(0, GroupChange::Invite(invited.collect()));
         for number in members {
-            world.make(number, GroupChange::Accept { app: None, access_key: None });
+            world.make(number, GroupChange::Accept { app: None });
         }
         let account = world.people[1].account;
         world.make(0, GroupChange::SetRole { account, role: Role::Admin });

@@ -54,7 +54,6 @@ use crate::content::{Content, GroupContent, SyncMessage};
 use crate::group::{
     Announcement, Draft, EpochKeys, GroupChange, GroupId, GroupLink, GroupState, GroupView,
 };
-use crate::profile::AccessKey;
 use crate::sender_key::DistributionId;
 use crate::service::AppName;
 use crate::time::Timestamp;
@@ -216,12 +215,11 @@ impl Client {
         &mut self,
         now: Timestamp,
         title: &str,
-        profile: (Option<AppName>, Option<AccessKey>),
+        app: Option<AppName>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<(GroupId, ChangeId), GroupFailure> {
         let id = GroupId::random(rng);
-        let (app, access_key) = profile;
-        let change = GroupChange::Create { title: title.to_owned(), app, access_key };
+        let change = GroupChange::Create { title: title.to_owned(), app };
         let author = (self.us.account, &self.identity.pair);
         let created = GroupView::create(id, author, change.clone(), rng);
         let (view, draft) = created?;

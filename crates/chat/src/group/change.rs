@@ -10,7 +10,6 @@ use super::proto::ChangeProto;
 use super::{EntryError, GroupState, Invitation, LinkPassword, Member, Role};
 use crate::address::AccountId;
 use crate::key::PublicKey;
-use crate::profile::AccessKey;
 use crate::service::AppName;
 
 /// A change of a group. `Debug` prints neither texts nor passwords.
@@ -21,8 +20,6 @@ pub enum GroupChange {
     Accept {
         /// The author's app.
         app: Option<AppName>,
-        /// Permits sending to the author without revealing the sender.
-        access_key: Option<AccessKey>,
     },
     /// The first entry: the author is the only member, and administrator.
     Create {
@@ -30,8 +27,6 @@ pub enum GroupChange {
         title: String,
         /// The author's app.
         app: Option<AppName>,
-        /// Permits sending to the author without revealing the sender.
-        access_key: Option<AccessKey>,
     },
     /// The author, who was invited, does not want to become a member.
     Decline,
@@ -50,8 +45,6 @@ pub enum GroupChange {
         password: LinkPassword,
         /// The author's app.
         app: Option<AppName>,
-        /// Permits sending to the author without revealing the sender.
-        access_key: Option<AccessKey>,
     },
     /// The author leaves the group.
     Leave {
@@ -77,8 +70,6 @@ pub enum GroupChange {
         /// The new key.
         identity: PublicKey,
     },
-    /// The author can be reached with another access key.
-    SetAccessKey(Option<AccessKey>),
     /// Enables the link, replaces its password, or disables it. If there was a link, this starts a new epoch.
     SetLink(Option<LinkPassword>),
     /// Changes the role of a member.
@@ -106,7 +97,6 @@ impl GroupChange {
             Self::NewEpoch { .. } => "new epoch",
             Self::Remove { .. } => "remove",
             Self::ReplaceIdentity { .. } => "replace identity",
-            Self::SetAccessKey(_) => "set access key",
             Self::SetLink(_) => "set link",
             Self::SetRole { .. } => "set role",
             Self::SetTimer(_) => "set timer",
@@ -142,7 +132,6 @@ impl GroupChange {
             | Self::Join { .. }
             | Self::Leave { .. }
             | Self::ReplaceIdentity { .. }
-            | Self::SetAccessKey(_)
             | Self::SetTimer(_) => false,
         }
     }
@@ -167,8 +156,7 @@ impl GroupChange {
             | Self::Create { .. }
             | Self::Decline
             | Self::Join { .. }
-            | Self::Leave { .. }
-            | Self::SetAccessKey(_) => false,
+            | Self::Leave { .. } => false,
         }
     }
 }
@@ -285,11 +273,11 @@ impl GroupState {
         change: &GroupChange,
         admin_access: [u8; 32],
     ) -> Result<Self, ChangeError> {
-        let GroupChange::Create { title, app, access_key } = change else {
+        let GroupChange::Create { title, app } = change else {
             return Err(ChangeError::NotMember);
         };
         let mut state = Self::empty(title.clone(), admin_access);
-        state.add(author, Role::Admin, app.as_ref(), access_key.as_ref());
+        state.add(author, Role::Admin, app.as_ref());
         state.check()?;
         Ok(state)
     }
@@ -316,9 +304,9 @@ impl GroupState {
 
     fn make(&mut self, author: Author, change: &GroupChange) -> Result<(), ChangeError> {
         match change {
-            GroupChange::Accept { app, access_key } => {
+            GroupChange::Accept { app } => {
                 self.take_invitation(author)?;
-                self.add(author, Role::Member, app.as_ref(), access_key.as_ref());
+                self.add(author, Role::Member, app.as_ref());
             }
             GroupChange::Create { .. } => return Err(ChangeError::AlreadyMember),
             GroupChange::Decline => self.take_invitation(author)?,
@@ -328,7 +316,7 @@ impl GroupState {
                 (self.title, self.description) = (title.clone(), description);
             }
             GroupChange::Invite(people) => self.invite(author, people)?,
-            GroupChange::Join { password, app, access_key } => {
+            GroupChange::Join { password, app } => {
                 if self.link.as_ref() != Some(password) {
                     return Err(ChangeError::BadLink);
                 }
@@ -336,7 +324,7 @@ impl GroupState {
                     return Err(ChangeError::AlreadyMember);
                 }
                 self.invited.remove(&author.account);
-                self.add(author, Role::Member, app.as_ref(), access_key.as_ref());
+                self.add(author, Role::Member, app.as_ref());
             }
             GroupChange::Leave { successor } => self.leave(author, *successor)?,
             GroupChange::NewEpoch { password } => self.new_password(password.as_ref())?,
@@ -348,11 +336,6 @@ impl GroupState {
                 let member = self.member(*account)?;
                 is_new(member.identity != *identity)?;
                 member.identity = *identity;
-            }
-            GroupChange::SetAccessKey(key) => {
-                let member = self.member(author.account)?;
-                is_new(member.access_key != *key)?;
-                member.access_key.clone_from(key);
             }
             GroupChange::SetLink(password) => {
                 is_new(self.link != *password)?;
@@ -375,16 +358,9 @@ impl GroupState {
         self.members.get_mut(&account).ok_or(ChangeError::NotMember)
     }
 
-    fn add(
-        &mut self,
-        author: Author,
-        role: Role,
-        app: Option<&AppName>,
-        access_key: Option<&AccessKey>,
-    ) {
-        let identity = author.identity;
-        let (app, access_key) = (app.cloned(), access_key.cloned());
-        self.members.insert(author.account, Member { identity, role, app, access_key });
+    fn add(&mut self, author: Author, role: Role, app: Option<&AppName>) {
+        let (identity, app) = (author.identity, app.cloned());
+        self.members.insert(author.account, Member { identity, role, app });
     }
 
     fn take_invitation(&mut self, author: Author) -> Result<(), ChangeError> {
@@ -480,7 +456,6 @@ impl GroupState {
             | GroupChange::Leave { .. }
             | GroupChange::NewEpoch { .. }
             | GroupChange::ReplaceIdentity { .. }
-            | GroupChange::SetAccessKey(_)
             | GroupChange::SetLink(_)
             | GroupChange::SetRole { .. }
             | GroupChange::SetTimer(_) => {}

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::{GroupChange, GroupState, Invitation, LinkPassword, MAX_MEMBERS, Member, Role};
 use crate::address::AccountId;
 use crate::key::PublicKey;
-use crate::profile::AccessKey;
 use crate::service::AppName;
 
 /// A field is missing or invalid.
@@ -75,8 +74,6 @@ pub(super) struct PersonProto {
     admin: Option<bool>,
     #[prost(string, optional, tag = "4")]
     app: Option<String>,
-    #[prost(bytes = "vec", optional, tag = "5")]
-    access_key: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "6")]
     by: Option<Vec<u8>>,
 }
@@ -104,7 +101,7 @@ impl From<&GroupState> for StateProto {
             account: Some(account.as_bytes().to_vec()),
             identity: Some(member.identity.encode().to_vec()),
             admin: (member.role == Role::Admin).then_some(true),
-            ..guest(member.app.as_ref(), member.access_key.as_ref())
+            ..guest(member.app.as_ref())
         });
         let invited = state.invited.iter().map(|(account, invitation)| PersonProto {
             account: Some(account.as_bytes().to_vec()),
@@ -160,12 +157,7 @@ impl PersonProto {
     fn member(self) -> Result<(AccountId, Member), Malformed> {
         let identity = key(self.identity)?.ok_or(Malformed)?;
         let role = if self.admin == Some(true) { Role::Admin } else { Role::Member };
-        let member = Member {
-            identity,
-            role,
-            app: app(self.app)?,
-            access_key: self.access_key.map(access_key).transpose()?,
-        };
+        let member = Member { identity, role, app: app(self.app)? };
         Ok((account(self.account)?, member))
     }
 
@@ -176,12 +168,8 @@ impl PersonProto {
 }
 
 /// The fields of somebody who becomes a member.
-fn guest(app: Option<&AppName>, access_key: Option<&AccessKey>) -> PersonProto {
-    PersonProto {
-        app: app.map(|app| app.as_str().to_owned()),
-        access_key: access_key.map(|key| key.expose().to_vec()),
-        ..PersonProto::default()
-    }
+fn guest(app: Option<&AppName>) -> PersonProto {
+    PersonProto { app: app.map(|app| app.as_str().to_owned()), ..PersonProto::default() }
 }
 
 fn named(account: AccountId) -> PersonProto {
@@ -199,11 +187,9 @@ fn bytes(password: &LinkPassword) -> Vec<u8> {
 impl From<&GroupChange> for ChangeProto {
     fn from(change: &GroupChange) -> Self {
         match change {
-            GroupChange::Create { title, app, access_key } => Self {
-                title: Some(title.clone()),
-                people: vec![guest(app.as_ref(), access_key.as_ref())],
-                ..of_kind(0)
-            },
+            GroupChange::Create { title, app } => {
+                Self { title: Some(title.clone()), people: vec![guest(app.as_ref())], ..of_kind(0) }
+            }
             GroupChange::Invite(people) => {
                 let people = people.iter().map(|(account, identity)| PersonProto {
                     identity: identity.map(|key| key.encode().to_vec()),
@@ -211,13 +197,11 @@ impl From<&GroupChange> for ChangeProto {
                 });
                 Self { people: people.collect(), ..of_kind(1) }
             }
-            GroupChange::Accept { app, access_key } => {
-                Self { people: vec![guest(app.as_ref(), access_key.as_ref())], ..of_kind(2) }
-            }
+            GroupChange::Accept { app } => Self { people: vec![guest(app.as_ref())], ..of_kind(2) },
             GroupChange::Decline => of_kind(3),
-            GroupChange::Join { password, app, access_key } => Self {
+            GroupChange::Join { password, app } => Self {
                 password: Some(bytes(password)),
-                people: vec![guest(app.as_ref(), access_key.as_ref())],
+                people: vec![guest(app.as_ref())],
                 ..of_kind(4)
             },
             GroupChange::Leave { successor } => {
@@ -239,9 +223,6 @@ impl From<&GroupChange> for ChangeProto {
                 Self { password: password.as_ref().map(bytes), ..of_kind(9) }
             }
             GroupChange::SetTimer(seconds) => Self { expire_timer: Some(*seconds), ..of_kind(10) },
-            GroupChange::SetAccessKey(key) => {
-                Self { people: vec![guest(None, key.as_ref())], ..of_kind(11) }
-            }
             GroupChange::ReplaceIdentity { account, identity } => {
                 let identity = Some(identity.encode().to_vec());
                 Self { people: vec![PersonProto { identity, ..named(*account) }], ..of_kind(12) }
@@ -275,15 +256,14 @@ impl TryFrom<ChangeProto> for GroupChange {
         let successor = first.as_ref().and_then(|person| person.account.clone());
         let person = first.unwrap_or_default();
         let guest_app = app(person.app);
-        let guest_key = person.access_key.map(access_key).transpose()?;
         let named = account(person.account);
         Ok(match kind {
-            0 => Self::Create { title: title?, app: guest_app?, access_key: guest_key },
-            2 => Self::Accept { app: guest_app?, access_key: guest_key },
+            0 => Self::Create { title: title?, app: guest_app? },
+            2 => Self::Accept { app: guest_app? },
             3 => Self::Decline,
             4 => {
                 let password = link.ok_or(Malformed)?;
-                Self::Join { password, app: guest_app?, access_key: guest_key }
+                Self::Join { password, app: guest_app? }
             }
             5 => Self::Leave { successor: successor.map(|_| named).transpose()? },
             6 => Self::Remove { account: named?, password: link },
@@ -300,7 +280,6 @@ impl TryFrom<ChangeProto> for GroupChange {
             }
             9 => Self::SetLink(link),
             10 => Self::SetTimer(proto.expire_timer.unwrap_or_default()),
-            11 => Self::SetAccessKey(guest_key),
             12 => {
                 let identity = key(person.identity)?.ok_or(Malformed)?;
                 Self::ReplaceIdentity { account: named?, identity }
@@ -324,10 +303,6 @@ pub(super) fn key(bytes: Option<Vec<u8>>) -> Result<Option<PublicKey>, Malformed
 
 fn app(name: Option<String>) -> Result<Option<AppName>, Malformed> {
     name.map(|name| name.parse()).transpose().map_err(|_| Malformed)
-}
-
-fn access_key(bytes: Vec<u8>) -> Result<AccessKey, Malformed> {
-    secret(bytes).map(AccessKey::from_secret)
 }
 
 fn password(bytes: Vec<u8>) -> Result<LinkPassword, Malformed> {

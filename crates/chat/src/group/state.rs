@@ -12,7 +12,6 @@ use super::proto::StateProto;
 use super::{ChangeError, EntryError};
 use crate::address::AccountId;
 use crate::key::PublicKey;
-use crate::profile::AccessKey;
 use crate::service::AppName;
 
 /// The state of a group. `Debug` prints neither its title nor its members.
@@ -47,8 +46,6 @@ pub struct Member {
     pub role: Role,
     /// The app of the account; `None` if it is the default app of the service.
     pub app: Option<AppName>,
-    /// Permits sending to the account without revealing the sender.
-    pub access_key: Option<AccessKey>,
 }
 
 /// An invitation that was not answered yet.

@@ -28,10 +28,10 @@ fn change_title(title: &str) -> GroupChange {
 }
 
 fn create() -> GroupChange {
-    GroupChange::Create { title: "Hike".to_owned(), app: None, access_key: None }
+    GroupChange::Create { title: "Hike".to_owned(), app: None }
 }
 
-const ACCEPT: GroupChange = GroupChange::Accept { app: None, access_key: None };
+const ACCEPT: GroupChange = GroupChange::Accept { app: None };
 
 impl World {
     /// Person 0 creates the group; the next `members` are members, and the last one is not.
@@ -287,7 +287,7 @@ fn attack_18_a_removed_member_reads_nothing_later_and_cannot_come_back_by_the_ol
     }
     // Even with the new secret, the old password opens nothing.
     world.people[1].view = world.people[0].view.clone();
-    let join = GroupChange::Join { password: link.password, app: None, access_key: None };
+    let join = GroupChange::Join { password: link.password, app: None };
     assert_eq!(world.draft(1, &join), Err(ChangeError::BadLink.into()));
 }
 
@@ -303,7 +303,7 @@ fn somebody_with_the_link_joins_until_it_is_disabled() {
     let start = link.announcement();
     let view = GroupView::begin(world.id, link.key.clone(), &start, revision, entry).unwrap();
     world.people[joiner].view = Some(view);
-    let join = |password| GroupChange::Join { password, app: None, access_key: None };
+    let join = |password| GroupChange::Join { password, app: None };
     let guessed = LinkPassword::random(&mut world.rng);
     assert_eq!(world.draft(joiner, &join(guessed)), Err(ChangeError::BadLink.into()));
     world.make(joiner, &join(link.password.clone())).unwrap();
@@ -369,12 +369,7 @@ fn a_member_who_was_away_for_long_trusts_an_administrator() {
     assert!(read.after_gap);
     assert_eq!(view.state(), world.state(0));
     // Not an ordinary member.
-    world
-        .make(
-            1,
-            &GroupChange::SetAccessKey(Some(crate::AccessKey::from_secret(Secret::new([1; 16])))),
-        )
-        .unwrap();
+    world.make(1, &GroupChange::Leave { successor: None }).unwrap();
     let mut view = stale;
     let last = world.log.len() - 1;
     let read = view.read(u64::try_from(last).unwrap(), &world.log[last], &[]);
@@ -410,17 +405,11 @@ fn an_entry_of_the_largest_group_fits() {
     let mut world = World::new(0);
     let mut state = world.state(0).clone();
     let app = Some("a".repeat(128).parse().unwrap());
-    let access_key = Some(crate::AccessKey::from_secret(Secret::new([1; 16])));
     let identity = *world.people[0].pair.public();
     let mut number = [0; 16];
     while state.members.len() < MAX_MEMBERS {
         world.rng.fill_bytes(&mut number);
-        let member = Member {
-            identity,
-            role: Role::Admin,
-            app: app.clone(),
-            access_key: access_key.clone(),
-        };
+        let member = Member { identity, role: Role::Admin, app: app.clone() };
         state.members.insert(AccountId::from_bytes(number), member);
     }
     let view = world.people[0].view.as_ref().unwrap();

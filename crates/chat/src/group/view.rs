@@ -394,7 +394,6 @@ impl GroupEntry {
                 | GroupChange::NewEpoch { .. }
                 | GroupChange::Remove { .. }
                 | GroupChange::ReplaceIdentity { .. }
-                | GroupChange::SetAccessKey(_)
                 | GroupChange::SetLink(_)
                 | GroupChange::SetRole { .. }
                 | GroupChange::SetTimer(_) => Err(EntryError::NotPermitted(ChangeError::NotMember)),

@@ -43,7 +43,7 @@ impl World {
 
     pub(crate) fn create(&mut self, which: usize) -> GroupId {
         let (now, rng) = (self.now, &mut self.rng);
-        self.devices[which].client.create_group(now, "Hike", (None, None), rng).unwrap().0
+        self.devices[which].client.create_group(now, "Hike", None, rng).unwrap().0
     }
 
     pub(crate) fn change(&mut self, which: usize, group: GroupId, change: GroupChange) {

@@ -56,7 +56,7 @@ struct Member {
 static MEMBER: LazyLock<Member> = LazyLock::new(|| {
     let mut rng = rng();
     let pair = KeyPair::random(&mut rng);
-    let change = GroupChange::Create { title: "Hike".to_owned(), app: None, access_key: None };
+    let change = GroupChange::Create { title: "Hike".to_owned(), app: None };
     let author = (AccountId::from_bytes([1; 16]), &pair);
     let group = GroupId::from_bytes([2; 16]);
     let (view, _) = GroupView::create(group, author, change, &mut rng).expect("it is a title");

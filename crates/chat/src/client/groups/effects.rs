@@ -173,7 +173,6 @@ impl Client {
             | GroupChange::Join { .. }
             | GroupChange::NewEpoch { .. }
             | GroupChange::ReplaceIdentity { .. }
-            | GroupChange::SetAccessKey(_)
             | GroupChange::SetLink(_)
             | GroupChange::SetRole { role: Role::Member, .. }
             | GroupChange::SetTimer(_) => {}
@@ -227,7 +226,7 @@ impl Client {
         let is_by_admin = group.announcer == Some(by) && state.is_admin(by);
         group.was_asked = true;
         if is_by_admin && self.kept.contains(&by) {
-            let accept = GroupChange::Accept { app: None, access_key: None };
+            let accept = GroupChange::Accept { app: None };
             // Nothing else waits.
             let _has_room = group.want(WantedChange { id: None, basis, change: accept });
         } else {

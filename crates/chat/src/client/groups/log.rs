@@ -417,7 +417,7 @@ impl Client {
                 let basis = view.state().basis();
                 group.known = Known::View(Box::new(view));
                 group.settle_candidates();
-                let join = GroupChange::Join { password, app: None, access_key: None };
+                let join = GroupChange::Join { password, app: None };
                 let id = group.joining.take();
                 // Nothing else waits.
                 let _has_room = group.want(WantedChange { id, basis, change: join });

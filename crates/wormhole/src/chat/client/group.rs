@@ -68,7 +68,7 @@ impl Group {
     /// The change is not waiting for the server.
     pub async fn accept_invitation(&self) -> Result<PendingChange, GroupError> {
         let app = self.client.me().app.clone();
-        self.change(move |_| GroupChange::Accept { app, access_key: None }).await
+        self.change(move |_| GroupChange::Accept { app }).await
     }
 
     /// Declines the invitation of this account.

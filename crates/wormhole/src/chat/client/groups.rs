@@ -58,7 +58,7 @@ impl Client {
     pub async fn create_group(&self, title: &str) -> Result<PendingChange, GroupError> {
         let (title, app) = (title.to_owned(), self.me.app.clone());
         self.request_change(move |driver| {
-            let created = driver.core_mut().create_group(now(), &title, (app, None), &mut OsRng)?;
+            let created = driver.core_mut().create_group(now(), &title, app, &mut OsRng)?;
             let (id, change) = created;
             Ok((id, driver.await_change(id, Some(change))))
         })
