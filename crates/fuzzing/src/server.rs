@@ -2,4 +2,4 @@
 //!
 //! The library contains them, because the decoders are not part of its interface.
 
-pub use wormhole_server::fuzzing::{BODIES, headers, websocket};
+pub use wormhole_server::fuzzing::{BODIES, headers, json, websocket};

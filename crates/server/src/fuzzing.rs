@@ -15,7 +15,13 @@ use crate::http::websocket::{self as frames, Decoder, Received};
 pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target and corpus.
-pub const BODIES: &[(&str, Body)] = &[("server_headers", headers), ("server_websocket", websocket)];
+pub const BODIES: &[(&str, Body)] =
+    &[("server_headers", headers), ("server_json", json), ("server_websocket", websocket)];
+
+/// The body of a request to the messaging service, as each of those that it could be.
+pub fn json(bytes: &[u8]) {
+    crate::messaging::decode_json(bytes);
+}
 
 /// The headers that this crate reads: those of the WebSocket handshake and those of a proxy. One header per line; lines
 /// that are not headers are ignored.

@@ -44,6 +44,8 @@ use crate::limits::{Allowance, Limits, PerMinute};
 use crate::memory::MemoryBudget;
 use crate::service::{About, ServiceConfig, StoredFile};
 use api::Fetching;
+#[cfg(feature = "fuzzing")]
+pub(crate) use api::fuzzing::json as decode_json;
 pub(crate) use apps::{AppCommand, run as run_app_command};
 use blobs::Blobs;
 #[cfg(feature = "testing")]

@@ -14,6 +14,8 @@ mod device_list;
 mod devices;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod groups;
 mod json;
 mod key_json;

@@ -125,7 +125,7 @@ pub(super) async fn put(
 
 impl NewList {
     /// The revision that it replaces, the account that it names, and the list.
-    fn check(self) -> Result<(Option<i64>, AccountId, StoredDeviceList), ApiError> {
+    pub(super) fn check(self) -> Result<(Option<i64>, AccountId, StoredDeviceList), ApiError> {
         let revision = |Number(number): Number| {
             let is_allowed = (1..=DeviceList::MAX_REVISION).contains(&number);
             let number = i64::try_from(number).ok().filter(|_| is_allowed);

@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 /// The numbers of a client's address book: the first 10 bytes of SHA-1 of each number, in base64.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct Tokens {
-    contacts: Vec<String>,
+    pub(super) contacts: Vec<String>,
 }
 
 /// The numbers that are registered.
@@ -80,7 +80,7 @@ pub(super) async fn intersect(
     if contacts.len() > MAX_TOKENS {
         return Err(ApiError::too_large());
     }
-    let tokens = contacts.iter().map(|text| parse_token(text)).collect::<Result<_, _>>()?;
+    let tokens = parse_tokens(&contacts)?;
     limit(&service, &found.account, client, contacts.len())?;
     let contacts = find(&service, tokens).await?;
     Ok(Json(Contacts { contacts }))
@@ -171,6 +171,11 @@ impl Abilities {
         self.video |= other.video;
         self.supports_sms |= other.supports_sms;
     }
+}
+
+/// The tokens of a request, each once.
+pub(super) fn parse_tokens(contacts: &[String]) -> Result<BTreeSet<[u8; 10]>, ApiError> {
+    contacts.iter().map(|text| parse_token(text)).collect()
 }
 
 fn parse_token(text: &str) -> Result<[u8; 10], ApiError> {

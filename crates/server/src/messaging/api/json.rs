@@ -25,14 +25,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = body::read(request).await?;
-        // Without this check, an array of the values of an object would be the same as the object.
-        if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(ApiError::bad_json("expected a JSON object"));
-        }
-        let value = serde_json::from_slice(&body);
-        // The text names the line, the column and the field; it contains no values.
-        value.map(Self).map_err(|error| ApiError::bad_json(describe(&error)))
+        decode(&body).map(Self)
     }
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+/// It is not a JSON object with the fields of `T`.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Without this check, an array of the values of an object would be the same as the object.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::bad_json("expected a JSON object"));
+    }
+    // The text names the line, the column and the field; it contains no values.
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_json(describe(&error)))
 }
 
 /// Where the body is wrong, without its content.

@@ -214,7 +214,7 @@ pub(super) async fn picture(
 
 impl NewProfile {
     /// The profile without its picture, once each value is checked.
-    fn check(&self) -> Result<Profile, ApiError> {
+    pub(super) fn check(&self) -> Result<Profile, ApiError> {
         Ok(Profile {
             version: Some(check_version(&self.version)?),
             name: check_length(self.name.as_ref(), &NAME_LENGTHS)?,

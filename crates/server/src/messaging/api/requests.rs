@@ -126,17 +126,11 @@ pub(super) async fn decide(
     State(service): State<Arc<Service>>,
     Path(uuid): Path<String>,
     Authenticated(found): Authenticated,
-    Json(DecisionJson { action, guid, report }): Json<DecisionJson>,
+    Json(decision): Json<DecisionJson>,
 ) -> Answer<Nothing> {
     let not_found = || ApiError::not_found("no such account");
     let other: AccountId = uuid.parse().map_err(|_| not_found())?;
-    let decision = match action {
-        ActionJson::Accept => Decision::Accept,
-        ActionJson::Block => Decision::Block,
-        ActionJson::Delete => Decision::Delete,
-        ActionJson::Report => report.check(&guid.unwrap_or_default())?,
-    };
-    execute(&service, &found, other, decision).await
+    execute(&service, &found, other, decision.check()?).await
 }
 
 /// Reports a message to the operator of the service, and blocks its sender.
@@ -197,8 +191,28 @@ impl RequestJson {
     }
 }
 
+impl DecisionJson {
+    /// The decision.
+    ///
+    /// # Errors
+    /// A report is not complete.
+    pub(super) fn check(self) -> Result<Decision, ApiError> {
+        let Self { action, guid, report } = self;
+        Ok(match action {
+            ActionJson::Accept => Decision::Accept,
+            ActionJson::Block => Decision::Block,
+            ActionJson::Delete => Decision::Delete,
+            ActionJson::Report => report.check(&guid.unwrap_or_default())?,
+        })
+    }
+}
+
 impl ReportJson {
-    fn check(&self, guid: &str) -> Result<Decision, ApiError> {
+    /// A report of the message with this id.
+    ///
+    /// # Errors
+    /// It is not complete.
+    pub(super) fn check(&self, guid: &str) -> Result<Decision, ApiError> {
         let array = |bytes: &Option<Base64>| bytes.as_ref()?.0.as_slice().try_into().ok();
         let guid: Option<AccountId> = guid.parse().ok();
         let report = || {
