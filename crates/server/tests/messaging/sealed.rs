@@ -192,13 +192,13 @@ fn a_certificate_names_the_sender_for_a_day_and_its_root_survives_a_restart() {
 }
 
 /// Somebody who seals a message for many.
-struct Sealer {
+pub(crate) struct Sealer {
     identity: KeyPair,
     certificate: SenderCertificate,
 }
 
 impl Sealer {
-    fn new(alice: &Client) -> Self {
+    pub(crate) fn new(alice: &Client) -> Self {
         let answer = alice.get("/v1/certificate/delivery").expect(200);
         let bytes = BASE64.decode(answer["certificate"].as_str().unwrap().as_bytes()).unwrap();
         Self {
@@ -207,7 +207,7 @@ impl Sealer {
         }
     }
 
-    fn seal(&self, to: &[(&Client, u64, u32, u16)]) -> MultiRecipientMessage {
+    pub(crate) fn seal(&self, to: &[(&Client, u64, u32, u16)]) -> MultiRecipientMessage {
         let recipients = to.iter().map(|(client, seed, device, registration_id)| {
             let identity = KeyPair::random(&mut ChaCha20Rng::seed_from_u64(*seed));
             let device = DeviceId::new(*device).unwrap();
@@ -231,7 +231,7 @@ impl Sealer {
 }
 
 /// Uploads a message to many.
-fn upload(client: &Client, query: &str, kind: &str, body: &[u8]) -> Answer {
+pub(crate) fn upload(client: &Client, query: &str, kind: &str, body: &[u8]) -> Answer {
     let mut head = format!(
         "PUT /v1/messages/multi_recipient{query} HTTP/1.1\r\nHost: localhost\r\n\
          Connection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n",
@@ -243,7 +243,7 @@ fn upload(client: &Client, query: &str, kind: &str, body: &[u8]) -> Answer {
     client.send(&[head.as_bytes(), b"\r\n", body].concat())
 }
 
-const MRM: &str = "application/vnd.signal-messenger.mrm";
+pub(crate) const MRM: &str = "application/vnd.signal-messenger.mrm";
 
 #[test]
 fn one_upload_reaches_all_members_with_the_keys_of_all_or_with_credentials() {

@@ -6,7 +6,7 @@ mod delivery;
 mod frames;
 mod limits;
 mod nodes;
-mod provisioning;
+pub(crate) mod provisioning;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -32,7 +32,7 @@ pub(super) async fn expect_message(socket: &mut Socket, content: &[u8]) {
 }
 
 /// Links another device to an account. Returns the path with the code that it has used.
-fn link(server: &Server, account: &Client) -> (Client, String) {
+pub(crate) fn link(server: &Server, account: &Client) -> (Client, String) {
     let code = account.get("/v1/devices/provisioning/code").expect(200);
     let code = code["verificationCode"].as_str().unwrap();
     assert!(code.len() == 32 && code.bytes().all(|byte| byte.is_ascii_hexdigit()), "{code}");
