@@ -33,7 +33,10 @@ fn main() {
         problems.iter().for_each(|problem| println!("seed {seed}: {problem}"));
         wrong += problems.len();
         total.add(town.counts);
-        println!("{total:?}, problems: {wrong}");
+        let Counts { retries, messages, .. } = town.counts;
+        println!(
+            "seed {seed}: {retries} retries for {messages} messages; in all {total:?}, problems: {wrong}"
+        );
     }
     if wrong == 0 {
         println!("Every message was read once by every device that should.");

@@ -39,6 +39,7 @@ mod device_lists;
 mod devices;
 mod exchange;
 mod groups;
+mod held;
 mod identity;
 mod inbox;
 mod outbox;
@@ -217,6 +218,8 @@ pub enum ClientEvent {
     NotCopied(Timestamp, CopyFailure),
     /// A message cannot be sent. The committed changes include it as failed.
     NotSent(Timestamp, SendFailure),
+    /// The server has shown another list of our devices to this one than to another device of ours. A new list replaces both.
+    ListsDiffer,
     /// An envelope could not be read. The committed changes include the reason.
     NotRead(Option<Address>, ReadError),
     /// A message arrived. The committed changes include it.
@@ -414,6 +417,7 @@ impl Client {
                 self.read_missing(now);
             }
         }
+        self.tell_own_list(now);
         self.run_groups(now, rng);
     }
 
@@ -500,9 +504,11 @@ impl Client {
                 self.handle_group_send_response(now, timestamp, response);
             }
             (Some(Purpose::Publish), response) => self.handle_publish_response(&response),
-            (Some(Purpose::OwnList), response) => self.handle_own_list(now, response, rng),
+            (Some(Purpose::OwnList), response) => self.handle_own_list(now, id, response, rng),
             (Some(Purpose::PublishList), response) => self.handle_list_published(now, &response),
-            (Some(Purpose::Ask(name)), response) => self.handle_ask_response(name, &response),
+            (Some(Purpose::Ask(name)), response) => {
+                self.handle_ask_response(now, name, &response);
+            }
             (Some(Purpose::Resend(name)), response) => {
                 self.handle_resend_response(now, name, &response);
             }

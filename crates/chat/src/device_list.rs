@@ -153,12 +153,18 @@ impl DeviceList {
         self.former.iter().any(|it| (it.device, it.registration_id) == (device, registration_id))
     }
 
-    /// Whether messages of the device are read: it is in the list, or was. `None` stands for any registration id.
-    pub fn knows(&self, device: DeviceId, registration_id: Option<u32>) -> bool {
-        let listed = self.devices.iter().map(|it| (it.device, it.registration_id));
-        let former = self.former.iter().map(|it| (it.device, it.registration_id));
-        let is_same = |id: u32| registration_id.is_none_or(|wanted| wanted == id);
-        listed.chain(former).any(|(number, id)| number == device && is_same(id))
+    /// Whether a message of the device is read: the device is in the list, or it was and had `sent` the message before, by the clock of
+    /// the sender. `None` stands for any registration id.
+    pub fn reads(&self, device: DeviceId, registration_id: Option<u32>, sent: Timestamp) -> bool {
+        let is_same = |number, id| {
+            device == number && registration_id.is_none_or(|registration_id| registration_id == id)
+        };
+        let is_before = |removed: Timestamp| sent.since(removed) <= MAX_LATE;
+        self.devices.iter().any(|it| is_same(it.device, it.registration_id))
+            || self
+                .former
+                .iter()
+                .any(|it| is_same(it.device, it.registration_id) && is_before(it.removed))
     }
 
     /// The list after this one, or the first one. Devices that do not exist any more are former ones in it. Those in `sign`, with
@@ -252,6 +258,9 @@ const MAX_DEVICES: usize = 16;
 
 /// Maximum number of former devices in a list.
 const MAX_FORMER: usize = 32;
+
+/// Milliseconds by which a message may be later than the removal of its sender: clocks are wrong.
+const MAX_LATE: u64 = 7 * DAY;
 
 /// Milliseconds for which a former device stays in the list: the server keeps messages for 30 days.
 const FORMER_TIME: u64 = 45 * DAY;

@@ -118,8 +118,8 @@ pub use provisioning::{
 };
 pub use push::{PushError, SignalingKey};
 pub use record::{
-    FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,
-    Trust, UsedPreKeys,
+    FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionPeer, SessionRecord,
+    StoredRecordError, Trust, UsedPreKeys,
 };
 pub use retry::DecryptionErrorMessage;
 pub use sealed_sender::{

@@ -99,11 +99,22 @@ pub struct ReferencedPreKeys<'a> {
     pub kem: Option<&'a KemPreKey>,
 }
 
+/// Who has the other end of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionPeer {
+    /// The identity key. Only who has it can have encrypted the messages of the session.
+    pub identity: PublicKey,
+    /// The registration id that the device has claimed, or that its keys were published with.
+    pub registration_id: u32,
+}
+
 /// A decrypted first message.
 #[derive(Debug, Eq, PartialEq)]
 pub struct FirstMessage {
     /// The plaintext.
     pub plaintext: Zeroizing<Vec<u8>>,
+    /// Who has encrypted it. The current session may be another one.
+    pub peer: SessionPeer,
     /// How to change our prekeys, if the message started a session. Store that change in one
     /// transaction with the record, or a replay would be accepted.
     pub used: Option<UsedPreKeys>,
@@ -190,24 +201,26 @@ impl SessionRecord {
         message: &SignalMessage,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-        self.decrypt_preferring(route, message, None, rng)
+        self.decrypt_preferring(route, message, None, rng).map(|(plaintext, _)| plaintext)
     }
 
-    /// Like [`decrypt`](Self::decrypt), but keeps the late messages of sessions with the identity key `accepted` longest.
+    /// Like [`decrypt`](Self::decrypt), but keeps the late messages of sessions with the identity key `accepted` longest. Also returns who has encrypted
+    /// the message: the current session may be another one.
     pub(crate) fn decrypt_preferring(
         &mut self,
         route: Route,
         message: &SignalMessage,
         accepted: Option<&PublicKey>,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    ) -> Result<(Zeroizing<Vec<u8>>, SessionPeer), DecryptError> {
         // A known chain belongs to exactly one session, so no other session is tried.
         if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, message, limit, rng)?;
+            let peer = session.peer();
             self.promote(place, accepted);
-            return Ok(plaintext);
+            return Ok((plaintext, peer));
         }
         self.decrypt_with_any(route, message, accepted, rng)
     }
@@ -219,7 +232,7 @@ impl SessionRecord {
         message: &SignalMessage,
         accepted: Option<&PublicKey>,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    ) -> Result<(Zeroizing<Vec<u8>>, SessionPeer), DecryptError> {
         let mut first_error = None;
         // All sessions share one budget of skipped messages; otherwise a forged message would cost
         // 41 jumps.
@@ -233,8 +246,9 @@ impl SessionRecord {
             let derivations = session.max_derivations(message, limit);
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
+                    let peer = session.peer();
                     self.promote(place, accepted);
-                    return Ok(plaintext);
+                    return Ok((plaintext, peer));
                 }
                 Err(error) => {
                     if let Place::Archived(_) = place {
@@ -276,11 +290,13 @@ impl SessionRecord {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
+            let peer = session.peer();
             self.promote(place, trust.accepted());
-            return Ok(FirstMessage { plaintext, used: None });
+            return Ok(FirstMessage { plaintext, peer, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
         let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
+        let peer = session.peer();
         self.add_started(session, trust.accepted());
         self.limit_archived(trust.accepted());
         let used = UsedPreKeys {
@@ -289,7 +305,7 @@ impl SessionRecord {
             signed: message.signed_pre_key_id,
             base_key: message.base_key,
         };
-        Ok(FirstMessage { plaintext, used: Some(used) })
+        Ok(FirstMessage { plaintext, peer, used: Some(used) })
     }
 
     /// Deletes all sessions, because the device was removed from its account. The record still knows whether the device
@@ -302,6 +318,11 @@ impl SessionRecord {
     /// Whether there is a session, perhaps an archived one.
     pub(crate) fn has_sessions(&self) -> bool {
         self.current.is_some() || !self.archived.is_empty()
+    }
+
+    /// Whether there is a session with another identity key than this one.
+    pub(crate) fn has_other_identity(&self, identity: &PublicKey) -> bool {
+        self.sessions().any(|it| it.their_identity != *identity)
     }
 
     /// Whether there is a session with this identity key.
@@ -412,6 +433,11 @@ impl SessionRecord {
 }
 
 impl Session {
+    const fn peer(&self) -> SessionPeer {
+        let (identity, registration_id) = (self.their_identity, self.their_registration_id);
+        SessionPeer { identity, registration_id }
+    }
+
     /// The session's evidence about its device.
     fn spqr_pin(&self) -> Option<SpqrPin> {
         self.has_spqr().then_some(SpqrPin::Device(self.their_registration_id))

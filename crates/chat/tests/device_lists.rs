@@ -21,7 +21,7 @@ use wormhole_chat::group::GroupId;
 use wormhole_chat::{
     AccountId, Address, ClientEvent, ClientInput, Content, DataMessage, DeviceId, DeviceList,
     DeviceListUpdate, EnvelopeKind, GroupEvent, KeyPair, OwnDevice, OwnDeviceList, ReadError,
-    Request, Response, SendFailure, Timestamp,
+    Received, Request, Response, SendFailure, SyncMessage, Timestamp,
 };
 
 const ALICE: u8 = 1;
@@ -299,7 +299,11 @@ fn attack_9_an_unsigned_device_of_our_own_account_gets_no_copies() {
     world.settle();
     assert_eq!(world.devices[0].texts(), ["hi", "one", "two"]);
     // Copies of both.
-    assert_eq!(world.devices[second].inbox.len(), 2);
+    let is_copy = |received: &&Received| match &received.content {
+        Content::Sync(sync) => matches!(SyncMessage::decode(sync), Ok(SyncMessage::Sent(_))),
+        _ => false,
+    };
+    assert_eq!(world.devices[second].inbox.iter().filter(is_copy).count(), 2);
     assert!(world.devices[injected].inbox.is_empty());
     assert_eq!(unsigned(&world, 1), [address(BOB, 3)]);
 }
@@ -471,17 +475,108 @@ fn attack_9_messages_of_an_unsigned_device_do_not_stop_those_of_others() {
     world.run(0);
     assert_eq!((waiting(&world), refused(&world, 0)), (0, 70));
     assert_eq!(unsigned(&world, 0), [address(BOB, 2)]);
+    // It may have been signed since, which is asked once in an hour.
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.deliver(0);
+    assert_eq!((waiting(&world), refused(&world, 0)), (0, 71));
     // The newest list is known for some time.
     say(&mut world, injected, ALICE, "I am Bob");
     world.server.is_down = true;
     world.deliver(0);
-    assert_eq!((waiting(&world), refused(&world, 0)), (0, 71));
+    assert_eq!((waiting(&world), refused(&world, 0)), (0, 72));
     world.server.is_down = false;
     world.now.0 += 11 * 60 * 1000;
     say(&mut world, injected, ALICE, "I am Bob");
     world.server.is_down = true;
     world.deliver(0);
-    assert_eq!((waiting(&world), refused(&world, 0)), (1, 71));
+    assert_eq!((waiting(&world), refused(&world, 0)), (1, 72));
+}
+
+#[test]
+fn attack_9_a_device_that_was_just_signed_is_read_although_the_list_was_checked_a_moment_ago() {
+    let mut world = two();
+    let injected = inject(&mut world, 2);
+    say(&mut world, injected, ALICE, "I am Bob");
+    world.deliver(0);
+    assert_eq!((refused(&world, 0), unsigned(&world, 0)), (1, vec![address(BOB, 2)]));
+    // Other devices do not use up what this one may make Alice ask.
+    for device in 3..5 {
+        let other = inject(&mut world, device);
+        for _ in 0..5 {
+            say(&mut world, other, ALICE, "I am Bob");
+            world.deliver(0);
+        }
+    }
+    assert_eq!(refused(&world, 0), 11);
+    let shown = shown_to(&world, BOB);
+    let new = update(&mut world, 1, &shown, Some(2)).publish.unwrap();
+    world.server.lists.insert(account(BOB), (new.revision, new.list));
+    say(&mut world, injected, ALICE, "now I am");
+    world.deliver(0);
+    assert_eq!(
+        (world.devices[0].texts().last().unwrap().as_str(), refused(&world, 0)),
+        ("now I am", 11)
+    );
+}
+
+#[test]
+fn attack_9_two_accounts_do_not_use_up_the_places_of_a_third() {
+    let mut world = two();
+    let mut injected = vec![inject(&mut world, 2)];
+    for person in [3, 4] {
+        let which = world.join(person, 1, &identity(person));
+        world.run(which);
+        say(&mut world, 0, person, "hello");
+        say(&mut world, which, ALICE, "hi");
+        world.settle();
+        world.server.has_lists = false;
+        let second = world.join(person, 2, &identity(person));
+        world.run(second);
+        world.server.has_lists = true;
+        injected.push(second);
+    }
+    let before = refused(&world, 0);
+    for (which, count) in [(injected[0], 40), (injected[1], 40), (injected[2], 3)] {
+        for _ in 0..count {
+            say(&mut world, which, ALICE, "read me");
+        }
+    }
+    world.server.is_down = true;
+    world.deliver(0);
+    // Each of the first two has 32 places at most, and gives some to the third.
+    assert_eq!((waiting(&world), refused(&world, 0) - before), (64, 19));
+    assert_eq!(world.server.devices[&address(ALICE, 1)].waiting_from(account(4)), 3);
+}
+
+#[test]
+fn attack_9_an_installation_whose_number_another_device_has_is_not_read() {
+    let mut world = two();
+    let old = link(&mut world, 2);
+    say(&mut world, old, ALICE, "from the first");
+    world.settle();
+    say(&mut world, 0, BOB, "to the first");
+    world.settle();
+    // The device is removed, and another one gets its number. A server lets the old one go on.
+    say(&mut world, old, ALICE, "sent before");
+    world.server.devices.remove(&address(BOB, 2));
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    world.now.0 += 1000;
+    let new = link(&mut world, 2);
+    say(&mut world, new, ALICE, "from the second");
+    world.deliver(0);
+    let texts = ["hi", "from the first", "sent before", "from the second"];
+    assert_eq!(world.devices[0].texts(), texts);
+    world.now.0 += 8 * 24 * 60 * 60 * 1000;
+    say(&mut world, old, ALICE, "I am still here");
+    world.deliver(0);
+    assert_eq!(world.devices[0].texts().len(), 4);
+    assert_eq!((refused(&world, 0), unsigned(&world, 0)), (1, vec![address(BOB, 2)]));
+    world.now.0 += 1000;
+    say(&mut world, new, ALICE, "and so am I");
+    world.deliver(0);
+    assert_eq!(world.devices[0].texts().last().unwrap(), "and so am I");
+    assert_eq!(refused(&world, 0), 1);
 }
 
 #[test]
@@ -689,4 +784,56 @@ fn attack_9_the_user_learns_if_our_list_cannot_be_completed() {
     }
     world.run(second);
     assert_eq!(unsigned(&world, second), [address(BOB, 2)]);
+}
+
+#[test]
+fn attack_9_devices_that_are_shown_different_lists_notice_it_and_replace_both() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    world.exchange();
+    let older = world.server.lists[&account(BOB)].clone();
+    let third = link(&mut world, 3);
+    assert_eq!(revision(&world, third, BOB), Some(3));
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    // The server hides the list with the third device from the second one.
+    world.server.lists.insert(account(BOB), older);
+    world.deliver(second);
+    let differ = |world: &World, which: usize| {
+        let events = world.devices[which].events.iter();
+        events.filter(|event| **event == ClientEvent::ListsDiffer).count()
+    };
+    assert_eq!((differ(&world, second), revision(&world, second, BOB)), (1, Some(4)));
+    let list = &world.server.lists[&account(BOB)].1;
+    let list = DeviceList::open(list, account(BOB), identity(BOB).public()).unwrap();
+    assert_eq!(list.devices.iter().map(|it| it.device.number()).collect::<Vec<_>>(), [1, 2, 3]);
+    // The others are shown the new one, and nobody signs more.
+    world.settle();
+    assert_eq!((differ(&world, 1), differ(&world, second), differ(&world, third)), (0, 1, 0));
+    assert_eq!(world.server.lists[&account(BOB)].0, 4);
+}
+
+#[test]
+fn attack_11_a_device_that_is_gone_is_not_asked_again_after_each_connection() {
+    let mut world = two();
+    let second = link(&mut world, 2);
+    say(&mut world, second, ALICE, "unreadable");
+    world.server.devices.remove(&address(BOB, 2));
+    world.devices.remove(second);
+    world.input(1, ClientInput::Connected);
+    world.run(1);
+    world.deliver_changed(0, |envelope| {
+        *envelope.content.as_mut().unwrap().last_mut().unwrap() ^= 1;
+    });
+    for _ in 0..20 {
+        world.input(0, ClientInput::Connected);
+        world.run(0);
+    }
+    assert!(world.server.in_vain <= 1, "{}", world.server.in_vain);
+    // The user learns it when it may not arrive any more.
+    world.now.0 += 60 * 60 * 1000;
+    world.input(0, ClientInput::Timeout);
+    world.run(0);
+    let is_report = |event: &&ClientEvent| matches!(event, ClientEvent::NotRead(..));
+    assert_eq!(world.devices[0].events.iter().filter(is_report).count(), 1);
 }

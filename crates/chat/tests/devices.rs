@@ -53,6 +53,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                 }
                 SyncMessage::GroupsWanted
                 | SyncMessage::Configuration(_)
+                | SyncMessage::DeviceList(_)
                 | SyncMessage::Identities(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)

@@ -4,11 +4,12 @@
 //! The newest list that we have seen of an account is pinned: the server cannot show an older one later, or none. An account
 //! that never had a list, because none of its programs knows lists, is treated as if all its devices were signed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use wormhole_kit::Reader;
 
 use super::exchange::{DeviceCiphertext, LeftOut, RequestId, Response};
+use super::held::{HeldEnvelope, HeldEnvelopes, MAX_HELD};
 use super::own_list::OwnList;
 use super::pending::Purpose;
 use super::sealed::Incoming;
@@ -19,7 +20,6 @@ use crate::device_list::DeviceList;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::key::PublicKey;
 use crate::prekey::VerifiedBundle;
-use crate::record::SessionRecord;
 use crate::sealed_sender::UnsealedMessage;
 use crate::time::Timestamp;
 
@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 pub(super) struct DeviceLists {
     pinned: BTreeMap<AccountId, PinnedList>,
     /// Envelopes of devices that are not in the pinned list: a newer one is requested.
-    held: VecDeque<HeldEnvelope>,
+    held: HeldEnvelopes,
     /// Envelopes that the driver passes in again, after the newest list has arrived.
     decided: BTreeSet<Delivery>,
     pub(super) own: OwnList,
@@ -43,19 +43,8 @@ pub(super) struct PinnedList {
     unsigned: BTreeSet<(DeviceId, u32)>,
     /// When the server has shown it last, since this program was started.
     checked: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug)]
-struct HeldEnvelope {
-    from: Address,
-    /// Of the sender, if the message says it.
-    registration_id: Option<u32>,
-    delivery: Delivery,
-    envelope: Envelope,
-    /// The last request that was made before it arrived: only answers to later ones decide about it.
-    after: RequestId,
-    /// How many of those answers had no valid list.
-    answers: u8,
+    /// Devices for which it was requested again before it was old, and when.
+    early: Vec<(DeviceId, Timestamp)>,
 }
 
 impl DeviceLists {
@@ -77,7 +66,8 @@ impl DeviceLists {
         }
         let bytes = value.take(value.rest().len())?;
         let list = DeviceList::decode(bytes).map_err(|_| RestoreError::Damaged)?;
-        self.pinned.insert(account, PinnedList { list, unsigned, checked: None });
+        self.pinned
+            .insert(account, PinnedList { list, unsigned, checked: None, early: Vec::new() });
         Ok(())
     }
 }
@@ -159,14 +149,18 @@ impl Client {
         let account = list.account;
         let known = self.lists.pinned.remove(&account);
         let checked = known.as_ref().and_then(|known| known.checked);
-        let mut unsigned = known.map(|known| known.unsigned).unwrap_or_default();
+        let (mut unsigned, early) =
+            known.map(|known| (known.unsigned, known.early)).unwrap_or_default();
         unsigned.retain(|(device, id)| match id {
             0 => list.listed(*device).is_none(),
             id => !list.has(*device, *id),
         });
-        let pinned = PinnedList { list, unsigned, checked };
+        let pinned = PinnedList { list, unsigned, checked, early };
         changes.put(StoreKey::DeviceList(account), pinned.row());
         self.lists.pinned.insert(account, pinned);
+        if account == self.us.account {
+            self.must_tell_own_list();
+        }
         self.unseal_for_unlisted(account, changes);
     }
 
@@ -239,7 +233,10 @@ impl Client {
         if pinned.unsigned.iter().any(is_same) {
             return;
         }
-        let is_new = !pinned.unsigned.remove(&(device, 0));
+        // Another device may have its number now.
+        let before = pinned.unsigned.len();
+        pinned.unsigned.retain(|(number, _)| *number != device);
+        let is_new = pinned.unsigned.len() == before;
         let mut named = pinned.unsigned.iter().filter(|(_, id)| *id != 0);
         let oldest = named.next().copied();
         if registration_id != 0 && named.count() + 1 >= MAX_UNSIGNED {
@@ -252,24 +249,43 @@ impl Client {
         }
     }
 
-    /// Whether a message comes from a device that is not in the pinned list of its account, and was not in it lately. The list says
-    /// nothing about devices with another identity key: about that, the user decides.
-    pub(super) fn is_unlisted(&self, incoming: &Incoming) -> bool {
-        let Address { account, device } = incoming.from;
-        let named = match &incoming.message {
-            UnsealedMessage::First(first) => Some(first.identity()),
-            UnsealedMessage::DecryptionError(_)
-            | UnsealedMessage::SenderKey(_)
-            | UnsealedMessage::Signal(_) => {
-                self.sessions.get(&incoming.from).and_then(SessionRecord::their_identity)
-            }
+    /// Whether messages of an installation of a device are read. `None` stands for any registration id.
+    pub(super) fn reads_installation(
+        &self,
+        from: Address,
+        registration_id: Option<u32>,
+        sent: Timestamp,
+    ) -> bool {
+        let list = self.lists.of(from.account);
+        list.is_none_or(|list| list.reads(from.device, registration_id, sent))
+    }
+
+    /// Whether a message comes from a device that is not in the pinned list of its account, and was not in it lately, as far as that
+    /// can be seen before it is decrypted. The list says nothing about devices with another identity key: about that, the user decides.
+    pub(super) fn is_unlisted(&self, incoming: &Incoming, sent: Timestamp) -> bool {
+        let from = incoming.from;
+        let accepted = self.accepted_identity(from.account);
+        let may_be_other = match &incoming.message {
+            UnsealedMessage::First(first) => accepted.is_some_and(|key| *first.identity() != key),
+            UnsealedMessage::Signal(_) => self
+                .sessions
+                .get(&from)
+                .zip(accepted)
+                .is_some_and(|(record, key)| record.has_other_identity(&key)),
+            UnsealedMessage::DecryptionError(_) | UnsealedMessage::SenderKey(_) => false,
         };
-        let accepted = self.peers.get(&account).map(|peer| &peer.identity);
-        if named.is_some() && accepted.is_some() && named != accepted {
-            return false;
+        !may_be_other && !self.reads_installation(from, self.named_installation(incoming), sent)
+    }
+
+    /// The registration id of the sender, if it is known before the message is decrypted.
+    pub(super) fn named_installation(&self, incoming: &Incoming) -> Option<u32> {
+        match &incoming.message {
+            UnsealedMessage::First(first) => Some(first.registration_id()),
+            UnsealedMessage::SenderKey(message) => {
+                self.sender_key_installation(incoming.from, message)
+            }
+            UnsealedMessage::DecryptionError(_) | UnsealedMessage::Signal(_) => None,
         }
-        let list = self.lists.of(account);
-        list.is_some_and(|list| !list.knows(device, registration_id(&incoming.message)))
     }
 
     /// An envelope is from a device that is not in the pinned list: keeps it until the newest one is known, or refuses it if that
@@ -280,25 +296,36 @@ impl Client {
         delivery: Delivery,
         envelope: &Envelope,
         incoming: &Incoming,
+        registration_id: Option<u32>,
     ) {
-        let from = incoming.from;
-        if self.lists.decided.remove(&delivery) || self.is_refused_device(now, from) {
-            return self.refuse_unlisted(delivery, envelope, incoming);
-        }
-        let held = &mut self.lists.held;
-        held.retain(|it| it.from.account != from.account || it.envelope != *envelope);
-        if !has_room(held, from.account, envelope) {
-            return self.refuse(delivery, envelope, incoming, Changes::default());
-        }
-        held.push_back(HeldEnvelope {
-            from,
-            registration_id: registration_id(&incoming.message),
+        // Nobody has written a request to send something again.
+        let is_written = !matches!(incoming.message, UnsealedMessage::DecryptionError(_));
+        let new = HeldEnvelope {
+            from: incoming.from,
+            registration_id,
             delivery,
             envelope: envelope.clone(),
+            is_written,
             after: RequestId(self.last_request),
             answers: 0,
-        });
-        self.request_bundles(from.account);
+        };
+        if self.lists.decided.remove(&delivery) || !self.may_ask_about(now, new.from) {
+            return self.refuse_unlisted(new);
+        }
+        let account = new.from.account;
+        let held = &mut self.lists.held;
+        held.retain(|it| it.from.account != account || it.envelope != *envelope);
+        let Some(displaced) = held.make_room(&new) else {
+            return self.refuse(new, Changes::default());
+        };
+        self.lists.held.push_back(new);
+        displaced.into_iter().for_each(|it| self.refuse(it, Changes::default()));
+        self.request_bundles(account);
+    }
+
+    /// An envelope was read.
+    pub(super) fn forget_decided(&mut self, delivery: Delivery) {
+        self.lists.decided.remove(&delivery);
     }
 
     /// Whether envelopes wait for the newest list of an account: an answer that was known before is not enough.
@@ -306,14 +333,30 @@ impl Client {
         self.lists.held.iter().any(|it| it.from.account == account)
     }
 
-    /// Whether the device was not in the newest list a short time ago.
-    fn is_refused_device(&self, now: Timestamp, from: Address) -> bool {
-        let pinned = self.lists.pinned.get(&from.account);
-        pinned.is_some_and(|pinned| {
-            let is_recent = |at: Timestamp| at <= now && now.since(at) < RECENT;
-            pinned.checked.is_some_and(is_recent)
-                && pinned.unsigned.iter().any(|(device, _)| *device == from.device)
-        })
+    /// Whether the list of an account is requested for a message of a device that is not in it. If the device was not in it a short
+    /// time ago, it may have been signed since: then once in an hour for each device, and a few times for each account. So neither
+    /// another device nor another account can use that up.
+    fn may_ask_about(&mut self, now: Timestamp, from: Address) -> bool {
+        let Some(pinned) = self.lists.pinned.get_mut(&from.account) else { return true };
+        let is_recent = pinned.checked.is_some_and(|at| is_within(now, at, RECENT));
+        if !is_recent || pinned.unsigned.iter().all(|(device, _)| *device != from.device) {
+            return true;
+        }
+        pinned.early.retain(|(_, at)| is_within(now, *at, EARLY_TIME));
+        let is_known = pinned.early.iter().any(|(device, _)| *device == from.device);
+        if is_known || pinned.early.len() >= MAX_EARLY {
+            return false;
+        }
+        pinned.early.push((from.device, now));
+        true
+    }
+
+    /// Requests the list of an account, unless that has happened a short time ago.
+    pub(super) fn refresh_list(&mut self, now: Timestamp, account: AccountId) {
+        let checked = self.lists.pinned.get(&account).and_then(|pinned| pinned.checked);
+        if !checked.is_some_and(|at| is_within(now, at, RECENT)) {
+            self.request_bundles(account);
+        }
     }
 
     /// Pins the list in a response, if the accepted key of its account has signed it and it is not older: whatever else is wrong with
@@ -325,9 +368,7 @@ impl Client {
         response: &Response,
     ) -> bool {
         let Response::Bundles(_, Some(list)) = response else { return false };
-        let accepted = self.peers.get(&account).map(|peer| peer.identity);
-        let ours = (account == self.us.account).then(|| *self.identity.pair.public());
-        let Some(identity) = ours.or(accepted) else { return false };
+        let Some(identity) = self.accepted_identity(account) else { return false };
         let mut changes = Changes::default();
         let is_valid = self.check_list(account, &identity, Some(list), &mut changes).is_ok();
         self.commit(changes, Vec::new());
@@ -345,15 +386,17 @@ impl Client {
             |it: &HeldEnvelope| it.after < answered && (is_valid || it.answers >= MAX_ANSWERS);
         let of_account = self.lists.held.iter().filter(|it| it.from.account == account);
         // A device signs itself before it sends anything, so what was found for its first message is true of the others.
-        let devices = of_account.filter(|it| is_decided(it)).map(|it| it.from.device);
-        let devices: BTreeSet<_> = devices.collect();
-        let is_ready = |it: &HeldEnvelope| {
-            let is_known = list.is_none_or(|list| list.knows(it.from.device, it.registration_id));
-            it.from.account == account && (is_known || devices.contains(&it.from.device))
+        let installation = |it: &HeldEnvelope| (it.from.device, it.registration_id);
+        let decided: BTreeSet<_> =
+            of_account.filter(|it| is_decided(it)).map(installation).collect();
+        let is_ready = |it: &&HeldEnvelope| {
+            let (device, id) = installation(it);
+            let is_known = list.is_none_or(|list| list.reads(device, id, it.envelope.timestamp));
+            it.from.account == account && (is_known || decided.contains(&(device, id)))
         };
-        let (ready, others): (VecDeque<_>, VecDeque<_>) =
-            self.lists.held.iter().cloned().partition(is_ready);
-        self.lists.held = others;
+        let ready = self.lists.held.iter().filter(is_ready).map(|it| it.delivery);
+        let ready: BTreeSet<_> = ready.collect();
+        let ready = self.lists.held.take_if(|it| ready.contains(&it.delivery));
         let mut must_ask = false;
         for it in self.lists.held.iter_mut().filter(|it| it.from.account == account) {
             must_ask |= it.after >= answered;
@@ -378,24 +421,17 @@ impl Client {
     }
 
     /// Does not read a message of a device that its account has not signed.
-    fn refuse_unlisted(&mut self, delivery: Delivery, envelope: &Envelope, incoming: &Incoming) {
+    fn refuse_unlisted(&mut self, held: HeldEnvelope) {
         let mut changes = Changes::default();
-        self.report_unsigned(incoming.from.account, incoming.from.device, 0, &mut changes);
-        self.refuse(delivery, envelope, incoming, changes);
+        self.report_unsigned(held.from.account, held.from.device, 0, &mut changes);
+        self.refuse(held, changes);
     }
 
     /// Acknowledges an envelope without reading it.
-    fn refuse(
-        &mut self,
-        delivery: Delivery,
-        envelope: &Envelope,
-        incoming: &Incoming,
-        mut changes: Changes,
-    ) {
-        let (from, timestamp) = (Some(incoming.from), envelope.timestamp);
-        let mut then = vec![ClientOutput::Acknowledge(delivery)];
-        // Nobody has written a request to send something again.
-        if !matches!(incoming.message, UnsealedMessage::DecryptionError(_)) {
+    fn refuse(&mut self, held: HeldEnvelope, mut changes: Changes) {
+        let (from, timestamp) = (Some(held.from), held.envelope.timestamp);
+        let mut then = vec![ClientOutput::Acknowledge(held.delivery)];
+        if held.is_written {
             let why = ReadError::UnsignedDevice;
             changes.unreadable.push(Unreadable { from, timestamp, why });
             then.push(ClientOutput::Event(ClientEvent::NotRead(from, why)));
@@ -404,38 +440,15 @@ impl Client {
     }
 }
 
-/// Whether one more envelope of an account can wait.
-fn has_room(held: &VecDeque<HeldEnvelope>, account: AccountId, envelope: &Envelope) -> bool {
-    let len = |envelope: &Envelope| envelope.content.as_ref().map_or(0, Vec::len);
-    let of_account = held.iter().filter(|it| it.from.account == account).count();
-    let bytes: usize = held.iter().map(|it| len(&it.envelope)).sum();
-    let has_bytes = bytes.saturating_add(len(envelope)) <= MAX_HELD_BYTES;
-    of_account < MAX_HELD_OF_ONE && held.len() < MAX_HELD && has_bytes
-}
-
 /// Whether the device that has sent an envelope matters.
 pub(super) const fn has_sender(envelope: &Envelope) -> bool {
     !matches!(envelope.kind, EnvelopeKind::Receipt)
 }
 
-/// The registration id of the sender, if the message says it.
-fn registration_id(message: &UnsealedMessage) -> Option<u32> {
-    match message {
-        UnsealedMessage::First(first) => Some(first.registration_id()),
-        UnsealedMessage::DecryptionError(_)
-        | UnsealedMessage::SenderKey(_)
-        | UnsealedMessage::Signal(_) => None,
-    }
+/// Whether less than so many milliseconds lie between two times.
+const fn is_within(now: Timestamp, at: Timestamp, time: u64) -> bool {
+    now.since(at) < time && at.since(now) < time
 }
-
-/// Number of envelopes that wait for lists. With 129 envelopes that are not acknowledged, the server delivers nothing more.
-const MAX_HELD: usize = 64;
-
-/// Number of envelopes that wait for the list of one account.
-const MAX_HELD_OF_ONE: usize = 32;
-
-/// Bytes of the envelopes that wait for lists.
-const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// Number of answers without a valid list after which an envelope is refused with the next one.
 const MAX_ANSWERS: u8 = 3;
@@ -443,6 +456,12 @@ const MAX_ANSWERS: u8 = 3;
 /// Milliseconds for which a list counts as the newest one for a device that is known not to be in it. The server hands out one list
 /// in that time, on average.
 const RECENT: u64 = 10 * 60 * 1000;
+
+/// Milliseconds for which a request counts that was made before the list was old.
+const EARLY_TIME: u64 = 60 * 60 * 1000;
+
+/// Number of such requests for an account in that time. The server hands out 6 lists at once.
+const MAX_EARLY: usize = 3;
 
 /// Number of unsigned devices of an account that are remembered, apart from those of which only messages were delivered.
 const MAX_UNSIGNED: usize = 16;

@@ -174,6 +174,7 @@ impl Client {
                 Ok(None)
             }
             SyncMessage::Configuration(_)
+            | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)

@@ -98,7 +98,9 @@ impl Client {
         if known.is_some_and(|retry| retry.has_failed(&ciphertext)) {
             return Outcome::Nothing;
         }
-        let may_help = is_about_session(error) && from != self.us;
+        // Nothing is sent to a device that is not in the list of its account.
+        let is_known = self.reads_installation(from, None, envelope.timestamp);
+        let may_help = is_about_session(error) && from != self.us && is_known;
         let key = message.and_then(named_key);
         let key = key.filter(|_| may_help && self.make_room(name, changes));
         let Some(key) = key else { return self.not_read(name, why, changes) };
@@ -160,6 +162,10 @@ impl Client {
         }
         for name in self.retries.waiting() {
             let Some(retry) = self.retries.get(&name).copied() else { continue };
+            if !self.is_device_listed(name.0.account, name.0.device) {
+                self.cannot_ask(name, retry);
+                continue;
+            }
             let needs_keys = retry.why == DecryptError::MissingPreKey;
             let purpose = Purpose::Ask(name);
             if self.pending.has(purpose) || needs_keys && self.is_publishing() {
@@ -180,12 +186,29 @@ impl Client {
         }
     }
 
+    /// The device that has sent a message cannot be asked any more. The message may be on its way nevertheless.
+    fn cannot_ask(&mut self, name: MessageName, retry: Retry) {
+        let mut changes = Changes::default();
+        self.put_retry(name, Retry { step: RetryStep::Asked, ..retry }, &mut changes);
+        self.commit(changes, Vec::new());
+    }
+
     /// The server has answered to a request for a message.
-    pub(super) fn handle_ask_response(&mut self, name: MessageName, response: &Response) {
+    pub(super) fn handle_ask_response(
+        &mut self,
+        now: Timestamp,
+        name: MessageName,
+        response: &Response,
+    ) {
         let Some(retry) = self.retries.get(&name).copied() else { return };
         if matches!(response, Response::Mismatched { .. } | Response::Stale(_)) {
-            // The device has no keys at the server yet, or is gone. It is asked again after the next connection.
-            return;
+            let Address { account, device } = name.0;
+            // The device has no keys at the server yet, or is gone: the newest list says so.
+            if self.lists.of(account).is_some_and(|list| list.listed(device).is_some()) {
+                // It is asked again after the next connection.
+                return self.refresh_list(now, account);
+            }
+            return self.cannot_ask(name, retry);
         }
         let mut changes = Changes::default();
         self.put_retry(name, Retry { step: RetryStep::Asked, ..retry }, &mut changes);
@@ -237,9 +260,11 @@ impl Client {
 
     /// Remembers the newest timestamps of each device. A duplicate with another one is another message: the sender has lost its
     /// state, and uses old keys again.
-    fn record_newest(&mut self, (from, timestamp): MessageName, changes: &mut Changes) {
+    pub(super) fn record_newest(&mut self, (from, timestamp): MessageName, changes: &mut Changes) {
         let newest = self.newest.entry(from).or_default();
-        newest.insert(timestamp);
+        if !newest.insert(timestamp) {
+            return;
+        }
         if newest.len() > MAX_NEWEST {
             newest.pop_first();
         }

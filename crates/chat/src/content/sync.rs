@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::proto::account;
 use super::reaction::MessageRef;
 use super::{ContentError, bounded};
+use crate::device_list::DeviceList;
 use crate::time::Timestamp;
 
 pub use identity::{IdentityChoice, IdentitySync};
@@ -24,6 +25,8 @@ pub use transcript::{GroupTranscript, SentTranscript};
 pub enum SyncMessage {
     /// Settings of the account.
     Configuration(ConfigurationSync),
+    /// The newest list of the account's devices that the sender knows. The server may show others another one.
+    DeviceList(Box<DeviceList>),
     /// A new device wants to know the groups of the account, and what the user has decided.
     GroupsWanted,
     /// The user's decisions about identity keys of others.
@@ -73,6 +76,10 @@ impl SyncMessage {
             let decided = Timestamp(decided.unwrap_or_default());
             return Ok(Self::Configuration(ConfigurationSync { read_receipts, decided }));
         }
+        if let Some(list) = proto.device_list {
+            let list = DeviceList::decode(&list).map_err(|_| ContentError::Malformed)?;
+            return Ok(Self::DeviceList(Box::new(list)));
+        }
         if proto.request.and_then(|request| request.kind) == Some(GROUPS) {
             return Ok(Self::GroupsWanted);
         }
@@ -97,6 +104,9 @@ impl SyncMessage {
                 let (read_receipts, decided) = (Some(*read_receipts), Some(decided.0));
                 let configuration = Some(ConfigurationProto { read_receipts, decided });
                 SyncProto { configuration, ..SyncProto::default() }
+            }
+            Self::DeviceList(list) => {
+                SyncProto { device_list: Some(list.encode()), ..SyncProto::default() }
             }
             Self::GroupsWanted => {
                 let request = Some(RequestProto { kind: Some(GROUPS) });
@@ -128,6 +138,7 @@ impl SyncMessage {
     pub const fn is_visible(&self) -> bool {
         match self {
             Self::Configuration(_)
+            | Self::DeviceList(_)
             | Self::GroupsWanted
             | Self::Identities(_)
             | Self::Other
@@ -159,6 +170,8 @@ struct SyncProto {
     identities: Vec<IdentityProto>,
     #[prost(message, repeated, tag = "101")]
     decisions: Vec<DecisionProto>,
+    #[prost(bytes = "vec", optional, tag = "102")]
+    device_list: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Message)]

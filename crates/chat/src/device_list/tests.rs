@@ -96,7 +96,7 @@ fn the_first_list_has_all_devices_and_later_ones_those_that_were_signed() {
     assert_eq!((first.revision, named(&first)), (1, vec![(1, 10), (2, 20)]));
     let same = next(Some(&first), &[(1, 10), (2, 20), (3, 30)], &[], NOW);
     assert!(same.has_same_devices(&first) && same.revision == 2);
-    assert!(!same.has(id(3), 30) && !same.knows(id(3), None));
+    assert!(!same.has(id(3), 30) && !same.reads(id(3), None, NOW));
     let third = next(Some(&same), &[(1, 10), (2, 20), (3, 30)], &[3], NOW);
     assert_eq!((third.revision, named(&third)), (3, vec![(1, 10), (2, 20), (3, 30)]));
     assert!(third.has(id(3), 30) && !third.has(id(3), 31));
@@ -126,8 +126,12 @@ fn a_removed_device_gets_nothing_but_what_it_has_sent_can_be_read() {
     let first = next(None, &[(1, 10), (2, 20)], &[], NOW);
     let second = next(Some(&first), &[(1, 10), (2, 21)], &[], NOW);
     assert_eq!((named(&second), former(&second)), (vec![(1, 10)], vec![(2, 20)]));
-    assert!(!second.has(id(2), 20) && second.knows(id(2), Some(20)) && second.knows(id(2), None));
-    assert!(!second.knows(id(2), Some(21)));
+    let reads = |id_of, sent| second.reads(id(2), id_of, Timestamp(sent));
+    assert!(!second.has(id(2), 20) && reads(Some(20), NOW.0) && reads(None, NOW.0));
+    assert!(!reads(Some(21), NOW.0));
+    // What it dates later than it was removed is not read; clocks may be wrong by a week.
+    assert!(reads(Some(20), NOW.0 + MAX_LATE) && !reads(Some(20), NOW.0 + MAX_LATE + 1));
+    assert!(second.reads(id(1), Some(10), Timestamp(u64::MAX)));
     // Another device gets its number.
     let third = next(Some(&second), &[(1, 10), (2, 21)], &[2], NOW);
     assert_eq!((named(&third), former(&third)), (vec![(1, 10), (2, 21)], vec![(2, 20)]));

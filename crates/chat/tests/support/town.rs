@@ -393,6 +393,7 @@ impl Town {
             }
             ClientEvent::NotSent(..)
             | ClientEvent::IdentityChanged(..)
+            | ClientEvent::ListsDiffer
             | ClientEvent::UnsignedDevice(_) => panic!("{event:?}"),
             ClientEvent::StoreIsOlder => self.devices[which].has_noticed_rollback = true,
             _ => {}

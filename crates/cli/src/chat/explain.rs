@@ -19,8 +19,8 @@ use crate::printable;
 use crate::request::free_space;
 use crate::shell::quote;
 pub(super) use devices::{
-    accept_link, copy, device, introduce, link, own_unsigned_device, qr_accept, qr_link,
-    unsigned_device, withdrawn,
+    accept_link, copy, device, foreign_device, introduce, link, lists_differ, own_unsigned_device,
+    qr_accept, qr_link, unsigned_device, withdrawn,
 };
 
 /// A command that the user can type, for the same account.

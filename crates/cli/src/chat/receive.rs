@@ -213,6 +213,7 @@ impl Receiver<'_> {
             }
             Event::ForeignDevice
             | Event::IdentityChanged { .. }
+            | Event::ListsDiffer
             | Event::NotCopied(_)
             | Event::StoreIsOlder
             | Event::UnsignedDevice { .. }
@@ -341,6 +342,7 @@ impl Receiver<'_> {
             | Event::ForeignDevice
             | Event::Group { .. }
             | Event::KeysRefused(_)
+            | Event::ListsDiffer
             | Event::Message(_)
             | Event::Missed(_)
             | Event::NotCopied(_)

@@ -238,11 +238,7 @@ pub(super) fn event(
         }
         Event::ForeignDevice => {
             console.report(&json!({"event": "chat-foreign-device"}))?;
-            console.screen.show(&format!(
-                "The server names a device of your account that does not have your key. Nothing is sent to it, and your other \
-                 devices do not get copies of what you send. {} lists your devices",
-                explain::command("devices", args)
-            ));
+            console.screen.show(&explain::foreign_device(args));
         }
         Event::UnsignedDevice { device } => {
             let number = device.device.number();
@@ -254,6 +250,10 @@ pub(super) fn event(
             } else {
                 explain::unsigned_device(&people.label_of(device.account), number)
             });
+        }
+        Event::ListsDiffer => {
+            console.report(&json!({"event": "chat-device-lists-differ"}))?;
+            console.screen.show(&explain::lists_differ(args));
         }
         Event::NotCopied(why) => {
             let (value, text) = not_copied(*why, args);

@@ -76,6 +76,7 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
         | Event::Group { .. }
         | Event::IdentityChanged { .. }
         | Event::KeysRefused(_)
+        | Event::ListsDiffer
         | Event::Message(_)
         | Event::Missed(_)
         | Event::NotCopied(_)

@@ -79,6 +79,7 @@ impl Written {
             }
             SyncMessage::GroupsWanted
             | SyncMessage::Configuration(_)
+            | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
@@ -109,6 +110,7 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
         Ok(
             SyncMessage::GroupsWanted
             | SyncMessage::Configuration(_)
+            | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)

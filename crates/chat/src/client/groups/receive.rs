@@ -16,6 +16,7 @@ use crate::content::{Content, GroupContent};
 use crate::group::{GroupId, GroupState};
 use crate::key::PublicKey;
 use crate::padding::unpad;
+use crate::record::SessionPeer;
 use crate::sender_key::{
     DistributionId, SenderKeyDistributionMessage, SenderKeyError, SenderKeyMessage, SenderKeyRecord,
 };
@@ -26,6 +27,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct TheirKey {
     pub(super) group: GroupId,
+    /// Of the session in which the newest key arrived.
+    pub(super) registration_id: u32,
     pub(super) record: SenderKeyRecord,
 }
 
@@ -36,8 +39,8 @@ pub(super) struct Early {
     pub(super) timestamp: Timestamp,
     /// The group; `None` for a message, which does not show it.
     pub(super) group: Option<GroupId>,
-    /// The identity key of the sender.
-    pub(super) identity: Option<PublicKey>,
+    /// Who has encrypted a sender key. `None` for a message.
+    pub(super) peer: Option<SessionPeer>,
     /// An encrypted message, or a sender key.
     pub(super) bytes: Vec<u8>,
 }
@@ -64,25 +67,26 @@ impl Client {
         }
     }
 
-    /// Handles what arrived in a session and is about a group. `identity` is the sender's identity key.
+    /// Handles what `peer` has encrypted in a session and is about a group.
     pub(in super::super) fn read_group_content(
         &mut self,
         from: Address,
-        identity: Option<PublicKey>,
+        peer: SessionPeer,
         timestamp: Timestamp,
         content: GroupContent,
         changes: &mut Changes,
     ) -> Option<GroupContent> {
+        let identity = Some(peer.identity);
         self.handle_group_notice(from.account, identity, &content, changes);
         if let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() {
             let (group, revision) = (content.group, content.revision);
-            if !self.accept_key(from, identity, group, key, changes) {
+            if !self.accept_key(from, peer, group, key, changes) {
                 let known = self.group_state(group).map_or(0, |state| state.revision);
                 // Its sender may have joined with an entry that we have not read.
                 if self.groups.groups.contains_key(&group) && revision > known {
                     let bytes = key.clone();
-                    let group = Some(group);
-                    self.keep_early(Early { from, timestamp, group, identity, bytes }, changes);
+                    let (group, peer) = (Some(group), Some(peer));
+                    self.keep_early(Early { from, timestamp, group, peer, bytes }, changes);
                 }
             }
             return None;
@@ -112,12 +116,13 @@ impl Client {
     fn accept_key(
         &mut self,
         from: Address,
-        identity: Option<PublicKey>,
+        peer: SessionPeer,
         group: GroupId,
         key: &[u8],
         changes: &mut Changes,
     ) -> bool {
-        if identity.is_none() || !self.is_member(group, from.account, identity) {
+        let SessionPeer { identity, registration_id } = peer;
+        if !self.is_member(group, from.account, Some(identity)) {
             return false;
         }
         // Malformed messages are not kept for later either.
@@ -139,7 +144,9 @@ impl Client {
             }
         }
         let record = SenderKeyRecord::new(distribution);
-        let known = keys.entry((from, distribution)).or_insert(TheirKey { group, record });
+        let key_of_device = TheirKey { group, registration_id, record };
+        let known = keys.entry((from, distribution)).or_insert(key_of_device);
+        known.registration_id = registration_id;
         let _same_id = known.record.accept(&key);
         changes.put_their_key(from, distribution, known);
         self.read_early_messages(from, changes);
@@ -159,14 +166,23 @@ impl Client {
         match self.open_group_message(envelope, changes) {
             Err(OpenError::NoKey) => {
                 if self.may_write_to_us(from.account) {
-                    let (group, identity, bytes) = (None, None, message.encode());
-                    self.keep_early(Early { from, timestamp, group, identity, bytes }, changes);
+                    let (group, peer, bytes) = (None, None, message.encode());
+                    self.keep_early(Early { from, timestamp, group, peer, bytes }, changes);
                 }
                 Err(DecryptError::NoSession.into())
             }
             Err(OpenError::Read(error)) => Err(error),
             Ok(received) => Ok(received),
         }
+    }
+
+    /// The registration id of the device that has announced the sender key of a message.
+    pub(in super::super) fn sender_key_installation(
+        &self,
+        from: Address,
+        message: &SenderKeyMessage,
+    ) -> Option<u32> {
+        self.groups.keys.get(&(from, message.distribution())).map(|key| key.registration_id)
     }
 
     fn open_group_message(
@@ -237,9 +253,10 @@ impl Client {
         let waiting = self.groups.early.iter().filter(|(_, early)| early.group == Some(id));
         let waiting: Vec<_> = waiting.map(|(number, _)| *number).collect();
         for number in waiting {
-            if let Some(early) = self.groups.early.remove(&number) {
-                changes.delete(StoreKey::EarlyGroupMessage(number));
-                self.accept_key(early.from, early.identity, id, &early.bytes, changes);
+            let Some(early) = self.groups.early.remove(&number) else { continue };
+            changes.delete(StoreKey::EarlyGroupMessage(number));
+            if let Some(peer) = early.peer {
+                self.accept_key(early.from, peer, id, &early.bytes, changes);
             }
         }
     }

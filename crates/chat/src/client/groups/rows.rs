@@ -20,6 +20,7 @@ use crate::group::{
     AccessHashes, AdminKey, Announcement, Author, Basis, Draft, EntryHash, EpochKeys, GroupChange,
     GroupId, GroupLink, GroupSecret, GroupView, LinkPassword, ReadingKey,
 };
+use crate::record::SessionPeer;
 use crate::sender_key::{DistributionId, SenderKey, SenderKeyRecord};
 use crate::time::Timestamp;
 
@@ -49,12 +50,15 @@ impl Client {
             }
             StoreKey::SenderKey { from, distribution } => {
                 let group = GroupId::from_bytes(value.array()?);
+                let registration_id = value.u32_be()?;
                 let bytes = value.take(value.rest().len())?;
                 let record = SenderKeyRecord::decode(bytes).map_err(|_| RestoreError::Damaged)?;
                 if record.distribution() != distribution {
                     return Err(RestoreError::Damaged);
                 }
-                groups.keys.insert((from, distribution), TheirKey { group, record });
+                groups
+                    .keys
+                    .insert((from, distribution), TheirKey { group, registration_id, record });
             }
             StoreKey::GroupOutgoing(timestamp) => {
                 groups.outbox.insert(timestamp, read_message(value)?);
@@ -108,7 +112,8 @@ impl Changes {
         key: &TheirKey,
     ) {
         let record = key.record.encode();
-        let value = [&key.group.as_bytes()[..], &record].concat();
+        let id = key.registration_id.to_be_bytes();
+        let value = [&key.group.as_bytes()[..], &id, &record].concat();
         self.put(StoreKey::SenderKey { from, distribution }, value);
     }
 
@@ -139,13 +144,16 @@ impl Changes {
     }
 
     pub(super) fn put_early(&mut self, number: u64, early: &Early) {
-        let mut value = Vec::with_capacity(80 + early.bytes.len());
+        let mut value = Vec::with_capacity(84 + early.bytes.len());
         put_address(&mut value, early.from);
         value.extend(early.timestamp.0.to_be_bytes());
         value.push(early.group.is_some().into());
         value.extend(early.group.iter().flat_map(|group| *group.as_bytes()));
-        value.push(early.identity.is_some().into());
-        value.extend(early.identity.iter().flat_map(|key| *key.as_u()));
+        value.push(early.peer.is_some().into());
+        if let Some(SessionPeer { identity, registration_id }) = &early.peer {
+            value.extend(identity.as_u());
+            value.extend(registration_id.to_be_bytes());
+        }
         value.extend(&early.bytes);
         self.put(StoreKey::EarlyGroupMessage(number), value);
     }
@@ -395,9 +403,13 @@ fn read_early(value: &mut Reader<'_>) -> Result<Early, RestoreError> {
     let from = read_address(value)?;
     let timestamp = read_time(value)?;
     let group = if read_flag(value)? { Some(GroupId::from_bytes(value.array()?)) } else { None };
-    let identity = if read_flag(value)? { Some(read_key(value)?) } else { None };
+    let peer = if read_flag(value)? { Some(read_peer(value)?) } else { None };
     let bytes = value.take(value.rest().len())?.to_vec();
-    Ok(Early { from, timestamp, group, identity, bytes })
+    Ok(Early { from, timestamp, group, peer, bytes })
+}
+
+fn read_peer(value: &mut Reader<'_>) -> Result<SessionPeer, RestoreError> {
+    Ok(SessionPeer { identity: read_key(value)?, registration_id: value.u32_be()? })
 }
 
 /// The format that we write.

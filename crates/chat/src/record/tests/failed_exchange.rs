@@ -63,3 +63,21 @@ fn a_failed_session_does_not_become_the_current_one_again() {
     bob.read(&alice.write()).unwrap();
     assert_eq!(bob.record.current.as_ref().unwrap().base_key, current);
 }
+
+#[test]
+fn attack_6_a_message_of_an_archived_session_is_not_taken_for_one_of_the_current_key() {
+    // A server pretends to be Alice, with a key of its own, and lets the exchange fail.
+    let (mut mallory, mut bob) = broken();
+    let late = mallory.record.clone();
+    for _ in 0..3 {
+        bob.read(&mallory.write()).unwrap_err();
+    }
+    let alice = Side::with_keys(1, 11, false);
+    bob.initiate(&alice);
+    mallory.record = late;
+    let spqr = mallory.record.current.as_mut().unwrap().spqr.as_mut().unwrap();
+    spqr.contribute_nothing();
+    bob.read(&mallory.write()).unwrap();
+    assert_eq!(bob.record.their_identity(), Some(&alice.identity()));
+    assert_eq!(bob.peer.unwrap().identity, mallory.identity());
+}

@@ -15,6 +15,8 @@ pub(super) struct Side {
     route: Route,
     /// Whether its program does not have the ratchet.
     is_old: bool,
+    /// Who has encrypted the message that was read last.
+    pub(super) peer: Option<SessionPeer>,
     rng: ChaCha20Rng,
 }
 
@@ -22,7 +24,12 @@ pub(super) const NOW: Timestamp = Timestamp(1_600_000_000_000);
 
 impl Side {
     pub(super) fn new(number: u8, is_old: bool) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(number.into());
+        Self::with_keys(number, number.into(), is_old)
+    }
+
+    /// The seed determines its keys.
+    pub(super) fn with_keys(number: u8, seed: u64, is_old: bool) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let us = Identity { pair: KeyPair::random(&mut rng), registration_id: 1 };
         let [from, to] = [number, 3 - number].map(|byte| Address {
             account: AccountId::from_bytes([byte; 16]),
@@ -35,6 +42,7 @@ impl Side {
             record: SessionRecord::default(),
             route: Route { from, to },
             is_old,
+            peer: None,
             rng,
         }
     }
@@ -63,6 +71,10 @@ impl Side {
         }
     }
 
+    pub(super) const fn identity(&self) -> PublicKey {
+        *self.us.pair.public()
+    }
+
     pub(super) fn write(&mut self) -> Ciphertext {
         self.record.encrypt(&self.us, self.route, b"text", NOW).unwrap()
     }
@@ -78,14 +90,21 @@ impl Side {
                     kem: Some(&self.kem),
                 };
                 let (record, rng) = (&mut self.record, &mut self.rng);
-                record.decrypt_first(&self.us, route, &message, keys, Trust::Any, rng)?.plaintext
+                let first =
+                    record.decrypt_first(&self.us, route, &message, keys, Trust::Any, rng)?;
+                self.peer = Some(first.peer);
+                first.plaintext
             }
             CiphertextKind::Signal => {
                 let mut message = SignalMessage::decode(&sent.bytes)?;
                 if self.is_old {
                     message.spqr.clear();
                 }
-                self.record.decrypt(route, &message, &mut self.rng)?
+                let rng = &mut self.rng;
+                let (plaintext, peer) =
+                    self.record.decrypt_preferring(route, &message, None, rng)?;
+                self.peer = Some(peer);
+                plaintext
             }
         };
         assert_eq!(*plaintext, b"text");

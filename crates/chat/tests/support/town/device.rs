@@ -13,6 +13,14 @@ impl Device {
                 None => drop(self.rows.remove(&key)),
             }
         }
+        for Received { from, timestamp, content, .. } in &changes.received {
+            // What devices tell each other about their list arrives, but nobody sees it.
+            let Content::Sync(sync) = content else { continue };
+            let is_list = matches!(SyncMessage::decode(sync).unwrap(), SyncMessage::DeviceList(_));
+            if is_list && self.seen.insert((*from, *timestamp, content.encode().to_vec())) {
+                *self.shown.entry((*from, *timestamp)).or_default() += 1;
+            }
+        }
         let visible = changes.received.into_iter().filter(|it| it.content.is_visible());
         for Received { from, timestamp, content, .. } in visible {
             if self.seen.insert((from, timestamp, content.encode().to_vec())) {

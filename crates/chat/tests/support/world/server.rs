@@ -65,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) lists: BTreeMap<AccountId, (u64, Vec<u8>)>,
     /// Whether it does not know that devices may be left out.
     pub(crate) insists: bool,
+    /// Number of messages for devices that do not exist.
+    pub(crate) in_vain: usize,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
@@ -107,6 +109,7 @@ impl Server {
             }
             Request::SendToDevice { to, registration_id, timestamp, kind, bytes } => {
                 let Some(device) = self.devices.get(&to) else {
+                    self.in_vain += 1;
                     return Response::Mismatched { missing: Vec::new(), extra: vec![to.device] };
                 };
                 if registration_id.is_some_and(|expected| expected != device.registration_id) {
@@ -400,5 +403,11 @@ impl Registered {
     /// Number of messages that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Number of messages of an account that wait.
+    pub(crate) fn waiting_from(&self, account: AccountId) -> usize {
+        let sources = self.queue.iter().map(|(_, envelope)| envelope.source_account);
+        sources.filter(|source| *source == Some(account)).count()
     }
 }

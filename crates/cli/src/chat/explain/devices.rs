@@ -237,6 +237,24 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failu
     }
 }
 
+/// The server names a device of our account with another identity key.
+pub(in crate::chat) fn foreign_device(args: &AccountArgs) -> String {
+    format!(
+        "The server names a device of your account that does not have your key. Nothing is sent to it, and your other devices \
+         do not get copies of what you send. {} lists your devices",
+        command("devices", args)
+    )
+}
+
+/// The server shows our devices different lists of them.
+pub(in crate::chat) fn lists_differ(args: &AccountArgs) -> String {
+    format!(
+        "The server has shown your devices different lists of your devices, so people may have refused one of your devices, or \
+         written to one that was removed. A new list replaces both. {} shows it",
+        command("devices", args)
+    )
+}
+
 /// The server names an unsigned device.
 pub(in crate::chat) fn unsigned_device(label: &str, number: u8) -> String {
     format!(

@@ -56,6 +56,7 @@ impl Talk<'_> {
             Event::ForeignDevice
             | Event::IdentityChanged { .. }
             | Event::KeysRefused(_)
+            | Event::ListsDiffer
             | Event::ReadElsewhere(_)
             | Event::Request { .. }
             | Event::StoreIsOlder

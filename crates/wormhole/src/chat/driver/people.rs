@@ -153,8 +153,10 @@ impl Driver {
                     decisions.iter().for_each(|decision| self.learn_identity(decision));
                 }
                 Ok(SyncMessage::Requests(requests)) => self.learn_people(requests),
+                // The core has compared it with its own.
                 Ok(
-                    SyncMessage::Other
+                    SyncMessage::DeviceList(_)
+                    | SyncMessage::Other
                     | SyncMessage::Read(_)
                     | SyncMessage::Sent(_)
                     | SyncMessage::SentToGroup(_),

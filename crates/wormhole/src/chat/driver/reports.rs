@@ -84,6 +84,7 @@ impl Driver {
             ClientEvent::Sent(timestamp) => {
                 self.report_left(timestamp, Progress::OnServer);
             }
+            ClientEvent::ListsDiffer => self.emit(Event::ListsDiffer),
             ClientEvent::StoreIsOlder => self.emit(Event::StoreIsOlder),
             ClientEvent::UnsignedDevice(device) => self.emit(Event::UnsignedDevice { device }),
         }

@@ -117,6 +117,9 @@ pub enum Event {
         /// `None`: they stay.
         seconds: Option<u32>,
     },
+    /// The server has shown this device another list of the account's devices than to another device of ours. A new list replaces
+    /// both. Reported once after each start.
+    ListsDiffer,
     /// Somebody types a message to us or to a group, or has stopped. Not stored.
     Typing {
         /// The person who types.
