@@ -17,6 +17,8 @@ mod child;
 #[cfg(unix)]
 mod confirmation;
 mod decisions;
+#[cfg(unix)]
+mod dilated_liars;
 #[cfg(target_os = "linux")]
 mod disk_errors;
 mod endings;

@@ -46,9 +46,10 @@ pub(in super::super) async fn send(
     }
     let ready = driver.unless_given_up(wait(&stream, &mut replies, rest, &progress)).await;
     let (claims, rest) = driver.explain(ready).await?;
-    if claims.bytes > 0 {
-        let (done, total) = (claims.bytes.min(progress.total().unwrap_or(0)), progress.total());
-        driver.emit(Event::Resuming { done, total }).await?;
+    // The receiver may say anything.
+    let done = claims.bytes.min(progress.total().unwrap_or(0));
+    if done > 0 {
+        driver.emit(Event::Resuming { done, total: progress.total() }).await?;
     }
     let start = Instant::now();
     let path = streams.path();
