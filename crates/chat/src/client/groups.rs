@@ -386,6 +386,14 @@ impl Client {
         groups.get(&id).is_some_and(|group| !group.is_removed && !group.wanted.is_empty())
     }
 
+    /// Whether there may be changes of a group that we have not read yet. `false` if we are neither a member nor invited.
+    pub fn is_reading_group(&self, id: GroupId) -> bool {
+        let group = self.groups.groups.get(&id);
+        group.is_some_and(|group| {
+            group.membership(self.us.account) != Membership::Outside && group.reading.is_needed()
+        })
+    }
+
     /// Number of messages of groups that the server may accept soon: those to members, and those about groups.
     pub fn waiting_group_messages(&self) -> usize {
         let is_blocked = |outgoing: &&Outgoing| {

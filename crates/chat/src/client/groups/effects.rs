@@ -111,6 +111,10 @@ impl Client {
         if matches!(change, GroupChange::Join { .. }) && !is_ours && state.is_admin(us) {
             self.welcome(now, id, author, changes);
         }
+        if !was_in && state.members.contains_key(&us) {
+            let invited_by = before.invited.get(&us).map(|invitation| invitation.by);
+            self.group_event(id, GroupEvent::Joined { invited_by });
+        }
         self.group_event(id, GroupEvent::Changed(author, change));
         if was_in && !state.members.contains_key(&us) {
             self.delete_group_keys(id, changes);

@@ -39,6 +39,11 @@ pub enum GroupEvent {
     Changed(AccountId, GroupChange),
     /// Somebody has invited us. The user decides.
     Invited(AccountId),
+    /// We have become a member. `Changed` with the same entry follows.
+    Joined {
+        /// The account that had invited us; `None`: we have joined with a link.
+        invited_by: Option<AccountId>,
+    },
     /// A message cannot be sent.
     NotSent(Timestamp, SendFailure),
     /// A message that others have got cannot be sent to these members.

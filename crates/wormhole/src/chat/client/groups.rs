@@ -20,6 +20,8 @@ pub struct GroupInfo {
     pub state: Option<GroupState>,
     /// Whether changes of ours wait for the server.
     pub is_changing: bool,
+    /// Whether there may be changes that were not read yet.
+    pub is_reading: bool,
 }
 
 impl GroupInfo {
@@ -34,6 +36,7 @@ impl GroupInfo {
             membership: core.group_membership(id).unwrap_or(Membership::Outside),
             state: core.group_state(id).cloned(),
             is_changing: core.is_changing_group(id),
+            is_reading: core.is_reading_group(id),
         }
     }
 }

@@ -76,6 +76,7 @@ impl Driver {
             | GroupEvent::ChangeMissing { .. }
             | GroupEvent::Changed(..)
             | GroupEvent::Invited(_)
+            | GroupEvent::Joined { .. }
             | GroupEvent::PartlySent(_)
             | GroupEvent::Removed
             | _ => {}

@@ -81,7 +81,12 @@ pub struct SafetyNumber {
 impl SafetyNumber {
     /// The safety number as words: a half of 13 words for each side, in the order of the digits.
     pub fn words(&self) -> [Vec<&'static str>; 2] {
-        safety_words::words(&self.digits).unwrap_or_default()
+        Self::words_of(&self.digits)
+    }
+
+    /// The words for the digits of a safety number, such as the one of a [`RefusedNumber`]. Empty if there are not 60 digits.
+    pub fn words_of(digits: &str) -> [Vec<&'static str>; 2] {
+        safety_words::words(digits).unwrap_or_default()
     }
 
     /// The digits of a safety number that somebody has typed as digits or as [words](Self::words). `None` if it is neither:
