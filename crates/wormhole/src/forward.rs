@@ -215,6 +215,9 @@ pub enum Event {
         /// The port on which the peer would like us to listen, if it is another one.
         wanted_port: Option<u16>,
     },
+    /// The peer has not offered this service some seconds after the connection. Connections to our listener are closed at once until
+    /// the peer offers it.
+    NobodyOffers(ServiceName),
     /// The peer offers a service for which we do not listen.
     NotWanted(ServiceName),
     /// The peer listens for our service.

@@ -66,6 +66,10 @@ impl Report {
                 shown(name),
                 printable::line(reason)
             ),
+            Event::NobodyOffers(name) => format!(
+                "The other side does not offer {}: connections to it are closed",
+                shown(name)
+            ),
             Event::NotWanted(name) => format!(
                 "The other side offers {}. To use it, start again with --client {0}",
                 shown(name)
@@ -197,6 +201,7 @@ fn json_of(event: &Event) -> Option<Value> {
         Event::NotOffered { name, reason } => {
             json!({"event": "not-offered", "service": name.as_str(), "reason": reason})
         }
+        Event::NobodyOffers(name) => json!({"event": "nobody-offers", "service": name.as_str()}),
         Event::NotWanted(name) => json!({"event": "not-wanted", "service": name.as_str()}),
         Event::Opened { id, name, is_incoming } => json!({
             "event": "opened", "id": id, "service": name.as_str(), "incoming": is_incoming,

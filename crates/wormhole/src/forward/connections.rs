@@ -21,7 +21,7 @@ pub(super) async fn open(shared: Arc<Shared>, name: ServiceName, socket: TcpStre
     match request(&shared, &name).await {
         Ok(stream) => carry(&shared, name, socket, stream, false).await,
         Err(error) => {
-            let reason = error.to_string();
+            let reason = in_words(&error);
             shared.report(Event::NotOpened { name, is_incoming: false, reason });
         }
     }
@@ -45,13 +45,13 @@ pub(super) async fn accept(shared: Arc<Shared>, mut stream: Subchannel) {
     let connected = connect(&shared, &name).await;
     let reply = match &connected {
         Ok(_) => ConnectReply::Connected,
-        Err(error) => ConnectReply::NotConnected(error.to_string()),
+        Err(error) => ConnectReply::NotConnected(in_words(error)),
     };
     let written = write_message(&mut stream, &reply.encode()).await;
     match connected.and_then(|socket| written.map(|()| socket)) {
         Ok(socket) => carry(&shared, name, socket, stream, true).await,
         Err(error) => {
-            let reason = error.to_string();
+            let reason = in_words(&error);
             shared.report(Event::NotOpened { name, is_incoming: true, reason });
             // Otherwise the answer could be lost with the stream.
             let _ended = stream.shutdown().await;
@@ -83,7 +83,7 @@ async fn carry(
     let (id, (sent, received)) = (counter.id, counter.bytes());
     // The counter of open connections must be right when the event is read.
     drop(counter);
-    let failure = carried.err().map(|error| error.to_string());
+    let failure = carried.err().map(|error| in_words(&error));
     shared.report(Event::Closed { id, sent, received, failure });
 }
 
@@ -115,6 +115,12 @@ async fn carry_one(
         to.write_all(buffer.get(..length).unwrap_or_default()).await?;
         count(u64::try_from(length).unwrap_or(u64::MAX));
     }
+}
+
+/// Describes an error without the number that Rust adds: ` (os error 111)`.
+fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
 /// How long a service may take to accept a connection.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -96,6 +97,30 @@ impl Shared {
             }
         }
     }
+}
+
+/// Closes the connections to listeners whose service the peer does not offer, so that their clients do not wait.
+async fn close_unoffered(shared: Arc<Shared>) {
+    tokio::time::sleep(UNOFFERED).await;
+    let names: Vec<_> = lock(&shared.listeners).keys().cloned().collect();
+    for name in names {
+        shared.report(Event::NobodyOffers(name));
+    }
+    while close_waiting(&lock(&shared.listeners)) {
+        tokio::time::sleep(AFTER_FAILURE).await;
+    }
+}
+
+/// Closes the connections that wait now. Returns whether there are listeners.
+fn close_waiting(listeners: &BTreeMap<ServiceName, Listener>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    for listener in listeners.values() {
+        // At most so many, so that the listeners are free soon.
+        for _ in 0..MAX_CONNECTIONS {
+            let Poll::Ready(Ok(_closed)) = listener.socket.poll_accept(&mut context) else { break };
+        }
+    }
+    !listeners.is_empty()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -209,10 +234,16 @@ async fn serve(
     };
     let requests = Arc::new(Semaphore::new(MAX_COMMAND_STREAMS));
     let mut known_connections = 0;
+    let mut is_first = true;
     loop {
         tokio::select! {
             path = next_path(&shared.dilated, &mut known_connections) => match path {
-                Ok(path) => shared.report(Event::Connected(path)),
+                Ok(path) => {
+                    shared.report(Event::Connected(path));
+                    if std::mem::take(&mut is_first) {
+                        tasks.spawn(close_unoffered(Arc::clone(shared)));
+                    }
+                }
                 Err(error) => return End::Failed(error.into()),
             },
             stream = commands.accept() => match stream {
@@ -298,6 +329,9 @@ async fn say_farewell(wormhole: &Wormhole, end: &End) {
     // A peer that is gone does not answer.
     let _answered = answered.await;
 }
+
+/// How long after the connection the peer may take to offer a service.
+const UNOFFERED: Duration = Duration::from_secs(5);
 
 /// How long to wait for the peer's farewell.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -283,3 +283,26 @@ async fn a_peer_of_another_application_is_refused() {
     let error = soon("refusal", session.next()).await.unwrap().unwrap_err();
     assert_eq!(error, forward::Error::PeerCannotForward);
 }
+
+#[tokio::test]
+async fn connections_to_a_service_that_nobody_offers_are_closed() {
+    let servers = TestServers::start(&[]).await;
+    let port = server(Ipv4Addr::LOCALHOST.into()).await;
+    let mut forwards = Forwards::default();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let address = forwards.listen(name("wob"), any, None).await.unwrap();
+    let mut client = start(&servers, forwards);
+    // It waits until it is known that nobody offers the service.
+    let mut early = TcpStream::connect(address).await.unwrap();
+    let _server = offer(&servers, port).await;
+    let missing = wait_for(&mut client, "a missing service", |event| {
+        let Event::NobodyOffers(name) = event else { return None };
+        Some(name.clone())
+    });
+    assert_eq!(missing.await, name("wob"));
+    let mut late = TcpStream::connect(address).await.unwrap();
+    for socket in [&mut early, &mut late] {
+        let closed = soon("end of a connection", socket.read(&mut [0])).await;
+        assert!(closed.is_err() || closed.is_ok_and(|length| length == 0));
+    }
+}
