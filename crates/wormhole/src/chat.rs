@@ -77,6 +77,7 @@ pub use profile::{ContactProfile, OwnProfile, ProfileChange, ProfileError};
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
+pub use service::UploadProgress;
 pub use store::{Contact, ReceivedId};
 pub use wormhole_chat::group;
 pub use wormhole_chat::rules::ChangeRefusal;

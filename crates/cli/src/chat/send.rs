@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wormhole::chat::{
     Client, Conversation, DeliveryError, Destination, Ended, Event, Message, MessageRef, Messages,
-    QueueError, RequestError, SendFailure, SentMessage,
+    QueueError, RequestError, SendFailure, SentMessage, UploadProgress,
 };
 
 use super::outbox::{self, Waiting};
@@ -17,7 +17,7 @@ use super::recent::Recent;
 use super::{explain, mentions, profile, who};
 use crate::args::chat::{AccountArgs, SendArgs};
 use crate::config::Config;
-use crate::console::Console;
+use crate::console::{Console, SLOW};
 use crate::failure::Failure;
 use crate::shell::quote;
 use crate::{printable, stdin};
@@ -105,7 +105,7 @@ async fn queue_message(
         let sending = client.send(to, message.clone());
         let (sent, stopped) = match message.files.len() {
             0 => (console.unless_interrupted(sending).await, NOT_QUEUED),
-            _ => (console.notice_if_slow(UPLOADING, sending).await, DRAFT),
+            _ => (with_progress(client, sending, console).await, DRAFT),
         };
         let why = match sent.inspect_err(|_| console.screen.show(stopped))? {
             Ok(sent) => return Ok(sent),
@@ -113,7 +113,7 @@ async fn queue_message(
             Err(error) => return Err(explain::send(&error, &args.client.account).into()),
         };
         let Some(pause) = pause(&why, attempt) else {
-            return Err(explain::request(&why, &args.client.account).into());
+            return Err(explain::client_request(&why, client.me(), &args.client.account).into());
         };
         if attempt == 0 {
             trying_again(&why, console);
@@ -121,6 +121,40 @@ async fn queue_message(
         attempt += 1;
         let pause = console.unless_interrupted(sleep(pause)).await;
         pause.inspect_err(|_| console.screen.show(stopped))?;
+    }
+}
+
+/// Waits for files to be uploaded, and shows how far the upload is.
+async fn with_progress<T>(
+    client: &Client,
+    sending: impl Future<Output = T>,
+    console: &mut Console,
+) -> Result<T> {
+    let mut uploads = client.upload_progress();
+    tokio::pin!(sending);
+    if let Ok(done) = console.unless_interrupted(timeout(SLOW, &mut sending)).await? {
+        return Ok(done);
+    }
+    console.screen.show(UPLOADING);
+    loop {
+        let step = async {
+            tokio::select! {
+                done = &mut sending => Some(done),
+                _ = uploads.changed() => None,
+            }
+        };
+        if let Some(done) = console.unless_interrupted(step).await? {
+            console.screen.end_progress();
+            return Ok(done);
+        }
+        let UploadProgress { sent, total, .. } = *uploads.borrow_and_update();
+        if total > 0 {
+            console.screen.show_progress(sent, Some(total));
+        }
+        if sent == total {
+            // The next file begins a bar of its own.
+            console.screen.end_progress();
+        }
     }
 }
 
@@ -183,7 +217,7 @@ pub(super) async fn wait(
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
-                return Err(explain::request(&why, to.account).into());
+                return Err(explain::client_request(&why, client.me(), to.account).into());
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {
                 is_noticed = true;

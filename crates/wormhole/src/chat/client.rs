@@ -34,7 +34,7 @@ use super::driver::{Driver, DriverParts, Signals};
 use super::error::{Ended, NotOpened, QueueError};
 use super::message::{Attachment, Me, Message, Recipient, Route};
 use super::server::Network;
-use super::service::Service;
+use super::service::{Service, UploadProgress};
 use super::store::{Contact, ReceivedId};
 use super::{Conversation, RequestError, attachment};
 use crate::transfer::OnExists;
@@ -367,6 +367,12 @@ impl Client {
         name: Option<String>,
     ) -> Result<(), Ended> {
         self.edit_contact(account, move |contact| contact.name = name).await
+    }
+
+    /// How far the upload is that has progressed last: of an attached file that [`send`](Self::send) uploads to the server. Files that
+    /// go directly to the recipient are not counted.
+    pub fn upload_progress(&self) -> watch::Receiver<UploadProgress> {
+        self.service.upload_progress().subscribe()
     }
 
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender

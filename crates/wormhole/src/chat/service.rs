@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use wormhole_chat::service::{Destination, PhoneNumber};
 use wormhole_chat::{
     AccountId, DeviceCiphertext, LeftOut, PublicKey, Publication, Response, Timestamp,
@@ -48,6 +48,18 @@ pub(crate) struct Service {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Limits the uploads and downloads of attachments that run at the same time.
     transfers: Semaphore,
+    /// How far the upload is that has progressed last.
+    upload: watch::Sender<UploadProgress>,
+}
+
+/// How far an upload of an attached file is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct UploadProgress {
+    /// Bytes that were sent, encrypted and padded.
+    pub sent: u64,
+    /// Bytes to send in total.
+    pub total: u64,
 }
 
 impl Service {
@@ -67,7 +79,8 @@ impl Service {
         let unidentified = HttpClient::new(origin, route.clone());
         let transfers = Semaphore::new(MAX_TRANSFERS);
         let url = server.url.clone();
-        Ok(Self { url, route, http, unidentified, headers, transfers })
+        let upload = watch::Sender::default();
+        Ok(Self { url, route, http, unidentified, headers, transfers, upload })
     }
 
     /// Adds the credentials of this user: a number or an account id, perhaps with `.DEVICE`.
@@ -83,6 +96,11 @@ impl Service {
         let value = Zeroizing::new(format!("Basic {}", BASE64.encode(both.as_bytes())));
         self.headers.push((AUTHORIZATION, header(&value)?));
         Ok(self)
+    }
+
+    /// How far the upload is that has progressed last.
+    pub(crate) const fn upload_progress(&self) -> &watch::Sender<UploadProgress> {
+        &self.upload
     }
 
     /// Asks for a verification code.

@@ -20,7 +20,7 @@ use super::upload::{MIN_RATE, Source, UPLOAD_TIME, Uploaded};
 use super::{PIECES, send_to};
 use crate::chat::error::QueueError;
 use crate::chat::error::{RequestError, ServerFault};
-use crate::chat::service::Service;
+use crate::chat::service::{Service, UploadProgress};
 use crate::net::LinkFailure;
 use crate::net::http::{self, HttpBody, StreamedResponse};
 
@@ -152,7 +152,12 @@ async fn patch(
         let piece: Piece = pieces.recv().await?;
         Some((piece, pieces))
     });
-    let body = once(async { io::Result::Ok(first) }).chain(pieces);
+    let (progress, mut sent) = (service.upload_progress().clone(), offset);
+    let body = once(async { io::Result::Ok(first) }).chain(pieces).inspect(move |piece| {
+        let bytes = piece.as_ref().map_or(0, Bytes::len);
+        sent = sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        progress.send_replace(UploadProgress { sent, total: length });
+    });
     let body = StreamBody::new(body.map(|piece| piece.map(Frame::data)));
     let rest = length.saturating_sub(offset);
     let request = request(record, Method::PATCH)?
