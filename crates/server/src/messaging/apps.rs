@@ -68,6 +68,12 @@ pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
     };
     let failed = |reason: String| ServerError::Database { path: path.clone(), reason };
     command.db.check().map_err(|reason| failed(reason.to_owned()))?;
+    if let Database::File(path) = &command.db
+        && !matches!(command.action, AppAction::Add { .. })
+        && !path.exists()
+    {
+        return Err(failed("there is no such file: `add` creates it".to_owned()));
+    }
     let execute = |rows: &mut dyn Rows| command.action.execute(rows);
     let result = match &command.db {
         Database::File(path) => SqliteStore::open_shared(path)?.edit(execute),
