@@ -186,10 +186,7 @@ impl<'d> ActiveTransfer<'d> {
         advice: &str,
     ) {
         self.notice_if_slow(notice);
-        let unanswered = format!(
-            "Nobody is waiting with a code that begins with {nameplate}-. Is the number right? If it is, the other \
-             side has not started yet, or the code was used before: each code works only once. {advice}"
-        );
+        let unanswered = explain::nobody_is_waiting(nameplate, advice);
         self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
     }
 
@@ -233,4 +230,4 @@ const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code
                            other side was restarted, press Ctrl-C and start again with a new code.";
 
 /// Time after which the other side has probably not started, or uses another code: it would answer at once.
-const UNANSWERED: Duration = Duration::from_secs(5);
+pub(crate) const UNANSWERED: Duration = Duration::from_secs(5);

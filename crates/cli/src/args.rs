@@ -75,7 +75,7 @@ impl Args {
 pub(crate) fn hide_unused_options(mut command: clap::Command) -> clap::Command {
     // This adds the global options to each command.
     command.build();
-    command.mut_subcommands(|command| match command.get_name() {
+    join_help_lines(command).mut_subcommands(|command| match command.get_name() {
         "completions" | "man" => hide(command, &[SERVERS, &["config", "dump_timing"]].concat()),
         "chat" => hide(command, SERVERS).mut_subcommands(|command| match command.get_name() {
             // They meet the other side at the mailbox server.
@@ -88,6 +88,30 @@ pub(crate) fn hide_unused_options(mut command: clap::Command) -> clap::Command {
         }),
         _ => command,
     })
+}
+
+/// Joins the lines of the sentences behind the options: the width of the terminal decides where lines end.
+fn join_help_lines(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(|help| joined(&help.to_string()));
+    let command = match help {
+        Some(help) => command.after_help(help),
+        None => command,
+    };
+    command.mut_subcommands(join_help_lines)
+}
+
+/// A text in which only short lines, and those before or in an indented block, still end.
+fn joined(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let mut joined = String::new();
+    for (line, next) in lines.iter().zip(lines.iter().skip(1).chain([&""])) {
+        joined.push_str(line);
+        let is_sentence = |line: &str| line.starts_with(|c: char| !c.is_whitespace());
+        let is_long = line.chars().count() >= LONG_LINE;
+        let continues = is_long && is_sentence(line) && is_sentence(next);
+        joined.push(if continues { ' ' } else { '\n' });
+    }
+    joined.trim_end().to_owned()
 }
 
 fn hide(command: clap::Command, names: &[&str]) -> clap::Command {
@@ -174,6 +198,9 @@ const SERVERS: &[&str] = &["appid", "relay_url", "transit_helper"];
 
 /// The global options that the commands of `chat` with a code ignore.
 const CHAT_CODES: &[&str] = &["appid", "transit_helper", "dump_timing"];
+
+/// Characters of a line of help that ends only because the source does.
+const LONG_LINE: usize = 70;
 
 /// Heading in the help of the global options.
 const GLOBAL: &str = "Global options";

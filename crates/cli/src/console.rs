@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use wormhole::transfer::Event;
 
+use crate::active_transfer::UNANSWERED;
 use crate::ask::{self, Ask};
 use crate::failure::Failure;
 use crate::request::Shown;
@@ -120,6 +121,27 @@ impl Console {
             return Ok(done);
         }
         self.screen.show(notice);
+        self.unless_interrupted(work).await
+    }
+
+    /// Waits for the other side of a code, and shows `notice` if that takes more than a second, and `unanswered` after some
+    /// seconds more. A signal ends the waiting.
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(crate) async fn notice_if_unanswered<T>(
+        &mut self,
+        notice: &str,
+        unanswered: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::pin!(work);
+        for (pause, text) in [(SLOW, notice), (UNANSWERED.saturating_sub(SLOW), unanswered)] {
+            if let Ok(done) = self.unless_interrupted(timeout(pause, &mut work)).await? {
+                return Ok(done);
+            }
+            self.screen.show(text);
+        }
         self.unless_interrupted(work).await
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Style<E> {
     pub(crate) event: fn(&E) -> String,
     /// A line that the user has typed.
     pub(crate) own: fn(&str) -> String,
+    /// Whether an event is the latest state of something: it replaces the line of the event before if that was one, too.
+    pub(crate) is_state: fn(&E) -> bool,
     /// Shown instead of taking a line while too many wait.
     pub(crate) too_many: &'static str,
 }

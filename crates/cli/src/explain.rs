@@ -24,6 +24,14 @@ pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
     failure(error, server).into()
 }
 
+/// A warning that no other client uses the nameplate of a code that the user has typed.
+pub(crate) fn nobody_is_waiting(nameplate: &code::Nameplate, advice: &str) -> String {
+    format!(
+        "Nobody is waiting with a code that begins with {nameplate}-. Is the number right? If it is, the other side has not \
+         started yet, or the code was used before: each code works only once. {advice}"
+    )
+}
+
 /// Explains why received data could not be written to standard output.
 pub(crate) fn output(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {

@@ -111,6 +111,11 @@ impl Servers {
         Ok(settings)
     }
 
+    /// The servers that two sides need to meet. A transit relay is not one of them: each side offers its own.
+    pub(crate) fn to_meet(&self) -> Self {
+        Self { transit_helper: None, ..self.clone() }
+    }
+
     /// A command for the other side, ready to be pasted. It names the servers, which must be the same.
     pub(crate) fn other_side<'a>(&'a self, rest: impl IntoIterator<Item = &'a str>) -> String {
         let mut words = vec!["wormhole".to_owned()];

@@ -17,7 +17,8 @@ pub(crate) use devices::{
     AcceptLinkArgs, AddArgs, CopyArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
 };
 pub(crate) use groups::{
-    GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, MemberArgs, PeopleArgs, SendToGroupArgs,
+    GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, ListArgs, MemberArgs, PeopleArgs,
+    RenameArgs, SendToGroupArgs,
 };
 pub(crate) use history::{HistoryArgs, Keep};
 pub(crate) use people::{DecideArgs, RequestsArgs, RequestsCommand, UsernameArgs};

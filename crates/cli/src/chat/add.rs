@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{Client, IntroduceError, Introduced, Introducing};
-use wormhole::code::Code;
+use wormhole::code::{Code, Nameplate};
 
 use super::meeting::{self, Place};
 use super::people::{self, People};
@@ -12,6 +12,7 @@ use crate::args::chat::AddArgs;
 use crate::ask::Ask as _;
 use crate::config::Config;
 use crate::console::{Console, Question};
+use crate::explain::nobody_is_waiting;
 use crate::printable;
 use crate::request::Servers;
 
@@ -46,10 +47,11 @@ async fn introduce(
     console: &mut Console,
 ) -> Result<()> {
     place.report(console)?;
-    let is_new = code.is_none();
+    let nameplate = code.as_ref().map(|code| code.nameplate().clone());
     let introducing = client.introduce(code, &place.mailbox);
     let introducing = introducing.map_err(|error| explain::introduce(&error, place))?;
-    let introduced = match exchange(&introducing, args, is_new, servers, console).await {
+    let introduced = match exchange(&introducing, args, nameplate.as_ref(), servers, console).await
+    {
         Ok(introduced) => introduced.map_err(|error| explain::introduce(&error, place).into()),
         Err(error) => Err(error),
     };
@@ -68,11 +70,11 @@ async fn introduce(
 async fn exchange(
     introducing: &Introducing,
     args: &AddArgs,
-    is_new: bool,
+    nameplate: Option<&Nameplate>,
     servers: &Servers,
     console: &mut Console,
 ) -> Result<Result<Introduced, IntroduceError>> {
-    if is_new {
+    if nameplate.is_none() {
         let code = match console.unless_interrupted(introducing.code()).await? {
             Ok(code) => code,
             Err(error) => return Ok(Err(error)),
@@ -81,7 +83,14 @@ async fn exchange(
         meeting::show_code(&code, &["chat", "add"], servers, place, console)?;
     }
     let waiting = "Waiting for the other person...";
-    if let Err(error) = console.notice_if_slow(waiting, introducing.met()).await? {
+    let met = match nameplate {
+        None => console.notice_if_slow(waiting, introducing.met()).await?,
+        Some(nameplate) => {
+            let unanswered = nobody_is_waiting(nameplate, OTHER_COMMAND);
+            console.notice_if_unanswered(waiting, &unanswered, introducing.met()).await?
+        }
+    };
+    if let Err(error) = met {
         return Ok(Err(error));
     }
     console.unless_interrupted(introducing.complete(args.my_name.clone())).await
@@ -139,6 +148,9 @@ async fn wants_name(name: &str, console: &mut Console) -> Result<bool> {
     let question = Question { prompt, about: "name", answers: &["y", "n"] };
     Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
+
+const OTHER_COMMAND: &str =
+    "If the code came from `wormhole chat link`, use `wormhole chat link accept`.";
 
 /// Longest name, in bytes, that another person can suggest.
 const MAX_NAME: usize = 64;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Conversation, Emoji, Message, SentMessage};
+use wormhole::chat::{Client, Conversation, Emoji, Message, MessageRef, SentMessage};
 
 use super::people::{self, People};
 use super::recent::Recent;
@@ -129,7 +129,6 @@ async fn queue(
     recent: &mut Recent,
     console: &mut Console,
 ) -> Result<SentMessage> {
-    let own = client.me().address.account;
     let queued = match change {
         Change::Timer(seconds) => {
             console.unless_interrupted(client.set_timer(with, seconds)).await?
@@ -142,7 +141,7 @@ async fn queue(
         }
         Change::Edit { id, text } => {
             let people = People::new(client, console).await?;
-            let target = recent.find(with, &id, Some(own))?.message;
+            let target = own_message(recent, with, &id, "edit", &people)?;
             let mut message = Message::text(&text);
             message.mentions = mentions::find(&text, people.others());
             let editing = client.edit(with, target.timestamp, message);
@@ -153,7 +152,8 @@ async fn queue(
             edited
         }
         Change::Delete { id } => {
-            let target = recent.find(with, &id, Some(own))?.message;
+            let people = People::new(client, console).await?;
+            let target = own_message(recent, with, &id, "delete", &people)?;
             let deleting = client.delete(with, target.timestamp);
             let deleted = console.unless_interrupted(deleting).await?;
             if deleted.is_ok() {
@@ -163,6 +163,29 @@ async fn queue(
         }
     };
     queued.map_err(|error| explain::send(&error, to.account).into())
+}
+
+/// The message of the user whose id begins with `id`.
+///
+/// # Errors
+/// There is none, or it is from somebody else.
+fn own_message(
+    recent: &Recent,
+    with: Conversation,
+    id: &str,
+    verb: &str,
+    people: &People,
+) -> Result<MessageRef> {
+    match (recent.find(with, id, Some(people.own())), recent.find(with, id, None)) {
+        (Ok(found), _) => Ok(found.message),
+        (Err(_), Ok(other)) => {
+            let author = people.label_of(other.message.author);
+            let why =
+                format!("that message is from {author}: you can only {verb} your own messages");
+            Err(Failure::usage(why).into())
+        }
+        (Err(error), Err(_)) => Err(error),
+    }
 }
 
 /// A time as the user types it. `None`: messages stay.

@@ -8,8 +8,8 @@ use std::path::Path;
 use wormhole::chat::group::ChangeError;
 use wormhole::chat::store::StoreError;
 use wormhole::chat::{
-    Ended, GroupError, IdentityError, NotStored, OpenError, QueueError, RegisterError,
-    RequestError, ServerFault,
+    DeviceId, Ended, GroupError, IdentityError, Me, NotStored, OpenError, QueueError,
+    RegisterError, RequestError, ServerFault,
 };
 
 use super::{profile, show};
@@ -247,6 +247,19 @@ pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
         // Later errors of the SDK have no hint.
         _ => failure,
     }
+}
+
+/// Why a request of a client failed. The server refuses a linked device for other reasons than the first one.
+pub(super) fn client_request(error: &RequestError, me: &Me, args: &AccountArgs) -> Failure {
+    let is_linked = me.address.device != DeviceId::PRIMARY;
+    if *error != RequestError::CredentialsRefused || !is_linked {
+        return request(error, args);
+    }
+    let account = printable::line(&args.account);
+    Failure::new("this device was removed from the account, or the number was registered again elsewhere").hint(format!(
+        "link this computer again, with another name: `wormhole chat link --account NAME`. Earlier messages stay in the account \
+         '{account}': `wormhole chat history` shows them"
+    ))
 }
 
 /// Why a message is not in the outbox.

@@ -1,27 +1,37 @@
 //! `chat group`: groups of people in different apps.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `list` | lists groups and members |
+//! | `news` | describes what others have changed |
+//! | `sending` | sends a text to a group |
+
+mod list;
+pub(super) mod news;
+mod sending;
 
 use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
-use wormhole::chat::group::{GroupId, GroupLink, Role};
+use wormhole::chat::group::{GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Conversation, DeliveryError, Ended, Event, Events, Group, GroupError,
-    GroupEvent, GroupInfo, Membership, Message, PartlySent, PendingChange, SentMessage,
+    AccountId, Client, Event, Events, Group, GroupError, GroupInfo, Membership, PendingChange,
 };
 
 use super::people::People;
 use super::{explain, profile, requests, who};
 use crate::args::chat::{
     AccountArgs, ClientArgs, GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, MemberArgs,
-    PeopleArgs, SendToGroupArgs,
+    PeopleArgs, RenameArgs,
 };
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
+pub(super) use list::{UNKNOWN_TITLE, title};
 
 /// Runs a command about groups.
 ///
@@ -44,33 +54,47 @@ const fn options(command: &GroupCommand) -> &ClientArgs {
         GroupCommand::Link(args) => &args.client,
         GroupCommand::List(args) => &args.client,
         GroupCommand::Promote(args) | GroupCommand::Remove(args) => &args.client,
+        GroupCommand::Rename(args) => &args.client,
         GroupCommand::Send(args) => &args.client,
     }
 }
 
-/// Learns what others have changed meanwhile: a message goes to the members that this device knows.
+/// Learns what others have changed meanwhile, and shows it: a message goes to the members that this device knows.
 async fn catch_up(client: &Client, console: &mut Console) -> Result<()> {
-    if requests::wait_for_messages(client, console).await? {
-        finish(client, console).await?;
+    let mut events = client.events();
+    if !requests::wait_for_messages(client, console).await? {
+        return Ok(());
     }
-    Ok(())
+    let mut people = People::new(client, console).await?;
+    let mut news = news::News::default();
+    loop {
+        let patience = patience(client, console).await?;
+        match console.unless_interrupted(timeout(patience, events.next())).await? {
+            Ok(Ok(Event::Group { group, event })) => {
+                let shown = news.describe(group, &event, &mut people, client, console).await?;
+                news::show(shown, console)?;
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(explain::ended(&error).into()),
+            Err(_) => return Ok(()),
+        }
+    }
 }
 
 async fn execute(command: GroupCommand, client: &Client, console: &mut Console) -> Result<()> {
     // Before anything happens, so that no event is missed.
-    let mut groups = Groups { client, events: client.events() };
+    let account = options(&command).account.clone();
+    let mut groups = Groups { client, account: &account, events: client.events() };
     match command {
         GroupCommand::Create(args) => groups.create(&args, console).await,
-        GroupCommand::Invite(args) => {
-            let group = groups.find(&args.group, console).await?;
-            groups.invite(&group, &args, console).await
-        }
+        GroupCommand::Invite(args) => groups.invite(&args, console).await,
         GroupCommand::Join(args) => groups.join(&args.group, console).await,
         GroupCommand::Leave(args) => groups.leave(&args, console).await,
         GroupCommand::Link(args) => groups.link(&args, console).await,
-        GroupCommand::List(_) => groups.list(console).await,
+        GroupCommand::List(args) => groups.list(&args, console).await,
         GroupCommand::Promote(args) => groups.promote(&args, console).await,
         GroupCommand::Remove(args) => groups.remove(&args, console).await,
+        GroupCommand::Rename(args) => groups.rename(&args, console).await,
         GroupCommand::Send(args) => groups.send(&args, console).await,
         GroupCommand::Show(args) => groups.show(&args.group, console).await,
     }
@@ -79,62 +103,93 @@ async fn execute(command: GroupCommand, client: &Client, console: &mut Console) 
 /// The groups of an account, and what happens in them.
 struct Groups<'a> {
     client: &'a Client,
+    account: &'a AccountArgs,
     events: Events,
 }
 
 impl Groups<'_> {
     async fn create(&self, args: &PeopleArgs, console: &mut Console) -> Result<()> {
+        // First, so that an unknown person does not leave a group behind.
+        let invited = self.people(args, console).await?;
         let created = self.request(self.client.create_group(&args.group), console).await?;
         let group = self.client.group(created.group());
         wait(created, console).await?;
-        if !args.who.is_empty() {
-            self.invite(&group, args, console).await?;
-        }
-        let id = group.id();
+        let (id, title) = (group.id(), printable::line(&args.group));
         console.report(&json!({"event": "chat-group-created", "group": id.to_string()}))?;
-        console.print(&format!("{id}\n"))
+        console.screen.show(&format!("The group {title} is created."));
+        console.print(&format!("{id}\n"))?;
+        if invited.is_empty() {
+            return Ok(());
+        }
+        self.change(&group, "invite", group.invite(accounts(&invited)), console).await?;
+        say_invited(&invited, &title, console);
+        Ok(())
     }
 
-    async fn invite(&self, group: &Group, args: &PeopleArgs, console: &mut Console) -> Result<()> {
-        let mut invited = Vec::new();
-        for who in &args.who {
-            invited.push(self.person(who, &args.client.account, console).await?);
-        }
+    async fn invite(&self, args: &PeopleArgs, console: &mut Console) -> Result<()> {
+        let (group, title) = self.find(&args.group, console).await?;
+        let invited = self.people(args, console).await?;
         if invited.is_empty() {
             return Err(Failure::usage("name the people that you want to invite").into());
         }
-        self.change(group, "invite", group.invite(invited), console).await
+        self.change(&group, "invite", group.invite(accounts(&invited)), console).await?;
+        say_invited(&invited, &title, console);
+        Ok(())
     }
 
     async fn join(&self, text: &str, console: &mut Console) -> Result<()> {
         let joining = if let Ok(link) = text.parse::<GroupLink>() {
             self.request(self.client.join_group(link), console).await?
+        } else if text.trim_start().starts_with(LINK) {
+            return Err(Failure::usage("this link is damaged: copy the whole link")
+                .hint("put the link in single quotes, because it contains &")
+                .into());
         } else {
-            let group = self.find(text, console).await?;
+            let info = who::group_to_join(text, all(self.client, console).await?, self.account)?;
+            let group = self.client.group(info.id);
             self.request(group.accept_invitation(), console).await?
         };
         let group = joining.group();
         wait(joining, console).await?;
         console.report(&json!({"event": "chat-group-joined", "group": group.to_string()}))?;
+        let people = People::new(self.client, console).await?;
+        console.screen.show(&format!("You have joined {}.", people.group(group)));
         console.print(&format!("{group}\n"))
     }
 
     async fn leave(&self, args: &LeaveArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?;
+        let info = self.find_info(&args.group, console).await?;
+        let (group, title) = (self.client.group(info.id), title(&info));
+        if info.membership == Membership::Invited {
+            self.change(&group, "decline", group.decline_invitation(), console).await?;
+            console.screen.show(&format!("You have declined the invitation to {title}."));
+            return Ok(());
+        }
         let successor = match &args.successor {
-            Some(who) => Some(self.person(who, &args.client.account, console).await?),
+            Some(who) => Some(self.person(who, console).await?),
             None => None,
         };
-        self.change(&group, "leave", group.leave(successor), console).await
+        let account = successor.as_ref().map(|(account, _)| *account);
+        self.change(&group, "leave", group.leave(account), console).await?;
+        console.screen.show(&match successor {
+            None => format!("You have left {title}."),
+            Some((_, label)) => {
+                format!("You have left {title}. {label} is now an administrator.")
+            }
+        });
+        Ok(())
     }
 
     async fn link(&self, args: &GroupLinkArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?;
+        let (group, title) = self.find(&args.group, console).await?;
         if args.off {
-            return self.change(&group, "set link", group.disable_link(), console).await;
+            self.change(&group, "set link", group.disable_link(), console).await?;
+            console.screen.show(&format!("The link of {title} is disabled."));
+            return Ok(());
         }
         if args.reset {
             self.change(&group, "set link", group.reset_link(), console).await?;
+            console.screen.show("An earlier link is not valid any more.");
         } else if current_link(&group, console).await?.is_none() {
             self.change(&group, "set link", group.enable_link(), console).await?;
         }
@@ -148,61 +203,33 @@ impl Groups<'_> {
         console.print(&format!("{link}\n"))
     }
 
-    async fn list(&self, console: &mut Console) -> Result<()> {
-        let groups = all(self.client, console).await?;
-        for info in &groups {
-            let state = state_of(info);
-            console.report(&json_of_group(info))?;
-            console.print(&format!("{}  {}{state}\n", info.id, title(info)))?;
-        }
-        if groups.is_empty() {
-            console.screen.show("You are in no group.");
-        }
-        Ok(())
-    }
-
     async fn promote(&self, args: &MemberArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?;
-        let account = self.person(&args.who, &args.client.account, console).await?;
-        self.change(&group, "set role", group.set_role(account, Role::Admin), console).await
+        let (group, title) = self.find(&args.group, console).await?;
+        let (account, label) = self.person(&args.who, console).await?;
+        self.change(&group, "set role", group.set_role(account, Role::Admin), console).await?;
+        console.screen.show(&format!("{label} is now an administrator of {title}."));
+        Ok(())
     }
 
     async fn remove(&self, args: &MemberArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?;
-        let account = self.person(&args.who, &args.client.account, console).await?;
-        self.change(&group, "remove", group.remove(account), console).await
-    }
-
-    async fn send(&mut self, args: &SendToGroupArgs, console: &mut Console) -> Result<()> {
-        let group = self.find(&args.group, console).await?.id();
-        let sent = self.client.send(group, Message::text(&args.text));
-        let sent = console.unless_interrupted(sent).await?;
-        let mut sent = sent.map_err(|error| explain::send(&error, &args.client.account))?;
-        let Some(partly) = self.wait_until_sent(group, &mut sent, console).await? else {
-            console.report(&json!({
-                "event": "chat-sent", "group": group.to_string(), "timestamp": sent.timestamp().0,
-            }))?;
-            console.screen.show("Sent.");
-            return Ok(());
-        };
-        let people = People::new(self.client, console).await?;
-        console.report(&partly_sent(group, &partly))?;
-        console.screen.show(&reach(&partly, &people));
+        let info = self.find_info(&args.group, console).await?;
+        let (group, title) = (self.client.group(info.id), title(&info));
+        let (account, label) = self.person(&args.who, console).await?;
+        let was_invited = info.state.is_some_and(|state| state.invited.contains_key(&account));
+        self.change(&group, "remove", group.remove(account), console).await?;
+        console.screen.show(&if was_invited {
+            format!("The invitation of {label} to {title} is withdrawn.")
+        } else {
+            format!("{label} was removed from {title}.")
+        });
         Ok(())
     }
 
-    async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
-        let info = self.find_info(text, console).await?;
-        let people = People::new(self.client, console).await?;
-        console.report(&json_of_group(&info))?;
-        let Some(state) = &info.state else { return Ok(()) };
-        for (account, member) in &state.members {
-            let role = if member.role == Role::Admin { " (administrator)" } else { "" };
-            console.print(&format!("{}{role}\n", name(*account, &people)))?;
-        }
-        for account in state.invited.keys() {
-            console.print(&format!("{} (invited)\n", name(*account, &people)))?;
-        }
+    async fn rename(&self, args: &RenameArgs, console: &mut Console) -> Result<()> {
+        let (group, title) = self.find(&args.group, console).await?;
+        self.change(&group, "describe", group.set_title(&args.title), console).await?;
+        let new = printable::line(&args.title);
+        console.screen.show(&format!("The group {title} is now called {new}."));
         Ok(())
     }
 
@@ -218,9 +245,7 @@ impl Groups<'_> {
         wait(pending, console).await?;
         console.report(&json!({
             "event": "chat-group-changed", "group": group.id().to_string(), "change": name,
-        }))?;
-        console.screen.show("The group is changed.");
-        Ok(())
+        }))
     }
 
     async fn request(
@@ -232,86 +257,43 @@ impl Groups<'_> {
         Ok(requested.map_err(|error| explain::group(&error))?)
     }
 
-    /// Waits until the server has a message. Returns which members do not get it now, if there are any.
-    async fn wait_until_sent(
-        &mut self,
-        group: GroupId,
-        sent: &mut SentMessage,
-        console: &mut Console,
-    ) -> Result<Option<PartlySent>> {
-        let message = sent.timestamp();
-        let mut partly = None;
-        loop {
-            let next = timeout(PATIENCE, next(sent, &mut self.events));
-            match console.unless_interrupted(next).await? {
-                Ok(Next::OnServer(result)) => {
-                    result.map_err(|why| Failure::new(why.to_string()))?;
-                    return Ok(partly);
-                }
-                Ok(Next::Event(Ok(Event::Group {
-                    group: of,
-                    event: GroupEvent::PartlySent(sent),
-                }))) if of == group && sent.timestamp == message => {
-                    if !sent.waiting.is_empty() {
-                        return Ok(Some(sent));
-                    }
-                    partly = Some(sent);
-                }
-                Ok(Next::Event(Ok(_))) => {}
-                Ok(Next::Event(Err(error))) => return Err(explain::ended(&error).into()),
-                Err(_) => return Err(not_confirmed("message").into()),
-            }
-        }
+    /// The account that `who` means, and how the person is called.
+    async fn person(&self, who: &str, console: &mut Console) -> Result<(AccountId, String)> {
+        let contact = who::contact(who, self.client, self.account, console).await?;
+        let people = People::new(self.client, console).await?;
+        Ok((contact.account, people.label(&contact)))
     }
 
-    async fn person(
+    async fn people(
         &self,
-        who: &str,
-        args: &AccountArgs,
+        args: &PeopleArgs,
         console: &mut Console,
-    ) -> Result<AccountId> {
-        Ok(who::contact(who, self.client, args, console).await?.account)
+    ) -> Result<Vec<(AccountId, String)>> {
+        let mut people = Vec::new();
+        for who in &args.who {
+            people.push(self.person(who, console).await?);
+        }
+        Ok(people)
     }
 
-    /// The group with this id or title.
-    async fn find(&self, text: &str, console: &mut Console) -> Result<Group> {
-        Ok(self.client.group(self.find_info(text, console).await?.id))
+    /// The group with this id or title, and its title.
+    async fn find(&self, text: &str, console: &mut Console) -> Result<(Group, String)> {
+        let info = self.find_info(text, console).await?;
+        Ok((self.client.group(info.id), title(&info)))
     }
 
     async fn find_info(&self, text: &str, console: &mut Console) -> Result<GroupInfo> {
-        let groups = all(self.client, console).await?;
-        let is_named = |info: &GroupInfo| {
-            info.id.to_string() == text
-                || info.state.as_ref().is_some_and(|state| state.title == text)
-        };
-        let mut named = groups.into_iter().filter(is_named);
-        let shown = printable::line(text);
-        match (named.next(), named.next()) {
-            (Some(info), None) => Ok(info),
-            (Some(_), Some(_)) => {
-                Err(Failure::usage(format!("several groups are called '{shown}'"))
-                    .hint("use the id that `wormhole chat group list` shows")
-                    .into())
-            }
-            (None, _) => Err(Failure::usage(format!("no group is called '{shown}'"))
-                .hint("`wormhole chat group list` lists your groups")
-                .into()),
-        }
+        Ok(who::only_group(text, all(self.client, console).await?, self.account)?)
     }
 }
 
-/// An event while a message is sent.
-enum Next {
-    Event(Result<Event, Ended>),
-    OnServer(Result<(), DeliveryError>),
+fn accounts(people: &[(AccountId, String)]) -> Vec<AccountId> {
+    people.iter().map(|(account, _)| *account).collect()
 }
 
-/// The next event. Those that came before the server had the message come first.
-async fn next(sent: &mut SentMessage, events: &mut Events) -> Next {
-    tokio::select! {
-        biased;
-        event = events.next() => Next::Event(event),
-        result = sent.on_server() => Next::OnServer(result),
+fn say_invited(people: &[(AccountId, String)], title: &str, console: &Console) {
+    for (_, label) in people {
+        console.screen.show(&format!("{label} is invited to {title}."));
     }
 }
 
@@ -334,38 +316,6 @@ async fn current_link(group: &Group, console: &mut Console) -> Result<Option<Gro
     Ok(link.map_err(|error| explain::ended(&error))?)
 }
 
-/// A message that some members do not get now, for programs.
-fn partly_sent(group: GroupId, sent: &PartlySent) -> Value {
-    let names = |accounts: &[AccountId]| accounts.iter().map(ToString::to_string).collect();
-    let [waiting, unreachable]: [Vec<String>; 2] = [names(&sent.waiting), names(&sent.unreachable)];
-    json!({
-        "event": "chat-partly-sent", "group": group.to_string(), "timestamp": sent.timestamp.0,
-        "sent": sent.sent, "waiting": waiting, "unreachable": unreachable,
-    })
-}
-
-/// Describes such a message for people.
-fn reach(sent: &PartlySent, people: &People) -> String {
-    let names = |accounts: &[AccountId]| {
-        let names = accounts.iter().map(|account| name(*account, people));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let PartlySent { waiting, unreachable, .. } = sent;
-    let all = sent.sent + waiting.len() + unreachable.len();
-    let mut text = format!("Sent to {} of {all}", sent.sent);
-    if !waiting.is_empty() {
-        let (count, who) = (waiting.len(), names(waiting));
-        text += &format!(
-            ", {count} waiting ({who}): the server has no room for them now, and this program tries again"
-        );
-    }
-    if !unreachable.is_empty() {
-        let (count, who) = (unreachable.len(), names(unreachable));
-        text += &format!(", {count} not reachable ({who})");
-    }
-    text + "."
-}
-
 /// The account is no longer a member of the group.
 pub(super) fn not_a_member() -> Failure {
     explain::group(&GroupError::NotMember)
@@ -380,87 +330,33 @@ pub(super) async fn all(client: &Client, console: &mut Console) -> Result<Vec<Gr
     Ok(groups.map_err(|error| explain::ended(&error))?)
 }
 
-/// Waits until this device has read the logs of groups, and accepted the invitations of contacts, that have arrived. Gives up
-/// silently, because the next command continues.
+/// How long to wait for the next event about groups: this device may have to read logs, or to accept invitations of contacts.
 ///
 /// # Errors
 /// The client has ended, or a signal came.
-pub(super) async fn finish(client: &Client, console: &mut Console) -> Result<()> {
-    let mut events = client.events();
-    loop {
-        let groups = all(client, console).await?;
-        let is_busy = |info: &GroupInfo| info.is_changing || info.membership == Membership::Unread;
-        if !groups.iter().any(is_busy) {
-            return Ok(());
-        }
-        let event = timeout(SHORT_PATIENCE, events.next());
-        if console.unless_interrupted(event).await?.is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// Says that the server does not show a change of which a member has told us.
-pub(super) fn change_missing(
-    group: GroupId,
-    by: AccountId,
-    is_waiting: bool,
-    people: &People,
-) -> (Value, String) {
-    let value = json!({
-        "event": "chat-group-behind", "group": group.to_string(), "by": people.json_of(by),
-        "waiting": is_waiting,
-    });
-    let (title, name) = (people.label_in(Conversation::Group(group)), name(by, people));
-    let consequence = if is_waiting {
-        "Your messages to the group wait until the server shows it, because otherwise a removed person could read them."
-    } else {
-        "Your messages go to the members that you know. Ask the others whether somebody was removed."
+pub(super) async fn patience(client: &Client, console: &mut Console) -> Result<Duration> {
+    let groups = all(client, console).await?;
+    let is_busy = |info: &GroupInfo| {
+        info.is_changing || info.is_reading || info.membership == Membership::Unread
     };
-    let who = if by == people.own() { "another device of yours" } else { &name };
-    let text = format!(
-        "{title} was changed, according to {who}, but the server does not show the change: it withholds the change, other entries \
-         have displaced it, or this is wrong. {consequence}"
-    );
-    (value, text)
-}
-
-/// The title of a group; its id, if the title is not known.
-pub(super) fn title(info: &GroupInfo) -> String {
-    let title = info.state.as_ref().map(|state| state.title.as_str());
-    title.map_or_else(|| info.id.to_string(), printable::line)
-}
-
-const fn state_of(info: &GroupInfo) -> &'static str {
-    match info.membership {
-        Membership::Invited => " (you are invited: `wormhole chat group join`)",
-        Membership::Member => "",
-        Membership::Outside => " (you are not a member any more)",
-        Membership::Unread | _ => " (not read yet)",
-    }
-}
-
-fn name(account: AccountId, people: &People) -> String {
-    if account == people.own() { "you".to_owned() } else { people.label_of(account) }
-}
-
-/// A group, for programs.
-fn json_of_group(info: &GroupInfo) -> Value {
-    let state = info.state.as_ref();
-    let members = state.into_iter().flat_map(|state| &state.members).map(|(account, member)| {
-        json!({"account": account.to_string(), "admin": member.role == Role::Admin})
-    });
-    let invited = state.into_iter().flat_map(|state| state.invited.keys());
-    json!({
-        "event": "chat-group", "group": info.id.to_string(),
-        "title": state.map(|state| &state.title), "members": members.collect::<Vec<_>>(),
-        "invited": invited.map(ToString::to_string).collect::<Vec<_>>(),
-        "member": info.membership == Membership::Member,
+    Ok(if groups.iter().any(is_busy) {
+        BUSY_PATIENCE
+    } else if groups.is_empty() {
+        Duration::ZERO
+    } else {
+        // The events of a change come when it is stored.
+        STORING
     })
 }
+
+/// The beginning of a link to a group.
+const LINK: &str = "wormhole:";
 
 /// How long to wait until the server confirms a change or a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long `chat receive` waits for what continues by itself.
-const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long `chat receive` waits for what continues by itself. Then it gives up silently, because the next command continues.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a change takes to be stored, at most.
+const STORING: Duration = Duration::from_millis(100);

@@ -1,16 +1,19 @@
 //! `chat history`: shows the messages that are kept on this computer, and says which ones are kept.
 
+use std::io::{self, IsTerminal as _};
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use wormhole::chat::{
-    Account, AccountId, AccountState, Conversation, Destination, GroupInfo, HistoryLimits,
+    Account, AccountId, AccountState, Contact, Conversation, Destination, GroupInfo, HistoryLimits,
     HistoryMessage, HistoryMode, HistoryState, Network, OpenError, Search,
 };
 
 use super::people::{self, People};
 use super::{explain, profile, show, who};
 use crate::args::chat::{AccountArgs, HistoryArgs, Keep};
-use crate::console::Console;
+use crate::ask::Ask as _;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::{printable, units};
 
@@ -23,6 +26,9 @@ pub(super) async fn run(args: HistoryArgs, console: &mut Console) -> Result<()> 
     let store = profile::open(account_args, console).await?;
     let account = Account::new(store, Network::default());
     if let Some(keep) = args.keep {
+        if keep == Keep::Off && !args.yes && !may_delete_all(&account, console).await? {
+            return Err(Failure::new("nothing has changed").into());
+        }
         return set_mode(&account, keep, account_args, console).await;
     }
     let people = people(&account, account_args, console).await?;
@@ -110,6 +116,26 @@ fn nothing(mode: HistoryMode, args: &HistoryArgs, account: &AccountArgs) -> Stri
         Some(_) => "No message has these words.".to_owned(),
         None => "There are no messages yet.".to_owned(),
     }
+}
+
+/// Whether the user wants to delete the whole history.
+///
+/// # Errors
+/// There are messages, and nobody can be asked.
+async fn may_delete_all(account: &Account, console: &mut Console) -> Result<bool> {
+    let conversations = account.conversations().await;
+    let messages = match conversations.iter().map(|it| it.messages).sum() {
+        0_u64 => return Ok(true),
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    if !io::stdin().is_terminal() {
+        let why = format!("this deletes {messages} from this computer");
+        return Err(Failure::usage(why).hint("add --yes if you want that").into());
+    }
+    let prompt = format!("Delete {messages} from this computer? (y/N): ");
+    let question = Question { prompt, about: "delete-history", answers: &["y", "n"] };
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
 async fn set_mode(
@@ -309,11 +335,10 @@ fn find(who: &str, people: &People, args: &AccountArgs) -> Result<AccountId, Fai
     if let Some(Destination::Account(account)) = number {
         return Ok(account);
     }
-    let is_meant = |contact: &&wormhole::chat::Contact| match &number {
-        Some(number) => people::is_bound_to(contact, number),
-        None => contact.name.as_deref() == Some(who),
+    let mut meant: Box<dyn Iterator<Item = &Contact>> = match &number {
+        Some(number) => Box::new(people.others().filter(|it| people::is_bound_to(it, number))),
+        None => Box::new(who::named(who, people.others())),
     };
-    let mut meant = people.others().filter(is_meant);
     match (meant.next(), meant.next()) {
         (Some(contact), None) => Ok(contact.account),
         (found, _) => {
@@ -322,7 +347,7 @@ fn find(who: &str, people: &People, args: &AccountArgs) -> Result<AccountId, Fai
             let what = if found.is_some() {
                 format!("several contacts are called '{shown}'")
             } else {
-                format!("no contact is called '{shown}'")
+                format!("no contact or group is called '{shown}'")
             };
             Err(Failure::usage(what).hint(format!("use the account id: {contacts} lists them")))
         }

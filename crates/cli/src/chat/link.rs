@@ -9,6 +9,7 @@ use wormhole::chat::{
     AcceptLinkError, Account, LinkError, LinkGuest, LinkHost, LinkOptions, LinkRequest, Me,
     OfferedAccount, ServerUrl,
 };
+use wormhole::code::Nameplate;
 
 use super::meeting::{self, Place};
 use super::{explain, profile};
@@ -16,6 +17,7 @@ use crate::args::chat::{AcceptLinkArgs, LinkArgs, LinkCommand, NewDeviceArgs};
 use crate::ask::Ask as _;
 use crate::config::Config;
 use crate::console::{Console, Question};
+use crate::explain::nobody_is_waiting;
 use crate::failure::Failure;
 use crate::printable;
 use crate::request::Servers;
@@ -190,10 +192,11 @@ async fn accept(
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
     place.report(console)?;
+    let nameplate = code.nameplate().clone();
     let accepting = account.accept_link(code, &place.mailbox);
     let accepting = console.unless_interrupted(accepting).await?;
     let acceptance = accepting.map_err(|error| explain(&error))?.with_copy();
-    let linked = match link(&acceptance, &account, args.yes, console).await {
+    let linked = match link(&acceptance, &account, &nameplate, args.yes, console).await {
         Ok(linked) => linked.map_err(|error| explain(&error).into()),
         Err(error) => Err(error),
     };
@@ -224,10 +227,13 @@ async fn accept(
 async fn link(
     acceptance: &LinkHost,
     account: &Account,
+    nameplate: &Nameplate,
     is_wanted: bool,
     console: &mut Console,
 ) -> Result<Result<(String, bool), AcceptLinkError>> {
-    let request = console.notice_if_slow("Waiting for the new device...", acceptance.request());
+    let waiting = "Waiting for the new device...";
+    let unanswered = nobody_is_waiting(nameplate, OTHER_COMMAND);
+    let request = console.notice_if_unanswered(waiting, &unanswered, acceptance.request());
     let request = match request.await? {
         Ok(request) => request,
         Err(error) => return Ok(Err(error)),
@@ -268,3 +274,5 @@ async fn confirm(shown: &str, account: &Account, console: &mut Console) -> Resul
     let question = Question { prompt, about: "link", answers: &["y", "n"] };
     Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
+
+const OTHER_COMMAND: &str = "If the code came from `wormhole chat add`, use `wormhole chat add`.";

@@ -84,6 +84,7 @@ pub(super) fn show_code(
 ) -> Result<()> {
     let code = code.to_string();
     console.report(&serde_json::json!({"event": "code", "code": code}))?;
+    let servers = servers.to_meet();
     let command = servers.other_side(words.iter().copied().chain([code.as_str()]));
     let command = printable::text(&command);
     console.screen.show(&format!("{where_to_run}, please run:\n\n{command}\n"));

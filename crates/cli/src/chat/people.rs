@@ -27,8 +27,10 @@ pub(super) struct People {
 /// A group, as it is shown.
 #[derive(Debug)]
 struct Group {
-    title: String,
+    /// `None` if it is not known yet.
+    title: Option<String>,
     members: BTreeSet<AccountId>,
+    invited: BTreeSet<AccountId>,
 }
 
 impl People {
@@ -47,7 +49,10 @@ impl People {
     pub(super) fn with_groups(mut self, groups: &[GroupInfo]) -> Self {
         let described = |info: &GroupInfo| {
             let members = info.state.iter().flat_map(|state| state.members.keys().copied());
-            (info.id, Group { title: groups::title(info), members: members.collect() })
+            let invited = info.state.iter().flat_map(|state| state.invited.keys().copied());
+            let title = info.state.as_ref().map(|state| printable::line(&state.title));
+            let (members, invited) = (members.collect(), invited.collect());
+            (info.id, Group { title, members, invited })
         };
         self.groups = groups.iter().map(described).collect();
         self
@@ -69,7 +74,23 @@ impl People {
 
     /// How a group is called, as it was when this command began.
     pub(super) fn group(&self, group: GroupId) -> String {
-        self.groups.get(&group).map_or_else(|| group.to_string(), |group| group.title.clone())
+        self.group_title(group).unwrap_or(groups::UNKNOWN_TITLE).to_owned()
+    }
+
+    /// The title of a group, if it is known.
+    pub(super) fn group_title(&self, group: GroupId) -> Option<&str> {
+        self.groups.get(&group)?.title.as_deref()
+    }
+
+    /// Whether an account is invited to a group.
+    pub(super) fn is_invited(&self, group: GroupId, account: AccountId) -> bool {
+        self.groups.get(&group).is_some_and(|group| group.invited.contains(&account))
+    }
+
+    /// Replaces the contacts and groups with later ones. Returns the earlier ones.
+    pub(super) fn replace_with(&mut self, later: Self) -> Self {
+        let here = self.here;
+        std::mem::replace(self, Self { here, ..later })
     }
 
     /// The members of a group without the user, as it was when this command began.
@@ -162,6 +183,9 @@ impl People {
 
     /// How the contact of an account is called.
     pub(super) fn label_of(&self, account: AccountId) -> String {
+        if account == self.own_account {
+            return "you".to_owned();
+        }
         self.get(account).map_or_else(|| account.to_string(), |contact| self.label(contact))
     }
 
@@ -302,7 +326,8 @@ pub(super) mod tests {
         id: GroupId,
         members: &[AccountId],
     ) -> People {
-        let group = Group { title: "Walks".to_owned(), members: members.iter().copied().collect() };
+        let members = members.iter().copied().collect();
+        let group = Group { title: Some("Walks".to_owned()), members, invited: BTreeSet::new() };
         let groups = BTreeMap::from([(id, group)]);
         People { own_account: own, groups, ..people([]) }
     }

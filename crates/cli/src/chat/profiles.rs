@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use wormhole::chat::{AccountId, Client, OwnProfile, ProfileChange, ProfileError};
 
 use super::people::{self, People};
-use super::{explain, profile, who};
+use super::{explain, profile, show, who};
 use crate::args::chat::{AccountArgs, ProfileArgs};
 use crate::config::Config;
 use crate::console::Console;
@@ -55,6 +55,13 @@ async fn read_picture(path: &Path) -> Result<Vec<u8>> {
         read.await?.map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
     if bytes.is_empty() {
         return Err(Failure::new(format!("{shown} is empty")).into());
+    }
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_PICTURE) {
+        let most = show::size(MAX_PICTURE);
+        return Err(Failure::new(format!("{shown} is too large: at most {most}")).into());
+    }
+    if !is_picture(&bytes) {
+        return Err(Failure::new(format!("{shown} is not a JPEG, PNG, WebP or GIF picture")).into());
     }
     Ok(bytes)
 }
@@ -180,6 +187,13 @@ fn explain_other(error: &ProfileError) -> Failure {
         // Later errors of the SDK have no hint.
         _ => Failure::new(printable::line(&error.to_string())),
     }
+}
+
+/// Whether bytes begin as a picture that other programs show.
+fn is_picture(bytes: &[u8]) -> bool {
+    let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
+    let starts: [&[u8]; 4] = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"];
+    is_webp || starts.iter().any(|start| bytes.starts_with(start))
 }
 
 /// Longest picture, in bytes.

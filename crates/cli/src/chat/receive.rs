@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
+use wormhole::chat::group::GroupId;
 use wormhole::chat::{
     AttachmentError, Client, Connection, Conversation, DeliveryError, Ended, Event, GroupEvent,
     MessageRef, Messages, Progress, ReceivedId, ReceivedMessage, RequestError,
 };
 
+use super::groups::news::{self, News};
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
@@ -76,6 +78,7 @@ async fn receive(
         client,
         people: People::new(client, console).await?,
         recent,
+        news: News::default(),
         read: BTreeMap::new(),
         account: &args.client.account,
         follows: args.follow,
@@ -94,8 +97,7 @@ async fn receive(
         left: LeftFiles::default(),
         retry_at: now + RETRY,
     };
-    receiver.run(messages, console).await?;
-    if args.follow { Ok(()) } else { groups::finish(client, console).await }
+    receiver.run(messages, console).await
 }
 
 /// A running command.
@@ -103,6 +105,7 @@ struct Receiver<'a> {
     client: &'a Client,
     people: People,
     recent: Recent,
+    news: News,
     /// Messages that were shown, until the client is told that they were read.
     read: BTreeMap<Conversation, Vec<MessageRef>>,
     account: &'a AccountArgs,
@@ -170,6 +173,9 @@ impl Receiver<'_> {
             }
             if self.save_files(console).await? {
                 self.mark_read(console).await?;
+                if !self.follows {
+                    self.read_groups(&mut messages, console).await?;
+                }
                 return self.send_waiting(console).await;
             }
         }
@@ -203,7 +209,7 @@ impl Receiver<'_> {
             | Event::TimerChanged { .. } => self.change(event, console).await,
             Event::UpToDate => self.up_to_date(console).await,
             Event::Request { .. } if self.follows => {
-                requests::mention(self.client, self.account, console).await
+                requests::mention(self.client, self.account, console).await.map(|_| ())
             }
             Event::Connected => self.connected(console),
             Event::Disconnected(why) => self.disconnected(why, console),
@@ -218,6 +224,10 @@ impl Receiver<'_> {
             | Event::StoreIsOlder
             | Event::UnsignedDevice { .. }
             | Event::UntrustedCertificates => self.other(event, console).await,
+            // The lost connection explains it.
+            Event::KeysRefused(RequestError::AppRefused | RequestError::CredentialsRefused) => {
+                Ok(())
+            }
             Event::KeysRefused(why) => {
                 let why = printable::line(&why.to_string());
                 console.screen.show(&format!(
@@ -229,21 +239,51 @@ impl Receiver<'_> {
             Event::Progress { message, progress: Progress::OnServer, .. } if self.follows => {
                 self.waiting.report_one(*message, console)
             }
-            Event::Group { group, event: GroupEvent::ChangeMissing { by, is_waiting } } => {
-                let (value, text) = groups::change_missing(*group, *by, *is_waiting, &self.people);
-                console.report(&value)?;
-                console.screen.show(&text);
-                Ok(())
-            }
+            Event::Group { group, event } => self.group_event(*group, event, console).await,
             // Some are reported at the end; the others are only for a moment.
-            Event::Group { .. }
-            | Event::Progress { .. }
+            Event::Progress { .. }
             | Event::Request { .. }
             | Event::ReadElsewhere(_)
             | Event::Typing { .. } => Ok(()),
             // Later events of the SDK.
             _ => Ok(()),
         }
+    }
+
+    /// Shows what has happened in a group.
+    async fn group_event(
+        &mut self,
+        group: GroupId,
+        event: &GroupEvent,
+        console: &mut Console,
+    ) -> Result<()> {
+        if self.follows && matches!(event, GroupEvent::Invited(_)) {
+            return news::invitations(self.client, self.account, console).await.map(|_| ());
+        }
+        let shown =
+            self.news.describe(group, event, &mut self.people, self.client, console).await?;
+        if shown.is_some() {
+            (self.has_shown, self.headed) = (true, None);
+        }
+        news::show(shown, console)
+    }
+
+    /// Waits until this device has read what others have changed in groups, and accepted the invitations of contacts, and shows it.
+    async fn read_groups(&mut self, messages: &mut Messages, console: &mut Console) -> Result<()> {
+        loop {
+            let patience = groups::patience(self.client, console).await?;
+            match console.unless_interrupted(timeout(patience, messages.next())).await? {
+                Ok(Ok(Event::Group { group, event })) => {
+                    self.group_event(group, &event, console).await?;
+                }
+                // A message stays in the store for the next command.
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(explain::ended(&error).into()),
+                Err(_) => break,
+            }
+        }
+        self.has_shown |= news::invitations(self.client, self.account, console).await?;
+        Ok(())
     }
 
     /// Shows a change of a message, or a receipt.
@@ -254,6 +294,7 @@ impl Receiver<'_> {
         console.report(&shown.value)?;
         let Some(id) = shown.id else {
             if !shown.text.is_empty() {
+                self.has_shown = true;
                 console.screen.show(shown.text.trim_end());
             }
             return Ok(());
@@ -320,7 +361,7 @@ impl Receiver<'_> {
     /// Handles a lost connection. Only `--follow` waits for it.
     fn disconnected(&mut self, why: &RequestError, console: &Console) -> Result<()> {
         if !why.may_retry() || (!self.follows && self.reading == Reading::Waiting) {
-            return Err(explain::request(why, self.account).into());
+            return Err(explain::client_request(why, self.client.me(), self.account).into());
         }
         if self.follows && !std::mem::replace(&mut self.is_lost, true) {
             let why = printable::line(&why.to_string());
@@ -362,6 +403,7 @@ impl Receiver<'_> {
         if account.is_some_and(|account| self.people.get(account).is_none()) {
             self.people = People::new(self.client, console).await?;
         }
+        self.has_shown = true;
         show::event(event, &self.people, self.account, console)
     }
 
@@ -408,10 +450,10 @@ impl Receiver<'_> {
 
     /// Sends what had waited in the outbox.
     async fn send_waiting(&mut self, console: &mut Console) -> Result<()> {
+        self.has_shown |= requests::mention(self.client, self.account, console).await?;
         if !self.has_shown {
             console.screen.show("No new messages.");
         }
-        requests::mention(self.client, self.account, console).await?;
         outbox::say_sent(self.waiting.send(console).await?, console);
         self.waiting.show_failed(console).await?;
         outbox::say_waiting(self.client, self.account, console).await

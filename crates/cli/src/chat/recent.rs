@@ -121,10 +121,12 @@ impl Recent {
                 Some(_) => format!("none of your last messages has the id '{typed}'"),
                 None => format!("none of the last messages has the id '{typed}'"),
             })
-            .hint(
+            .hint(if self.shows_ids {
+                "only the last 100 messages that were sent or shown have an id"
+            } else {
                 "`receive --ids` and `talk --ids` show the ids of messages, and --json has them as `short_id`; the last \
-                 100 messages have one",
-            )
+                 100 messages have one"
+            })
             .into()),
         }
     }

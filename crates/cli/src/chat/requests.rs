@@ -1,5 +1,6 @@
 //! `chat requests`: people that the user does not know, and whom the user has blocked.
 
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,8 +14,9 @@ use super::people::{self, People};
 use super::recent::Recent;
 use super::{explain, profile, show, who};
 use crate::args::chat::{AccountArgs, DecideArgs, RequestsArgs, RequestsCommand};
+use crate::ask::Ask as _;
 use crate::config::Config;
-use crate::console::Console;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 
 /// Lists requests or blocked people, or decides about one of them.
@@ -150,6 +152,9 @@ async fn make_decision(
 ) -> Result<()> {
     let contact = find(client, args, console).await?;
     let account = contact.account;
+    if choice == Choice::Report && !may_report(&contact, client, console).await? {
+        return Err(Failure::new("nothing has changed").into());
+    }
     let decided = async {
         match choice {
             Choice::Accept => client.accept_request(account).await.map(|()| 0),
@@ -175,6 +180,22 @@ async fn make_decision(
             .show("The server cannot be reached now: the next command sends the decision.");
     }
     Ok(())
+}
+
+/// Whether the user wants to report and block somebody. Asks only at a terminal, and not about somebody who waits for a decision.
+async fn may_report(contact: &Contact, client: &Client, console: &mut Console) -> Result<bool> {
+    let requests = console.unless_interrupted(client.requests()).await?;
+    let requests = requests.map_err(|error| explain::ended(&error))?;
+    let is_waiting = requests.iter().any(|request| request.from.account == contact.account);
+    if is_waiting || !io::stdin().is_terminal() || console.is_json() {
+        return Ok(true);
+    }
+    let label = People::new(client, console).await?.label(contact);
+    let prompt = format!(
+        "Block {label}, and report the messages to the operator of the server? You have accepted this person before. (y/N): "
+    );
+    let question = Question { prompt, about: "report", answers: &["y", "n"] };
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
 fn describe(
@@ -249,7 +270,7 @@ fn explain_decision(error: &DecideError) -> Failure {
     }
 }
 
-/// Tells the user that people wait for a decision.
+/// Tells the user that people wait for a decision. Returns whether there are any.
 ///
 /// # Errors
 /// The client has ended, or standard output cannot be written.
@@ -257,11 +278,11 @@ pub(super) async fn mention(
     client: &Client,
     args: &AccountArgs,
     console: &mut Console,
-) -> Result<()> {
+) -> Result<bool> {
     let requests = console.unless_interrupted(client.requests()).await?;
     let requests = requests.map_err(|error| explain::ended(&error))?;
     if requests.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let people = People::new(client, console).await?;
     let labels: Vec<String> =
@@ -280,7 +301,7 @@ pub(super) async fn mention(
         labels.join(", "),
         explain::command("requests", args)
     ));
-    Ok(())
+    Ok(true)
 }
 
 /// How long the command waits for the server.

@@ -91,6 +91,10 @@ impl Other<'_> {
             None if !number.is_new && !number.refused.is_empty() => {
                 return Err(self.nothing_to_accept().into());
             }
+            None if !number.is_new => {
+                let why = "the safety number has not changed: there is nothing to accept";
+                return Err(Failure::new(why).into());
+            }
             None => {}
             Some(digits) => self.verify(digits, console).await?,
         }
@@ -171,7 +175,7 @@ impl Other<'_> {
     async fn compared(&self, number: &SafetyNumber, console: &mut Console) -> Result<String> {
         let question = Question {
             prompt: format!(
-                "Does the other person see {}? [y/N] ",
+                "Does the other person see {}? (y/N): ",
                 if number.is_new { "the new number" } else { "the same number" }
             ),
             about: "safety-number",

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{Attachment, CopyFailure, Event, Quote, RangeKind, ReceivedMessage};
+use wormhole::chat::{
+    Attachment, CopyFailure, Event, Quote, RangeKind, ReadError, ReceivedMessage,
+};
 
 use super::people::{self, People};
 use super::recent::{self, Recent};
@@ -13,6 +15,7 @@ use super::{explain, mentions};
 use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::json::{add_path, set};
+use crate::shell::quote;
 use crate::{printable, units};
 
 /// The result for a file of a message.
@@ -119,13 +122,10 @@ fn reply_line(quote: &Quote, people: &People) -> String {
     }
 }
 
-/// A line that the user has typed, in the form of the messages of others.
-pub(super) fn own(line: &str) -> String {
-    if line.trim().is_empty() {
-        return String::new();
-    }
+/// A line that the user has typed, in the form of the messages of others, with its id as it is shown there.
+pub(super) fn own(line: &str, id: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}  you: {}\n", units::time(now.as_secs()), safe(line))
+    format!("{}  you{id}: {}\n", units::time(now.as_secs()), safe(line))
 }
 
 /// A message as JSON: a received one, or one that another device of the user has sent.
@@ -275,7 +275,7 @@ pub(super) fn event(
             );
         }
         Event::NotRead { .. } => {
-            let (value, text) = unreadable(event, people);
+            let (value, text) = unreadable(event, people, args);
             console.report(&value)?;
             console.print(&text)?;
         }
@@ -313,11 +313,16 @@ pub(super) fn not_copied(why: CopyFailure, args: &AccountArgs) -> (Value, String
 }
 
 /// A message that cannot be read, for programs and for people. Nothing if the event is another one.
-pub(super) fn unreadable(event: &Event, people: &People) -> (Value, String) {
+pub(super) fn unreadable(event: &Event, people: &People, args: &AccountArgs) -> (Value, String) {
     let Event::NotRead { id, from, timestamp, why, more } = event else {
         return (Value::Null, String::new());
     };
     let account = from.map(|address| address.account);
+    let advice = account.filter(|_| *why == ReadError::RefusedIdentity).map(|account| {
+        let safety = format!("safety {}", quote(&people.argument_of(account)));
+        let safety = explain::command(&safety, args);
+        format!("    If you refused it by mistake: {safety} shows it, and how to accept it\n")
+    });
     let why = printable::line(&why.to_string());
     let value = json!({
         "event": "chat-unreadable", "id": id.0, "reason": why, "more": more,
@@ -327,7 +332,8 @@ pub(super) fn unreadable(event: &Event, people: &People) -> (Value, String) {
     let unknown = || "an unknown sender".to_owned();
     let from = account.map_or_else(unknown, |account| people.label_of(account));
     let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000))).unwrap_or_default();
-    (value, format!("{time}{}\n", unreadable_line(&from, &why, *more)))
+    let line = unreadable_line(&from, &why, *more);
+    (value, format!("{time}{line}\n{}", advice.unwrap_or_default()))
 }
 
 /// The store keeps only some unreadable messages of one sender, and counts the others.

@@ -24,6 +24,7 @@ use wormhole::chat::{
     Messages, Progress, QueueError, Timestamp,
 };
 
+use super::groups::news::News;
 use super::outbox;
 use super::people::{self, People};
 use super::recent::{self, Recent};
@@ -65,7 +66,13 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
     console.screen.show(&format!(
         "You are writing {whom}. Type a line to send it; Ctrl-D ends the conversation."
     ));
-    let style = Style { event: String::clone, own: show::own, too_many: TOO_MANY_LINES };
+    let style = Style {
+        event: |shown: &Shown| shown.text.clone(),
+        // `send` shows the line with its id.
+        own: |_| String::new(),
+        is_state: |shown| shown.is_state,
+        too_many: TOO_MANY_LINES,
+    };
     let (editor, to_show) = mpsc::channel(1);
     let mut input = Input::open(to_show, style, console);
     let editor = input.to_show.is_none().then_some(editor);
@@ -76,6 +83,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         messages,
         people,
         recent,
+        news: News::default(),
         is_up_to_date: false,
         read: Vec::new(),
         editor,
@@ -98,6 +106,14 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
     talk.end(console).await
 }
 
+/// Lines that the editor shows above the one that is typed.
+struct Shown {
+    /// With the end of the last line.
+    text: String,
+    /// Whether it is the state of a message, which the next state replaces.
+    is_state: bool,
+}
+
 /// A running conversation.
 struct Talk<'a> {
     client: &'a Client,
@@ -106,11 +122,12 @@ struct Talk<'a> {
     messages: Messages,
     people: People,
     recent: Recent,
+    news: News,
     is_up_to_date: bool,
     /// Messages that were shown, until the client is told that they were read.
     read: Vec<MessageRef>,
     /// The line editor, which shows events above its line. `None` if this task prints them.
-    editor: Option<mpsc::Sender<String>>,
+    editor: Option<mpsc::Sender<Shown>>,
     /// Lines that the server does not have yet.
     on_the_way: BTreeMap<Timestamp, String>,
     /// The members of the group that have read the last lines.
@@ -134,7 +151,7 @@ enum Step {
 
 impl Talk<'_> {
     /// Sends lines and shows messages, until the input ends.
-    async fn exchange(&mut self, input: &mut Input<String>, console: &mut Console) -> Result<()> {
+    async fn exchange(&mut self, input: &mut Input<Shown>, console: &mut Console) -> Result<()> {
         loop {
             let step = async {
                 tokio::select! {
@@ -195,7 +212,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Remembers a line that is in the outbox, and shows its id where ids are shown.
+    /// Remembers a line that is in the outbox, and shows it with its id.
     async fn remember(
         &mut self,
         message: MessageRef,
@@ -206,23 +223,42 @@ impl Talk<'_> {
         let disappears = timer.map_err(|error| explain::ended(&error))?.is_some();
         self.recent.add(self.with, message, line, disappears);
         self.recent.save(self.client, console).await?;
-        if !self.recent.shows_ids {
-            return Ok(());
+        if self.editor.is_some() {
+            self.edit(show::own(line, &self.recent.shown_id(message)), false).await;
+        } else if self.recent.shows_ids {
+            console.screen.show(&format!("    [{}]", recent::id(message)));
         }
-        self.notice(&format!("    [{}]", recent::id(message)), &Value::Null, console).await
+        Ok(())
     }
 
     /// Shows something that belongs to the conversation. It ends with a line break.
     async fn show(&self, text: String, value: &Value, console: &Console) -> Result<()> {
         console.report(value)?;
         match &self.editor {
-            Some(editor) => {
-                // Its end is noticed where lines are read.
-                let _gone = editor.send(text).await;
+            Some(_) => {
+                self.edit(text, false).await;
                 Ok(())
             }
             None => console.print(&text),
         }
+    }
+
+    /// Shows lines above the one that is typed.
+    async fn edit(&self, text: String, is_state: bool) {
+        if let Some(editor) = &self.editor {
+            // Its end is noticed where lines are read.
+            let _gone = editor.send(Shown { text, is_state }).await;
+        }
+    }
+
+    /// Shows the state of a message, or what the other person does now. At a terminal, it replaces an earlier state.
+    async fn state(&self, text: &str, value: &Value, console: &Console) -> Result<()> {
+        console.report(value)?;
+        match &self.editor {
+            Some(_) => self.edit(format!("{text}\n"), true).await,
+            None => console.screen.show(text),
+        }
+        Ok(())
     }
 
     /// Shows something about the conversation.
@@ -231,9 +267,7 @@ impl Talk<'_> {
             console.report(value)?;
         }
         match &self.editor {
-            Some(editor) => {
-                let _gone = editor.send(format!("{text}\n")).await;
-            }
+            Some(_) => self.edit(format!("{text}\n"), false).await,
             None => console.screen.show(text),
         }
         Ok(())

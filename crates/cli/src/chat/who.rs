@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 use wormhole::chat::group::GroupId;
-use wormhole::chat::{Client, Contact, Conversation, Destination, GroupInfo, Membership};
+use wormhole::chat::{
+    Client, Contact, Conversation, Destination, GroupInfo, Membership, QueueError,
+};
 
 use super::people::{self, People};
 use super::{explain, groups};
@@ -28,7 +30,7 @@ pub(super) async fn destination(
     }
     let contacts = console.unless_interrupted(client.contacts()).await?;
     let contacts = contacts.map_err(|error| explain::ended(&error))?;
-    let mut named = contacts.iter().filter(|contact| contact.name.as_deref() == Some(who));
+    let mut named = named(who, contacts.iter());
     match (named.next(), named.next()) {
         (Some(contact), None) => Ok(Destination::Account(contact.account)),
         (Some(_), Some(_)) => {
@@ -38,7 +40,7 @@ pub(super) async fn destination(
                 .hint(format!("use the phone number or the account id: {contacts} lists them"))
                 .into())
         }
-        (None, _) => Err(unknown(who, args).into()),
+        (None, _) => Err(unknown(who, "contact", args).into()),
     }
 }
 
@@ -57,7 +59,7 @@ pub(super) fn without_separators(who: &str) -> Cow<'_, str> {
     Cow::Owned(number.chars().filter(|c| !is_separator(c)).collect::<String>() + app)
 }
 
-fn unknown(who: &str, args: &AccountArgs) -> Failure {
+fn unknown(who: &str, kind: &str, args: &AccountArgs) -> Failure {
     let shown = printable::line(who);
     if who.starts_with('+') {
         return Failure::usage(format!("'{shown}' is not a complete phone number"))
@@ -68,7 +70,7 @@ fn unknown(who: &str, args: &AccountArgs) -> Failure {
             .hint("write a phone number as +14155550102, or use a name that you have given");
     }
     let contacts = explain::command("contacts", args);
-    Failure::usage(format!("no contact is called '{shown}'")).hint(format!(
+    Failure::usage(format!("no {kind} is called '{shown}'")).hint(format!(
         "{contacts} lists your contacts. A phone number begins with +, such as +14155550102"
     ))
 }
@@ -85,7 +87,13 @@ pub(super) async fn contact(
 ) -> Result<Contact> {
     let destination = destination(who, client, args, console).await?;
     let found = console.unless_interrupted(client.resolve(&destination)).await?;
-    let contact = found.map_err(|error| explain::send(&error, args))?;
+    let contact = found.map_err(|error| {
+        if let QueueError::Request(why) = &error {
+            explain::client_request(why, client.me(), args)
+        } else {
+            explain::send(&error, args)
+        }
+    })?;
     if contact.account == client.me().address.account {
         return Err(explain::own_number().into());
     }
@@ -128,12 +136,15 @@ pub(super) async fn target(
         if let Some(group) = group(who, groups, &people, args)? {
             return Ok(Target::Group(Box::new(group)));
         }
+        if named(who, people.others()).next().is_none() {
+            return Err(unknown(who, "contact or group", args).into());
+        }
     }
     Ok(Target::Person(Box::new(contact(who, client, args, console).await?)))
 }
 
-/// The group that `who` means, by its id or its title. Groups that the user has left count only if there is no other. `None`: it may be
-/// a person.
+/// The group that `who` means, by its id or its title. Upper and lower case count only if several have this name. Groups that the
+/// user has left count only if there is no other. `None`: it may be a person.
 ///
 /// # Errors
 /// There are several, or a person has this name, too.
@@ -143,24 +154,108 @@ pub(super) fn group(
     people: &People,
     args: &AccountArgs,
 ) -> Result<Option<GroupInfo>, Failure> {
-    let id = who.parse::<GroupId>().ok();
-    if let Some(group) = groups.iter().find(|info| id == Some(info.id)) {
-        return Ok(Some(group.clone()));
+    if let Some(group) = with_id(who, &groups) {
+        return Ok(Some(group));
     }
-    let is_named = |info: &GroupInfo| info.state.as_ref().is_some_and(|state| state.title == who);
-    let named: Vec<_> = groups.into_iter().filter(is_named).collect();
-    let is_in = |info: &&GroupInfo| info.membership == Membership::Member;
-    let meant: Vec<_> = match named.iter().filter(is_in).count() {
-        0 => named,
-        _ => named.into_iter().filter(|info| is_in(&info)).collect(),
-    };
-    let persons = people.others().filter(|contact| contact.name.as_deref() == Some(who));
-    let persons: Vec<_> = persons.map(people::argument).collect();
+    let mut meant = with_title(who, groups, &[Membership::Member]);
+    let mut persons = named(who, people.others()).collect::<Vec<_>>();
+    let has_name = |contact: &&Contact| contact.name.as_deref() == Some(who);
+    if meant.iter().any(|info| has_title(info, who)) || persons.iter().any(has_name) {
+        meant.retain(|info| has_title(info, who));
+        persons.retain(has_name);
+    }
+    let persons: Vec<_> = persons.into_iter().map(people::argument).collect();
     match (meant.as_slice(), persons.as_slice()) {
         ([], _) => Ok(None),
         ([group], []) => Ok(Some(group.clone())),
         (groups, persons) => Err(ambiguous(who, groups, persons, args)),
     }
+}
+
+/// The group that `text` means in a command that is only about groups.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(super) fn only_group(
+    text: &str,
+    groups: Vec<GroupInfo>,
+    args: &AccountArgs,
+) -> Result<GroupInfo, Failure> {
+    one_group(text, groups, args, &[Membership::Member, Membership::Invited])
+}
+
+/// The group that `text` means in a command that accepts an invitation.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(super) fn group_to_join(
+    text: &str,
+    groups: Vec<GroupInfo>,
+    args: &AccountArgs,
+) -> Result<GroupInfo, Failure> {
+    one_group(text, groups, args, &[Membership::Invited])
+}
+
+fn one_group(
+    text: &str,
+    groups: Vec<GroupInfo>,
+    args: &AccountArgs,
+    first: &[Membership],
+) -> Result<GroupInfo, Failure> {
+    if let Some(group) = with_id(text, &groups) {
+        return Ok(group);
+    }
+    let mut meant = with_title(text, groups, first);
+    if meant.iter().any(|info| has_title(info, text)) {
+        meant.retain(|info| has_title(info, text));
+    }
+    let list = explain::command("group list", args);
+    match meant.as_slice() {
+        [group] => Ok(group.clone()),
+        [] => Err(Failure::usage(format!("no group is called '{}'", printable::line(text)))
+            .hint(format!("{list} lists your groups"))),
+        groups => Err(ambiguous(text, groups, &[], args)),
+    }
+}
+
+fn with_id(text: &str, groups: &[GroupInfo]) -> Option<GroupInfo> {
+    let id = text.parse::<GroupId>().ok()?;
+    groups.iter().find(|info| info.id == id).cloned()
+}
+
+fn has_title(info: &GroupInfo, text: &str) -> bool {
+    info.state.as_ref().is_some_and(|state| state.title == text)
+}
+
+/// The groups with this title, regardless of case: those with the first of these memberships that one of them has, otherwise all.
+fn with_title(text: &str, groups: Vec<GroupInfo>, first: &[Membership]) -> Vec<GroupInfo> {
+    let is_named = |info: &GroupInfo| {
+        info.state.as_ref().is_some_and(|state| is_same_name(&state.title, text))
+    };
+    let named: Vec<_> = groups.into_iter().filter(is_named).collect();
+    let best = first.iter().find(|it| named.iter().any(|info| info.membership == **it));
+    match best {
+        Some(best) => named.into_iter().filter(|info| info.membership == *best).collect(),
+        None => named,
+    }
+}
+
+/// The contacts with this name: exactly, or otherwise regardless of case.
+pub(super) fn named<'a>(
+    who: &'a str,
+    contacts: impl Iterator<Item = &'a Contact> + Clone,
+) -> impl Iterator<Item = &'a Contact> {
+    let has_name = |contact: &Contact| contact.name.as_deref() == Some(who);
+    let is_exact = contacts.clone().any(has_name);
+    contacts.filter(move |contact| {
+        let name = contact.name.as_deref();
+        name.is_some_and(|name| name == who || (!is_exact && is_same_name(name, who)))
+    })
+}
+
+/// Whether two names differ at most in upper and lower case.
+fn is_same_name(one: &str, other: &str) -> bool {
+    one == other || one.to_lowercase() == other.to_lowercase()
 }
 
 /// Several groups and persons have a name. Names all of them.

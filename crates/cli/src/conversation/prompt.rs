@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustyline::completion::Completer;
@@ -44,14 +45,14 @@ pub(super) fn start<E: Send + 'static>(
     let (ended, end) = oneshot::channel();
     let terminal = EditedMode::new();
     let read = Arc::clone(&shared);
-    let Style { event, own, too_many } = style;
+    let Style { event, own, is_state, too_many } = style;
     tokio::task::spawn_blocking(move || {
         let how = read_all(&mut editor, &read, &sender, (own, too_many));
         let _lines = (!matches!(how, InputEnd::EndOfInput)).then_some(sender);
         // Nobody waits for the end if the conversation has ended for another reason.
         let _over = ended.send(End { how, _lines });
     });
-    tokio::task::spawn_blocking(move || print_all(events, event, &shared));
+    tokio::task::spawn_blocking(move || print_all(events, event, is_state, &shared));
     Ok((lines, end, terminal))
 }
 
@@ -77,6 +78,8 @@ fn read_all(
         shared.set(PromptState::Nothing);
         if let Some(line) = taken(&suspended) {
             editing = line;
+            // The shell writes below the last line.
+            shared.forget_state();
             usual_mode.restore();
             job_control::suspend();
             job_control::keep_keys();
@@ -85,7 +88,11 @@ fn read_all(
         editing = Editing::default();
         let line = match read {
             Ok(line) => line,
-            Err(ReadlineError::Eof) => return InputEnd::EndOfInput,
+            Err(ReadlineError::Eof) => {
+                // The prompt without a line.
+                let _gone = screen::print(ERASE_ROW.as_bytes());
+                return InputEnd::EndOfInput;
+            }
             Err(ReadlineError::Interrupted) => return InputEnd::Interrupted,
             Err(ReadlineError::Io(error)) => return InputEnd::Failed(error),
             Err(_) => return InputEnd::Failed(io::ErrorKind::Other.into()),
@@ -93,6 +100,7 @@ fn read_all(
         match sender.try_send(Ok(line)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
+                shared.forget_state();
                 let _gone = screen::print(format!("{too_many}\n").as_bytes());
             }
             Err(TrySendError::Closed(_)) => return InputEnd::EndOfInput,
@@ -112,12 +120,23 @@ fn replace(typed: &str, own: fn(&str) -> String) {
     let _gone = screen::print(text.as_bytes());
 }
 
-fn print_all<E>(mut events: mpsc::Receiver<E>, text: fn(&E) -> String, shared: &Shared) {
+fn print_all<E>(
+    mut events: mpsc::Receiver<E>,
+    text: fn(&E) -> String,
+    is_state: fn(&E) -> bool,
+    shared: &Shared,
+) {
     while let Some(event) = events.blocking_recv() {
         let message = text(&event);
-        let state = shared.settled();
-        let text = match &*state {
-            PromptState::Typing { line, pos } => above(&message, line, *pos, columns()),
+        let columns = columns();
+        let is_state = is_state(&event) && console::measure_text_width(&message) < columns;
+        let prompt = shared.settled();
+        let replaces = shared.ends_with_state.swap(is_state, Ordering::Relaxed) && is_state;
+        let text = match &*prompt {
+            PromptState::Typing { line, pos } => above(&message, replaces, line, *pos, columns),
+            PromptState::Nothing | PromptState::Entered if replaces => {
+                format!("{ERASE_ROW}{message}")
+            }
             PromptState::Nothing | PromptState::Entered => message,
         };
         if screen::print(text.as_bytes()).is_err() {
@@ -126,13 +145,14 @@ fn print_all<E>(mut events: mpsc::Receiver<E>, text: fn(&E) -> String, shared: &
     }
 }
 
-/// The output that replaces the input line by a message, and shows the input line below it.
-fn above(message: &str, line: &str, pos: usize, columns: usize) -> String {
+/// The output that replaces the input line, and perhaps also the row above it, by a message, and shows the input line below it.
+fn above(message: &str, replaces_row: bool, line: &str, pos: usize, columns: usize) -> String {
     let (row, column) = place(line.get(..pos).unwrap_or(line), columns);
     let (last, end) = place(line, columns);
     let mut text = String::from("\r");
-    if row > 0 {
-        text.push_str(&format!("\x1b[{row}A"));
+    let up = row + usize::from(replaces_row);
+    if up > 0 {
+        text.push_str(&format!("\x1b[{up}A"));
     }
     text.push_str(&format!("\x1b[J{message}{PROMPT}{line}"));
     if end == 0 && last > 0 && !line.ends_with('\n') {
@@ -176,6 +196,8 @@ fn columns() -> usize {
 struct Shared {
     state: Mutex<PromptState>,
     changed: Condvar,
+    /// Whether the row above the input line is the state of something.
+    ends_with_state: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -192,6 +214,10 @@ enum PromptState {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, PromptState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_state(&self) {
+        self.ends_with_state.store(false, Ordering::Relaxed);
     }
 
     fn set(&self, state: PromptState) {
@@ -256,6 +282,9 @@ impl Completer for Line {
 
 impl Helper for Line {}
 
+/// Erases the row above the cursor, which is at the beginning of a row.
+const ERASE_ROW: &str = "\x1b[1A\r\x1b[J";
+
 /// The text before the line.
 const PROMPT: &str = "> ";
 
@@ -277,11 +306,13 @@ mod tests {
 
     #[test]
     fn a_message_takes_the_place_of_the_line_which_moves_below_it() {
-        assert_eq!(above("hello\n", "hi", 2, 10), "\r\x1b[Jhello\n> hi\r\x1b[4C");
+        assert_eq!(above("hello\n", false, "hi", 2, 10), "\r\x1b[Jhello\n> hi\r\x1b[4C");
         // The cursor was on the first of two rows.
-        let shown = above("hello\n", "1234567890", 1, 10);
+        let shown = above("hello\n", false, "1234567890", 1, 10);
         assert_eq!(shown, "\r\x1b[Jhello\n> 1234567890\x1b[1A\r\x1b[3C");
-        let shown = above("hello\n", "12345678", 8, 10);
+        let shown = above("hello\n", false, "12345678", 8, 10);
         assert_eq!(shown, "\r\x1b[1A\x1b[Jhello\n> 12345678\n\r");
+        // The row above is replaced, too.
+        assert_eq!(above("read\n", true, "hi", 2, 10), "\r\x1b[1A\x1b[Jread\n> hi\r\x1b[4C");
     }
 }

@@ -53,7 +53,7 @@ fn a_message_can_be_answered_edited_and_deleted_by_its_id() {
     assert!(shown.contains(edited), "{shown}");
     assert!(shown.ends_with(" Alice deleted the message \"where are you now?\"\n"), "{shown}");
     alice.run(&["edit", to, "zzzz", "x"]).failed(2, "none of your last messages has the id 'zzzz'");
-    bob.run(&["edit", "Alice", &id, "x"]).failed(2, "none of your last messages has the id");
+    bob.run(&["edit", "Alice", &id, "x"]).failed(2, "that message is from Alice");
     bob.run(&["react", "Alice", &id, "ok"]).failed(2, "not an emoji, such as 👍");
 }
 

@@ -20,6 +20,16 @@ fn link(service: &Service, first: &Person, mailbox: &str, name: &str) -> Person 
     new
 }
 
+/// Checks that a removed device explains that once, and gets no messages.
+fn learns_that_it_was_removed(device: &Person) {
+    let removed = device.run(&["receive"]);
+    removed.failed(1, "this device was removed from the account");
+    assert_eq!(removed.stderr.matches("was removed").count(), 1, "{removed}");
+    assert!(removed.stderr.contains("`wormhole chat link --account NAME`"), "{removed}");
+    assert!(!removed.stderr.contains("every hour"), "{removed}");
+    assert_eq!(removed.out(), "");
+}
+
 #[test]
 fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
     let service = Service::new();
@@ -62,9 +72,7 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
     alice.succeed(&["devices", "--remove", "2"]);
     assert!(alice.succeed(&["devices"]).starts_with("1  phone: since "));
     bob.succeed(&["send", ALICE, "to the phone alone"]);
-    let removed = laptop.run(&["receive"]);
-    removed.failed(1, "or this device was removed");
-    assert!(!removed.out().contains("to the phone alone"));
+    learns_that_it_was_removed(&laptop);
     assert_eq!(texts(&alice.messages()), ["to the phone alone"]);
 }
 
@@ -146,6 +154,11 @@ fn a_link_that_is_refused_is_explained_on_both_sides() {
     assert_eq!(alice.succeed(&["devices"]).lines().count(), 1);
     alice.run(&["link"]).failed(1, "this account is registered here already");
     laptop.run(&["link", "accept", "4-purple-sausages"]).failed(1, "is not registered yet");
+    // Nobody has used this number.
+    let waiting = alice.start(&["link", "accept", "77-guitarist-revenge"]);
+    waiting.wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
+    waiting.signal("INT");
+    assert_eq!(waiting.end().exit, 130);
 }
 
 #[test]

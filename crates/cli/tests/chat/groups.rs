@@ -14,10 +14,20 @@ fn a_group_over_two_apps_is_made_used_and_left() {
     // Bob knows Alice, so his computer accepts her invitation.
     bob.succeed(&["send", ALICE, "hello"]);
     assert_eq!(texts(&alice.messages()), ["hello"]);
-    let created = alice.succeed(&["group", "create", "Walks", BOB]);
-    let id = created.trim();
-    assert!(alice.succeed(&["group", "show", "Walks"]).contains("(invited)"));
-    bob.succeed(&["receive"]);
+    let created = alice.run(&["group", "create", "Walks", BOB]);
+    let id = created.out().trim().to_owned();
+    let id = id.as_str();
+    for said in
+        ["The group Walks is created.", &format!("{BOB}@com.example.two is invited to Walks.")]
+    {
+        assert!(created.stderr.contains(said), "{created}");
+    }
+    assert!(alice.succeed(&["group", "show", "walks"]).contains("(invited by you)"));
+    let received = bob.run(&["receive"]);
+    let added = format!("{ALICE}@com.example.one has added you to Walks.");
+    assert!(received.stderr.contains(&added), "{received}");
+    assert!(!received.stderr.contains("No new messages"), "{received}");
+    alice.is_told(&["receive"], &format!("{BOB}@com.example.two has joined Walks."));
     assert_eq!(bob.succeed(&["group", "list"]).trim(), format!("{id}  Walks"));
     let members = bob.succeed(&["group", "show", id]);
     assert!(members.contains("you\n") && members.contains("(administrator)"), "{members}");
@@ -29,11 +39,32 @@ fn a_group_over_two_apps_is_made_used_and_left() {
     refused.failed(1, "only an administrator");
     bob.run(&["group", "send", "Talks", "x"]).failed(2, "no group is called 'Talks'");
 
-    alice.succeed(&["group", "remove", "Walks", BOB]);
-    bob.succeed(&["receive"]);
-    let listed = bob.succeed(&["group", "list"]);
-    assert!(listed.contains("not a member any more"), "{listed}");
+    is_renamed(&alice, &bob);
+    is_removed(&alice, &bob);
     assert_eq!(bob.run(&["group", "send", "Walks", "still here"]).exit, 1);
+}
+
+/// Alice renames the group and back, and Bob sees it.
+fn is_renamed(alice: &Person, bob: &Person) {
+    let renamed = events(alice, &["group", "rename", "Walks", "Hikes"], "chat-group-changed");
+    assert_eq!(renamed[0]["change"], "describe");
+    let shown = events(bob, &["receive"], "chat-group-event");
+    assert_eq!((&shown[0]["change"], &shown[0]["title"]), (&"describe".into(), &"Hikes".into()));
+    assert_eq!(shown[0]["by"]["number"], ALICE);
+    alice.is_told(&["group", "rename", "hikes", "Walks"], "Hikes is now called Walks");
+}
+
+/// Alice removes Bob, and he sees it.
+fn is_removed(alice: &Person, bob: &Person) {
+    let removed = alice.run(&["group", "remove", "Walks", BOB]);
+    let gone = format!("{BOB}@com.example.two was removed from Walks.");
+    assert!(removed.stderr.contains(&gone), "{removed}");
+    let received = bob.is_told(&["receive"], "You are no longer a member of ");
+    assert!(!received.stderr.contains("No new messages"), "{received}");
+    let listed = bob.run(&["group", "list"]);
+    assert_eq!((listed.out(), listed.exit), (String::new(), 0), "{listed}");
+    let listed = bob.succeed(&["group", "list", "--all"]);
+    assert!(listed.contains("not a member any more"), "{listed}");
 }
 
 #[test]
@@ -44,15 +75,43 @@ fn somebody_joins_with_a_link_until_it_is_disabled() {
     let carol = service.registered("carol", CAROL, "com.example.one");
     alice.succeed(&["group", "create", "Walks"]);
     let link = alice.succeed(&["group", "link", "Walks"]);
+    for damaged in [&format!("{}x", link.trim()), "wormhole://group?id=00"] {
+        bob.run(&["group", "join", damaged]).failed(2, "this link is damaged: copy the whole link");
+    }
     let joined = bob.succeed(&["group", "join", link.trim()]);
     bob.succeed(&["group", "send", joined.trim(), "I am here"]);
     assert_eq!(texts(&alice.messages()), ["I am here"]);
     alice.succeed(&["group", "link", "Walks", "--off"]);
     assert_eq!(carol.run(&["group", "join", link.trim()]).exit, 1);
-    bob.succeed(&["group", "leave", joined.trim()]);
-    alice.succeed(&["receive"]);
+    bob.is_told(&["group", "leave", joined.trim()], "You have left Walks.");
+    alice.is_told(&["receive"], &format!("{BOB}@com.example.two has left Walks."));
     let members = alice.succeed(&["group", "show", "Walks"]);
     assert_eq!(members, "you (administrator)\n");
+}
+
+#[test]
+fn an_unknown_person_leaves_no_group_behind_and_a_stranger_sees_the_invitation() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.run(&["group", "create", "Walks", BOB, CAROL]).failed(1, "is not registered");
+    alice.is_told(&["group", "list"], "You are in no group.");
+    let id = alice.succeed(&["group", "create", "Long walks"]);
+    alice.run(&["group", "invite", "Long walks", BOB, CAROL]).failed(1, "is not registered");
+    assert_eq!(alice.succeed(&["group", "show", id.trim()]), "you (administrator)\n");
+    alice.is_told(&["group", "invite", "long Walks", BOB], "is invited to Long walks.");
+    for _ in 0..2 {
+        let invites = " invites you to Long walks: `wormhole chat group join 'Long walks'`";
+        let received = bob.is_told(&["receive"], invites);
+        assert!(!received.stderr.contains("No new messages"), "{received}");
+    }
+    bob.is_told(&["group", "join", "Long walks"], "You have joined Long walks.");
+    // A group that was left does not count.
+    let second = alice.succeed(&["group", "create", "Talks", BOB]);
+    bob.is_told(&["group", "leave", "Talks"], "You have declined the invitation to Talks.");
+    alice.succeed(&["group", "leave", second.trim()]);
+    alice.succeed(&["group", "create", "Talks"]);
+    alice.is_told(&["group", "link", "Talks"], "Anybody with this link");
 }
 
 /// The events of a kind in the JSON output of a command.
@@ -74,6 +133,11 @@ fn walks(service: &Service) -> (Person, Person, String) {
     (alice, bob, id)
 }
 
+fn shows_own_reaction(person: &Person) {
+    let history = person.succeed(&["history", "Walks"]);
+    assert!(history.contains("    👍 you\n"), "{history}");
+}
+
 #[test]
 fn a_group_can_do_what_a_conversation_of_two_can() {
     let service = Service::new();
@@ -87,7 +151,9 @@ fn a_group_can_do_what_a_conversation_of_two_can() {
     assert!(shown.contains(&expected), "{shown}");
     assert_eq!(std::fs::read(alice.path("map.txt")).unwrap(), b"content");
     alice.succeed(&["react", "Walks", message, "👍"]);
-    alice.run(&["edit", "Walks", message, "x"]).failed(2, "none of your last messages has the id");
+    let only_own =
+        format!("that message is from {BOB}@com.example.two: you can only edit your own");
+    alice.run(&["edit", "Walks", message, "x"]).failed(2, &only_own);
     alice.succeed(&["send", &id, "yes", "--reply", message]);
     let shown = bob.succeed(&["receive"]);
     let alices = format!("{ALICE}@com.example.one in Walks");
@@ -112,6 +178,7 @@ fn a_group_can_do_what_a_conversation_of_two_can() {
     assert!(history.contains(&format!("    👍 {ALICE}@com.example.one\n")), "{history}");
     let history = events(&alice, &["history", &id, "--search", "four"], "chat-history-message");
     assert_eq!((history.len(), history[0]["group"].as_str()), (1, Some(id.as_str())));
+    shows_own_reaction(&alice);
     bob.succeed(&["delete", "Walks", message]);
     alice.succeed(&["receive"]);
     let history = alice.succeed(&["history", "Walks"]);

@@ -43,7 +43,7 @@ fn earlier_messages_are_shown_and_searched_without_the_server() {
     assert_eq!(bob.succeed(&["history", "--limit", "1"]).lines().count(), 1);
     let nothing = bob.run(&["history", "--search", "lunch"]);
     assert!(nothing.out().is_empty() && nothing.stderr.contains("No message has these words."));
-    bob.run(&["history", "Carol"]).failed(2, "no contact is called 'Carol'");
+    bob.run(&["history", "Carol"]).failed(2, "no contact or group is called 'Carol'");
 }
 
 #[test]
@@ -57,7 +57,10 @@ fn the_history_is_forgotten_as_the_user_wants_it() {
     assert!(days.stderr.contains("the messages of the last 30 days."), "{days}");
     assert!(alice.succeed(&["config"]).contains("history     the messages of the last 30 days\n"));
     assert_eq!(alice.succeed(&["history"]).lines().count(), 2);
-    alice.succeed(&["history", "--keep", "off"]);
+    alice.run(&["history", "--limit", "0"]).failed(2, "use a number from 1 on");
+    alice.run(&["history", "--keep", "off"]).failed(2, "this deletes ");
+    assert!(!alice.succeed(&["history"]).is_empty());
+    alice.succeed(&["history", "--keep", "off", "--yes"]);
     let off = alice.run(&["history"]);
     assert!(off.out().is_empty() && off.stderr.contains("history --keep all"), "{off}");
 }

@@ -1,6 +1,6 @@
 //! A changed identity key.
 
-use crate::service::{ALICE, BOB, Service, texts};
+use crate::service::{ALICE, BOB, Person, Service, texts};
 
 #[test]
 fn a_changed_identity_key_stops_sending_until_it_is_accepted() {
@@ -18,21 +18,27 @@ fn a_changed_identity_key_stops_sending_until_it_is_accepted() {
     assert!(words.iter().all(|word| refused.stderr.contains(word)), "{refused}");
     assert_eq!(new.messages().len(), 0);
     let after = alice.run(&["safety", BOB]);
-    assert!(after.out() != before && after.stderr.contains("It has changed"), "{after}");
+    let shown = after.out();
+    assert!(
+        shown.starts_with("Safety number with ") && shown.contains("It has changed"),
+        "{after}"
+    );
+    let number = new_number(&shown);
+    assert_ne!(number, before);
+    shows_words_for_both_numbers(&alice, &number);
     assert!(alice.succeed(&["contacts"]).contains("safety number has changed"));
     // Alice's own half is in both numbers: only the other half says whose key it is.
-    let after_out = after.out();
-    let own: Vec<_> = after_out.lines().filter(|line| before.contains(line)).collect();
+    let own: Vec<_> = number.lines().filter(|line| before.contains(line)).collect();
     assert_eq!(own.len(), 1, "{after}");
     let compare = format!("The line {} is your own half. It is in both numbers: compare", own[0]);
-    assert!(after.stderr.contains(&compare), "{after}");
+    assert!(shown.contains(&compare), "{after}");
 
     let mut declined = alice.start(&["safety", BOB, "--verify"]);
     declined.type_in("n\n");
     let declined = declined.end();
     assert!(declined.exit == 1 && declined.stderr.contains("nothing has changed"), "{declined}");
     assert_eq!(new.messages().len(), 0);
-    let verified = alice.run(&["safety", BOB, "--verify", &after.out()]);
+    let verified = alice.run(&["safety", BOB, "--verify", &number]);
     assert!(verified.stderr.contains("The waiting message is sent."), "{verified}");
     assert_eq!(texts(&new.messages()), ["are you still Bob?"]);
     alice.succeed(&["send", BOB, "welcome back"]);
@@ -55,6 +61,20 @@ fn all_messages_that_waited_are_sent_when_the_new_number_is_accepted() {
     assert_eq!(accepted.exit, 0, "{accepted}");
     assert!(accepted.stderr.contains("4 waiting messages are sent."), "{accepted}");
     assert_eq!(texts(&new.messages()), texts_that_wait);
+    let again = alice.run(&["safety", BOB, "--accept"]);
+    again.failed(1, "the safety number has not changed: there is nothing to accept");
+}
+
+/// Checks that `--words` shows no number of a changed contact as digits.
+fn shows_words_for_both_numbers(person: &Person, number: &str) {
+    let words = person.succeed(&["safety", BOB, "--words"]);
+    let lines = words.lines().filter(|line| line.split(' ').count() == 13);
+    assert!(lines.count() == 4 && !words.contains(&number[..11]), "{words}");
+}
+
+/// The new number in what `safety` prints about a changed one.
+fn new_number(shown: &str) -> String {
+    shown.lines().skip(1).take(2).flat_map(|line| [line, "\n"]).collect()
 }
 
 #[test]
@@ -75,7 +95,7 @@ fn each_side_is_told_how_the_new_number_can_be_compared() {
         let warned = alice.run(&["receive"]);
         let compare = format!("`wormhole chat safety {BOB} --verify`");
         assert!(warned.stderr.contains(&compare), "{warned}");
-        alice.succeed(&["safety", BOB])
+        new_number(&alice.succeed(&["safety", BOB]))
     });
 }
 
@@ -105,10 +125,7 @@ fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent()
     let refuse = format!("`wormhole chat safety {BOB} --refuse`");
     assert!(compared.stderr.contains(&refuse), "{compared}");
     let shown = alice.run(&["safety", BOB]);
-    assert!(
-        shown.stderr.contains(&format!("The previous number:\n{}", before.trim_end())),
-        "{shown}"
-    );
+    assert!(shown.out().contains(&format!("The previous number:\n{before}")), "{shown}");
     let refused = alice.run(&["safety", BOB, "--refuse"]);
     assert_eq!(refused.exit, 0, "{refused}");
     assert!(refused.stderr.contains("The previous number is valid again."), "{refused}");
@@ -120,7 +137,7 @@ fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent()
     let listed = alice.run(&["outbox"]).out();
     assert!(listed.contains("this message was not sent"), "{listed}");
     assert!(listed.contains("\n    my secret\n"), "{listed}");
-    assert_eq!(alice.succeed(&["safety", BOB]), before);
+    assert_eq!(new_number(&alice.succeed(&["safety", BOB])), before);
     assert!(thief.messages().is_empty());
     assert!(alice.run(&["outbox"]).stderr.contains("No messages wait"));
 }
@@ -134,8 +151,12 @@ fn a_number_that_was_refused_by_mistake_can_be_accepted() {
     assert_eq!(bob.messages().len(), 1);
     let phone = service.registered("phone", BOB, "com.example.one");
     assert_eq!(alice.run(&["send", BOB, "are you there?"]).exit, 1);
-    let number = alice.succeed(&["safety", BOB]);
+    let number = new_number(&alice.succeed(&["safety", BOB]));
     alice.succeed(&["safety", BOB, "--refuse"]);
+    phone.succeed(&["send", ALICE, "it is me"]);
+    let received = alice.succeed(&["receive"]);
+    let how = format!("`wormhole chat safety {BOB}` shows it, and how to accept it");
+    assert!(received.contains("that you have refused") && received.contains(&how), "{received}");
 
     alice.run(&["safety", BOB, "--accept"]).failed(1, "has not changed since you refused one");
     let again = alice.run(&["send", BOB, "again"]);

@@ -8,7 +8,7 @@ fn a_name_from_a_profile_is_shown_as_a_claim_and_never_instead_of_the_own_name()
     let alice = service.registered("alice", ALICE, "com.example.one");
     let bob = service.registered("bob", BOB, "com.example.two");
     assert_eq!(alice.succeed(&["profile"]), "Name: (none)\nAbout: (none)\nPicture: no\n");
-    std::fs::write(alice.path("me.jpg"), b"a picture\0").unwrap();
+    std::fs::write(alice.path("me.jpg"), PICTURE).unwrap();
     let change = ["profile", "--name", "Ali\u{202e}ce \"A\"", "--about", "hello"];
     let own = alice.succeed(&[&change[..], &["--picture", "me.jpg"]].concat());
     assert_eq!(own, "Name: Ali\\u{202e}ce \"A\"\nAbout: hello\nPicture: yes\n");
@@ -18,7 +18,7 @@ fn a_name_from_a_profile_is_shown_as_a_claim_and_never_instead_of_the_own_name()
     assert_eq!(texts(&bob.messages()), ["one"]);
     let shown = bob.succeed(&["profile", ALICE, "--save-picture", "alice.jpg"]);
     assert_eq!(shown, "Name: Alice \"A\"\nAbout: hello\n");
-    assert_eq!(std::fs::read(bob.path("alice.jpg")).unwrap(), b"a picture\0");
+    assert_eq!(std::fs::read(bob.path("alice.jpg")).unwrap(), PICTURE);
     let again = bob.run(&["profile", ALICE, "--save-picture", "alice.jpg"]);
     again.failed(1, "cannot write");
     alice.succeed(&["send", BOB, "two"]);
@@ -48,8 +48,14 @@ fn a_profile_that_is_too_long_or_unreadable_changes_nothing() {
     missing.failed(1, "cannot read");
     std::fs::write(alice.path("big.jpg"), vec![0; (10 << 20) + 1]).unwrap();
     let big = alice.run(&["profile", "--picture", "big.jpg"]);
-    big.failed(1, "the picture is too long for a profile");
+    big.failed(1, "is too large: at most 10.5 MB");
+    std::fs::write(alice.path("text.jpg"), "not one\n").unwrap();
+    let text = alice.run(&["profile", "--picture", "text.jpg"]);
+    text.failed(1, "is not a JPEG, PNG, WebP or GIF picture");
     let other = alice.run(&["profile", BOB, "--name", "Bob"]);
     other.failed(2, "--name");
     assert_eq!(alice.succeed(&["profile"]), "Name: (none)\nAbout: (none)\nPicture: no\n");
 }
+
+/// Begins as a JPEG file.
+const PICTURE: &[u8] = b"\xff\xd8\xff\xe0 a picture\0";

@@ -229,6 +229,14 @@ impl Person {
         ended.out()
     }
 
+    /// Runs a command that must succeed, and print this sentence for people.
+    #[track_caller]
+    pub(crate) fn is_told(&self, arguments: &[&str], sentence: &str) -> Ended {
+        let ended = self.run(arguments);
+        assert!(ended.exit == 0 && ended.stderr.contains(sentence), "{arguments:?}: {ended}");
+        ended
+    }
+
     /// The store of the default account.
     pub(crate) fn store(&self) -> Store {
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -5,7 +5,7 @@ use super::ClientArgs;
 /// Options of `chat react`.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "wormhole chat react [OPTIONS] <WHO> <ID> <EMOJI>\n       wormhole chat react [OPTIONS] <WHO> <ID> --remove",
+    override_usage = "wormhole chat react [OPTIONS] <WHO> <ID> [EMOJI]\n       wormhole chat react [OPTIONS] <WHO> <ID> --remove",
     after_help = ID_HELP
 )]
 pub(crate) struct ReactArgs {

@@ -31,9 +31,11 @@ pub(crate) enum GroupCommand {
     Remove(MemberArgs),
     /// Make a member an administrator
     Promote(MemberArgs),
+    /// Give a group another title
+    Rename(RenameArgs),
     /// Show the link with which anybody can join a group, and enable it
     Link(GroupLinkArgs),
-    /// Leave a group
+    /// Leave a group, or decline an invitation
     Leave(LeaveArgs),
 }
 
@@ -51,9 +53,12 @@ pub(crate) struct PeopleArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// Options that name only the account.
+/// Options of `chat group list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
+    /// Also list groups of which you are not a member any more
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -95,6 +100,19 @@ pub(crate) struct MemberArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// Options of `chat group rename`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenameArgs {
+    /// Title of the group, or its id
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// The new title
+    #[arg(value_name = "TITLE", allow_hyphen_values = true)]
+    pub(crate) title: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
 /// Options of `chat group link`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GroupLinkArgs {
@@ -126,6 +144,7 @@ pub(crate) struct LeaveArgs {
 
 const GROUP_HELP: &str = "\
 The members may use different apps. Every change is signed, and checked by every member, so the server
-can neither read nor change a group. Who has been removed cannot read later messages. Messages of
-groups are shown by `wormhole chat receive`. An invitation by a person that you know is accepted by
-itself; others wait until you `join` the group.";
+can neither read nor change a group. A removed member cannot read later messages. `wormhole chat
+receive` shows the messages of groups, and accepts invitations from people that you know. Other
+invitations wait until you `join` the group.
+Titles are compared without regard to upper and lower case.";

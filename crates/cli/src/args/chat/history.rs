@@ -13,7 +13,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
     /// Maximum number of messages to show, the newest
-    #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_LIMIT)]
+    #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_LIMIT, value_parser = limit)]
     pub(crate) limit: usize,
     /// Delete all messages with this person, or in this group, from this computer; others keep them
     #[arg(long, requires = "who", conflicts_with = "search")]
@@ -22,6 +22,9 @@ pub(crate) struct HistoryArgs {
     /// delete the others from this computer
     #[arg(long, value_name = "WHAT", value_parser = keep, conflicts_with_all = ["who", "search"])]
     pub(crate) keep: Option<Keep>,
+    /// With `--keep off`: delete the messages without asking
+    #[arg(short = 'y', long, requires = "keep")]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 }
@@ -46,6 +49,11 @@ pub(super) fn keep(text: &str) -> Result<Keep, String> {
             .map(Keep::Days)
             .ok_or_else(|| "use all, off, or a number of days such as 30d".to_owned()),
     }
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| "use a number from 1 on".to_owned())
 }
 
 /// Default of `history --limit`.

@@ -161,7 +161,7 @@ impl Receiver<'_> {
         let drop = explain::command(&drop, self.account);
         let kept = self.kept.len();
         console.screen.show(&format!(
-            "{kept} messages are kept because of their files, {count} of them from {label}. When 10,000 messages or 64 MiB are \
+            "{kept} messages are kept because of their files, {count} of them from {label}. When 10,000 messages or 67 MB are \
              kept, no others are received. To give up only the files of {label}: {drop}."
         ));
     }
@@ -205,7 +205,7 @@ impl Receiver<'_> {
     }
 }
 
-/// From this number of kept messages on, the user learns that there is a limit. 64 MiB of messages are at least twice as many.
+/// From this number of kept messages on, the user learns that there is a limit. 67 MB of messages are at least twice as many.
 const MANY: usize = 256;
 
 /// If the server is silent for this time although messages wait there, the client has perhaps stopped reading.

@@ -32,38 +32,59 @@ pub(super) fn print(other: &Other<'_>, number: &SafetyNumber, console: &Console)
         (false, true) => "You have compared it.",
         (false, false) => "You have not compared it yet.",
     };
-    console.screen.show(&format!("Safety number with {}. {state}", other.label));
+    let heading = format!("Safety number with {}. {state}", other.label);
+    let others: Vec<_> = refused.iter().copied().chain(previous).collect();
+    if others.is_empty() {
+        console.screen.show(&heading);
+        return print_number(other, number, console);
+    }
+    // On one stream, so that a pipe keeps each number behind its explanation.
+    console.print(&format!("{heading}\n"))?;
     print_number(other, number, console)?;
     for refused in &refused {
-        console.screen.show(&format!(
-            "You have refused this number. If it is right after all, --verify with its digits accepts it:\n{}",
-            grouped(refused).trim_end()
-        ));
+        console.print(&format!(
+            "You have refused this number. If it is right after all, --verify with it accepts it:\n{}",
+            other.form(refused)
+        ))?;
     }
     if let Some(previous) = previous {
-        console.screen.show(&format!("The previous number:\n{}", grouped(previous).trim_end()));
+        console.print(&format!("The previous number:\n{}", other.form(previous)))?;
     }
-    let others: Vec<_> = refused.into_iter().chain(previous).collect();
     if let Some(half) = common_half(&number.digits, &others) {
         let in_which = if others.len() == 1 { "both numbers" } else { "all these numbers" };
-        console.screen.show(&format!(
-            "The line {} is your own half. It is in {in_which}: compare the other line.",
-            grouped(half).trim_end()
-        ));
+        console.print(&format!(
+            "The line {} is your own half. It is in {in_which}: compare the other line.\n",
+            other.form_of_half(&number.digits, half)
+        ))?;
     }
     if previous.is_some() && other.only_shows() {
-        console.screen.show(&what_to_do(other));
+        console.print(&format!("{}\n", what_to_do(other)))?;
     }
     Ok(())
 }
 
+impl Other<'_> {
+    /// The digits of a number in the form that the user wants, in two lines.
+    fn form(&self, digits: &str) -> String {
+        if self.args.words {
+            SafetyNumber::words_of(digits).map(|half| half.join(" ") + "\n").concat()
+        } else {
+            grouped(digits)
+        }
+    }
+
+    /// One half of a number in this form.
+    fn form_of_half(&self, digits: &str, half: &str) -> String {
+        let form = self.form(digits);
+        let is_first = digits.starts_with(half);
+        let line = if is_first { form.lines().next() } else { form.lines().nth(1) };
+        line.unwrap_or_default().to_owned()
+    }
+}
+
 /// Prints the number as the user wants it.
 fn print_number(other: &Other<'_>, number: &SafetyNumber, console: &Console) -> Result<()> {
-    if other.args.words {
-        console.print(&number.words().map(|half| half.join(" ") + "\n").concat())?;
-    } else {
-        console.print(&grouped(&number.digits))?;
-    }
+    console.print(&other.form(&number.digits))?;
     if other.args.qr
         && let Some(picture) = qr::draw(&number.digits)
     {

@@ -11,7 +11,7 @@ use wormhole::chat::{
 };
 
 use super::Talk;
-use crate::chat::people::{self, People};
+use crate::chat::people;
 use crate::chat::receive::note::{self, FileState};
 use crate::chat::{explain, groups, recent, show, show_changes};
 use crate::console::Console;
@@ -81,7 +81,7 @@ impl Talk<'_> {
             Some(id) if shown.with != self.with => self.leave(id.0),
             None if shown.with != self.with => Ok(()),
             None if shown.text.is_empty() => console.report(&shown.value),
-            None => self.notice(shown.text.trim_end(), &shown.value, console).await,
+            None => self.state(shown.text.trim_end(), &shown.value, console).await,
             Some(id) => {
                 self.show(shown.text, &shown.value, console).await?;
                 self.recent.save(self.client, console).await?;
@@ -119,7 +119,7 @@ impl Talk<'_> {
             if self.recent.shows_ids && (count == 1 || count == all) {
                 let id = recent::id(message);
                 let text = format!("    ✓✓ {id} was read by {count} of {all}");
-                self.notice(&text, &value, console).await?;
+                self.state(&text, &value, console).await?;
             } else {
                 console.report(&value)?;
             }
@@ -133,7 +133,7 @@ impl Talk<'_> {
         if from.is_none_or(|from| self.with != Conversation::Account(from.account)) {
             return self.leave(id.0);
         }
-        let (value, text) = show::unreadable(event, &self.people);
+        let (value, text) = show::unreadable(event, &self.people, self.args);
         self.show(text, &value, console).await?;
         let done = console.unless_interrupted(self.client.done(*id)).await?;
         done.map_err(|error| explain::ended(&error).into())
@@ -149,26 +149,14 @@ impl Talk<'_> {
         if self.with != Conversation::Group(group) {
             return Ok(());
         }
-        match event {
-            GroupEvent::Changed(..) => {
-                let people = People::new(self.client, console).await?;
-                self.people = people.in_conversation(self.with);
-                Ok(())
-            }
-            GroupEvent::ChangeMissing { by, is_waiting } => {
-                let (value, text) = groups::change_missing(group, *by, *is_waiting, &self.people);
-                self.notice(&text, &value, console).await
-            }
-            GroupEvent::Removed => Err(groups::not_a_member().into()),
-            GroupEvent::Accepted(_)
-            | GroupEvent::ChangeFailed(..)
-            | GroupEvent::Invited(_)
-            | GroupEvent::NotSent(..)
-            | GroupEvent::NotSentTo(..)
-            | GroupEvent::PartlySent(_)
-            | GroupEvent::Sent(_)
-            // Later events of the SDK.
-            | _ => Ok(()),
+        if *event == GroupEvent::Removed {
+            return Err(groups::not_a_member().into());
+        }
+        let shown =
+            self.news.describe(group, event, &mut self.people, self.client, console).await?;
+        match shown {
+            Some((value, text)) => self.notice(&text, &value, console).await,
+            None => Ok(()),
         }
     }
 
@@ -254,7 +242,7 @@ impl Talk<'_> {
         console: &Console,
     ) -> Result<()> {
         if !why.may_retry() {
-            return Err(explain::request(why, self.args).into());
+            return Err(explain::client_request(why, self.client.me(), self.args).into());
         }
         if std::mem::replace(&mut self.is_lost, true) {
             return Ok(());

@@ -1,0 +1,77 @@
+//! `chat group list` and `chat group show`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use wormhole::chat::group::Role;
+use wormhole::chat::{GroupInfo, Membership};
+
+use super::{Groups, all};
+use crate::args::chat::ListArgs;
+use crate::chat::people::People;
+use crate::console::Console;
+use crate::printable;
+
+impl Groups<'_> {
+    pub(super) async fn list(&self, args: &ListArgs, console: &mut Console) -> Result<()> {
+        let mut groups = all(self.client, console).await?;
+        groups.retain(|info| args.all || info.membership != Membership::Outside);
+        for info in &groups {
+            let state = state_of(info);
+            console.report(&json_of_group(info))?;
+            console.print(&format!("{}  {}{state}\n", info.id, title(info)))?;
+        }
+        if groups.is_empty() {
+            console.screen.show("You are in no group.");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
+        let info = self.find_info(text, console).await?;
+        let people = People::new(self.client, console).await?;
+        console.report(&json_of_group(&info))?;
+        let Some(state) = &info.state else { return Ok(()) };
+        for (account, member) in &state.members {
+            let role = if member.role == Role::Admin { " (administrator)" } else { "" };
+            console.print(&format!("{}{role}\n", people.label_of(*account)))?;
+        }
+        for (account, invitation) in &state.invited {
+            let (invited, by) = (people.label_of(*account), people.label_of(invitation.by));
+            console.print(&format!("{invited} (invited by {by})\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The title of a group, for people.
+pub(in crate::chat) fn title(info: &GroupInfo) -> String {
+    let title = info.state.as_ref().map(|state| state.title.as_str());
+    title.map_or_else(|| UNKNOWN_TITLE.to_owned(), printable::line)
+}
+
+const fn state_of(info: &GroupInfo) -> &'static str {
+    match info.membership {
+        Membership::Invited => " (you are invited: `wormhole chat group join`)",
+        Membership::Member => "",
+        Membership::Outside => " (you are not a member any more)",
+        Membership::Unread | _ => " (not read yet)",
+    }
+}
+
+/// A group, for programs.
+fn json_of_group(info: &GroupInfo) -> Value {
+    let state = info.state.as_ref();
+    let members = state.into_iter().flat_map(|state| &state.members).map(|(account, member)| {
+        json!({"account": account.to_string(), "admin": member.role == Role::Admin})
+    });
+    let invited = state.into_iter().flat_map(|state| state.invited.keys());
+    json!({
+        "event": "chat-group", "group": info.id.to_string(),
+        "title": state.map(|state| &state.title), "members": members.collect::<Vec<_>>(),
+        "invited": invited.map(ToString::to_string).collect::<Vec<_>>(),
+        "member": info.membership == Membership::Member,
+    })
+}
+
+/// Shown instead of the title of a group of which this device has read nothing yet.
+pub(in crate::chat) const UNKNOWN_TITLE: &str = "a group whose name is not known yet";

@@ -1,0 +1,119 @@
+//! `chat group send`: sends a text to all members of a group.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use wormhole::chat::group::GroupId;
+use wormhole::chat::{
+    AccountId, DeliveryError, Ended, Event, Events, GroupEvent, Message, PartlySent, SentMessage,
+};
+
+use super::{Groups, PATIENCE, not_confirmed};
+use crate::args::chat::SendToGroupArgs;
+use crate::chat::explain;
+use crate::chat::people::People;
+use crate::console::Console;
+use crate::failure::Failure;
+
+impl Groups<'_> {
+    pub(super) async fn send(
+        &mut self,
+        args: &SendToGroupArgs,
+        console: &mut Console,
+    ) -> Result<()> {
+        let group = self.find_info(&args.group, console).await?.id;
+        let sent = self.client.send(group, Message::text(&args.text));
+        let sent = console.unless_interrupted(sent).await?;
+        let mut sent = sent.map_err(|error| explain::send(&error, &args.client.account))?;
+        let Some(partly) = self.wait_until_sent(group, &mut sent, console).await? else {
+            console.report(&json!({
+                "event": "chat-sent", "group": group.to_string(), "timestamp": sent.timestamp().0,
+            }))?;
+            console.screen.show("Sent.");
+            return Ok(());
+        };
+        let people = People::new(self.client, console).await?;
+        console.report(&partly_sent(group, &partly))?;
+        console.screen.show(&reach(&partly, &people));
+        Ok(())
+    }
+
+    /// Waits until the server has a message. Returns which members do not get it now, if there are any.
+    async fn wait_until_sent(
+        &mut self,
+        group: GroupId,
+        sent: &mut SentMessage,
+        console: &mut Console,
+    ) -> Result<Option<PartlySent>> {
+        let message = sent.timestamp();
+        let mut partly = None;
+        loop {
+            let next = timeout(PATIENCE, next(sent, &mut self.events));
+            match console.unless_interrupted(next).await? {
+                Ok(Next::OnServer(result)) => {
+                    result.map_err(|why| Failure::new(why.to_string()))?;
+                    return Ok(partly);
+                }
+                Ok(Next::Event(Ok(Event::Group {
+                    group: of,
+                    event: GroupEvent::PartlySent(sent),
+                }))) if of == group && sent.timestamp == message => {
+                    if !sent.waiting.is_empty() {
+                        return Ok(Some(sent));
+                    }
+                    partly = Some(sent);
+                }
+                Ok(Next::Event(Ok(_))) => {}
+                Ok(Next::Event(Err(error))) => return Err(explain::ended(&error).into()),
+                Err(_) => return Err(not_confirmed("message").into()),
+            }
+        }
+    }
+}
+
+/// An event while a message is sent.
+enum Next {
+    Event(Result<Event, Ended>),
+    OnServer(Result<(), DeliveryError>),
+}
+
+/// The next event. Those that came before the server had the message come first.
+async fn next(sent: &mut SentMessage, events: &mut Events) -> Next {
+    tokio::select! {
+        biased;
+        event = events.next() => Next::Event(event),
+        result = sent.on_server() => Next::OnServer(result),
+    }
+}
+
+/// A message that some members do not get now, for programs.
+fn partly_sent(group: GroupId, sent: &PartlySent) -> Value {
+    let names = |accounts: &[AccountId]| accounts.iter().map(ToString::to_string).collect();
+    let [waiting, unreachable]: [Vec<String>; 2] = [names(&sent.waiting), names(&sent.unreachable)];
+    json!({
+        "event": "chat-partly-sent", "group": group.to_string(), "timestamp": sent.timestamp.0,
+        "sent": sent.sent, "waiting": waiting, "unreachable": unreachable,
+    })
+}
+
+/// Describes such a message for people.
+fn reach(sent: &PartlySent, people: &People) -> String {
+    let names = |accounts: &[AccountId]| {
+        let names = accounts.iter().map(|account| people.label_of(*account));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let PartlySent { waiting, unreachable, .. } = sent;
+    let all = sent.sent + waiting.len() + unreachable.len();
+    let mut text = format!("Sent to {} of {all}", sent.sent);
+    if !waiting.is_empty() {
+        let (count, who) = (waiting.len(), names(waiting));
+        text += &format!(
+            ", {count} waiting ({who}): the server has no room for them now, and this program tries again"
+        );
+    }
+    if !unreachable.is_empty() {
+        let (count, who) = (unreachable.len(), names(unreachable));
+        text += &format!(", {count} not reachable ({who})");
+    }
+    text + "."
+}
