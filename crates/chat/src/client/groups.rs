@@ -92,7 +92,7 @@ pub(super) struct Groups {
     /// Accounts without a device, since the last connection.
     absent: BTreeSet<AccountId>,
     /// Whether our account has other devices, if we know.
-    other_devices: Option<bool>,
+    pub(super) other_devices: Option<bool>,
     certificate: Option<SenderCertificate>,
     /// The last id that a change has got.
     last_change: u64,

@@ -58,6 +58,9 @@ impl Client {
             Err(why) => Err(*why),
         };
         self.forget_decided(delivery);
+        if opened.is_ok() && from.is_some_and(|from| from.account == self.us.account) {
+            self.record_other_devices(true);
+        }
         then.append(&mut self.take_group_events());
         let lacks_prekey = opened == Err(ReadError::Decrypt(DecryptError::MissingPreKey));
         let message = incoming.as_ref().ok().map(|incoming| &incoming.message);

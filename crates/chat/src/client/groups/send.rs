@@ -2,6 +2,7 @@
 //!
 //! | a message of the outbox | next |
 //! |---|---|
+//! | the log of the group was not read since the connection, or nobody whom we have invited has joined yet | nothing until that changes |
 //! | is not encrypted, and the devices of a member are unknown | `Request::Bundles` |
 //! | is not encrypted, and devices do not have our sender key | `Commit` (a message with the key for each such account) |
 //! | is not encrypted, and all have the key, except members for whom the server has no room | `Commit` (the sender key, the ciphertext), then `Request::SendGroup` |
@@ -25,7 +26,7 @@ use super::{Client, Group, Membership};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent};
-use crate::group::GroupId;
+use crate::group::{GroupId, GroupState};
 use crate::padding::pad;
 use crate::sealed_sender::{
     ContentHint, MultiRecipientMessage, SealedContent, SealedDevice, SealedKind, SealedRecipient,
@@ -64,7 +65,7 @@ impl Client {
         id: GroupId,
         rng: &mut impl CryptoRngCore,
     ) {
-        if self.is_group_behind(id) {
+        if self.is_group_behind(id) || self.waits_for_log(id) || self.is_alone(id) {
             return;
         }
         self.send_waiting_messages(now, id, rng);
@@ -82,6 +83,17 @@ impl Client {
         if is_usable || self.encrypt_group_message(now, timestamp, id, rng) {
             self.send_group_message(now, timestamp, rng);
         }
+    }
+
+    /// Whether the log was not read since the connection: others may have joined, or were removed.
+    fn waits_for_log(&self, id: GroupId) -> bool {
+        self.groups.groups.get(&id).is_some_and(|group| group.reading.is_needed())
+    }
+
+    /// Whether we are the only member, and somebody else may join: people who join later cannot read earlier messages.
+    fn is_alone(&self, id: GroupId) -> bool {
+        let is_alone = |state: &GroupState| state.members.len() == 1 && !state.invited.is_empty();
+        self.group_state(id).is_some_and(is_alone)
     }
 
     /// The first message to a group that is not set aside.
@@ -320,11 +332,6 @@ impl Client {
         if !self.pending.has_bundles() {
             self.dirty_outbox();
         }
-    }
-
-    /// Whether our account has other devices, as the server says.
-    pub(in super::super) fn record_other_devices(&mut self, has_others: bool) {
-        self.groups.other_devices = Some(has_others);
     }
 }
 
