@@ -55,6 +55,53 @@ fn contacts_join_a_group_and_read_what_is_written_to_it() {
 }
 
 #[test]
+fn a_message_waits_until_the_first_person_has_joined() {
+    let mut world = World::new(1);
+    world.people(2);
+    let group = world.create(0);
+    world.invite(0, group, &[1]);
+    world.say(0, group, "hello");
+    world.run(0);
+    let waiting = |world: &World| world.devices[0].client.group_outbox().count();
+    assert_eq!(waiting(&world), 1);
+    world.settle();
+    assert_eq!((waiting(&world), world.read(1, group)), (0, vec!["hello".to_owned()]));
+}
+
+#[test]
+fn somebody_who_only_sends_reaches_people_who_have_joined_since() {
+    let mut world = World::new(1);
+    world.calm_down();
+    world.people(3);
+    let group = world.create(0);
+    world.invite(0, group, &[1, 2]);
+    world.run(0);
+    [1, 2].into_iter().for_each(|which| world.deliver(which));
+    assert_eq!(world.membership(2, group), Some(Membership::Member));
+    assert_eq!(world.members(0, group), 1);
+    // A new connection. What has arrived for Alice is not read.
+    world.input(0, ClientInput::Connected);
+    world.say(0, group, "hello");
+    world.run(0);
+    [1, 2].into_iter().for_each(|which| world.deliver(which));
+    assert_eq!([1, 2].map(|which| world.read(which, group)), [["hello"], ["hello"]]);
+}
+
+#[test]
+fn an_account_with_one_device_never_asks_for_its_own_keys() {
+    let mut world = World::new(1);
+    world.server.has_lists = true;
+    world.people(2);
+    let group = world.group();
+    world.input(0, ClientInput::Connected);
+    world.say(0, group, "hello");
+    world.settle();
+    assert_eq!(world.read(1, group), ["hello"]);
+    let own = world.server.asked_for_keys.iter().filter(|(from, of)| from == of);
+    assert_eq!(own.count(), 0);
+}
+
+#[test]
 fn an_invitation_of_somebody_unknown_waits_for_the_user() {
     let mut world = World::new(1);
     for account in 1..=2 {

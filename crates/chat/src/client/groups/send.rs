@@ -26,7 +26,7 @@ use super::{Client, Group, Membership};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent};
-use crate::group::{GroupId, GroupState};
+use crate::group::GroupId;
 use crate::padding::pad;
 use crate::sealed_sender::{
     ContentHint, MultiRecipientMessage, SealedContent, SealedDevice, SealedKind, SealedRecipient,
@@ -92,8 +92,11 @@ impl Client {
 
     /// Whether we are the only member, and somebody else may join: people who join later cannot read earlier messages.
     fn is_alone(&self, id: GroupId) -> bool {
-        let is_alone = |state: &GroupState| state.members.len() == 1 && !state.invited.is_empty();
-        self.group_state(id).is_some_and(is_alone)
+        let Some(group) = self.groups.groups.get(&id) else { return false };
+        group.state().is_some_and(|state| {
+            let may_grow = !state.invited.is_empty() || !group.wanted.is_empty();
+            state.members.len() == 1 && may_grow
+        })
     }
 
     /// The first message to a group that is not set aside.

@@ -69,6 +69,8 @@ pub(crate) struct Server {
     pub(crate) in_vain: usize,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
+    /// Which account has asked for the keys of which.
+    pub(crate) asked_for_keys: Vec<(AccountId, AccountId)>,
 }
 
 impl Server {
@@ -89,7 +91,10 @@ impl Server {
                 self.devices.get_mut(&from).unwrap().keys = Some(*keys);
                 Response::Done
             }
-            Request::Bundles(account) => self.bundles(account),
+            Request::Bundles(account) => {
+                self.asked_for_keys.push((from.account, account));
+                self.bundles(account)
+            }
             Request::DeviceList if self.has_lists => self.own_list(from.account),
             Request::PublishDeviceList(new) if self.has_lists => self.put_list(from.account, *new),
             Request::DeviceList | Request::PublishDeviceList(_) => Response::NotFound,
