@@ -284,7 +284,16 @@ fn without_a_default_app_clients_must_name_theirs() {
     let server = Server::start_without_default_app();
     let token = server.add_app("com.example.two");
     let mut client = server.client();
-    client.get(&format!("/v1/accounts/sms/code/{ALICE}")).expect(200);
+    let request = format!("/v1/accounts/sms/code/{ALICE}");
+    // No code is sent, and no attempt is used up, for a client that could not use it.
+    for app in [None, Some(("com.example.two", "wrong")), Some(("com.example.three", &*token))] {
+        client.log_in(ALICE, "password", app);
+        for _ in 0..5 {
+            assert_eq!(client.get(&request).expect(401)["error"], "bad_package");
+        }
+    }
+    client.log_in(ALICE, "password", Some(("com.example.two", &token)));
+    client.get(&request).expect(200);
     let code = server.code(ALICE);
     client.log_in(ALICE, "password", None);
     let refused = client.put(&format!("/v1/accounts/code/{code}"), ATTRIBUTES).expect(401);

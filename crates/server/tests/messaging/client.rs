@@ -55,9 +55,9 @@ impl Client {
     /// A client with a new account, in the default app or with the headers of another one.
     pub(crate) fn register(server: &Server, number: &str, app: Option<(&str, &str)>) -> Self {
         let mut client = server.client();
+        client.log_in(number, &format!("password-of-{number}"), app);
         client.get(&format!("/v1/accounts/sms/code/{number}")).expect(200);
         let code = server.code(number).replace('-', "");
-        client.log_in(number, &format!("password-of-{number}"), app);
         let attributes = r#"{"registrationId":1001,"fetchesMessages":true}"#;
         let registered = client.put(&format!("/v1/accounts/code/{code}"), attributes).expect(200);
         registered["uuid"].as_str().unwrap().clone_into(&mut client.uuid);

@@ -18,6 +18,7 @@ use crate::messaging::context::Service;
 use crate::messaging::login_attempt::remember_new_device;
 use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
+use crate::messaging::store::rules::apps::ClaimedApp;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::registration::{
     ChosenCode, Registration, RegistrationRefusal, choose_code,
@@ -44,6 +45,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
     responses(
         (status = 200, description = "the code was sent, now or within the last ten minutes", body = Nothing),
         (status = 400, description = "the number is malformed"),
+        (status = 401, description = "the app's name or token is missing or wrong"),
         (status = 413, description = "too many codes were requested"),
         (status = 415, description = "the transport is neither `sms` nor `voice`"),
         (status = 503, description = "the database is not available"),
@@ -53,6 +55,7 @@ pub(super) async fn request_code(
     State(service): State<Arc<Service>>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     Path((transport, number)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Answer<Nothing> {
     let transport = match transport.as_str() {
         "sms" => Transport::Sms,
@@ -63,11 +66,11 @@ pub(super) async fn request_code(
             return Err(ApiError::new(status, "bad_transport", message));
         }
     };
-    let number = parse_number(&number)?;
+    let (number, app) = (parse_number(&number)?, service.claimed_app(&headers)?);
     let request = CodeRequest { transport, number, client: address };
     let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
     // Continues if the client disconnects: a used-up attempt always sends a code.
-    let sent = tokio::spawn(async move { service.send_code(request, permission).await });
+    let sent = tokio::spawn(async move { service.send_code(request, permission, app).await });
     sent.await.map_err(|_| StoreError::NotExecuted)??;
     Ok(Json(Nothing {}))
 }
@@ -78,8 +81,9 @@ impl Service {
         &self,
         request: CodeRequest,
         permission: Permission,
+        app: ClaimedApp,
     ) -> Result<(), ApiError> {
-        let sent = self.choose_and_send(&request, permission).await;
+        let sent = self.choose_and_send(&request, permission, app).await;
         sent.inspect_err(|_| request.not_sent(&self.limits))
     }
 
@@ -87,12 +91,17 @@ impl Service {
         &self,
         request: &CodeRequest,
         permission: Permission,
+        app: ClaimedApp,
     ) -> Result<(), ApiError> {
         let (new, asker) = (VerificationCode(random::verification_code()), request.client);
         let number = request.number.clone();
-        let store =
-            move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, asker, new, now);
-        let ChosenCode { code, is_new } = self.storage.execute(store).await?;
+        let store = move |rows: &mut dyn Rows, now: Timestamp| match app.find(rows)? {
+            Some(_) => choose_code(rows, &number, asker, new, now).map(Some),
+            // A code costs the operator money, and could not be used.
+            None => Ok(None),
+        };
+        let chosen = self.storage.execute(store).await?;
+        let ChosenCode { code, is_new } = chosen.ok_or_else(ApiError::bad_package)?;
         if permission == Permission::NewCode && !is_new {
             return Ok(());
         }
