@@ -23,7 +23,8 @@ pub(super) async fn run(args: DevicesArgs, config: &Config, console: &mut Consol
         return remove(&account, number, &args.client.account, console).await;
     }
     if let Some(number) = args.sign {
-        return sign(&account, number, &args.client.account, console).await;
+        let device = (number, args.registration_id);
+        return sign(&account, device, &args.client.account, console).await;
     }
     if let Some(name) = &args.name {
         let named = console.unless_interrupted(account.name_device(name)).await?;
@@ -54,17 +55,25 @@ async fn remove(
 
 async fn sign(
     account: &Account,
-    number: u32,
+    (number, registration_id): (u32, Option<u32>),
     args: &AccountArgs,
     console: &mut Console,
 ) -> Result<()> {
     let device = device(number, args)?;
-    let signed = console.unless_interrupted(account.sign_device(device)).await?;
-    signed.map_err(|error| explain::device(&error, args))?;
-    let shown = format!(
-        "Device {number} is signed. It gets your messages from now on, and others accept its messages."
-    );
-    report("chat-device-signed", number, &shown, console)
+    let signing = account.sign_device(device, registration_id);
+    let signed = console.unless_interrupted(signing).await?;
+    let signed = signed.map_err(|error| explain::device(&error, args))?;
+    console.report(&json!({
+        "event": "chat-device-signed", "device": number, "registration_id": signed,
+    }))?;
+    let named = match (signed, registration_id) {
+        (Some(id), None) => format!(" with the registration id {id}, which the server has named"),
+        (Some(_), Some(_)) | (None, _) => String::new(),
+    };
+    console.screen.show(&format!(
+        "Device {number} is signed{named}. It gets your messages from now on, and others accept its messages."
+    ));
+    Ok(())
 }
 
 /// The device with this number.
@@ -80,16 +89,21 @@ fn report(event: &str, number: u32, shown: &str, console: &Console) -> Result<()
 
 fn show(device: &OwnDevice, console: &Console) -> Result<()> {
     let OwnDevice { device: number, name, created, last_seen, is_this, is_signed, .. } = device;
+    let registration_id = device.registration_id;
     let number = number.number();
     let [created, last_seen] = [created, last_seen].map(|time| time.0 / 1000);
     console.report(&json!({
         "event": "chat-device", "device": number, "name": name, "created": created,
-        "last_seen": last_seen, "this": is_this, "signed": is_signed,
+        "last_seen": last_seen, "this": is_this, "signed": is_signed, "registration_id": registration_id,
     }))?;
     let name = name.as_deref().filter(|name| !name.is_empty());
     let name = name.map_or_else(|| "(no name)".to_owned(), printable::line);
     let this = if *is_this { ", this device" } else { "" };
-    let signed = if *is_signed { "" } else { ", NOT SIGNED by any of your devices" };
+    let id = registration_id.unwrap_or_default();
+    let signed = match is_signed {
+        true => String::new(),
+        false => format!(", NOT SIGNED by any of your devices, registration id {id}"),
+    };
     let (created, seen) = (day(created), day(last_seen));
     console.print(&format!("{number}  {name}: since {created}, last seen {seen}{this}{signed}\n"))
 }

@@ -77,6 +77,41 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
 }
 
 #[test]
+fn a_device_that_nobody_has_signed_is_shown_as_such_until_it_is_signed() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let laptop = link(&service, &alice, &url, "laptop");
+    assert!(!alice.succeed(&["devices"]).contains("NOT SIGNED"));
+    // Another program, or the server, uses the number of the laptop.
+    service.change_registration_id(&laptop, 4321);
+    let listed = alice.succeed(&["devices"]);
+    let unsigned = ", NOT SIGNED by any of your devices, registration id 4321";
+    assert!(listed.lines().nth(1).unwrap().ends_with(unsigned), "{listed}");
+    let event = |output: String| -> Vec<Value> {
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let events = event(alice.succeed(&["devices", "--json"]));
+    let shown = |index: usize| (events[index]["signed"].clone(), &events[index]["registration_id"]);
+    assert_eq!(shown(1), (json!(false), &json!(4321)));
+    assert_eq!(shown(0).0, true);
+    let other = alice.run(&["devices", "--sign", "2", "--registration-id", "4320"]);
+    other.failed(1, "the device has the registration id 4321 according to the server");
+    assert!(alice.succeed(&["devices"]).contains("NOT SIGNED"));
+    let signed = alice.run(&["devices", "--sign", "2"]);
+    assert!(
+        signed.stderr.contains("Device 2 is signed with the registration id 4321, which the"),
+        "{signed}"
+    );
+    assert_eq!(signed.exit, 0);
+    assert!(!alice.succeed(&["devices"]).contains("NOT SIGNED"));
+    let right = ["devices", "--sign", "2", "--registration-id", "4321", "--json"];
+    let events = event(alice.succeed(&right));
+    let expected = json!({"event": "chat-device-signed", "device": 2, "registration_id": 4321});
+    assert_eq!(events, [expected]);
+}
+
+#[test]
 fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
     let service = Service::new();
     let alice = service.registered("alice", ALICE, "com.example.one");
@@ -99,6 +134,8 @@ fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
     let uri = linking.wait_for("chat link accept '");
     let uri = uri.trim_end_matches('\'');
     assert!(uri.starts_with("sgnl://linkdevice?uuid="), "{uri}");
+    let (_, registration_id) = uri.split_once("&registration_id=").unwrap();
+    let registration_id = registration_id.to_owned();
     let mut accepting = alice.start(&["link", "accept", uri]);
     accepting.wait_for_prompt("Is the QR code on the screen of your own new device?");
     accepting.type_in("y\n");
@@ -107,6 +144,9 @@ fn a_device_that_shows_a_qr_code_is_linked_with_its_text() {
     let accepted = accepting.end();
     assert_eq!(accepted.exit, 0, "{accepted}");
     assert!(accepted.stderr.contains("Linked: it is device 2 of your account."), "{accepted}");
+    assert!(!accepted.stderr.contains("Note: "), "what was signed is what the QR code says");
+    let listed = alice.succeed(&["devices", "--json"]);
+    assert!(listed.contains(&format!("\"registration_id\":{registration_id}")), "{listed}");
     let linked = linking.end();
     assert_eq!(linked.exit, 0, "{linked}");
     laptop.succeed(&["config", "--requests", "off"]);

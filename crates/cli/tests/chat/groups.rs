@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::service::{ALICE, BOB, Person, Service, texts};
+use crate::service::{ALICE, BOB, Person, Service, messages, texts};
 
 const CAROL: &str = "+14155550103";
 
@@ -228,4 +228,32 @@ fn the_members_of_a_group_talk_to_each_other() {
     assert!(ended.stderr.contains("You are writing to the group Walks"), "{ended}");
     assert!(ended.stderr.contains("A message of another conversation waits"), "{ended}");
     assert_eq!(texts(&alice.messages()), ["for you alone"]);
+}
+
+#[test]
+fn a_change_that_the_server_does_not_show_is_reported_with_the_person_who_names_it() {
+    let mut service = Service::new();
+    let (alice, bob, id) = walks(&service);
+    service.registered("carol", CAROL, "com.example.one");
+    alice.succeed(&["group", "send", "Walks", "before"]);
+    assert_eq!(texts(&bob.messages()), ["before"]);
+    service.stop_and_save();
+    service.resume();
+    alice.succeed(&["group", "invite", "Walks", CAROL]);
+    // The server loses the change, and everything about it.
+    service.stop_and_restore();
+    service.resume();
+    alice.succeed(&["group", "send", "Walks", "after"]);
+    let output = bob.succeed(&["receive", "--json"]);
+    assert_eq!(texts(&messages(&output)), ["after"]);
+    let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let behind: Vec<_> = lines.filter(|event| event["event"] == "chat-group-behind").collect();
+    assert_eq!(behind.len(), 1, "{output}");
+    assert_eq!((behind[0]["group"].as_str(), &behind[0]["waiting"]), (Some(&*id), &true.into()));
+    assert_eq!(behind[0]["by"]["number"], ALICE);
+    // It is reported once after each start.
+    let shown = bob.run(&["receive"]);
+    let expected =
+        format!("Walks was changed, according to {ALICE}@com.example.one, but the server");
+    assert!(shown.stderr.contains(&expected), "{shown}");
 }

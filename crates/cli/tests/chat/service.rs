@@ -71,6 +71,28 @@ impl Service {
         format!("{}{stderr}", String::from_utf8_lossy(&stdout))
     }
 
+    /// Kills the server, and keeps a copy of its database.
+    pub(crate) fn stop_and_save(&mut self) {
+        self.stop();
+        self.copy_database("", "saved-");
+    }
+
+    /// Kills the server, and gives it the saved database again.
+    pub(crate) fn stop_and_restore(&mut self) {
+        self.stop();
+        self.copy_database("saved-", "");
+    }
+
+    fn copy_database(&self, from: &str, to: &str) {
+        for end in ["", "-wal", "-shm"] {
+            let [from, to] = [from, to].map(|it| self.path(&format!("{it}messaging.sqlite{end}")));
+            let _ = std::fs::remove_file(&to);
+            if from.exists() {
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+    }
+
     /// Starts the killed server again, at the same address.
     pub(crate) fn resume(&mut self) {
         let address = self.url.split_once("://").unwrap().1.to_owned();
@@ -115,14 +137,15 @@ impl Service {
 
     /// Deletes the account of a person at the server.
     pub(crate) fn delete(&self, person: &Person) {
-        let store = person.store();
-        let registration = store.registration().unwrap().unwrap();
-        let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
-        let device = address.device.number();
-        let login = format!("{}.{device}:{}", address.account, *registration.password);
-        let login = BASE64.encode(login.as_bytes());
-        let headers = format!("X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n", app.name, *app.token);
+        let (login, headers) = credentials(person);
         self.request("DELETE /v1/accounts/me", &login, &headers, "");
+    }
+
+    /// Another program on the device of a person changes its registration id at the server.
+    pub(crate) fn change_registration_id(&self, person: &Person, to: u32) {
+        let (login, headers) = credentials(person);
+        let body = format!(r#"{{"registrationId": {to}, "fetchesMessages": true}}"#);
+        self.request("PUT /v1/accounts/attributes", &login, &headers, &body);
     }
 
     /// Registers a number in the default app, with requests of our own. Returns the login for other requests.
@@ -154,6 +177,17 @@ impl Service {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// The login of a person's device, and the headers of its app.
+fn credentials(person: &Person) -> (String, String) {
+    let store = person.store();
+    let registration = store.registration().unwrap().unwrap();
+    let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
+    let device = address.device.number();
+    let login = format!("{}.{device}:{}", address.account, *registration.password);
+    let headers = format!("X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n", app.name, *app.token);
+    (BASE64.encode(login.as_bytes()), headers)
 }
 
 impl Drop for Service {

@@ -26,6 +26,9 @@ pub struct OwnDevice {
     /// Whether it is in the signed list of the account's devices. Nothing is sent to others, and people who have this list refuse what
     /// they send: [sign](Account::sign_device) or [remove](Account::remove_device) them.
     pub is_signed: bool,
+    /// Differs between devices that have the same number one after the other. This is what the server says, except of this device.
+    /// `None`: the server has no signed lists.
+    pub registration_id: Option<u32>,
 }
 
 /// Why the devices of an account cannot be listed or changed.
@@ -44,6 +47,9 @@ pub enum DeviceError {
     /// The account has no such device.
     #[error("the account has no such device")]
     NoSuchDevice,
+    /// The server names another registration id for the device: another one may have its number.
+    #[error("the device has the registration id {0} according to the server")]
+    OtherRegistrationId(u32),
     /// Only the primary device of an account can remove others.
     #[error("only the primary device of the account can remove others")]
     NotPrimaryDevice,
@@ -64,11 +70,10 @@ impl Account {
         let (service, core) = self.asking().await?;
         let mut listed = service.devices().await?;
         listed.sort_unstable_by_key(|device| device.device);
-        let signed = signed(&service, &core).await?;
-        let is_signed = |device: DeviceId| signed.as_ref().is_none_or(|it| it.contains(&device));
+        let signatures = signatures(&service, &core).await?;
         let own = |device: ListedDevice| {
-            let is_signed = is_signed(device.device);
-            OwnDevice::new(device, is_signed, &core)
+            let found = signatures.iter().find(|it| it.device == device.device);
+            OwnDevice::new(device, found, &core)
         };
         Ok(listed.into_iter().map(own).collect())
     }
@@ -77,14 +82,22 @@ impl Account {
     /// read what it sends. Each device of our own program signs itself when it is linked. If it is in the list already, others get a list
     /// with a greater revision: this helps if they have seen another list and refuse the newest one.
     ///
+    /// Without a registration id, the one that the server names is signed. Returns the one that was signed, `None` if the server has
+    /// no lists.
+    ///
     /// # Errors
     /// The device is not signed.
-    pub async fn sign_device(&self, device: DeviceId) -> Result<(), DeviceError> {
+    pub async fn sign_device(
+        &self,
+        device: DeviceId,
+        registration_id: Option<u32>,
+    ) -> Result<Option<u32>, DeviceError> {
         let (service, _) = self.asking().await?;
         if !service.devices().await?.iter().any(|it| it.device == device) {
             return Err(DeviceError::NoSuchDevice);
         }
-        publish_list(self, &service, &[(device, None)]).await
+        let signed = publish_list(self, &service, &[(device, registration_id)]).await?;
+        Ok(signed.first().map(|(_, registration_id)| *registration_id))
     }
 
     /// Removes a device. The server deletes what waits for it, and it cannot read anything that is sent from then on. The first
@@ -133,7 +146,7 @@ impl Account {
 }
 
 impl OwnDevice {
-    fn new(listed: ListedDevice, is_signed: bool, core: &Core) -> Self {
+    fn new(listed: ListedDevice, found: Option<&SignatureOf>, core: &Core) -> Self {
         let ListedDevice { device, name, created, last_seen } = listed;
         let name = name.and_then(|name| BASE64.decode(name.as_bytes()).ok());
         Self {
@@ -142,24 +155,34 @@ impl OwnDevice {
             created: Timestamp(created),
             last_seen: Timestamp(last_seen),
             is_this: device == core.address().device,
-            is_signed,
+            is_signed: found.is_none_or(|it| it.is_signed),
+            registration_id: found.map(|it| it.registration_id),
         }
     }
 }
 
-/// The devices that are signed. `None`: the server has no lists.
-async fn signed(service: &Service, core: &Core) -> Result<Option<Vec<DeviceId>>, RequestError> {
-    let Some(shown) = shown_list(service).await? else { return Ok(None) };
+/// Whether a device is in the signed list.
+struct SignatureOf {
+    device: DeviceId,
+    registration_id: u32,
+    is_signed: bool,
+}
+
+/// Which devices are signed. Empty if the server has no lists.
+async fn signatures(service: &Service, core: &Core) -> Result<Vec<SignatureOf>, RequestError> {
+    let Some(shown) = shown_list(service).await? else { return Ok(Vec::new()) };
     let update = core.update_device_list(now(), &shown, &[], &mut OsRng);
-    let is_signed = |it: &&wormhole_chat::OwnDevice| {
+    let signature = |it: &wormhole_chat::OwnDevice| {
+        let (device, registration_id) = (it.device, it.registration_id);
         let list = update.list.as_ref();
-        list.is_none_or(|list| list.has(it.device, it.registration_id))
+        let is_signed = list.is_none_or(|list| list.has(device, registration_id));
+        SignatureOf { device, registration_id, is_signed }
     };
-    Ok(Some(shown.devices.iter().filter(is_signed).map(|it| it.device).collect()))
+    Ok(shown.devices.iter().map(signature).collect())
 }
 
 /// Publishes the list of our devices with these, if it is not the newest one already. Devices without a registration id get the one
-/// that the server names.
+/// that the server names. Returns them with their registration ids; none if the server has no lists.
 ///
 /// # Errors
 /// The list may not be complete. A client of the account completes it, except for these devices, when it is opened.
@@ -167,38 +190,44 @@ pub(super) async fn publish_list(
     account: &Account,
     service: &Service,
     sign: &[(DeviceId, Option<u32>)],
-) -> Result<(), DeviceError> {
+) -> Result<Vec<(DeviceId, u32)>, DeviceError> {
     let (_, mut core) = account.registered().await?;
     for _ in 0..MAX_CONFLICTS {
-        let Some(shown) = shown_list(service).await? else { return Ok(()) };
-        let pairs = pairs_of(sign, &shown);
+        let Some(shown) = shown_list(service).await? else { return Ok(Vec::new()) };
+        let pairs = pairs_of(sign, &shown)?;
         let update = core.update_device_list(now(), &shown, &pairs, &mut OsRng);
         let is_in = |(device, id): &(DeviceId, u32)| {
             update.list.as_ref().is_some_and(|list| list.has(*device, *id))
         };
-        if pairs.len() < sign.len() || !pairs.iter().all(is_in) {
-            // The server names a device that was removed before, or another one.
+        if !pairs.iter().all(is_in) {
+            // The server names a device that was removed before.
             return Err(DeviceError::NoSuchDevice);
         }
-        let (Some(list), Some(new)) = (update.list, update.publish) else { return Ok(()) };
+        let (Some(list), Some(new)) = (update.list, update.publish) else { return Ok(pairs) };
         // The server may show it to others, whatever it answers.
         let mut commit = Commit::default();
         commit.add(core.record_signed_list(&list));
         let written = account.store.run(move |store| store.commit(&commit)).await;
         written.map_err(OpenError::Store)?;
         if service.put_device_list(&new).await? != Response::DeviceListConflict {
-            return Ok(());
+            return Ok(pairs);
         }
     }
     Err(DeviceError::Busy)
 }
 
 /// The devices with their registration ids.
-fn pairs_of(sign: &[(DeviceId, Option<u32>)], shown: &OwnDeviceList) -> Vec<(DeviceId, u32)> {
-    let pairs = sign.iter().filter_map(|(device, registration_id)| {
+fn pairs_of(
+    sign: &[(DeviceId, Option<u32>)],
+    shown: &OwnDeviceList,
+) -> Result<Vec<(DeviceId, u32)>, DeviceError> {
+    let pairs = sign.iter().map(|(device, registration_id)| {
         let named = shown.devices.iter().find(|it| it.device == *device);
-        let registration_id = registration_id.or(named.map(|it| it.registration_id));
-        Some((*device, registration_id?))
+        let named = named.ok_or(DeviceError::NoSuchDevice)?.registration_id;
+        match registration_id {
+            Some(wanted) if *wanted != named => Err(DeviceError::OtherRegistrationId(named)),
+            Some(_) | None => Ok((*device, named)),
+        }
     });
     pairs.collect()
 }

@@ -185,9 +185,9 @@ async fn attack_9_a_device_that_nobody_has_signed_is_shown_and_gets_nothing_unti
     next_event(&mut at_alice, is_unsigned).await;
     a.close().await.unwrap();
 
-    let missing = soon(alice.account().sign_device(DeviceId::new(5).unwrap())).await;
+    let missing = soon(alice.account().sign_device(DeviceId::new(5).unwrap(), None)).await;
     assert_eq!(missing, Err(DeviceError::NoSuchDevice));
-    soon(alice.account().sign_device(second)).await.unwrap();
+    soon(alice.account().sign_device(second, None)).await.unwrap();
     assert_eq!(link.are_signed().await, [true, true]);
     say(&b, &alice.destination(), "to both").await;
     assert_eq!(link.queue_of_second(&offer).await, 1);

@@ -154,6 +154,9 @@ pub(crate) struct DevicesArgs {
     /// Sign the device with this ID: it gets your messages, and others accept what it sends
     #[arg(long, value_name = "ID", conflicts_with_all = ["name", "remove"])]
     pub(crate) sign: Option<u32>,
+    /// Sign the device only if it has this registration id, which the list shows
+    #[arg(long, value_name = "NUMBER", requires = "sign")]
+    pub(crate) registration_id: Option<u32>,
     /// Rename this device; an empty name removes the name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -278,8 +278,10 @@ pub(in crate::chat) fn device(error: &DeviceError, args: &AccountArgs) -> Failur
     match error {
         DeviceError::Open(error) => open(error, args),
         DeviceError::Request(error) => request(error, args),
-        DeviceError::NoSuchDevice => Failure::new(plain(error))
-            .hint(format!("{} lists the devices", command("devices", args))),
+        DeviceError::NoSuchDevice | DeviceError::OtherRegistrationId(_) => {
+            Failure::new(plain(error))
+                .hint(format!("{} lists the devices", command("devices", args)))
+        }
         DeviceError::PrimaryDevice | DeviceError::NameTooLong | DeviceError::NotPrimaryDevice => {
             Failure::new(plain(error))
         }

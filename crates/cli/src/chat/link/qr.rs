@@ -140,9 +140,12 @@ pub(super) async fn accept(
     match link(&scanned, console).await {
         Ok(Ok(linked)) => {
             let device = linked.device.number();
-            console
-                .report(&json!({"event": "chat-device-linked", "device": device, "name": null}))?;
+            console.report(&json!({
+                "event": "chat-device-linked", "device": device, "name": null,
+                "signed": linked.is_signed,
+            }))?;
             console.screen.show(&format!("Linked: it is device {device} of your account."));
+            show_signature(&linked, &args.client.account, console);
             Ok(())
         }
         Ok(Err(error)) => Err(explain::qr_accept(&error, &args.client.account).into()),
@@ -153,6 +156,22 @@ pub(super) async fn accept(
             }
             Err(error)
         }
+    }
+}
+
+/// Says what was signed, if the new device has not said it itself.
+fn show_signature(linked: &LinkedDevice, args: &AccountArgs, console: &Console) {
+    let device = linked.device.number();
+    if let Some(registration_id) = linked.believed {
+        console.screen.show(&format!(
+            "Note: the QR code does not say which registration id the device has, so this is what the server says: \
+             {registration_id}. It is signed."
+        ));
+    } else if !linked.is_signed {
+        console.screen.show(&format!(
+            "Note: this computer could not sign device {device}, so nobody writes to it until it signs itself, or you run {}.",
+            explain::command(&format!("devices --sign {device}"), args)
+        ));
     }
 }
 

@@ -273,7 +273,8 @@ impl LinkGuest {
             return Err(LinkError::PlainHttp(url));
         }
         let app = offer.app.map(|(name, token)| App { name, token });
-        pending_link(&url, app, self.options.name.as_deref(), message)
+        let this = (self.options.name.as_deref(), random_registration_id());
+        pending_link(&url, app, this, message)
     }
 
     /// Tells the primary device that this one gives up, and closes the wormhole.
@@ -287,11 +288,16 @@ impl LinkGuest {
     }
 }
 
-/// Creates the row that must be stored before the server is asked.
+/// Draws a registration id for a new device.
+pub(super) fn random_registration_id() -> u32 {
+    OsRng.next_u32() % MAX_REGISTRATION_ID + 1
+}
+
+/// Creates the row that must be stored before the server is asked, for a device with this name and registration id.
 pub(super) fn pending_link(
     url: &ServerUrl,
     app: Option<App>,
-    name: Option<&str>,
+    (name, registration_id): (Option<&str>, u32),
     message: ProvisionMessage,
 ) -> Result<PendingLink, LinkError> {
     let ProvisionMessage { identity, number, code, account, profile_key, .. } = message;
@@ -302,7 +308,7 @@ pub(super) fn pending_link(
             app,
             number: number.ok_or(LinkError::InvalidKeys)?,
             password: password(),
-            registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
+            registration_id,
             account: None,
         },
         account: account.ok_or(LinkError::InvalidKeys)?,

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::copy::Copied;
 use super::{APP_ID, AcceptLinkError, CopyError, LinkPeerError, give_up, next, send};
 use crate::chat::account::{Account, service_of};
-use crate::chat::devices::publish_list;
+use crate::chat::devices::{DeviceError, publish_list};
 use crate::chat::history::HistoryMode;
 use crate::chat::peer_channel::{MailboxOptions, PERSON_TIMEOUT, PROGRAM_TIMEOUT, PeerChannel};
 use crate::chat::service::{ListedDevice, Service};
@@ -72,6 +72,23 @@ impl LinkRequest {
 pub struct LinkedDevice {
     /// Its number.
     pub device: DeviceId,
+    /// Whether this device has signed it. Otherwise the user can do that ([`Account::sign_device`]), unless it signs itself.
+    pub is_signed: bool,
+    /// The registration id that was signed, if nobody but the server has named it.
+    pub believed: Option<u32>,
+}
+
+impl LinkedDevice {
+    /// A device that has `named` its registration id, and what has become of its signature.
+    pub(super) fn new(
+        device: DeviceId,
+        named: Option<u32>,
+        signed: Result<Vec<(DeviceId, u32)>, DeviceError>,
+    ) -> Self {
+        let is_signed = signed.is_ok();
+        let signed = signed.unwrap_or_default().first().map(|(_, id)| *id);
+        Self { device, is_signed, believed: signed.filter(|_| named.is_none()) }
+    }
 }
 
 impl Account {
@@ -147,7 +164,7 @@ impl LinkHost {
     /// The new device has not confirmed that it is linked. [`AcceptLinkError::KeyGiven`]: it may have the key of the account.
     pub async fn accept(&self, request: &LinkRequest) -> Result<LinkedDevice, AcceptLinkError> {
         match self.offer(request).await {
-            Ok(device) => Ok(LinkedDevice { device }),
+            Ok(linked) => Ok(linked),
             Err(error) => {
                 let withdrawal = self.pending.withdraw().await;
                 let refused = LinkMessage::Refused(error.refusal());
@@ -162,7 +179,7 @@ impl LinkHost {
         }
     }
 
-    async fn offer(&self, request: &LinkRequest) -> Result<DeviceId, AcceptLinkError> {
+    async fn offer(&self, request: &LinkRequest) -> Result<LinkedDevice, AcceptLinkError> {
         let service = &self.pending.service;
         let code = service.provisioning_code().await?;
         let message = self.core.provision(Some(self.registration.number.clone()), code);
@@ -181,8 +198,9 @@ impl LinkHost {
         }
         self.pending.set_offered(false);
         // It has signed itself, unless it could not reach the server.
-        let _later = publish_list(&self.account, service, &[(device, registration_id)]).await;
-        Ok(device)
+        let sign = [(device, registration_id)];
+        let signed = publish_list(&self.account, service, &sign).await;
+        Ok(LinkedDevice::new(device, registration_id, signed))
     }
 
     fn seal_offer(

@@ -12,7 +12,7 @@ use wormhole_chat::{KeyPair, ProvisionMessage};
 use zeroize::Zeroizing;
 
 use super::LinkError;
-use super::guest::{OfferedAccount, pending_link, usable};
+use super::guest::{OfferedAccount, pending_link, random_registration_id, usable};
 use super::uri::LinkUri;
 use crate::chat::account::Account;
 use crate::chat::error::{RequestError, ServerFault};
@@ -30,6 +30,7 @@ pub struct QrLinking {
     server: Server,
     name: Option<String>,
     pair: KeyPair,
+    registration_id: u32,
     uri: LinkUri,
     socket: ProvisioningSocket,
 }
@@ -53,9 +54,11 @@ impl Account {
         let mut socket = opened.map_err(RequestError::at_first_contact)?;
         let address = socket.address().await?;
         let pair = KeyPair::random(&mut OsRng);
+        let registration_id = random_registration_id();
         let uri = LinkUri::from_address(&address, &pair);
         let uri = uri.ok_or_else(|| RequestError::from(ServerFault::Format))?;
-        Ok(QrLinking { account: self.share(), server, name, pair, uri, socket })
+        let uri = uri.with_registration_id(registration_id);
+        Ok(QrLinking { account: self.share(), server, name, pair, registration_id, uri, socket })
     }
 }
 
@@ -78,7 +81,8 @@ impl QrLinking {
             name: app.name.as_str().to_owned(),
             token: Zeroizing::new(app.token.expose().to_owned()),
         });
-        let pending = pending_link(&self.server.url, app, self.name.as_deref(), message)?;
+        let this = (self.name.as_deref(), self.registration_id);
+        let pending = pending_link(&self.server.url, app, this, message)?;
         usable(pending, &self.account.network)
     }
 

@@ -13,12 +13,20 @@ use wormhole_chat::{KeyPair, PublicKey, provisioning_address};
 pub struct LinkUri {
     address: String,
     key: PublicKey,
+    registration_id: Option<u32>,
 }
 
 impl LinkUri {
     /// The code of a device that waits at this address of the service, with this key. `None` if the address is malformed.
     pub fn new(address: &str, key: PublicKey) -> Option<Self> {
-        is_address(address).then(|| Self { address: address.to_owned(), key })
+        let address = is_address(address).then(|| address.to_owned())?;
+        Some(Self { address, key, registration_id: None })
+    }
+
+    /// The same with the registration id that the device will have.
+    pub const fn with_registration_id(mut self, registration_id: u32) -> Self {
+        self.registration_id = Some(registration_id);
+        self
     }
 
     /// The code of a device that has got its address from the service. `body` is that of the request `PUT /v1/address`. `None` if it
@@ -37,6 +45,11 @@ impl LinkUri {
         &self.key
     }
 
+    /// The registration id that the device will have. `None`: its program does not say so.
+    pub const fn registration_id(&self) -> Option<u32> {
+        self.registration_id
+    }
+
     /// The spelling of earlier programs: `tsdevice:/?uuid=…&pub_key=…`.
     pub fn to_older_text(&self) -> String {
         format!("{OLDER}?{}", self.query())
@@ -45,7 +58,9 @@ impl LinkUri {
     fn query(&self) -> String {
         let key = BASE64.encode(&self.key.encode());
         let key = key.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
-        format!("uuid={}&pub_key={key}", self.address.replace('=', "%3D"))
+        let id = self.registration_id.map(|id| format!("&{REGISTRATION_ID}={id}"));
+        let id = id.unwrap_or_default();
+        format!("uuid={}&pub_key={key}{id}", self.address.replace('=', "%3D"))
     }
 }
 
@@ -81,7 +96,10 @@ impl FromStr for LinkUri {
         };
         let key = value("pub_key").and_then(|key| read_key(&key)).ok_or(NotALinkUri)?;
         let address = value("uuid").ok_or(NotALinkUri)?;
-        Self::new(&address, key).ok_or(NotALinkUri)
+        let registration_id = value(REGISTRATION_ID).map(|text| text.parse());
+        let registration_id = registration_id.transpose().map_err(|_| NotALinkUri)?;
+        let uri = Self::new(&address, key).ok_or(NotALinkUri)?;
+        Ok(Self { registration_id, ..uri })
     }
 }
 
@@ -116,6 +134,9 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// Specific to this project. Other programs ignore it.
+const REGISTRATION_ID: &str = "registration_id";
+
 const NEWER: &str = "sgnl://linkdevice";
 
 const OLDER: &str = "tsdevice:/";
@@ -146,7 +167,12 @@ mod tests {
         let key = BASE64.encode(&pair().public().encode());
         let text =
             format!("sgnl://linkdevice?capabilities=backup4&pub_key={key}&uuid={}", uri.address());
-        assert_eq!(text.parse(), Ok(uri));
+        assert_eq!(text.parse(), Ok(uri.clone()));
+        let uri = uri.with_registration_id(4321);
+        for text in [uri.to_string(), uri.to_older_text()] {
+            assert!(text.ends_with("&registration_id=4321"), "{text}");
+            assert_eq!(text.parse(), Ok(uri.clone()));
+        }
     }
 
     #[test]
@@ -157,8 +183,9 @@ mod tests {
         let bad_key = uri.replace("pub_key=", "pub_key=AA");
         let path = uri.replace("uuid=abc", "uuid=..%2Faccounts");
         let cut = format!("{uri}%");
+        let no_number = format!("{uri}&registration_id=-1");
         let long = format!("{uri}&x={}", "x".repeat(2000));
-        for text in ["", "7-guitarist", no_key, &other, &bad_key, &path, &cut, &long] {
+        for text in ["", "7-guitarist", no_key, &other, &bad_key, &path, &cut, &no_number, &long] {
             assert_eq!(text.parse::<LinkUri>(), Err(NotALinkUri), "{text}");
         }
         assert_eq!(LinkUri::from_address(b"\x0a\x02a", &pair()), None);

@@ -58,7 +58,7 @@ impl ScannedDevice {
             Err(error) => Err(error),
         };
         match linked {
-            Ok(device) => Ok(LinkedDevice { device }),
+            Ok(linked) => Ok(linked),
             Err(error) => Err(match self.pending.withdraw().await {
                 Some(withdrawal) => AcceptLinkError::KeyGiven { cause: error.into(), withdrawal },
                 None => error,
@@ -85,20 +85,24 @@ impl ScannedDevice {
     }
 
     /// Waits until the server lists a new device.
-    async fn wait(&self) -> Result<DeviceId, AcceptLinkError> {
+    async fn wait(&self) -> Result<LinkedDevice, AcceptLinkError> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             let devices = self.pending.service.devices().await?;
             if let Some(device) = self.pending.added(&devices).next() {
                 self.pending.set_offered(false);
-                // Another program does not know that it must sign itself. If this fails, the user can do it.
-                let _later =
-                    publish_list(&self.account, &self.pending.service, &[(device, None)]).await;
-                return Ok(device);
+                return Ok(self.sign(device).await);
             }
             sleep(INTERVAL).await;
         }
         Err(LinkPeerError::Gone.into())
+    }
+
+    /// Signs the new device: another program does not know that it must sign itself. If this fails, the user can do it.
+    async fn sign(&self, device: DeviceId) -> LinkedDevice {
+        let named = self.uri.registration_id();
+        let signed = publish_list(&self.account, &self.pending.service, &[(device, named)]).await;
+        LinkedDevice::new(device, named, signed)
     }
 
     /// Gives the link up. Returns what has become of it, if the new device may have got the key of the account, unless
