@@ -114,7 +114,7 @@ async fn apply(
     let value =
         |event| json!({"event": event, "to": to_account, "group": group, "timestamp": timestamp});
     console.report(&value("chat-queued"))?;
-    send::wait(client, &mut sent, events, to, console).await?;
+    send::wait(client, with, &mut sent, events, to, console).await?;
     console.report(&value("chat-sent"))?;
     console.screen.show(&done);
     Ok(())

@@ -8,7 +8,7 @@
 
 mod list;
 pub(super) mod news;
-mod sending;
+pub(super) mod sending;
 
 use std::future::Future;
 use std::time::Duration;

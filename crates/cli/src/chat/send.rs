@@ -11,6 +11,7 @@ use wormhole::chat::{
     QueueError, RequestError, SendFailure, SentMessage, UploadProgress,
 };
 
+use super::groups::sending::{nobody_has_joined, until_nobody_has_joined};
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
@@ -65,7 +66,7 @@ async fn send(
     let (queued, arrived) = (description("chat-queued"), description("chat-sent"));
     console.report(&queued)?;
     let recipient = Recipient { who: &args.who, account: &args.client.account };
-    wait(client, &mut sent, events, recipient, console).await?;
+    wait(client, with, &mut sent, events, recipient, console).await?;
     console.report(&arrived)?;
     console.screen.show("Sent.");
     let drafts = outbox::send_drafts(client, &args.client.account, console).await?;
@@ -203,19 +204,30 @@ pub(super) struct Recipient<'a> {
 /// It does not, and the user must do something; or a signal came.
 pub(super) async fn wait(
     client: &Client,
+    with: Conversation,
     sent: &mut SentMessage,
     mut events: Messages,
     to: Recipient<'_>,
     console: &mut Console,
 ) -> Result<()> {
     let mut is_noticed = false;
+    let nobody = until_nobody_has_joined(client, with);
+    tokio::pin!(nobody);
     loop {
-        let next = console.unless_interrupted(next(sent, &mut events)).await;
+        let next = async {
+            tokio::select! {
+                biased;
+                next = next(sent, &mut events) => next,
+                () = &mut nobody => Next::NobodyHasJoined,
+            }
+        };
+        let next = console.unless_interrupted(next).await;
         match next.inspect_err(|_| console.screen.show(&stays(sent, to.account)))? {
             Next::Done(Err(error)) => {
                 return Err(explain_not_sent(client, error, to, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
+            Next::NobodyHasJoined => return Err(nobody_has_joined().into()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
                 return Err(explain::client_request(&why, client.me(), to.account).into());
             }
@@ -252,6 +264,7 @@ async fn explain_not_sent(
 enum Next {
     Done(Result<(), DeliveryError>),
     Event(Result<Event, Ended>),
+    NobodyHasJoined,
 }
 
 async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {

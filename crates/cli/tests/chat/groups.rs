@@ -23,11 +23,16 @@ fn a_group_over_two_apps_is_made_used_and_left() {
         assert!(created.stderr.contains(said), "{created}");
     }
     assert!(alice.succeed(&["group", "show", "walks"]).contains("(invited by you)"));
+    for send in [&["send", "Walks", "soon"][..], &["group", "send", "Walks", "today"]] {
+        alice.run(send).failed(1, "nobody has joined the group yet, so the message stays");
+    }
     let received = bob.run(&["receive"]);
     let added = format!("{ALICE}@com.example.one has added you to Walks.");
     assert!(received.stderr.contains(&added), "{received}");
     assert!(!received.stderr.contains("No new messages"), "{received}");
     alice.is_told(&["receive"], &format!("{BOB}@com.example.two has joined Walks."));
+    let shown = bob.succeed(&["receive"]);
+    assert!(shown.contains("in Walks: soon") && shown.contains("in Walks: today"), "{shown}");
     assert_eq!(bob.succeed(&["group", "list"]).trim(), format!("{id}  Walks"));
     let members = bob.succeed(&["group", "show", id]);
     assert!(members.contains("you\n") && members.contains("(administrator)"), "{members}");

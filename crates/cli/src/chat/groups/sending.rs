@@ -1,11 +1,15 @@
 //! `chat group send`: sends a text to all members of a group.
 
+use std::future;
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::{Value, json};
-use tokio::time::timeout;
-use wormhole::chat::group::GroupId;
+use tokio::time::{interval, timeout};
+use wormhole::chat::group::{GroupId, GroupState};
 use wormhole::chat::{
-    AccountId, DeliveryError, Ended, Event, Events, GroupEvent, Message, PartlySent, SentMessage,
+    AccountId, Client, Conversation, DeliveryError, Ended, Event, Events, GroupEvent, Membership,
+    Message, PartlySent, SentMessage,
 };
 
 use super::{Groups, PATIENCE, not_confirmed};
@@ -47,9 +51,21 @@ impl Groups<'_> {
     ) -> Result<Option<PartlySent>> {
         let message = sent.timestamp();
         let mut partly = None;
+        let nobody = until_nobody_has_joined(self.client, Conversation::Group(group));
+        tokio::pin!(nobody);
         loop {
             let next = timeout(PATIENCE, next(sent, &mut self.events));
-            match console.unless_interrupted(next).await? {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    next = next => Some(next),
+                    () = &mut nobody => None,
+                }
+            };
+            let Some(next) = console.unless_interrupted(next).await? else {
+                return Err(nobody_has_joined().into());
+            };
+            match next {
                 Ok(Next::OnServer(result)) => {
                     result.map_err(|why| Failure::new(why.to_string()))?;
                     return Ok(partly);
@@ -69,6 +85,32 @@ impl Groups<'_> {
             }
         }
     }
+}
+
+/// Returns if nobody can read a message to a group, because nobody whom we have invited has joined. Otherwise it never returns.
+pub(in crate::chat) async fn until_nobody_has_joined(client: &Client, with: Conversation) {
+    let Conversation::Group(group) = with else { return future::pending().await };
+    let mut interval = interval(CHECK);
+    loop {
+        interval.tick().await;
+        let Ok(Some(info)) = client.group(group).info().await else {
+            return future::pending().await;
+        };
+        let is_settled = !info.is_reading && !info.is_changing;
+        let waits = |state: &GroupState| state.members.len() == 1 && !state.invited.is_empty();
+        if is_settled
+            && info.membership == Membership::Member
+            && info.state.is_some_and(|it| waits(&it))
+        {
+            return;
+        }
+    }
+}
+
+/// The message waits until somebody joins.
+pub(in crate::chat) fn nobody_has_joined() -> Failure {
+    Failure::new("nobody has joined the group yet, so the message stays in the outbox")
+        .hint("it is sent with your next command after somebody has joined: people who join later could not read it")
 }
 
 /// An event while a message is sent.
@@ -117,3 +159,6 @@ fn reach(sent: &PartlySent, people: &People) -> String {
     }
     text + "."
 }
+
+/// How often to look whether somebody has joined a group.
+const CHECK: Duration = Duration::from_millis(250);

@@ -30,7 +30,10 @@ impl AppCredentials {
 
 impl ClaimedApp {
     /// The app, if the client may use it.
-    pub(in crate::messaging) fn find(&self, rows: &mut dyn ReadRows) -> Result<Option<App>, StoreError> {
+    pub(in crate::messaging) fn find(
+        &self,
+        rows: &mut dyn ReadRows,
+    ) -> Result<Option<App>, StoreError> {
         let name = self.credentials.as_ref().map(|given| &given.name).or(self.default.as_ref());
         let app = name.map(|name| rows.app(name)).transpose()?.flatten();
         let is_allowed = |app: &App| self.credentials.as_ref().is_none_or(|it| it.match_app(app));
