@@ -139,6 +139,15 @@ impl Client {
         outgoing.to == self.us.account && matches!(content(outgoing), Some(Content::Sync(_)))
     }
 
+    /// Whether a message in the outbox asks our other devices for the groups of the account.
+    pub(super) fn asks_for_groups(&self, outgoing: &Outgoing) -> bool {
+        let sync = match content(outgoing) {
+            Some(Content::Sync(sync)) if outgoing.to == self.us.account => sync,
+            Some(_) | None => return false,
+        };
+        SyncMessage::decode(&sync) == Ok(SyncMessage::GroupsWanted)
+    }
+
     /// Whether a message in the outbox is one that the user has not written: for our other devices, or about a group.
     pub(super) fn is_background(&self, outgoing: &Outgoing) -> bool {
         match content(outgoing) {

@@ -328,11 +328,12 @@ impl Client {
         Ok(timestamp)
     }
 
-    /// Asks our other devices for the groups of the account, if this device is new: it has not exchanged anything with them yet.
+    /// Asks our other devices for the groups of the account, if this device is new: it has not exchanged anything with them, and
+    /// does not ask yet.
     pub fn ask_for_groups(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         let us = self.us;
         let knows_others = self.sessions.keys().any(|address| address.account == us.account)
-            || self.outbox.values().any(|outgoing| outgoing.to == us.account);
+            || self.outbox.values().any(|outgoing| self.asks_for_groups(outgoing));
         if us.device == DeviceId::PRIMARY || knows_others {
             return;
         }

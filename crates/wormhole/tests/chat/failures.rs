@@ -126,7 +126,7 @@ async fn a_number_without_a_device_is_looked_up_again() {
     let a = alice.open().await;
     say(&a, &bob.destination(), "before").await;
     // Registers again, with a program that publishes no keys.
-    let service = Server::new(world.server(1).url);
+    let service = world.server(1);
     let other = Folder::new();
     let account = Person { folder: other, number: bob.number.clone() }.account();
     account.register(&service, &bob.number.parse().unwrap(), Transport::Sms).await.unwrap();

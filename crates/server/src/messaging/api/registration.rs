@@ -18,7 +18,6 @@ use crate::messaging::context::Service;
 use crate::messaging::login_attempt::remember_new_device;
 use crate::messaging::random;
 use crate::messaging::rate_limits::Action;
-use crate::messaging::store::rules::apps::ClaimedApp;
 use crate::messaging::store::rules::codes::Guesses;
 use crate::messaging::store::rules::registration::{
     ChosenCode, Registration, RegistrationRefusal, choose_code,
@@ -67,10 +66,13 @@ pub(super) async fn request_code(
         }
     };
     let (number, app) = (parse_number(&number)?, service.claimed_app(&headers)?);
+    // A code costs the operator money, and could not be used.
+    let app = service.storage.read(move |rows| app.find(rows)).await?;
+    app.ok_or_else(ApiError::bad_package)?;
     let request = CodeRequest { transport, number, client: address };
     let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
     // Continues if the client disconnects: a used-up attempt always sends a code.
-    let sent = tokio::spawn(async move { service.send_code(request, permission, app).await });
+    let sent = tokio::spawn(async move { service.send_code(request, permission).await });
     sent.await.map_err(|_| StoreError::NotExecuted)??;
     Ok(Json(Nothing {}))
 }
@@ -81,9 +83,8 @@ impl Service {
         &self,
         request: CodeRequest,
         permission: Permission,
-        app: ClaimedApp,
     ) -> Result<(), ApiError> {
-        let sent = self.choose_and_send(&request, permission, app).await;
+        let sent = self.choose_and_send(&request, permission).await;
         sent.inspect_err(|_| request.not_sent(&self.limits))
     }
 
@@ -91,17 +92,12 @@ impl Service {
         &self,
         request: &CodeRequest,
         permission: Permission,
-        app: ClaimedApp,
     ) -> Result<(), ApiError> {
         let (new, asker) = (VerificationCode(random::verification_code()), request.client);
         let number = request.number.clone();
-        let store = move |rows: &mut dyn Rows, now: Timestamp| match app.find(rows)? {
-            Some(_) => choose_code(rows, &number, asker, new, now).map(Some),
-            // A code costs the operator money, and could not be used.
-            None => Ok(None),
-        };
-        let chosen = self.storage.execute(store).await?;
-        let ChosenCode { code, is_new } = chosen.ok_or_else(ApiError::bad_package)?;
+        let store =
+            move |rows: &mut dyn Rows, now: Timestamp| choose_code(rows, &number, asker, new, now);
+        let ChosenCode { code, is_new } = self.storage.execute(store).await?;
         if permission == Permission::NewCode && !is_new {
             return Ok(());
         }
