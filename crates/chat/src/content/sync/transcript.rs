@@ -37,7 +37,7 @@ pub struct SentTranscript {
     pub timestamp: Timestamp,
     /// The message, or the new text of an earlier one.
     pub message: DataMessage,
-    /// The message that it edits, if it is an [`Edit`](super::Edit).
+    /// The message that it edits, if it is an [`Edit`](crate::Edit).
     pub edits: Option<Timestamp>,
 }
 
