@@ -64,9 +64,9 @@ impl Reading {
         self.is_locked_out
     }
 
-    /// Reads again, with every key.
+    /// Reads again, with every key. The answer to a pending request still counts.
     pub(super) fn restart(&mut self) {
-        *self = Self::new();
+        *self = Self { appends: self.appends, ..Self::new() };
     }
 
     /// Our entry was not accepted: the server may require other keys by now. If it does not, an administrator has not told the truth
@@ -286,7 +286,15 @@ impl Client {
             Response::GroupEntries { entries, latest } => {
                 self.read_entries(now, id, &entries, latest, rng);
             }
-            Response::Done if appends => self.appended(now, id, rng),
+            Response::Done if appends => {
+                // Somebody has named a later entry in the meantime.
+                let must_read = group.reading.needed && !group.is_being_created();
+                self.appended(now, id, rng);
+                let group = self.groups.groups.get_mut(&id).filter(|_| must_read);
+                if let Some(group) = group {
+                    group.reading.needed = true;
+                }
+            }
             Response::GroupConflict { latest } if appends => {
                 group.reading.latest = group.reading.latest.max(latest);
                 group.reading.needed = true;

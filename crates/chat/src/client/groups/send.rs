@@ -85,9 +85,10 @@ impl Client {
         }
     }
 
-    /// Whether the log was not read since the connection: others may have joined, or were removed.
+    /// Whether the log was not read since the connection, or cannot be read with our keys: others may have joined, or were removed.
     fn waits_for_log(&self, id: GroupId) -> bool {
-        self.groups.groups.get(&id).is_some_and(|group| group.reading.is_needed())
+        let group = self.groups.groups.get(&id);
+        group.is_some_and(|it| it.reading.is_needed() || it.reading.is_locked_out())
     }
 
     /// Whether we are the only member, and somebody else may join: people who join later cannot read earlier messages.
