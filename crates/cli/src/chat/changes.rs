@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use wormhole::chat::{Client, Conversation, Emoji, Message, MessageRef, SentMessage};
 
+use super::groups::sending::show_partly_sent;
 use super::people::{self, People};
 use super::recent::Recent;
 use super::send::{self, Recipient};
@@ -114,7 +115,10 @@ async fn apply(
     let value =
         |event| json!({"event": event, "to": to_account, "group": group, "timestamp": timestamp});
     console.report(&value("chat-queued"))?;
-    send::wait(client, with, &mut sent, events, to, console).await?;
+    let partly = send::wait(client, with, &mut sent, events, to, console).await?;
+    if let Some((group, partly)) = partly {
+        return show_partly_sent(client, (group, &partly), console).await;
+    }
     console.report(&value("chat-sent"))?;
     console.screen.show(&done);
     Ok(())

@@ -6,12 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
+use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    Client, Conversation, DeliveryError, Destination, Ended, Event, Message, MessageRef, Messages,
-    QueueError, RequestError, SendFailure, SentMessage, UploadProgress,
+    Client, Conversation, DeliveryError, Destination, Ended, Event, GroupEvent, Message,
+    MessageRef, Messages, PartlySent, QueueError, RequestError, SendFailure, SentMessage,
+    UploadProgress,
 };
 
-use super::groups::sending::{nobody_has_joined, until_nobody_has_joined};
+use super::groups::sending::{nobody_has_joined, show_partly_sent, until_nobody_has_joined};
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
@@ -66,9 +68,13 @@ async fn send(
     let (queued, arrived) = (description("chat-queued"), description("chat-sent"));
     console.report(&queued)?;
     let recipient = Recipient { who: &args.who, account: &args.client.account };
-    wait(client, with, &mut sent, events, recipient, console).await?;
-    console.report(&arrived)?;
-    console.screen.show("Sent.");
+    match wait(client, with, &mut sent, events, recipient, console).await? {
+        Some((group, partly)) => show_partly_sent(client, (group, &partly), console).await?,
+        None => {
+            console.report(&arrived)?;
+            console.screen.show("Sent.");
+        }
+    }
     let drafts = outbox::send_drafts(client, &args.client.account, console).await?;
     outbox::say_sent(waiting.send(console).await? + drafts, console);
     outbox::say_failed(client, &args.client.account, console).await
@@ -198,10 +204,10 @@ pub(super) struct Recipient<'a> {
     pub(super) account: &'a AccountArgs,
 }
 
-/// Waits until the server has the message.
+/// Waits until the server has the message. Returns which members of a group do not get it now, if there are any.
 ///
 /// # Errors
-/// It does not, and the user must do something; or a signal came.
+/// The server does not have it, and the user must do something; or a signal came.
 pub(super) async fn wait(
     client: &Client,
     with: Conversation,
@@ -209,8 +215,8 @@ pub(super) async fn wait(
     mut events: Messages,
     to: Recipient<'_>,
     console: &mut Console,
-) -> Result<()> {
-    let mut is_noticed = false;
+) -> Result<Option<(GroupId, PartlySent)>> {
+    let (mut is_noticed, mut partly) = (false, None);
     let nobody = until_nobody_has_joined(client, with);
     tokio::pin!(nobody);
     loop {
@@ -226,7 +232,15 @@ pub(super) async fn wait(
             Next::Done(Err(error)) => {
                 return Err(explain_not_sent(client, error, to, console).await?.into());
             }
-            Next::Done(Ok(())) => return Ok(()),
+            Next::Done(Ok(())) => return Ok(partly),
+            Next::Event(Ok(Event::Group { group, event: GroupEvent::PartlySent(reached) }))
+                if with == Conversation::Group(group) && reached.timestamp == sent.timestamp() =>
+            {
+                if !reached.waiting.is_empty() {
+                    return Ok(Some((group, reached)));
+                }
+                partly = Some((group, reached));
+            }
             Next::NobodyHasJoined => return Err(nobody_has_joined().into()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
                 return Err(explain::client_request(&why, client.me(), to.account).into());
@@ -268,10 +282,11 @@ enum Next {
 }
 
 async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {
+    // Events that came before the server had the message come first.
     tokio::select! {
         biased;
-        result = sent.on_server() => Next::Done(result),
         event = events.next() => Next::Event(event),
+        result = sent.on_server() => Next::Done(result),
     }
 }
 

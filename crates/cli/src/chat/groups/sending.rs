@@ -36,10 +36,7 @@ impl Groups<'_> {
             console.screen.show("Sent.");
             return Ok(());
         };
-        let people = People::new(self.client, console).await?;
-        console.report(&partly_sent(group, &partly))?;
-        console.screen.show(&reach(&partly, &people));
-        Ok(())
+        show_partly_sent(self.client, (group, &partly), console).await
     }
 
     /// Waits until the server has a message. Returns which members do not get it now, if there are any.
@@ -126,6 +123,21 @@ async fn next(sent: &mut SentMessage, events: &mut Events) -> Next {
         event = events.next() => Next::Event(event),
         result = sent.on_server() => Next::OnServer(result),
     }
+}
+
+/// Shows which members do not get a message now.
+///
+/// # Errors
+/// The client has ended, or a signal came.
+pub(in crate::chat) async fn show_partly_sent(
+    client: &Client,
+    (group, sent): (GroupId, &PartlySent),
+    console: &mut Console,
+) -> Result<()> {
+    let people = People::new(client, console).await?;
+    console.report(&partly_sent(group, sent))?;
+    console.screen.show(&reach(sent, &people));
+    Ok(())
 }
 
 /// A message that some members do not get now, for programs.
