@@ -159,7 +159,7 @@ fn show_leftovers(folder: &Path, screen: &Screen) {
     for leftover in leftovers.iter().take(MAX_LEFTOVERS) {
         let path = printable::path(&leftover.path);
         screen.show(&format!(
-            "Note: '{path}' is incomplete. To continue, receive the same again; or delete it."
+            "Note: '{path}' is incomplete. To continue, let the other side send it again. Otherwise delete it."
         ));
     }
 }

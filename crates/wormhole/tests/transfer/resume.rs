@@ -139,7 +139,8 @@ async fn a_source_of_another_time_is_sent_from_the_beginning() {
     fs::write(&source, &new).unwrap();
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
-    let ((sent, _), (received, _)) = run(&source, &to).await;
+    let ((sent, sender), (received, receiver)) = run(&source, &to).await;
+    assert_eq!((sender, receiver), (None, None));
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
     assert!(fs::read(to.path().join("a")).unwrap() == new);
     assert_eq!(to.names(), ["a"]);
@@ -225,6 +226,12 @@ async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
     fs::create_dir(part.join("sub")).unwrap();
     fs::write(part.join("a"), &first).unwrap();
     fs::write(part.join("sub/b"), &second[..CHUNK + 100]).unwrap();
+    // The source has them no more, or another sender has sent them.
+    fs::create_dir_all(part.join("old/deep")).unwrap();
+    for name in ["old/deep/file", "sub/old"] {
+        fs::write(part.join(name), b"old").unwrap();
+    }
+    fs::set_permissions(part.join("old"), PermissionsExt::from_mode(0o500)).unwrap();
     fs::set_permissions(part.join("a"), PermissionsExt::from_mode(0o444)).unwrap();
     fs::set_permissions(part.join("sub"), PermissionsExt::from_mode(0o500)).unwrap();
     let left = |source: &Path, path: &str, bytes: &[u8], hashes: Vec<Hash>| JournalFile {
@@ -246,6 +253,7 @@ async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
     assert_eq!(to.names(), ["d"]);
     let arrived = |name: &str| fs::read(to.path().join("d").join(name)).unwrap();
     assert!(arrived("a") == first && arrived("sub/b") == second && arrived("sub/c") == b"new");
+    assert!(!to.path().join("d/old").exists() && !to.path().join("d/sub/old").exists());
     let mode = |name: &str| to.path().join(name).metadata().unwrap().mode() & 0o777;
     assert_eq!(
         (mode("d/a"), mode("d/sub")),
@@ -254,7 +262,7 @@ async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
 }
 
 #[tokio::test]
-async fn a_torn_or_foreign_journal_costs_only_what_it_does_not_say() {
+async fn a_torn_record_at_the_end_of_a_journal_is_ignored() {
     let bytes = contents(2 * CHUNK, 1);
     for (torn, expected) in [(1, None), (0, Some(CHUNK))] {
         let (from, to) = (Folder::new(), Folder::new());
@@ -274,9 +282,10 @@ async fn a_torn_or_foreign_journal_costs_only_what_it_does_not_say() {
 fn what_is_left_is_listed_and_removed_after_a_week() {
     let (from, to) = (Folder::new(), Folder::new());
     let bytes = contents(CHUNK, 1);
-    let (a, b) = (from.file("a", &bytes), from.file("b", &bytes));
-    leave(&to, &a, &bytes);
-    leave(&to, &b, &bytes);
+    for name in ["a", "b", "deleted"] {
+        leave(&to, &from.file(name, &bytes), &bytes);
+    }
+    fs::remove_file(to.path().join("deleted.part")).unwrap();
     let eight_days_ago = SystemTime::now() - Duration::from_secs(8 * 24 * 3600);
     let journal = File::options().write(true).open(to.path().join("b.part.resume")).unwrap();
     journal.set_modified(eight_days_ago).unwrap();

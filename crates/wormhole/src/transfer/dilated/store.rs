@@ -121,8 +121,14 @@ impl Store {
         limits: Limits,
         needed: u64,
     ) -> Result<Self, Error> {
-        let Resumed { mut part, file, files, is_doubtful, journal } = resumed;
+        let Resumed { mut part, file, mut files, is_doubtful, journal } = resumed;
         part.keep();
+        if let Offer::File { size, attributes, .. } = offer {
+            // The sender knows another version of the file by another key.
+            let (size, attributes) = (Some(*size), *attributes);
+            let offered = key(&FileEntry { path: None, size, attributes, keep: 0 });
+            files.retain(|file| Some(file.key) == offered);
+        }
         let bytes: u64 = files.iter().map(bytes_of).fold(0, u64::saturating_add);
         check_space(&part, needed.saturating_sub(bytes))?;
         let target = match (file, offered(offer)) {
@@ -169,7 +175,7 @@ impl Store {
 
     /// After a restart of the system, some data may not have reached the disk: keeps only what has the right hashes.
     fn forget_damaged(&mut self) {
-        // The files of a folder are not open; what they contain is checked when they are complete.
+        // The files of a folder are not open, so nothing of it is claimed.
         if let Some((file, _)) = self.target.file() {
             for claim in self.claims.values_mut() {
                 let (chunk, size) = (chunk_size(Some(claim.size)), claim.size);

@@ -186,7 +186,7 @@ impl Part {
         flushed.map_err(|error| DiskError::Write { path: path.to_owned(), error })
     }
 
-    /// A journal that is left over does no harm: it belongs to something that is gone.
+    /// If this fails, a later transfer removes the journal.
     fn remove_journal(&mut self) {
         if let Some(journal) = self.journal.take() {
             let _left = self.destination.remove_file(journal);

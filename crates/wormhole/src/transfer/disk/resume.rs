@@ -78,7 +78,7 @@ impl Part {
         let (folder, name, identity) = self.location();
         let name = journal_name(name)?;
         let (device, inode) = numbers(identity)?;
-        let file = folder.create_file(&name, Access::Private).ok()?;
+        let file = create_journal(folder, &name)?;
         lock(&file)?;
         self.journal = Some(name);
         let header = JournalHeader { boot: boot_id(), device, inode }.encode();
@@ -252,6 +252,29 @@ const fn numbers(_: super::dir::Identity) -> Option<(u64, u64)> {
     None
 }
 
+/// Creates a journal. One of the same name belongs to something that is gone, because its temporary name was free.
+#[cfg(unix)]
+fn create_journal(folder: &Dir, name: &OsStr) -> Option<File> {
+    if let Ok(file) = folder.create_file(name, Access::Private) {
+        return Some(file);
+    }
+    remove_orphan(folder, name)?;
+    folder.create_file(name, Access::Private).ok()
+}
+
+#[cfg(not(unix))]
+fn create_journal(folder: &Dir, name: &OsStr) -> Option<File> {
+    folder.create_file(name, Access::Private).ok()
+}
+
+/// Removes the journal of something that is gone; `None` if it is in use, or not ours.
+#[cfg(unix)]
+fn remove_orphan(folder: &Dir, journal: &OsStr) -> Option<()> {
+    let file = folder.open_private(journal).ok()?;
+    lock(&file)?;
+    folder.remove_file(journal).ok()
+}
+
 /// Locks a journal until it is closed; `None` if another transfer uses it.
 #[cfg(unix)]
 fn lock(journal: &File) -> Option<()> {
@@ -315,7 +338,10 @@ pub fn leftovers(folder: &Path) -> Vec<Leftover> {
 
 #[cfg(unix)]
 fn leftover(dir: &Dir, folder: &Path, name: OsString) -> Option<Leftover> {
-    let is_folder = dir.is_folder(&name).ok()??;
+    let Some(is_folder) = dir.is_folder(&name).ok()? else {
+        remove_orphan(dir, &journal_name(&name)?);
+        return None;
+    };
     // One that is locked is in use.
     let found = Found::open(dir, name, is_folder)?;
     if found.is_expired() {

@@ -3,7 +3,7 @@
 //!
 //! Names are single components; callers must check that.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -252,6 +252,57 @@ impl Dir {
             }
         }
         Ok(())
+    }
+
+    /// Removes everything in it that is not wanted. Paths are relative to this folder, with slashes.
+    ///
+    /// # Errors
+    /// Something cannot be removed or read.
+    pub(super) fn retain(&self, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+        self.retain_down_to(MAX_DEPTH, "", is_wanted)
+    }
+
+    fn retain_down_to(
+        &self,
+        depth: u32,
+        above: &str,
+        is_wanted: &dyn Fn(&str) -> bool,
+    ) -> io::Result<()> {
+        let mut unwanted = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if matches!(name.as_bytes(), b"." | b"..") {
+                continue;
+            }
+            // Names that are not UTF-8 cannot be offered.
+            let path = name.to_str().map(|name| format!("{above}{name}"));
+            match path.filter(|path| is_wanted(path)) {
+                None => unwanted.push(name.to_owned()),
+                Some(path) if depth > 0 && self.is_folder(name)? == Some(true) => {
+                    let inner = self.open_folder(name)?;
+                    inner.retain_down_to(depth - 1, &(path + "/"), is_wanted)?;
+                }
+                Some(_) => {}
+            }
+        }
+        if unwanted.is_empty() { Ok(()) } else { self.remove_all(&unwanted) }
+    }
+
+    /// Removes files and folders in it. Its permissions and its time stay as they are.
+    fn remove_all(&self, names: &[OsString]) -> io::Result<()> {
+        let metadata = self.0.metadata()?;
+        self.make_writable()?;
+        for name in names {
+            if self.is_folder(name)? == Some(true) {
+                self.open_folder(name)?.clear()?;
+                self.remove_folder(name)?;
+            } else {
+                self.remove_file(name)?;
+            }
+        }
+        self.0.set_permissions(metadata.permissions())?;
+        self.set_modified(metadata.modified()?)
     }
 
     /// Waits until everything in it would survive a power failure; `files` is the approximate

@@ -1,9 +1,11 @@
 //! Fills a folder as its files arrive, in a zip or one by one. The folder is private until it is complete.
 //!
-//! Memory use does not grow with the number of entries: duplicates are detected on the disk. Every
-//! folder is opened relative to its parent, without following links.
+//! Memory use does not grow with the number of entries, except if an earlier attempt is continued: duplicates are detected on the
+//! disk. Every folder is opened relative to its parent, without following links.
 
+use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -79,7 +81,7 @@ impl Unpacker {
         Self {
             reader: None,
             current: None,
-            tree: Tree { open: Vec::new(), part, resumes },
+            tree: Tree { open: Vec::new(), part, resumes, named: Named::default() },
             limits,
             loss: Loss::default(),
             attributes: offered.attributes,
@@ -191,6 +193,11 @@ impl Unpacker {
         }
         let (root, usual) = (tree.part.target(), tree.part.usual());
         if let Some(inside) = tree.part.inside() {
+            if tree.resumes {
+                // An earlier attempt may have left what is not in this offer.
+                let removed = inside.retain(&|path| tree.named.contains(path));
+                removed.map_err(|error| DiskError::Write { path: root.clone(), error })?;
+            }
             let flushed = inside.flush_contents(files, &root, &mut loss);
             let flushed = loss.flush(&root, flushed);
             flushed.map_err(|error| DiskError::Write { path: root.clone(), error })?;
@@ -300,6 +307,28 @@ struct Tree {
     part: Part,
     /// Whether files and folders of an earlier attempt may exist in it.
     resumes: bool,
+    /// If so, what belongs to this offer.
+    named: Named,
+}
+
+/// The paths of an offer and their parents.
+#[derive(Debug, Default)]
+struct Named {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Named {
+    fn insert(&mut self, path: &str) {
+        let parents = path.match_indices('/').filter_map(|(slash, _)| path.get(..slash));
+        for path in parents.chain([path]) {
+            self.hashes.insert(self.hasher.hash_one(path));
+        }
+    }
+
+    fn contains(&self, path: &str) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(path))
+    }
 }
 
 impl Tree {
@@ -317,6 +346,9 @@ impl Tree {
     fn create_file(&mut self, path: &ZipPath, limits: &mut Limits) -> Result<File, DiskError> {
         let (above, name) = split(path);
         let resumes = self.resumes;
+        if resumes && self.named.contains(path.as_str()) {
+            return Err(DiskError::Zip(ZipError::Duplicate(path.clone())));
+        }
         let folder = self.enter(path, above, Some(limits))?;
         limits.file()?;
         if resumes {
@@ -360,6 +392,9 @@ impl Tree {
     ) -> Result<&Dir, DiskError> {
         let mut depth = 0;
         let may_write = self.resumes && limits.is_some();
+        if may_write {
+            self.named.insert(path.as_str());
+        }
         for name in components {
             if self.open.get(depth).is_none_or(|(open, _)| open != name) {
                 self.open.truncate(depth);
