@@ -1,5 +1,6 @@
 //! Runs the simulation of `tests/sesame.rs` until people have written so many messages (default: 100,000), in towns of 2,000
-//! messages each, and prints what has happened. Half of the towns have a device whose store is sometimes replaced with an older copy.
+//! messages each, prints what has happened, and fails if a message was lost. Half of the towns have a device whose store is
+//! sometimes replaced with an older copy.
 //!
 //! `cargo run --release -p wormhole-chat --features fast-x25519 --example sesame -- 100000`
 
@@ -16,9 +17,11 @@
 #[path = "../tests/support/town.rs"]
 mod town;
 
+use std::process::ExitCode;
+
 use town::{Counts, Town};
 
-fn main() {
+fn main() -> ExitCode {
     let wanted: usize = std::env::args().nth(1).map_or(100_000, |text| text.parse().unwrap());
     let (mut total, mut wrong) = (Counts::default(), 0);
     for seed in 0.. {
@@ -38,9 +41,11 @@ fn main() {
             "seed {seed}: {retries} retries for {messages} messages; in all {total:?}, problems: {wrong}"
         );
     }
-    if wrong == 0 {
-        println!("Every message was read once by every device that should.");
+    if wrong > 0 {
+        return ExitCode::FAILURE;
     }
+    println!("Every message was read once by every device that should.");
+    ExitCode::SUCCESS
 }
 
 const PER_TOWN: usize = 2_000;

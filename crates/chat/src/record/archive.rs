@@ -1,5 +1,7 @@
 //! Archived sessions: which session is in use, and how much is kept for late messages.
 
+use std::cmp::Reverse;
+
 use super::{Place, SessionRecord};
 use crate::key::PublicKey;
 use crate::ratchet::MAX_SKIPPED;
@@ -63,24 +65,28 @@ impl SessionRecord {
         self.limit_skipped(usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX), accepted);
     }
 
-    /// Uses the newest session with this registration id, if the current one has another: late messages of an earlier installation
-    /// of the device are read, but nothing is sent to it. Without this, each of them would make us start one more session. A session
-    /// with another identity key stays in use, because its messages are reported with this key.
+    /// Uses a session with this registration id, if the current one has another: late messages of an earlier installation of the
+    /// device are read, but nothing is sent to it. Without this, each of them would make us start one more session. Of several, the
+    /// one with the most post-quantum protection is used, and the newest of these; that of another installation does not count. A
+    /// session with another identity key stays in use, because its messages are reported with this key.
     pub(crate) fn prefer_installation(
         &mut self,
         registration_id: u32,
         accepted: Option<&PublicKey>,
     ) {
         let Some(current) = &self.current else { return };
-        let is_usable = |it: &Session| {
+        if current.their_registration_id == registration_id {
+            return;
+        }
+        let usable = self.archived.iter().enumerate().filter(|(_, it)| {
             it.their_registration_id == registration_id
                 && it.their_identity == current.their_identity
                 && !it.has_failed()
-        };
-        if current.their_registration_id != registration_id
-            && let Some(index) = self.archived.iter().position(is_usable)
-        {
-            self.promote(Place::Archived(index), accepted);
+        });
+        let best = usable.max_by_key(|(index, session)| (protection(session), Reverse(*index)));
+        let Some((index, _)) = best else { return };
+        if let Some(session) = self.archived.remove(index) {
+            self.put_in_use(session, accepted);
         }
     }
 
@@ -145,8 +151,12 @@ fn is_foreign(session: &Session, accepted: Option<&PublicKey>) -> bool {
 }
 
 fn is_downgrade(from: &Session, to: &Session) -> bool {
-    let protection = |session: &Session| (session.version == Version::Pqxdh, session.has_spqr());
     protection(to) < protection(from) && from.their_identity == to.their_identity
+}
+
+/// How much a session is protected against quantum computers: more is greater.
+fn protection(session: &Session) -> (bool, bool) {
+    (session.version == Version::Pqxdh, session.has_spqr())
 }
 
 /// Maximum number of sessions kept for late messages, the same as in deployed clients.
