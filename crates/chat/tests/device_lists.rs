@@ -19,9 +19,9 @@ use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::group::GroupId;
 use wormhole_chat::{
-    AccountId, Address, ClientEvent, ClientInput, Content, DataMessage, DeviceId, DeviceList,
-    DeviceListUpdate, GroupEvent, KeyPair, OwnDevice, OwnDeviceList, ReadError, Received, Request,
-    Response, SendFailure, SyncMessage, Timestamp,
+    AccountId, Address, ClientEvent, ClientInput, ConfigurationSync, Content, DataMessage,
+    DeviceId, DeviceList, DeviceListUpdate, GroupEvent, KeyPair, OwnDevice, OwnDeviceList,
+    ReadError, Received, Request, Response, SendFailure, SyncMessage, Timestamp,
 };
 
 const ALICE: u8 = 1;
@@ -426,6 +426,28 @@ fn late_messages_of_a_removed_installation_do_not_bring_its_session_back() {
     assert_eq!(world.server.asked_for_keys.len(), asked);
     world.deliver(new);
     assert_eq!(world.devices[new].texts(), ["welcome", "again"]);
+}
+
+#[test]
+fn a_device_that_is_alone_asks_for_no_keys_of_its_own_account() {
+    let mut world = two();
+    let setting = ConfigurationSync { read_receipts: true, decided: Timestamp(1) };
+    let synchronise = |world: &mut World| {
+        world.input(0, ClientInput::Synchronise(SyncMessage::Configuration(setting)));
+        world.run(0);
+    };
+    let asked = world.server.asked_for_keys.len();
+    synchronise(&mut world);
+    assert_eq!(world.server.asked_for_keys.len(), asked);
+    // A linked device learns later changes.
+    let laptop = world.join(ALICE, 2, &identity(ALICE));
+    world.run(laptop);
+    world.input(0, ClientInput::Connected);
+    world.run(0);
+    synchronise(&mut world);
+    world.settle();
+    let sent = Content::Sync(SyncMessage::Configuration(setting).encode().to_vec());
+    assert!(world.devices[laptop].inbox.iter().any(|received| received.content == sent));
 }
 
 #[test]

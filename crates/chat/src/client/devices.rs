@@ -4,6 +4,7 @@
 use rand_core::CryptoRngCore;
 
 use super::outbox::Outgoing;
+use super::pending::Purpose;
 use super::store::Changes;
 use super::{Client, ClientEvent, ClientOutput, CopyFailure, ReadError, SendFailure};
 use crate::address::AccountId;
@@ -48,8 +49,31 @@ impl Client {
         self.groups.other_devices = Some(has_others);
     }
 
-    /// Tells our other devices something. If there is no other device, nothing happens.
+    /// Continues with the messages for our other devices, once the server has said whether there are any.
+    pub(super) fn continue_syncs(&mut self, now: Timestamp) {
+        let own = self.us.account;
+        if self.groups.other_devices == Some(false) {
+            for timestamp in self.outbox.unencrypted_for(own) {
+                if self.outbox.get(&timestamp).is_some_and(|outgoing| self.is_sync(outgoing)) {
+                    self.give_up(timestamp, SendFailure::NoDevice);
+                }
+            }
+        }
+        self.advance_account(now, own);
+    }
+
+    /// Whether a message for our other devices waits until the server has said whether there are any.
+    pub(super) fn waits_for_own_list(&self, outgoing: &Outgoing) -> bool {
+        self.groups.other_devices.is_none()
+            && self.pending.has(Purpose::OwnList)
+            && self.is_sync(outgoing)
+    }
+
+    /// Sends a message to our other devices. Without another device, nothing happens.
     pub(super) fn synchronise(&mut self, now: Timestamp, message: &SyncMessage) {
+        if self.groups.other_devices == Some(false) {
+            return;
+        }
         let content = Content::Sync(message.encode().to_vec());
         let mut changes = Changes::default();
         let timestamp = self.put_sync(now, &content, &mut changes);

@@ -180,6 +180,9 @@ impl Client {
             Permission::Later => return,
             Permission::Never => return self.drop_keys_of_group(timestamp),
         }
+        if self.waits_for_own_list(outgoing) {
+            return;
+        }
         let devices = self.devices(to);
         let usable =
             |device: &DeviceId| self.can_encrypt(now, Address { account: to, device: *device });

@@ -203,11 +203,13 @@ impl Client {
         }
         let Response::DeviceList(shown) = response else {
             // The service has no lists.
-            return self.now_listed(now);
+            self.now_listed(now);
+            return self.continue_syncs(now);
         };
         // Also one without keys yet: it must not miss what it is told.
         let is_other = |it: &OwnDevice| it.device != self.us.device;
         self.record_other_devices(shown.devices.iter().any(is_other));
+        self.continue_syncs(now);
         let update = self.update_device_list(now, &shown, &[], rng);
         let DeviceListUpdate { list, publish, is_forked } = update;
         let Some(list) = list else {

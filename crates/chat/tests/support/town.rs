@@ -162,8 +162,12 @@ impl Town {
     }
 
     /// The first device of the first person sometimes gets an older copy of its store. Nothing that it has shown is forgotten.
+    ///
+    /// It knows the other people, because it asks strangers for few of the messages that it cannot read.
     pub(crate) fn with_backups(mut self) -> Self {
         self.forgetful = Some(address(0, 1));
+        let which = self.devices.iter().position(|it| Some(it.address) == self.forgetful);
+        self.know_everybody(which.unwrap());
         self
     }
 
@@ -249,6 +253,12 @@ impl Town {
             }
         } else if self.chance(10) {
             self.devices[which].backup = Some((self.now, self.devices[which].rows.clone()));
+        }
+    }
+
+    fn know_everybody(&mut self, which: usize) {
+        for person in 0..PEOPLE {
+            self.input(which, ClientInput::Keep(address(person, 1).account));
         }
     }
 
@@ -415,6 +425,9 @@ impl Town {
         device.client.manage_device_list();
         device.inputs.clear();
         device.tried.clear();
+        if is_forgetful {
+            self.know_everybody(which);
+        }
         self.input(which, ClientInput::Connected);
     }
 
