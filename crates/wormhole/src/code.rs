@@ -68,6 +68,7 @@ pub use error::{ApiMisuse, Error};
 pub(crate) use events::{Events, QueuedEvent};
 pub use input::CodeInput;
 use publisher::Unread;
+pub(crate) use status::ServerWatch;
 use status::Status;
 
 /// A wormhole.
@@ -185,6 +186,11 @@ impl Wormhole {
     /// Where dilation messages are sent, and Tor, if it is used.
     pub(crate) fn dilation_sender(&self) -> (mpsc::UnboundedSender<Command>, Option<Tor>) {
         (self.commands.clone(), self.tor.clone())
+    }
+
+    /// Notices when the connection to the mailbox server is lost or back.
+    pub(crate) fn server_watch(&self) -> ServerWatch {
+        ServerWatch::new(self.status.clone())
     }
 
     /// Waits for the peer's version message.

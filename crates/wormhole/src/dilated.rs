@@ -74,7 +74,7 @@ pub struct Settings {
     /// How long to try to connect, at the start and after a lost connection; `None` for ever.
     pub patience: Option<Duration>,
     /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
-    /// ended. `None`: as long as `patience`.
+    /// ended. Counts only while the mailbox can be reached. `None`: as long as `patience`.
     pub closed_patience: Option<Duration>,
     /// Whether we prefer to lead. The leader chooses the connection and replaces it; only tests need to follow.
     pub lead: bool,
@@ -212,7 +212,8 @@ impl Wormhole {
         let session = Dilation::new(config, now, OsRng);
         let (requests, request_queue) = mpsc::unbounded_channel();
         let (publisher, status) = watch::channel(Status::default());
-        let driver = DilationDriver::new(session, listeners, tor, mailbox, publisher);
+        let server = self.server_watch();
+        let driver = DilationDriver::new(session, listeners, tor, (mailbox, server), publisher);
         tokio::spawn(driver.run(messages, request_queue, requests.downgrade()));
         Ok(Streams { requests, status })
     }

@@ -34,7 +34,7 @@ pub struct DilationConfig {
     /// How long to try to connect; `None` for ever.
     pub patience: Option<Duration>,
     /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
-    /// ended. `None`: as long as `patience`.
+    /// ended. Counts only while the mailbox can be reached. `None`: as long as `patience`.
     pub closed_patience: Option<Duration>,
 }
 

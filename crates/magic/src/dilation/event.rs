@@ -25,6 +25,8 @@ pub enum DilationCommand {
     /// The addresses of this computer have changed, and these are the new ones, as in [`Hints`](Self::Hints). Connections that
     /// failed before may succeed now.
     AddressesChanged(Vec<Hint>),
+    /// Whether messages of the peer can arrive through the mailbox. At the start, they can.
+    MailboxReachable(bool),
     /// Opens a subchannel of ours.
     Open {
         /// Its number, larger than that of all earlier ones.
@@ -52,6 +54,9 @@ impl fmt::Debug for DilationCommand {
             Self::Hints(hints) => f.debug_tuple("Hints").field(hints).finish(),
             Self::AddressesChanged(hints) => {
                 f.debug_tuple("AddressesChanged").field(hints).finish()
+            }
+            Self::MailboxReachable(reachable) => {
+                f.debug_tuple("MailboxReachable").field(reachable).finish()
             }
             Self::Open { number, subprotocol } => write!(f, "Open({number}, {subprotocol:?})"),
             Self::Write(id, data) => write!(f, "Write({id:?}, {} bytes)", data.len()),

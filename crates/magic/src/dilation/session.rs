@@ -77,6 +77,8 @@ pub struct Dilation<R> {
     alone_since: Instant,
     /// Whether the peer closed the last connection, and was not heard since.
     was_closed: bool,
+    /// Since when the mailbox can be reached, so that the peer is heard; `None` while it cannot.
+    mailbox_since: Option<Instant>,
     outputs: VecDeque<Output<Target, DilationEvent>>,
 }
 
@@ -140,6 +142,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             inflow: Inflow::new(now),
             alone_since: now,
             was_closed: false,
+            mailbox_since: Some(now),
             outputs: VecDeque::new(),
         };
         session.say(&please);
@@ -237,6 +240,10 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 self.on_addresses_changed(now, hints);
                 Ok(())
             }
+            DilationCommand::MailboxReachable(reachable) => {
+                self.mailbox_since = reachable.then_some(now);
+                Ok(())
+            }
             DilationCommand::Leave => {
                 if self.peer.as_ref().is_some_and(|peer| peer.extended) {
                     self.say(&DilationMessage::Leaving);
@@ -282,16 +289,23 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         result
     }
 
-    /// How long to try to connect; `None` for ever.
-    fn patience(&self) -> Option<Duration> {
+    /// When to stop trying to connect, and after how long; `None` for never. That the peer is silent counts only while it can be
+    /// heard.
+    fn end_of_patience(&self) -> Option<(Instant, Duration)> {
+        if self.current().is_some() {
+            return None;
+        }
         let closed = self.config.closed_patience.filter(|_| self.was_closed);
-        closed.into_iter().chain(self.config.patience).min()
+        let closed = closed.zip(self.mailbox_since);
+        let closed = closed.map(|(patience, since)| (self.alone_since.max(since), patience));
+        let longest = self.config.patience.map(|patience| (self.alone_since, patience));
+        let all = closed.into_iter().chain(longest);
+        all.map(|(since, patience)| (since + patience, patience)).min()
     }
 
     fn on_timeout(&mut self, now: Instant) -> Result<(), DilationError> {
-        if let Some(patience) = self.patience()
-            && self.current().is_none()
-            && now >= self.alone_since + patience
+        if let Some((end, patience)) = self.end_of_patience()
+            && now >= end
         {
             return Err(DilationError::PeerGone(patience));
         }
@@ -365,8 +379,7 @@ impl<R: RngCore + CryptoRng> Session for Dilation<R> {
         if matches!(self.stage, Stage::Ended) {
             return None;
         }
-        let patience = self.patience().filter(|_| self.current().is_none());
-        let patience = patience.map(|patience| self.alone_since + patience);
+        let patience = self.end_of_patience().map(|(end, _)| end);
         let links = self.links.iter().filter(|(link, _)| self.current() != Some(**link));
         let links = links.flat_map(|(_, link)| [Some(link.give_up), link.kcm_deadline()]);
         let all = links.chain([self.dialler.deadline(), self.stage_deadline(), patience]);

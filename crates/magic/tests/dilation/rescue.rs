@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wormhole_kit::{Instant, Session};
-use wormhole_magic::dilation::{DilationCommand, DilationEvent, DilationMessage};
+use wormhole_kit::{Input, Instant, Session};
+use wormhole_magic::dilation::{DilationCommand, DilationError, DilationEvent, DilationMessage};
 use wormhole_magic::transit::{Hint, TcpHint};
 
 use crate::hostile::Attack;
@@ -96,9 +96,7 @@ fn hints_are_dialled_again_until_a_link_is_chosen() {
         .victim
         .handle(
             attack.now,
-            wormhole_kit::Input::Command(DilationCommand::Mailbox(
-                DilationMessage::Hints(hints).encode(),
-            )),
+            Input::Command(DilationCommand::Mailbox(DilationMessage::Hints(hints).encode())),
         )
         .unwrap();
     let mut dialled = 0;
@@ -116,7 +114,7 @@ fn hints_are_dialled_again_until_a_link_is_chosen() {
 
 /// Executes a command, and returns the number of new connections and the mailbox messages.
 fn execute(attack: &mut Attack, command: DilationCommand) -> (usize, Vec<DilationMessage>) {
-    attack.victim.handle(attack.now, wormhole_kit::Input::Command(command)).unwrap();
+    attack.victim.handle(attack.now, Input::Command(command)).unwrap();
     let (mut dialled, mut said) = (0, Vec::new());
     while let Some(output) = attack.victim.poll() {
         match output {
@@ -156,4 +154,67 @@ fn new_addresses_do_not_disturb_a_direct_connection() {
     let ours = vec![Hint::Direct(TcpHint::new("192.0.2.7", 4000))];
     assert_eq!(execute(&mut attack, DilationCommand::AddressesChanged(ours)), (0, vec![]));
     assert!(attack.victim.current().is_some());
+}
+
+/// A side that waits 15 s for a peer that has closed its connection, and 10 minutes for one that is only gone. Its connection
+/// was just closed.
+fn closed() -> Attack {
+    let mut attack = Attack::with(|config| {
+        config.closed_patience = Some(Duration::from_secs(15));
+        config.patience = Some(Duration::from_secs(600));
+    });
+    attack.connect();
+    let link = attack.victim.current().unwrap();
+    attack.victim.handle(attack.now, Input::Closed(link)).unwrap();
+    attack
+}
+
+/// Lets time pass until the side gives up. Returns after how many seconds.
+fn gives_up_after(attack: &mut Attack) -> u64 {
+    let start = attack.now;
+    loop {
+        attack.now = attack.now.max(attack.victim.deadline().unwrap());
+        match attack.victim.handle_timeout(attack.now) {
+            Ok(()) => while attack.victim.poll().is_some() {},
+            Err(DilationError::PeerGone(_)) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    attack.now.saturating_duration_since(start).as_secs()
+}
+
+#[test]
+fn a_peer_that_has_closed_the_connection_and_stays_silent_is_given_up_soon() {
+    assert_eq!(gives_up_after(&mut closed()), 15);
+    let mut attack = closed();
+    attack.mailbox(&DilationMessage::Reconnecting).unwrap();
+    assert_eq!(gives_up_after(&mut attack), 600);
+}
+
+#[test]
+fn a_side_that_has_lost_its_own_network_waits_as_long_as_for_any_lost_connection() {
+    let mut attack = closed();
+    attack.command(DilationCommand::AddressesChanged(vec![])).unwrap();
+    assert_eq!(gives_up_after(&mut attack), 600);
+}
+
+#[test]
+fn the_silence_of_the_peer_counts_only_while_it_can_be_heard() {
+    let mut attack = closed();
+    attack.command(DilationCommand::MailboxReachable(false)).unwrap();
+    assert_eq!(gives_up_after(&mut attack), 600);
+    let mut attack = closed();
+    attack.command(DilationCommand::MailboxReachable(false)).unwrap();
+    attack.now += Duration::from_secs(100);
+    attack.command(DilationCommand::MailboxReachable(true)).unwrap();
+    assert_eq!(gives_up_after(&mut attack), 15);
+}
+
+#[test]
+fn a_connection_that_was_closed_says_nothing_about_the_next_one() {
+    let mut attack = closed();
+    attack.mailbox(&DilationMessage::Reconnecting).unwrap();
+    attack.connect();
+    // Nothing is heard: the keepalive notices that after 4 s.
+    assert_eq!(gives_up_after(&mut attack), 604);
 }

@@ -48,6 +48,31 @@ impl Status {
     }
 }
 
+/// Notices when the connection to the mailbox server is lost or back.
+#[derive(Debug)]
+pub(crate) struct ServerWatch {
+    status: watch::Receiver<Status>,
+    is_lost: bool,
+}
+
+impl ServerWatch {
+    /// Begins with a connection.
+    pub(super) const fn new(status: watch::Receiver<Status>) -> Self {
+        Self { status, is_lost: false }
+    }
+
+    /// Waits until the connection is lost or back, and returns whether there is one now. Cancelling loses nothing.
+    pub(crate) async fn changed(&mut self) -> bool {
+        let is_lost = !self.is_lost;
+        if self.status.wait_for(|status| status.server_lost == is_lost).await.is_err() {
+            // The wormhole has ended.
+            std::future::pending::<()>().await;
+        }
+        self.is_lost = is_lost;
+        !is_lost
+    }
+}
+
 /// Waits until `look` returns a value.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ use wormhole_magic::wormhole::Command as MailboxCommand;
 
 use super::requests::Request;
 use super::{CLOSE_TIMEOUT, Error, Status};
+use crate::code::ServerWatch;
 use crate::net::addresses::AddressWatch;
 use crate::net::tor::Tor;
 use crate::net::{LinkEvent, Links, NetLink, Route};
@@ -40,6 +41,8 @@ pub(super) struct DilationDriver {
     addresses: AddressWatch,
     route: Route,
     mailbox: mpsc::UnboundedSender<MailboxCommand>,
+    /// Notices when the connection to the mailbox server is lost or back.
+    server: ServerWatch,
     status: watch::Sender<Status>,
     streams: Streams,
     /// Callers that wait until everything is delivered.
@@ -55,6 +58,8 @@ enum Happened {
     /// This computer has other addresses now.
     Moved(BTreeSet<IpAddr>),
     Mailbox(Option<Vec<u8>>),
+    /// Whether the mailbox can be reached now.
+    MailboxReachable(bool),
     Request(Option<Request>),
     Time,
 }
@@ -64,7 +69,7 @@ impl DilationDriver {
         session: Dilation<OsRng>,
         listeners: Listeners,
         tor: Option<Tor>,
-        mailbox: mpsc::UnboundedSender<MailboxCommand>,
+        (mailbox, server): (mpsc::UnboundedSender<MailboxCommand>, ServerWatch),
         status: watch::Sender<Status>,
     ) -> Self {
         let mut links = Links::default();
@@ -77,6 +82,7 @@ impl DilationDriver {
             addresses: AddressWatch::new(),
             route: tor.map(|tor| tor.route()).unwrap_or_default(),
             mailbox,
+            server,
             status,
             streams: Streams::default(),
             leaving: None,
@@ -114,6 +120,10 @@ impl DilationDriver {
                     // Without a mailbox, the connection that we have still works.
                     has_mailbox = false;
                     Ok(())
+                }
+                Happened::MailboxReachable(reachable) => {
+                    let command = DilationCommand::MailboxReachable(reachable);
+                    self.session.handle(now, Input::Command(command))
                 }
                 Happened::Request(request) => self.on_request(request),
                 Happened::Time => self.session.handle_timeout(now),
@@ -217,6 +227,7 @@ impl DilationDriver {
             stream = self.listeners.accept() => Happened::Accepted(stream),
             addresses = self.addresses.changed() => Happened::Moved(addresses),
             message = messages.recv(), if has_mailbox => Happened::Mailbox(message),
+            reachable = self.server.changed() => Happened::MailboxReachable(reachable),
             request = requests.recv() => Happened::Request(request),
             () = until(deadline) => Happened::Time,
         }

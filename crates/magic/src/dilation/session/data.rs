@@ -45,6 +45,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
             DilationCommand::Mailbox(_)
             | DilationCommand::Hints(_)
             | DilationCommand::AddressesChanged(_)
+            | DilationCommand::MailboxReachable(_)
             | DilationCommand::Leave => self.on_command(now, command),
         }
     }

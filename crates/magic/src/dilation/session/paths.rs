@@ -31,6 +31,8 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     /// Tries all targets again at once where a connection is wanted, and tells the peer our new addresses.
     pub(super) fn on_addresses_changed(&mut self, now: Instant, hints: Vec<Hint>) {
         self.our_hints = hints;
+        // The connection was lost because of that, so it shows nothing about the peer.
+        self.was_closed = false;
         let wanted =
             matches!(self.stage, Stage::Connecting(_) | Stage::Connected { upgrade: true, .. });
         if !wanted {
@@ -145,6 +147,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
         self.dialler.on_connected(now, &route);
         self.close_links(Some(id));
         self.stage = Stage::Connected { link: id, upgrade };
+        self.was_closed = false;
         self.keepalive.restart(now);
         self.outbound.restart();
         self.inbound.restart();
