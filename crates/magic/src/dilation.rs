@@ -27,7 +27,7 @@ mod subchannels;
 mod version;
 
 pub use config::{DilationConfig, KEEPALIVE};
-pub use dialler::MAX_DIALS;
+pub use dialler::{MAX_DIALS, MAX_NEW_ADDRESSES};
 pub use error::{DilationError, DilationViolation};
 pub use event::{DilationCommand, DilationEvent, SubchannelId};
 pub use keys::{DilationKey, DilationRole, DilationSide};

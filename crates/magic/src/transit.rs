@@ -18,5 +18,6 @@ pub mod record;
 pub use helper::HelperError;
 pub use hint::{Ability, Endpoint, Hint, Priority, RelayAddress, RelayHint, TcpHint, TransitInfo};
 pub use keys::{RelaySide, Role, TransitKey};
+pub use plan::NAME_ADDRESSES;
 pub use race::{Address, Permit, Race, RaceError, RaceSettings, RelayPolicy, Route, Target};
 pub use record::{BadRecord, Opener, Sealer};

@@ -3,15 +3,16 @@
 //! The plan of a single attempt, and what a peer may name, are those of transit. (dilation-protocol.md "Connection
 //! Layer"; docs/transit.md)
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wormhole_kit::Instant;
 
 use super::config::DilationConfig;
-use crate::transit::hint::{Ability, Hint, TransitInfo};
+use crate::transit::hint::{Ability, Hint, RelayAddress, TransitInfo};
 use crate::transit::keys::{RelaySide, Role};
-use crate::transit::plan::{Plan, Wave};
-use crate::transit::{RaceSettings, RelayPolicy, Route};
+use crate::transit::plan::{Plan, Wave, addresses};
+use crate::transit::{Address, RaceSettings, RelayPolicy, Route};
 
 /// Plans the connections of one generation after another.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub(super) struct Dialler {
     hurry_relays: bool,
     /// The start of a period, and the connections that were opened in it.
     spent: (Instant, usize),
+    /// The start of a minute, and the new addresses of the peer that were tried in it.
+    tried: (Instant, usize),
+    /// Addresses of the peer that are not new.
+    known: BTreeSet<Address>,
 }
 
 impl Dialler {
@@ -51,15 +56,47 @@ impl Dialler {
             direct_only: false,
             hurry_relays: false,
             spent: (now, 0),
+            tried: (now, 0),
+            known: BTreeSet::new(),
         }
     }
 
-    /// Whether one more connection may be opened now. A peer that names other hints in each of many generations must not
-    /// make us scan a network.
-    pub(super) fn spend(&mut self, now: Instant) -> bool {
+    /// Whether one more connection may be opened now. A peer that names other hints in each of many generations, or names whose
+    /// addresses change, must not make us scan a network.
+    pub(super) fn spend(&mut self, now: Instant, address: &Address) -> bool {
         let (start, count) = self.spent;
         self.spent = if now >= start + PERIOD { (now, 1) } else { (start, count + 1) };
-        self.spent.1 <= MAX_DIALS
+        self.spent.1 <= MAX_DIALS && self.spend_addresses(now, address)
+    }
+
+    /// Counts the addresses that were never tried before, as far as known: those of a name can change at any time.
+    fn spend_addresses(&mut self, now: Instant, address: &Address) -> bool {
+        if self.known.contains(address) || self.is_ours(address) {
+            return true;
+        }
+        let new = addresses(address);
+        let (start, count) = self.tried;
+        let (start, count) = if now >= start + MINUTE { (now, 0) } else { (start, count) };
+        let may_try = count + new <= MAX_NEW_ADDRESSES;
+        self.tried = (start, if may_try { count + new } else { count });
+        if may_try && new == 1 {
+            if self.known.len() >= MAX_KNOWN {
+                self.known.clear();
+            }
+            self.known.insert(address.clone());
+        }
+        may_try
+    }
+
+    /// Whether our user has configured this address.
+    fn is_ours(&self, address: &Address) -> bool {
+        let relays = self.settings.relays.iter().flat_map(|relay| &relay.addresses);
+        relays.into_iter().any(|relay| match (relay, address) {
+            (RelayAddress::Tcp(hint), Address::Tcp(endpoint)) => hint.endpoint == *endpoint,
+            (RelayAddress::WebSocket { url: ours, .. }, Address::WebSocket(url)) => ours == url,
+            (RelayAddress::Tcp(_), Address::WebSocket(_))
+            | (RelayAddress::WebSocket { .. }, Address::Tcp(_)) => false,
+        })
     }
 
     /// Starts a generation, without hints of the peer.
@@ -171,6 +208,15 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// Maximum number of connections that are opened in 10 seconds, more than the repeated attempts of one generation need.
 pub const MAX_DIALS: usize = 2000;
+
+/// The time to which [`MAX_NEW_ADDRESSES`] applies.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Maximum number of new addresses of the peer to which we connect in a minute. A name counts as 8 with each attempt.
+pub const MAX_NEW_ADDRESSES: usize = 1000;
+
+/// Maximum number of addresses that are remembered.
+const MAX_KNOWN: usize = 4096;
 
 /// Maximum number of hints of a generation.
 const MAX_HINTS: usize = 64;

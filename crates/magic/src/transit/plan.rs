@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wormhole_kit::{Instant, Scope, scope};
@@ -62,6 +63,7 @@ fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
     let usable = |host: &str| {
         if settings.tor { is_reachable_through_tor(host) } else { !is_unusable(host) }
     };
+    let mut room = MAX_DIRECT_ADDRESSES;
     let endpoints: BTreeSet<_> = hints
         .iter()
         .filter_map(|hint| match hint {
@@ -70,6 +72,14 @@ fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
             Hint::Tor(_) | Hint::Relay(_) => None,
         })
         .filter(|endpoint| usable(&endpoint.host))
+        .collect();
+    let endpoints: BTreeSet<_> = endpoints
+        .into_iter()
+        .filter(|endpoint| {
+            let rest = room.checked_sub(host_addresses(&endpoint.host));
+            room = rest.unwrap_or(room);
+            rest.is_some()
+        })
         .collect();
     let all_here = endpoints.iter().all(|endpoint| is_this_computer(&endpoint.host));
     let wave = endpoints.into_iter().filter(|it| all_here || !is_this_computer(&it.host));
@@ -118,6 +128,16 @@ fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
     classes.into_values().collect()
 }
 
+/// Maximum number of computers to which an attempt to reach this address can lead: a name has several addresses, and may have
+/// others the next time.
+pub(crate) fn addresses(address: &Address) -> usize {
+    host(address).map_or(NAME_ADDRESSES, host_addresses)
+}
+
+fn host_addresses(host: &str) -> usize {
+    if host.parse::<IpAddr>().is_ok() { 1 } else { NAME_ADDRESSES }
+}
+
 /// The host of an address, without brackets; `None` for an invalid URL.
 fn host(address: &Address) -> Option<&str> {
     let url = match address {
@@ -160,6 +180,12 @@ fn is_reachable_through_tor(host: &str) -> bool {
 /// Delay of relays after direct connections, and of each group of relays after the previous one, as in the Python
 /// client.
 const RELAY_DELAY: Duration = Duration::from_secs(2);
+
+/// Maximum number of addresses of a name that a peer chose. Drivers must not try more.
+pub const NAME_ADDRESSES: usize = 8;
+
+/// Maximum number of addresses of the peer to which we connect directly.
+const MAX_DIRECT_ADDRESSES: usize = 128;
 
 /// Maximum number of relay addresses to try, ours first: the peer must not make us connect to many hosts.
 const MAX_RELAYS: usize = 16;

@@ -9,7 +9,7 @@ use rand_core::SeedableRng;
 use wormhole_kit::{Input, Instant, Output, Session};
 use wormhole_magic::dilation::{
     Dilation, DilationCommand, DilationEvent, DilationMessage, DilationRecord, DilationSide,
-    MAX_DIALS, Please, SubchannelId,
+    MAX_DIALS, MAX_NEW_ADDRESSES, Please, SubchannelId,
 };
 use wormhole_magic::transit::{Hint, Permit, RelayHint, Target, TcpHint};
 
@@ -57,12 +57,50 @@ fn a_leader_that_reconnects_ten_thousand_times_cannot_make_us_scan_a_network() {
         total += dialled(&mut victim, now, &DilationMessage::Reconnect).len();
         total += dialled(&mut victim, now, &DilationMessage::Hints(hints.collect())).len();
     }
-    assert_eq!(total, MAX_DIALS);
+    assert_eq!(total, MAX_NEW_ADDRESSES);
     // Later, an honest peer is dialled again.
-    let later = now + Duration::from_secs(20);
+    let later = now + Duration::from_secs(70);
     assert_eq!(dialled(&mut victim, later, &DilationMessage::Reconnect).len(), 0);
     let hint = Hint::Direct(TcpHint::new("9.9.9.9", 4000));
     assert_eq!(dialled(&mut victim, later, &DilationMessage::Hints(vec![hint])).len(), 1);
+}
+
+#[test]
+fn a_peer_cannot_make_us_scan_a_network_with_names_whose_addresses_change() {
+    let now = Instant::now();
+    let mut victim = follower(now);
+    let names = |generation| {
+        let names = (0..64).map(|number| format!("{number}.{generation}.example.com"));
+        let hints = names.map(|name| Hint::Direct(TcpHint::new(name, 22)));
+        DilationMessage::Hints(hints.collect())
+    };
+    dialled(&mut victim, now, &DilationMessage::Reconnect);
+    // Each may have eight addresses.
+    let first = dialled(&mut victim, now, &names(0)).len();
+    assert_eq!(first, 128 / 8);
+    let mut total = first;
+    for generation in 1..1000 {
+        total += dialled(&mut victim, now, &DilationMessage::Reconnect).len();
+        total += dialled(&mut victim, now, &names(generation)).len();
+    }
+    assert_eq!(total, MAX_NEW_ADDRESSES / 8);
+}
+
+#[test]
+fn the_same_addresses_can_be_tried_as_often_as_one_generation_needs() {
+    let now = Instant::now();
+    let mut victim = follower(now);
+    let hints = || {
+        let addresses = (0..64).map(|host| format!("9.9.9.{host}"));
+        let hints = addresses.map(|address| Hint::Direct(TcpHint::new(address, 4000)));
+        DilationMessage::Hints(hints.collect())
+    };
+    let mut total = 0;
+    for _ in 0..1000 {
+        total += dialled(&mut victim, now, &DilationMessage::Reconnect).len();
+        total += dialled(&mut victim, now, &hints()).len();
+    }
+    assert_eq!(total, MAX_DIALS);
 }
 
 #[test]

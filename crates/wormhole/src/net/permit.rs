@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use if_addrs::IfAddr;
 use wormhole_kit::{Scope, scope};
-use wormhole_magic::transit::Permit;
+use wormhole_magic::transit::{NAME_ADDRESSES, Permit};
 
 use super::LinkFailure;
 
@@ -24,7 +24,7 @@ pub(super) fn filter(
     }
     let own = if permit == Permit::PublicOrOwnNetwork { own_networks() } else { Vec::new() };
     addresses.retain(|address| allows(permit, address.ip(), &own));
-    addresses.truncate(MAX_ADDRESSES);
+    addresses.truncate(NAME_ADDRESSES);
     if addresses.is_empty() { Err(LinkFailure::PrivateAddress) } else { Ok(addresses) }
 }
 
@@ -89,9 +89,6 @@ fn own_networks() -> Vec<Network> {
     networks.filter(|network| network.prefix > 0).collect()
 }
 
-/// Maximum number of addresses tried for a name that a peer chose.
-const MAX_ADDRESSES: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +138,7 @@ mod tests {
     #[test]
     fn names_that_lead_to_many_addresses_are_cut_short_and_forbidden_ones_are_named() {
         let many: Vec<_> = (1..=100).map(|n| SocketAddr::from(([9, 9, 9, n], 1))).collect();
-        assert_eq!(filter(Permit::PublicOrOwnNetwork, many.clone()).unwrap().len(), MAX_ADDRESSES);
+        assert_eq!(filter(Permit::PublicOrOwnNetwork, many.clone()).unwrap().len(), NAME_ADDRESSES);
         assert_eq!(filter(Permit::Anywhere, many.clone()), Ok(many));
         let here = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
         assert_eq!(filter(Permit::NotThisComputer, here), Err(LinkFailure::PrivateAddress));

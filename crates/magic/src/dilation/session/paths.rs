@@ -13,7 +13,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
                 let same = self.links.iter().filter(|(_, link)| link.route == route);
                 let (dialing, connected): (Vec<_>, Vec<_>) =
                     same.partition(|(_, link)| link.is_dialing());
-                if !connected.is_empty() || !self.dialler.spend(now) {
+                if !connected.is_empty() || !self.dialler.spend(now, &target.address) {
                     continue;
                 }
                 // The oldest attempt may only be slow, so it is kept.
