@@ -36,13 +36,20 @@ pub(super) enum Permission {
 }
 
 impl CodeRequest {
-    /// Counts the request.
+    /// Counts the request for the network of the client. Call it before the database is asked.
+    ///
+    /// # Errors
+    /// There were too many. Returns the time until the next one.
+    pub(super) fn count_for_network(&self, budget: &Budget) -> Result<(), Duration> {
+        budget.spend_of_network(Action::CodePerNetwork, self.client, 1)
+    }
+
+    /// Counts the request for the number.
     ///
     /// # Errors
     /// There were too many. Returns the time until the next code for any network.
     pub(super) fn permit(&self, budget: &Budget) -> Result<Permission, Duration> {
         let limits = &budget.limits;
-        budget.spend_of_network(Action::CodePerNetwork, self.client, 1)?;
         // Every request counts for the network. One customer of a provider may have all networks of a wide one.
         let wide = (&self.number, wider_network(self.client));
         let from_network = budget.spend(Action::ExtraCode, wide, 1);
@@ -140,6 +147,21 @@ mod tests {
             calls += usize::from(requests.ask(Transport::Voice, HOME).is_ok());
         }
         assert_eq!(calls, 10);
+    }
+
+    #[test]
+    fn a_network_that_asks_too_often_is_refused_before_its_app_is_looked_up() {
+        let requests = Requests::new();
+        let request = CodeRequest {
+            transport: Transport::Sms,
+            number: "+14155550101".parse().unwrap(),
+            client: HOME.parse().unwrap(),
+        };
+        let allowed = (0..2000).filter(|_| request.count_for_network(&requests.0).is_ok());
+        assert_eq!(allowed.count(), 1000);
+        // The number has lost no code.
+        assert_eq!(requests.ask(Transport::Sms, &stranger(1)), Ok(Permission::Code));
+        assert_eq!(requests.ask(Transport::Sms, &stranger(2)), Ok(Permission::Code));
     }
 
     #[test]

@@ -66,10 +66,11 @@ pub(super) async fn request_code(
         }
     };
     let (number, app) = (parse_number(&number)?, service.claimed_app(&headers)?);
-    // A code costs the operator money, and could not be used.
+    let request = CodeRequest { transport, number, client: address };
+    request.count_for_network(&service.budget()).map_err(ApiError::too_many)?;
+    // A code costs the operator money, and could not be used. Nor does such a request use up the codes of the number.
     let app = service.storage.read(move |rows| app.find(rows)).await?;
     app.ok_or_else(ApiError::bad_package)?;
-    let request = CodeRequest { transport, number, client: address };
     let permission = request.permit(&service.budget()).map_err(ApiError::too_many)?;
     // Continues if the client disconnects: a used-up attempt always sends a code.
     let sent = tokio::spawn(async move { service.send_code(request, permission).await });
