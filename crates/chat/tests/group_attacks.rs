@@ -22,7 +22,7 @@ use wormhole_chat::group::{
 };
 use wormhole_chat::{
     AccountId, ClientEvent, ClientInput, Content, GroupContent, GroupEvent, GroupFailure, KeyPair,
-    Membership, PreKeyBundle, Response, StoreKey,
+    Membership, PreKeyBundle, Response, StoreKey, SyncMessage,
 };
 
 /// Other keys than any group has.
@@ -519,6 +519,57 @@ fn attack_18_a_member_who_invents_a_change_does_not_stop_messages_and_is_named_o
     world.remove(0, group, 2);
     world.settle();
     assert_eq!(world.devices[1].client.deadline(), None);
+}
+
+#[test]
+fn attack_11_people_who_are_not_members_make_us_read_a_log_only_a_few_times_in_a_minute() {
+    let mut world = World::new(1);
+    world.people(4);
+    let group = world.create(0);
+    world.invite(0, group, &[1]);
+    world.settle();
+    let link = world.enable_link(0, group);
+    pretend(&mut world, 2, group, 1);
+    let victim = world.account(1);
+    let before = world.server.log_reads;
+    let notify = |world: &mut World, revision| {
+        let content = Content::Group(Box::new(GroupContent::notice(group, revision)));
+        world.input(2, ClientInput::Send(victim, content));
+        world.run(2);
+        world.deliver(1);
+    };
+    for revision in 100..150 {
+        notify(&mut world, revision);
+    }
+    assert_eq!(world.server.log_reads, before + 5);
+    // What was named in the meantime is read later, and so is what happens meanwhile.
+    world.follow(3, &link);
+    world.say(3, group, "I am new");
+    world.settle();
+    world.now.0 += 60_000;
+    world.input(1, ClientInput::Timeout);
+    world.settle();
+    assert_eq!(world.members(1, group), 3);
+    assert_eq!(world.read(1, group), ["I am new"]);
+    assert_eq!(world.devices[1].client.deadline(), None);
+}
+
+#[test]
+fn attack_18_wrong_keys_for_our_other_devices_do_not_hide_groups_from_them_later() {
+    let mut world = World::new(1);
+    let pair = KeyPair::random(&mut world.rng);
+    for device in [1, 2] {
+        let which = world.join(1, device, &pair);
+        world.run(which);
+    }
+    world.server.edits_bundles = Some(|bundles| bundles.extend(bundles.clone()));
+    world.input(0, ClientInput::Synchronise(SyncMessage::GroupsWanted));
+    world.run(0);
+    assert_eq!(world.devices[0].events.last(), Some(&ClientEvent::ForeignDevice));
+    world.server.edits_bundles = None;
+    let group = world.create(0);
+    world.settle();
+    assert_eq!(world.membership(1, group), Some(Membership::Member));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | `missing` | changes that somebody has named, and that the log does not show |
 //! | `online` | typing, which only connected members get |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
+//! | `outsiders` | how often people who are not members make us read a log |
 //! | `effects` | the effects of an entry: messages to members, deleted keys |
 //! | `event` | events of groups, and reasons for failures |
 //! | `keyed` | who may get the keys of a group in a session |
@@ -32,6 +33,7 @@ mod message;
 mod missing;
 mod online;
 mod outbox;
+mod outsiders;
 mod receive;
 mod response;
 mod rows;
@@ -61,6 +63,7 @@ use announcements::Announced;
 use log::Reading;
 use message::GroupMessage;
 use missing::MissingChange;
+use outsiders::OutsiderReads;
 use receive::{Early, TheirKey};
 use sender_key::OwnKey;
 use wanted::WantedChange;
@@ -132,6 +135,8 @@ struct Group {
     others: Vec<Announced>,
     /// A change of which a member has told us, and which the log has not shown.
     missing: Option<MissingChange>,
+    /// Reads because of people who are not members.
+    outsiders: OutsiderReads,
     reading: Reading,
 }
 
@@ -160,6 +165,7 @@ impl Group {
             announcer: None,
             others: Vec::new(),
             missing: None,
+            outsiders: OutsiderReads::new(),
             reading: Reading::new(),
         }
     }

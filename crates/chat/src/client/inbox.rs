@@ -220,7 +220,7 @@ impl Client {
             }
         }
         let content = if let Content::Group(group) = content {
-            match self.read_group_content(from, peer, timestamp, *group, changes) {
+            match self.read_group_content(now, from, peer, timestamp, *group, changes) {
                 Some(group) if group.inner.is_some() => Content::Group(Box::new(group)),
                 Some(_) | None => return Ok(None),
             }

@@ -356,9 +356,11 @@ impl Client {
         changes.delete_outgoing(timestamp);
         self.groups.controls.remove(&timestamp);
         self.record_failed_distribution(timestamp);
-        if outgoing.to == self.us.account {
+        let is_own = outgoing.to == self.us.account;
+        if is_own && error == SendFailure::NoDevice {
             self.record_other_devices(false);
-        } else if self.is_background(&outgoing) {
+        }
+        if !is_own && self.is_background(&outgoing) {
             // The user has not written it.
             return self.commit(changes, Vec::new());
         }

@@ -238,9 +238,11 @@ impl Client {
         }
     }
 
-    /// Somebody has sent a secret of a group, or says that there is a new entry.
+    /// Somebody has sent a secret of a group, or says that there is a new entry. If `now` is `None`, the sender is known to be a
+    /// member.
     pub(super) fn handle_group_notice(
         &mut self,
+        now: Option<Timestamp>,
         from: AccountId,
         identity: Option<PublicKey>,
         content: &GroupContent,
@@ -276,10 +278,14 @@ impl Client {
             group.announced = content.revision;
             is_news = true;
         }
-        if is_news {
+        let is_member =
+            from == us || group.state().is_some_and(|state| state.members.contains_key(&from));
+        if is_news && (is_member || now.is_none_or(|now| group.outsiders.may_read(now))) {
             group.reading.restart();
-            self.put_group(id, changes);
             self.groups.dirty.insert(id);
+        }
+        if is_news {
+            self.put_group(id, changes);
         }
     }
 

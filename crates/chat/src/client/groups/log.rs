@@ -438,6 +438,7 @@ impl Client {
                     .as_ref()
                     .is_some_and(|draft| EntryHash::of(&draft.entry) == EntryHash::of(bytes));
                 group.is_removed = false;
+                group.outsiders.confirm();
                 if is_ours {
                     group.draft = None;
                     let wanted = group.wanted.pop_front();

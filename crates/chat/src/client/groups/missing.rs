@@ -32,6 +32,11 @@ impl MissingChange {
     pub(super) const fn new(by: AccountId, revision: u64) -> Self {
         Self { by, revision, is_reported: false, tries: 0, due: None }
     }
+
+    /// When to read the log again.
+    pub(super) const fn due(self) -> Option<Timestamp> {
+        self.due
+    }
 }
 
 /// Whether messages wait for what an account says about the log.
@@ -101,18 +106,23 @@ impl Client {
 
     /// When the log of some group must be read again.
     pub(in super::super) fn missing_deadline(&self) -> Option<Timestamp> {
-        self.groups.groups.values().filter_map(|group| group.missing?.due).min()
+        self.groups.groups.values().filter_map(Group::read_deadline).min()
     }
 
     /// The time to read some logs again may have come.
     pub(in super::super) fn read_missing(&mut self, now: Timestamp) {
+        // A time far in the future comes from a clock that was wrong.
+        let is_due =
+            |due: &mut Timestamp| *due <= now || *due > later(now, super::super::MAX_PAUSE);
         for (id, group) in &mut self.groups.groups {
-            let Some(missing) = &mut group.missing else { continue };
-            // A time far in the future comes from a clock that was wrong.
-            let is_due = |due: Timestamp| due <= now || due > later(now, super::super::MAX_PAUSE);
-            if missing.due.is_some_and(is_due) {
-                missing.due = None;
+            let mut must_read = group.outsiders.due.take_if(is_due).is_some();
+            if let Some(missing) = &mut group.missing
+                && missing.due.take_if(is_due).is_some()
+            {
                 missing.tries = missing.tries.saturating_add(1);
+                must_read = true;
+            }
+            if must_read {
                 group.reading.restart();
                 self.groups.dirty.insert(*id);
             }

@@ -70,6 +70,7 @@ impl Client {
     /// Handles what `peer` has encrypted in a session and is about a group.
     pub(in super::super) fn read_group_content(
         &mut self,
+        now: Timestamp,
         from: Address,
         peer: SessionPeer,
         timestamp: Timestamp,
@@ -77,7 +78,7 @@ impl Client {
         changes: &mut Changes,
     ) -> Option<GroupContent> {
         let identity = Some(peer.identity);
-        self.handle_group_notice(from.account, identity, &content, changes);
+        self.handle_group_notice(Some(now), from.account, identity, &content, changes);
         if let Some(Content::SenderKeyDistribution(key)) = content.inner.as_deref() {
             let (group, revision) = (content.group, content.revision);
             if !self.accept_key(from, peer, group, key, changes) {
@@ -208,7 +209,7 @@ impl Client {
         if !is_allowed || !self.is_member(group, from.account, None) {
             return Err(ReadError::Unsupported.into());
         }
-        self.handle_group_notice(from.account, None, &content, changes);
+        self.handle_group_notice(None, from.account, None, &content, changes);
         let content = Content::Group(content);
         if content.timestamp().is_some_and(|inner| inner != timestamp) {
             return Err(ReadError::TimestampMismatch.into());

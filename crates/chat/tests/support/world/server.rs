@@ -46,6 +46,8 @@ pub(crate) struct Server {
     /// Number of sealed messages for groups.
     #[allow(dead_code, reason = "only the tests of groups use it")]
     pub(crate) group_messages: usize,
+    /// Number of requests for entries of the logs of groups.
+    pub(crate) log_reads: usize,
     pub(super) last_delivery: u64,
     /// Whether it attacks: it hands out no post-quantum keys.
     pub(crate) strips_post_quantum_keys: bool,
@@ -103,6 +105,7 @@ impl Server {
                 self.append(from.account, (group, revision), &access, next, &entry)
             }
             Request::GroupEntries { group, access, from } => {
+                self.log_reads += 1;
                 self.group_entries(group, &access, from)
             }
             Request::SendGroup { timestamp, message, left_out, .. } => {
