@@ -1,10 +1,13 @@
 //! Profiles, and messages whose sender the server does not learn.
 
 use rusqlite::Connection;
-use wormhole::chat::{Client, Contact, Event, ProfileChange, ProfileError};
+use wormhole::chat::{
+    Client, Contact, DeliveryError, Event, Message, ProfileChange, ProfileError, Progress,
+    RequestError,
+};
 
 use crate::mailbox::Mailbox;
-use crate::world::{World, next_message, say, soon};
+use crate::world::{World, next_event, next_message, say, soon};
 
 /// Waits until the server has the profile and the access key of a person.
 async fn published(client: &Client) {
@@ -125,6 +128,32 @@ async fn an_answer_is_sealed_and_the_server_does_not_know_its_sender() {
 }
 
 #[tokio::test]
+async fn a_device_whose_number_was_registered_again_sends_nothing_not_even_sealed() {
+    let world = World::new().await;
+    let [alice, bob] = world.register_in_both_apps(["+14155551021", "+14155551022"]).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    published(&a).await;
+    say(&a, &bob.destination(), "hello").await;
+    receive(&b, "hello").await;
+    a.close().await.unwrap();
+    say(&b, &alice.destination(), "sealed").await;
+    assert_eq!(at_the_server(&world), [(SEALED, String::new())]);
+    let mut at_bob = b.messages();
+    let again = world.register("+14155551022", 1).await;
+    let is_refused =
+        |event: &Event| matches!(event, Event::Disconnected(RequestError::CredentialsRefused));
+    next_event(&mut at_bob, is_refused).await;
+    let sent = b.send(&alice.destination(), Message::text("stolen")).await.unwrap();
+    // Meanwhile the message would arrive.
+    let new = again.open().await;
+    published(&new).await;
+    say(&new, &alice.destination(), "new phone").await;
+    assert_eq!(at_the_server(&world).len(), 2);
+    let refused = DeliveryError::Delayed(RequestError::CredentialsRefused);
+    assert_eq!(sent.progress(), Progress::NotSent(refused));
+}
+
+#[tokio::test]
 async fn after_the_key_is_replaced_messages_come_openly_until_the_new_one_is_shared() {
     let world = World::new().await;
     let alice = world.register("+14155551005", 0).await;
@@ -221,8 +250,7 @@ async fn another_root_of_the_server_is_reported_and_messages_are_sent_openly() {
     say(&b, &alice.destination(), "openly").await;
     let waiting = at_the_server(&world);
     assert_eq!(waiting[0].1, "+14155551010");
-    crate::world::next_event(&mut events, |event| matches!(event, Event::UntrustedCertificates))
-        .await;
+    next_event(&mut events, |event| matches!(event, Event::UntrustedCertificates)).await;
     receive(&alice.open().await, "openly").await;
 }
 

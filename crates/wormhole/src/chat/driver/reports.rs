@@ -32,6 +32,7 @@ impl Driver {
         self.deliveries.clear();
         self.hashes.clear();
         self.is_up_to_date = false;
+        self.sealing.forget_devices();
         self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
         if !error.may_retry() {
             self.outbox.set_refusal(Some(error.clone()));

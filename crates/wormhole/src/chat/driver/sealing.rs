@@ -78,6 +78,9 @@ impl Sealing {
     }
 
     /// Sends a message to all devices of an account but those that are left out. `None`: it must be sent openly.
+    ///
+    /// The server cannot see that a device which it has removed sends a sealed message. So it is asked about our devices before: an
+    /// open message of a removed device is refused.
     pub(super) async fn send(
         &self,
         service: &Service,
@@ -91,6 +94,7 @@ impl Sealing {
             return None;
         }
         let certificate = self.certificate(service).await.ok()?;
+        let needs_sync = self.has_others(service).await?;
         let seal = |message: &DeviceCiphertext| {
             let sealed = self.sealer.seal(&certificate, message, &target.identity, &mut OsRng);
             Some((message.device, message.registration_id, sealed.ok()?))
@@ -104,10 +108,7 @@ impl Sealing {
                 None
             }
             // The server does not know whose devices should get a copy.
-            Ok(Response::Sent { .. }) => {
-                let needs_sync = self.has_others(service).await;
-                Some(Ok(Response::Sent { needs_sync }))
-            }
+            Ok(Response::Sent { .. }) => Some(Ok(Response::Sent { needs_sync })),
             sent => Some(sent),
         }
     }
@@ -183,16 +184,25 @@ impl Sealing {
         checked.is_ok()
     }
 
-    /// Whether our account has other devices. If the server does not say, perhaps: then it says so when they get a copy.
-    async fn has_others(&self, service: &Service) -> bool {
+    /// Whether our account has other devices. If the server does not say, perhaps: then it says so when they get a copy. `None`: it
+    /// refuses this device, which was removed, or whose number or app is not accepted any more.
+    async fn has_others(&self, service: &Service) -> Option<bool> {
         let known = self.state().has_others;
         if let Some((_, has_others)) = known.filter(|(since, _)| since.elapsed() < DEVICES_TIME) {
-            return has_others;
+            return Some(has_others);
         }
-        let Ok(devices) = service.devices().await else { return true };
-        let has_others = devices.len() > 1;
+        let has_others = match service.devices().await {
+            Ok(devices) => devices.len() > 1,
+            Err(error) if error.is_refusal() => return None,
+            Err(_) => return Some(true),
+        };
         self.state().has_others = Some((Instant::now(), has_others));
-        has_others
+        Some(has_others)
+    }
+
+    /// Asks about our devices before the next message: this one may have been removed.
+    pub(super) fn forget_devices(&self) {
+        self.state().has_others = None;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
