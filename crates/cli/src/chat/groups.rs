@@ -150,7 +150,14 @@ impl Groups<'_> {
             self.request(group.accept_invitation(), console).await?
         };
         let group = joining.group();
-        wait(joining, console).await?;
+        if let Err(error) = wait(joining, console).await {
+            // The answer may be unclear: only the group shows whether it has worked.
+            let info = console.unless_interrupted(self.client.group(group).info()).await?;
+            let info = info.map_err(|error| explain::ended(&error))?;
+            if info.is_none_or(|info| info.membership != Membership::Member) {
+                return Err(error);
+            }
+        }
         console.report(&json!({"event": "chat-group-joined", "group": group.to_string()}))?;
         let people = People::new(self.client, console).await?;
         console.screen.show(&format!("You have joined {}.", people.group(group)));

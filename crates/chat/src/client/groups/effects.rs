@@ -250,7 +250,9 @@ impl Client {
     ) {
         let (id, us) = (content.group, self.us.account);
         let membership = self.group_membership(id);
-        if matches!(membership, None | Some(Membership::Outside)) {
+        // An administrator may welcome us before we know that we have joined.
+        let is_joining = self.groups.groups.get(&id).is_some_and(Group::is_joining);
+        if matches!(membership, None | Some(Membership::Outside)) && !is_joining {
             if self.add_invitation(from, identity, content) {
                 self.put_group(id, changes);
                 self.groups.dirty.insert(id);

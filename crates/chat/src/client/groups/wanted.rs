@@ -36,6 +36,12 @@ impl Group {
         Ok(())
     }
 
+    /// Whether we want to join with a link.
+    pub(super) fn is_joining(&self) -> bool {
+        let is_join = |wanted: &WantedChange| matches!(wanted.change, GroupChange::Join { .. });
+        !self.is_removed && self.wanted.iter().any(is_join)
+    }
+
     /// Takes the removals that we want: they remain wanted whatever others say.
     pub(super) fn take_removals(&mut self) -> VecDeque<WantedChange> {
         let wanted = std::mem::take(&mut self.wanted);
