@@ -87,7 +87,7 @@ pub use exchange::{
     AccountDevices, DeviceCiphertext, LeftOut, NewDeviceList, OwnDeviceList, Publication, Request,
     RequestId, Response,
 };
-pub use groups::{ChangeId, GroupEvent, GroupFailure, Membership, PartlySent};
+pub use groups::{ChangeId, GroupDelay, GroupEvent, GroupFailure, Membership, PartlySent};
 pub use own_list::DeviceListUpdate;
 pub use sealed::Sealer;
 pub use store::{Changes, OutboxChange, RestoreError, StoreKey};

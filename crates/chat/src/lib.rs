@@ -85,10 +85,10 @@ pub use attachment::{
 pub use certificate::{CertificateError, CertifiedSender, SenderCertificate, ServerCertificate};
 pub use client::{
     AccountDevices, ChangeId, Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
-    CopyFailure, Delivery, DeviceCiphertext, DeviceListUpdate, Failed, GroupEvent, GroupFailure,
-    KnownIdentity, LeftOut, Membership, NewDeviceList, OutboxChange, OwnDeviceList, PartlySent,
-    Publication, ReadError, Received, Request, RequestId, Response, RestoreError, Sealer,
-    SendFailure, StoreKey, Unreadable,
+    CopyFailure, Delivery, DeviceCiphertext, DeviceListUpdate, Failed, GroupDelay, GroupEvent,
+    GroupFailure, KnownIdentity, LeftOut, Membership, NewDeviceList, OutboxChange, OwnDeviceList,
+    PartlySent, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
+    Sealer, SendFailure, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, ConfigurationSync, Content, ContentError,

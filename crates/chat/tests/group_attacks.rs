@@ -21,8 +21,8 @@ use wormhole_chat::group::{
     GroupSecret, GroupView, LinkPassword, Member, Role,
 };
 use wormhole_chat::{
-    AccountId, ClientEvent, ClientInput, Content, GroupContent, GroupEvent, GroupFailure, KeyPair,
-    Membership, PreKeyBundle, Response, StoreKey, SyncMessage,
+    AccountId, ClientEvent, ClientInput, Content, GroupContent, GroupDelay, GroupEvent,
+    GroupFailure, KeyPair, Membership, PreKeyBundle, Request, Response, StoreKey, SyncMessage,
 };
 
 /// Other keys than any group has.
@@ -119,6 +119,66 @@ fn attack_18_whoever_has_a_link_can_neither_replace_keys_nor_append_more_than_on
     world.enable_link(0, group);
     assert!(matches!(append(&mut world, None, b"later"), Response::NotFound));
     world.assert_same(&[0, 1, 2], group);
+}
+
+#[test]
+fn messages_written_while_we_are_alone_are_for_those_whom_we_had_invited() {
+    let mut world = World::new(1);
+    world.people(4);
+    world.calm_down();
+    let group = world.create(0);
+    let link = world.enable_link(0, group);
+    let alice = world.account(0);
+    world.input(1, ClientInput::DoNotKeep(alice));
+    world.invite(0, group, &[1]);
+    world.say(0, group, "for Bob");
+    let exchange = |world: &mut World| (0..8).for_each(|_| world.exchange());
+    exchange(&mut world);
+    // Somebody else comes with the link first.
+    let (now, rng) = (world.now, &mut world.rng);
+    world.devices[2].client.join_group(now, &link, rng);
+    exchange(&mut world);
+    world.crash(0);
+    exchange(&mut world);
+    world.say(0, group, "for both");
+    exchange(&mut world);
+    assert_eq!(world.read(2, group), ["for both"]);
+    assert_eq!(world.devices[0].client.group_outbox().count(), 1);
+    world.change(1, group, GroupChange::Accept { app: None });
+    world.settle();
+    assert_eq!(world.members(0, group), 3);
+    assert_eq!(world.read(1, group), ["for Bob"]);
+    assert_eq!(world.read(2, group), ["for both"]);
+    assert_eq!(world.devices[0].client.group_outbox().count(), 0);
+    assert!(world.events(0, group).iter().all(|it| !matches!(it, GroupEvent::PartlySent(_))));
+}
+
+#[test]
+fn somebody_who_is_welcomed_before_the_answer_of_the_server_learns_that_joining_has_worked() {
+    for is_lost in [false, true] {
+        let mut world = World::new(1);
+        world.people(2);
+        world.calm_down();
+        let group = world.create(0);
+        let link = world.enable_link(0, group);
+        let (now, rng) = (world.now, &mut world.rng);
+        let (_, change) = world.devices[1].client.join_group(now, &link, rng);
+        let appends = |request: &Request| matches!(request, Request::AppendGroupEntry { .. });
+        let (id, request) = world.run_until(1, appends);
+        let answer = world.server.answer(world.devices[1].address, request);
+        world.input(0, ClientInput::Connected);
+        world.run(0);
+        world.deliver(1);
+        let next = if is_lost { ClientInput::Connected } else { ClientInput::Response(id, answer) };
+        world.input(1, next);
+        world.settle();
+        assert_eq!(world.membership(1, group), Some(Membership::Member));
+        let finished = world.devices[1].events.iter().find_map(|event| match event {
+            ClientEvent::ChangeFinished(id, outcome) => Some((*id, *outcome)),
+            _ => None,
+        });
+        assert_eq!(finished, Some((change.unwrap(), Ok(()))), "the answer is lost: {is_lost}");
+    }
 }
 
 #[test]
@@ -252,6 +312,7 @@ fn attack_18_whoever_we_remove_gets_nothing_although_the_removal_has_to_wait() {
     world.say(0, group, "after");
     (0..5).for_each(|_| world.exchange());
     assert!(world.devices[0].client.is_changing_group(group));
+    assert_eq!(world.devices[0].client.group_delay(group), Some(GroupDelay::NoKeys));
     // Nobody gets anything: others may have been removed in a log that we cannot read.
     assert_eq!([1, 2].map(|which| world.read(which, group)), [["before"], ["before"]]);
     world.server.groups.get_mut(&group).unwrap().keys = right;
@@ -476,6 +537,7 @@ fn attack_18_a_hidden_removal_stops_messages_to_the_group_until_it_is_shown() {
     world.say(1, group, "not for person 3");
     world.run(1);
     assert!(world.devices[1].client.is_group_behind(group));
+    assert_eq!(world.devices[1].client.group_delay(group), Some(GroupDelay::ChangeMissing));
     // It asks again for some time.
     for _ in 0..40 {
         world.now.0 += 600_000;
@@ -492,7 +554,7 @@ fn attack_18_a_hidden_removal_stops_messages_to_the_group_until_it_is_shown() {
     world.log(group).push(hidden);
     world.input(1, ClientInput::Connected);
     world.settle();
-    assert!(!world.devices[1].client.is_group_behind(group));
+    assert_eq!(world.devices[1].client.group_delay(group), None);
     assert_eq!(world.read(2, group), ["to all", "not for person 3"]);
     assert_eq!(world.read(3, group), ["to all"]);
 }

@@ -86,10 +86,10 @@ pub use wormhole_chat::service::{
     PhoneNumber, Username,
 };
 pub use wormhole_chat::{
-    AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, GroupEvent, GroupFailure,
-    IntroductionDecodeError, LinkDecodeError, LinkPreview, LinkRefusal, Membership, MessageRef,
-    NotAnAccountId, NotAnEmoji, PartlySent, PublicKey, Quote, QuotedFile, RangeKind, ReceiptKind,
-    RestoreError, SendFailure, TextPart, Timestamp, text_parts,
+    AccountId, Address, BodyRange, CopyFailure, DeviceId, Emoji, GroupDelay, GroupEvent,
+    GroupFailure, IntroductionDecodeError, LinkDecodeError, LinkPreview, LinkRefusal, Membership,
+    MessageRef, NotAnAccountId, NotAnEmoji, PartlySent, PublicKey, Quote, QuotedFile, RangeKind,
+    ReceiptKind, RestoreError, SendFailure, TextPart, Timestamp, text_parts,
 };
 
 /// A contact of which we know only the account.

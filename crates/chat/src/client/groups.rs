@@ -68,7 +68,7 @@ use receive::{Early, TheirKey};
 use sender_key::OwnKey;
 use wanted::WantedChange;
 
-pub use event::{GroupEvent, GroupFailure, Membership, PartlySent};
+pub use event::{GroupDelay, GroupEvent, GroupFailure, Membership, PartlySent};
 pub(super) use keyed::Permission;
 pub(super) use receive::GroupEnvelope;
 pub(super) use sent::Requested;
@@ -198,6 +198,19 @@ impl Group {
     fn is_staying(&self, account: AccountId) -> bool {
         let is_member = |state: &GroupState| state.members.contains_key(&account);
         self.state().is_some_and(is_member) && !self.is_removing(account)
+    }
+
+    /// The people whom we have invited, or want to invite.
+    fn invited_people(&self) -> BTreeSet<AccountId> {
+        let invited = self.state().into_iter().flat_map(|state| state.invited.keys());
+        let wanted = self.wanted.iter().filter_map(|wanted| {
+            if let GroupChange::Invite(people) = &wanted.change {
+                Some(people.keys())
+            } else {
+                None
+            }
+        });
+        invited.chain(wanted.flatten()).copied().collect()
     }
 
     fn membership(&self, us: AccountId) -> Membership {
@@ -411,6 +424,7 @@ impl Client {
         };
         let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
         let messages = self.groups.outbox.values().filter(|message| message.waiting.is_none());
+        let messages = messages.filter(|message| !self.awaits_invited(message));
         messages.count() + controls.filter(|outgoing| !is_blocked(outgoing)).count()
     }
 

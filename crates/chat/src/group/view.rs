@@ -383,7 +383,7 @@ impl GroupEntry {
         match self.state.members.get(&author.account) {
             Some(member) if member.identity == author.identity => Ok(()),
             Some(_) => Err(EntryError::NotPermitted(ChangeError::OtherIdentity)),
-            // A member who has left is no longer in the state.
+            // The state after these changes does not contain their author any more.
             None => match self.change {
                 GroupChange::Leave { .. } | GroupChange::Decline => Ok(()),
                 GroupChange::Accept { .. }

@@ -8,12 +8,12 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    Client, Conversation, DeliveryError, Destination, Ended, Event, GroupEvent, Message,
-    MessageRef, Messages, PartlySent, QueueError, RequestError, SendFailure, SentMessage,
+    Client, Conversation, DeliveryError, Destination, Ended, Event, GroupDelay, GroupEvent,
+    Message, MessageRef, Messages, PartlySent, QueueError, RequestError, SendFailure, SentMessage,
     UploadProgress,
 };
 
-use super::groups::sending::{nobody_has_joined, show_partly_sent, until_nobody_has_joined};
+use super::groups::sending::{delayed_by, show_partly_sent, until_delayed};
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
@@ -217,14 +217,14 @@ pub(super) async fn wait(
     console: &mut Console,
 ) -> Result<Option<(GroupId, PartlySent)>> {
     let (mut is_noticed, mut partly) = (false, None);
-    let nobody = until_nobody_has_joined(client, with);
-    tokio::pin!(nobody);
+    let delayed = until_delayed(client, with);
+    tokio::pin!(delayed);
     loop {
         let next = async {
             tokio::select! {
                 biased;
                 next = next(sent, &mut events) => next,
-                () = &mut nobody => Next::NobodyHasJoined,
+                why = &mut delayed => Next::Delayed(why),
             }
         };
         let next = console.unless_interrupted(next).await;
@@ -241,7 +241,7 @@ pub(super) async fn wait(
                 }
                 partly = Some((group, reached));
             }
-            Next::NobodyHasJoined => return Err(nobody_has_joined().into()),
+            Next::Delayed(why) => return Err(delayed_by(why).into()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.may_retry() => {
                 return Err(explain::client_request(&why, client.me(), to.account).into());
             }
@@ -278,7 +278,7 @@ async fn explain_not_sent(
 enum Next {
     Done(Result<(), DeliveryError>),
     Event(Result<Event, Ended>),
-    NobodyHasJoined,
+    Delayed(GroupDelay),
 }
 
 async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {

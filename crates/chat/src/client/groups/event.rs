@@ -20,6 +20,20 @@ pub enum Membership {
     Outside,
 }
 
+/// Why messages to a group wait, although the server can be reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum GroupDelay {
+    /// The server does not show a change that an administrator or another device of ours has made. Somebody may have been removed in it.
+    ChangeMissing,
+    /// The keys of the group were replaced, and this device has not got the new ones yet.
+    NoKeys,
+    /// Nobody whom we have invited has joined yet.
+    NobodyHasJoined,
+    /// The changes of the group were not read since the connection.
+    Unread,
+}
+
 /// Events of groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]

@@ -17,6 +17,8 @@ pub(super) struct GroupMessage {
     pub(super) content: Zeroizing<Vec<u8>>,
     /// The encrypted message, which may have been sent. It is sent again unchanged until the server requires a change.
     pub(super) encrypted: Option<Arc<[u8]>>,
+    /// If it was written while we were alone: the people whom we had invited. Nobody else gets it.
+    pub(super) audience: Option<BTreeSet<AccountId>>,
     /// Number of times the server reported different devices.
     pub(super) attempts: u32,
     /// The members who have not got it yet, after others have. `None` if no member has got it, as far as we know.
@@ -35,12 +37,18 @@ impl GroupMessage {
             group,
             content,
             encrypted: None,
+            audience: None,
             attempts: 0,
             waiting: None,
             sealed_for: BTreeMap::new(),
             keyless: BTreeSet::new(),
             has_old_key: false,
         }
+    }
+
+    /// Whether a member may get it.
+    pub(super) fn is_for(&self, account: AccountId) -> bool {
+        self.audience.as_ref().is_none_or(|audience| audience.contains(&account))
     }
 
     /// Whether the user has written it.

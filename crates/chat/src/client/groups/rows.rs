@@ -1,5 +1,7 @@
 //! The durable rows of groups (docs/chat-protocol.md "Stored rows").
 
+use std::collections::BTreeSet;
+
 use wormhole_kit::{Reader, Secret};
 use zeroize::Zeroizing;
 
@@ -121,13 +123,19 @@ impl Changes {
         let encrypted = message.encrypted.as_deref();
         let waiting = message.waiting.as_ref();
         let names = waiting.map_or(0, |it| 8 + 16 * it.accounts.len() + 21 * it.devices.len());
+        let names = names + message.audience.as_ref().map_or(0, |it| 4 + 16 * it.len());
         let room = 32 + message.content.len() + encrypted.map_or(0, <[u8]>::len) + names;
         let mut value = Vec::with_capacity(room);
         value.extend(message.group.as_bytes());
         value.extend(message.attempts.to_be_bytes());
         let is_waiting = if waiting.is_some() { HAS_WAITING } else { 0 };
         let has_old_key = if message.has_old_key { HAS_OLD_KEY } else { 0 };
-        value.push(u8::from(encrypted.is_some()) | is_waiting | has_old_key);
+        let has_audience = if message.audience.is_some() { HAS_AUDIENCE } else { 0 };
+        value.push(u8::from(encrypted.is_some()) | is_waiting | has_old_key | has_audience);
+        if let Some(audience) = &message.audience {
+            value.extend(u32::try_from(audience.len()).unwrap_or(u32::MAX).to_be_bytes());
+            value.extend(audience.iter().flat_map(|account| *account.as_bytes()));
+        }
         if let Some(waiting) = waiting {
             // A group has at most 1000 members.
             value.extend(u32::try_from(waiting.accounts.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -375,9 +383,11 @@ fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
     let group = GroupId::from_bytes(value.array()?);
     let attempts = value.u32_be()?;
     let flags = value.u8()?;
-    if flags & !(IS_ENCRYPTED | HAS_WAITING | HAS_OLD_KEY) != 0 {
+    if flags & !(IS_ENCRYPTED | HAS_WAITING | HAS_OLD_KEY | HAS_AUDIENCE) != 0 {
         return Err(RestoreError::Damaged);
     }
+    let audience = flags & HAS_AUDIENCE != 0;
+    let audience = if audience { Some(read_accounts(value)?) } else { None };
     let waiting = flags & HAS_WAITING != 0;
     let waiting = if waiting { Some(read_waiting(value)?) } else { None };
     let content = Zeroizing::new(read_bytes(value)?.to_vec());
@@ -385,14 +395,17 @@ fn read_message(value: &mut Reader<'_>) -> Result<GroupMessage, RestoreError> {
     let encrypted = (flags & IS_ENCRYPTED != 0).then(|| bytes.into());
     let has_old_key = flags & HAS_OLD_KEY != 0;
     let message = GroupMessage::new(group, content);
-    Ok(GroupMessage { encrypted, attempts, waiting, has_old_key, ..message })
+    Ok(GroupMessage { encrypted, audience, attempts, waiting, has_old_key, ..message })
+}
+
+fn read_accounts(value: &mut Reader<'_>) -> Result<BTreeSet<AccountId>, RestoreError> {
+    let count = value.u32_be()?;
+    (0..count).map(|_| Ok(AccountId::from_bytes(value.array()?))).collect()
 }
 
 fn read_waiting(value: &mut Reader<'_>) -> Result<Waiting, RestoreError> {
     let mut waiting = Waiting::default();
-    for _ in 0..value.u32_be()? {
-        waiting.accounts.insert(AccountId::from_bytes(value.array()?));
-    }
+    waiting.accounts = read_accounts(value)?;
     for _ in 0..value.u32_be()? {
         waiting.devices.insert(read_address(value)?, value.u32_be()?);
     }
@@ -419,3 +432,4 @@ const FORMAT: u8 = 1;
 const IS_ENCRYPTED: u8 = 1;
 const HAS_WAITING: u8 = 2;
 const HAS_OLD_KEY: u8 = 4;
+const HAS_AUDIENCE: u8 = 8;

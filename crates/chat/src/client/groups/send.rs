@@ -22,7 +22,7 @@ use super::super::exchange::{LeftOut, Request, Response};
 use super::super::pending::Purpose;
 use super::super::store::Changes;
 use super::message::{GroupMessage, Recipient};
-use super::{Client, Group, Membership};
+use super::{Client, Group, GroupDelay, Membership};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
 use crate::content::{Content, GroupContent};
@@ -43,7 +43,8 @@ impl Client {
         changes: &mut Changes,
     ) {
         let content = content.map(Content::encode).unwrap_or_default();
-        let message = GroupMessage::new(group, content);
+        let audience = self.invited_people(group).filter(|_| !content.is_empty());
+        let message = GroupMessage { audience, ..GroupMessage::new(group, content) };
         changes.put_last_written(timestamp);
         changes.put_group_outgoing(timestamp, &message);
         self.groups.outbox.insert(timestamp, message);
@@ -54,7 +55,10 @@ impl Client {
     pub(super) fn has_waiting_notice(&self, id: GroupId) -> bool {
         let mut messages = self.groups.outbox.values();
         messages.any(|message| {
-            message.group == id && message.encrypted.is_none() && message.waiting.is_none()
+            message.group == id
+                && message.encrypted.is_none()
+                && message.waiting.is_none()
+                && message.audience.is_none()
         })
     }
 
@@ -65,7 +69,7 @@ impl Client {
         id: GroupId,
         rng: &mut impl CryptoRngCore,
     ) {
-        if self.is_group_behind(id) || self.waits_for_log(id) || self.is_alone(id) {
+        if self.group_delay(id).is_some() {
             return;
         }
         self.send_waiting_messages(now, id, rng);
@@ -85,10 +89,21 @@ impl Client {
         }
     }
 
-    /// Whether the log was not read since the connection, or cannot be read with our keys: others may have joined, or were removed.
-    fn waits_for_log(&self, id: GroupId) -> bool {
-        let group = self.groups.groups.get(&id);
-        group.is_some_and(|it| it.reading.is_needed() || it.reading.is_locked_out())
+    /// Why messages to a group wait now.
+    pub fn group_delay(&self, id: GroupId) -> Option<GroupDelay> {
+        let group = self.groups.groups.get(&id)?;
+        // Others may have joined, or were removed.
+        if group.reading.is_needed() {
+            Some(GroupDelay::Unread)
+        } else if group.is_behind(self.us.account) {
+            Some(GroupDelay::ChangeMissing)
+        } else if group.reading.is_locked_out() {
+            Some(GroupDelay::NoKeys)
+        } else if self.is_alone(id) {
+            Some(GroupDelay::NobodyHasJoined)
+        } else {
+            None
+        }
     }
 
     /// Whether we are the only member, and somebody else may join: people who join later cannot read earlier messages.
@@ -100,11 +115,29 @@ impl Client {
         })
     }
 
+    /// The people whom we have invited, or want to invite, if we are the only member and somebody may join.
+    fn invited_people(&self, id: GroupId) -> Option<BTreeSet<AccountId>> {
+        let group = self.groups.groups.get(&id).filter(|_| self.is_alone(id))?;
+        Some(group.invited_people())
+    }
+
+    /// Whether a message waits until somebody joins whom we had invited when it was written: it is not for people who have come with
+    /// a link since.
+    pub(super) fn awaits_invited(&self, message: &GroupMessage) -> bool {
+        let Some(audience) = &message.audience else { return false };
+        let Some(group) = self.groups.groups.get(&message.group) else { return false };
+        let invited = group.invited_people();
+        !audience.iter().any(|account| group.is_staying(*account))
+            && audience.iter().any(|account| invited.contains(account))
+    }
+
     /// The first message to a group that is not set aside.
     fn next_group_message(&self, id: GroupId) -> Option<(Timestamp, &GroupMessage)> {
         let keyless = self.keyless(id);
         let mut messages = self.groups.outbox.iter().filter(|(_, message)| message.group == id);
-        let next = messages.find(|(_, message)| !self.is_set_aside(message, &keyless));
+        let next = messages.find(|(_, message)| {
+            !self.is_set_aside(message, &keyless) && !self.awaits_invited(message)
+        });
         next.map(|(timestamp, message)| (*timestamp, message))
     }
 
@@ -209,7 +242,8 @@ impl Client {
         let (id, Some(encrypted)) = (message.group, message.encrypted.clone()) else { return };
         let recipients = self.recipients_of(message);
         let is_first = message.waiting.is_none();
-        let keyless = if is_first { self.keyless_members(id) } else { BTreeSet::new() };
+        let mut keyless = if is_first { self.keyless_members(id) } else { BTreeSet::new() };
+        keyless.retain(|account| message.is_for(*account));
         if recipients.is_empty() && keyless.is_empty() {
             return self.nobody_to_send_to(now, timestamp);
         }
@@ -255,7 +289,8 @@ impl Client {
         let absent = &self.groups.absent;
         let wanted = holders.filter(|(address, _)| {
             let account = address.account;
-            is_wanted(account) && !without.contains(&account) && !absent.contains(&account)
+            let is_wanted = is_wanted(account) && message.is_for(account);
+            is_wanted && !without.contains(&account) && !absent.contains(&account)
         });
         let kept = message.waiting.iter().flat_map(|waiting| &waiting.devices);
         let among = wanted.chain(kept).map(|(address, id)| (*address, *id)).collect();

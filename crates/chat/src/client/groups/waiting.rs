@@ -268,7 +268,8 @@ impl Client {
             Some(before) => !before.accounts.contains(account) || !waiting.contains(account),
         };
         let members = self.group_state(message.group).map(|state| state.members.keys());
-        let others = members.into_iter().flatten().filter(|it| **it != self.us.account);
+        let others = members.into_iter().flatten();
+        let others = others.filter(|it| **it != self.us.account && message.is_for(**it));
         let (sent, rest): (Vec<_>, Vec<_>) = others.copied().partition(has_it);
         let unreachable = rest.into_iter().filter(|account| !waiting.contains(account));
         let waiting = waiting.iter().copied().collect();

@@ -81,7 +81,7 @@ impl Server {
         self.devices.insert(address, Registered { registration_id, keys, queue, passed_over: 0 });
     }
 
-    pub(super) fn answer(&mut self, from: Address, request: Request) -> Response {
+    pub(crate) fn answer(&mut self, from: Address, request: Request) -> Response {
         if self.is_down {
             return Response::Unavailable;
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tokio::time::{interval, timeout};
-use wormhole::chat::group::{GroupId, GroupState};
+use tokio::time::{Instant, interval, timeout};
+use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    AccountId, Client, Conversation, DeliveryError, Ended, Event, Events, GroupEvent, Membership,
-    Message, PartlySent, SentMessage,
+    AccountId, Client, Connection, Conversation, DeliveryError, Ended, Event, Events, GroupDelay,
+    GroupEvent, Membership, Message, PartlySent, SentMessage,
 };
 
 use super::{Groups, PATIENCE, not_confirmed};
@@ -48,20 +48,18 @@ impl Groups<'_> {
     ) -> Result<Option<PartlySent>> {
         let message = sent.timestamp();
         let mut partly = None;
-        let nobody = until_nobody_has_joined(self.client, Conversation::Group(group));
-        tokio::pin!(nobody);
+        let delayed = until_delayed(self.client, Conversation::Group(group));
+        tokio::pin!(delayed);
         loop {
             let next = timeout(PATIENCE, next(sent, &mut self.events));
             let next = async {
                 tokio::select! {
                     biased;
-                    next = next => Some(next),
-                    () = &mut nobody => None,
+                    next = next => Ok(next),
+                    why = &mut delayed => Err(why),
                 }
             };
-            let Some(next) = console.unless_interrupted(next).await? else {
-                return Err(nobody_has_joined().into());
-            };
+            let next = console.unless_interrupted(next).await?.map_err(delayed_by)?;
             match next {
                 Ok(Next::OnServer(result)) => {
                     result.map_err(|why| Failure::new(why.to_string()))?;
@@ -84,30 +82,72 @@ impl Groups<'_> {
     }
 }
 
-/// Returns if nobody can read a message to a group, because nobody whom we have invited has joined. Otherwise it never returns.
-pub(in crate::chat) async fn until_nobody_has_joined(client: &Client, with: Conversation) {
+/// Returns why a message to a group waits, if that does not pass soon while the server can be reached. Otherwise it never returns.
+pub(in crate::chat) async fn until_delayed(client: &Client, with: Conversation) -> GroupDelay {
     let Conversation::Group(group) = with else { return future::pending().await };
     let mut interval = interval(CHECK);
+    let mut since: Option<(GroupDelay, Instant)> = None;
     loop {
         interval.tick().await;
         let Ok(Some(info)) = client.group(group).info().await else {
             return future::pending().await;
         };
-        let is_settled = !info.is_reading && !info.is_changing;
-        let waits = |state: &GroupState| state.members.len() == 1 && !state.invited.is_empty();
-        if is_settled
-            && info.membership == Membership::Member
-            && info.state.is_some_and(|it| waits(&it))
-        {
-            return;
+        let is_member = info.membership == Membership::Member;
+        let is_waiting = is_member && !info.is_changing && is_up_to_date(client);
+        let Some(why) = info.delay.filter(|_| is_waiting) else {
+            since = None;
+            continue;
+        };
+        let start = match since {
+            Some((before, start)) if before == why => start,
+            Some(_) | None => Instant::now(),
+        };
+        since = Some((why, start));
+        if start.elapsed() >= patience(why) {
+            return why;
         }
     }
 }
 
-/// The message waits until somebody joins.
-pub(in crate::chat) fn nobody_has_joined() -> Failure {
-    Failure::new("nobody has joined the group yet, so the message stays in the outbox")
-        .hint("it is sent with your next command after somebody has joined: people who join later could not read it")
+/// Whether everything has arrived that waited at the server, such as keys of groups.
+fn is_up_to_date(client: &Client) -> bool {
+    client.connection() == Connection::UpToDate
+}
+
+/// How long messages wait for this reason before the user learns it.
+const fn patience(why: GroupDelay) -> Duration {
+    match why {
+        GroupDelay::NobodyHasJoined => Duration::ZERO,
+        GroupDelay::ChangeMissing | GroupDelay::NoKeys => Duration::from_secs(2),
+        // The log is read again and again.
+        GroupDelay::Unread => PATIENCE,
+        // Later reasons of the SDK.
+        _ => PATIENCE,
+    }
+}
+
+/// Why a message to a group waits, for people.
+pub(in crate::chat) fn delayed_by(why: GroupDelay) -> Failure {
+    match why {
+        GroupDelay::NobodyHasJoined => {
+            Failure::new("nobody has joined the group yet, so the message stays in the outbox")
+                .hint("it is sent with your next command after somebody has joined: people who join later could not read it")
+        }
+        GroupDelay::ChangeMissing => {
+            Failure::new("the server does not show a change of the group, so the message stays in the outbox")
+                .hint("somebody may have been removed and must not get it. It is sent with your next command after the server has shown the change; if that does not help, ask an administrator of the group")
+        }
+        GroupDelay::NoKeys => {
+            Failure::new("this device does not have the new keys of the group yet, so the message stays in the outbox")
+                .hint("it is sent with your next command after the keys have arrived. The program of the administrator who has replaced them sends them: ask this person to run `wormhole chat receive`")
+        }
+        GroupDelay::Unread => {
+            Failure::new("the changes of the group could not be read, so the message stays in the outbox")
+                .hint("it is sent with your next command after that: somebody may have been removed and must not get it")
+        }
+        // Later reasons of the SDK.
+        _ => Failure::new("the message cannot be sent to the group now, and stays in the outbox"),
+    }
 }
 
 /// An event while a message is sent.
@@ -172,5 +212,5 @@ fn reach(sent: &PartlySent, people: &People) -> String {
     text + "."
 }
 
-/// How often to look whether somebody has joined a group.
+/// How often to look whether messages to a group wait.
 const CHECK: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 
 use rand_core::OsRng;
 use wormhole_chat::group::{GroupId, GroupLink, GroupState};
-use wormhole_chat::{Client as Core, Membership};
+use wormhole_chat::{Client as Core, GroupDelay, Membership};
 
 use super::{Client, Group, PendingChange};
 use crate::chat::account::{Account, now};
@@ -22,6 +22,8 @@ pub struct GroupInfo {
     pub is_changing: bool,
     /// Whether there may be changes that were not read yet.
     pub is_reading: bool,
+    /// Why messages to the group wait, if they do.
+    pub delay: Option<GroupDelay>,
 }
 
 impl GroupInfo {
@@ -37,6 +39,7 @@ impl GroupInfo {
             state: core.group_state(id).cloned(),
             is_changing: core.is_changing_group(id),
             is_reading: core.is_reading_group(id),
+            delay: core.group_delay(id),
         }
     }
 }
