@@ -26,10 +26,11 @@ struct Pair {
 impl Pair {
     /// Connects both sides, and lets the second one echo.
     async fn new(policy: RelayPolicy) -> Self {
-        Self::in_network(Network::new(), policy).await
+        Self::with_settings(Network::new(), Settings { policy, ..Settings::default() }).await
     }
 
-    async fn in_network(network: Network, policy: RelayPolicy) -> Self {
+    async fn with_settings(network: Network, settings: Settings) -> Self {
+        let policy = settings.policy;
         let servers =
             TestServers::start(&["--mailbox-listen=0.0.0.0:0", "--transit-relay-listen=0.0.0.0:0"])
                 .await;
@@ -37,7 +38,7 @@ impl Pair {
         let relay = RelayHint::tcp(TcpHint::new(ROUTER, servers.relay().port()));
         let relays = if policy == RelayPolicy::Never { vec![] } else { vec![relay] };
         let dilate = |lead| {
-            let settings = Settings { policy, relays: relays.clone(), lead, ..Settings::default() };
+            let settings = Settings { relays: relays.clone(), lead, ..settings.clone() };
             let config = Config {
                 app_id: AppId::new("example.com/moving"),
                 servers: vec![mailbox.parse().unwrap()],
@@ -142,7 +143,13 @@ fn nothing_is_lost_when_both_sides_move_while_they_are_busy() {
 
 /// A computer has no network for some seconds, and then an address in another one.
 async fn move_slowly() {
-    let mut pair = Pair::new(RelayPolicy::Never).await;
+    // A computer without a network does not take that for a peer that has closed the connection.
+    let settings = Settings {
+        policy: RelayPolicy::Never,
+        closed_patience: Some(Duration::from_secs(3)),
+        ..Settings::default()
+    };
+    let mut pair = Pair::with_settings(Network::new(), settings).await;
     let mut stream = pair.sides[0].connect(ECHO).unwrap();
     for mover in 0..2 {
         round_trip(&mut stream).await;
@@ -214,7 +221,7 @@ fn streams_over_a_relay_continue_within_a_second_after_a_dead_path() {
 async fn find_a_direct_path() {
     let network = Network::new();
     network.set_forwarding(false);
-    let pair = Pair::in_network(network, RelayPolicy::Auto).await;
+    let pair = Pair::with_settings(network, Settings::default()).await;
     let [one, two] = &pair.sides;
     assert!(!soon("connection", one.connected()).await.unwrap().is_direct());
     let mut stream = one.connect(ECHO).unwrap();
