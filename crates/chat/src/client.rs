@@ -380,6 +380,9 @@ pub enum ReadError {
     /// It is sealed, and its sender is unknown.
     #[error(transparent)]
     Sealed(#[from] crate::sealed_sender::UnsealError),
+    /// It would change an earlier message or the conversation, and its sender has an identity key that the user has not accepted.
+    #[error("an identity key that was not accepted changes nothing")]
+    UnacceptedIdentity,
     /// Its sender's account has a signed list of its devices, and the device is not in it.
     #[error("the sender has not signed the device that has sent this message")]
     UnsignedDevice,

@@ -33,7 +33,7 @@ pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
 pub use reaction::{Emoji, MessageRef, NotAnEmoji, Reaction};
 pub use sync::{
     ConfigurationSync, GroupTranscript, IdentityChoice, IdentitySync, PersonDecision,
-    RequestDecision, RequestSync, SentTranscript, SyncMessage,
+    RequestDecision, RequestSync, SentTranscript, SyncMessage, TimerScope, TimerSync,
 };
 
 /// The content of a message. `Debug` prints neither text nor keys.

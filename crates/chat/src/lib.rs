@@ -95,8 +95,8 @@ pub use content::{
     DataMessage, DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange,
     GroupContent, GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MessageRef,
     NotAnEmoji, OfferId, PersonDecision, Quote, QuotedFile, RangeKind, Reaction, Receipt,
-    ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage, TextPart, Typing,
-    rules, text_parts,
+    ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage, TextPart, TimerScope,
+    TimerSync, Typing, rules, text_parts,
 };
 pub use device_list::{DeviceList, DeviceListError, FormerDevice, ListedDevice, OwnDevice};
 pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};

@@ -57,6 +57,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                 | SyncMessage::Identities(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
+                | SyncMessage::Timers(_)
                 | SyncMessage::Requests(_)
                 | SyncMessage::SentToGroup(_) => {
                     panic!("{received:?}")

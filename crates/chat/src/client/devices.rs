@@ -217,7 +217,8 @@ impl Client {
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
-            | SyncMessage::SentToGroup(_) => Ok(None),
+            | SyncMessage::SentToGroup(_)
+            | SyncMessage::Timers(_) => Ok(None),
             SyncMessage::Sent(sent) => Ok(Some(sent.to)),
         }
     }

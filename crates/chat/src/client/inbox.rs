@@ -216,7 +216,8 @@ impl Client {
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)
                 | SyncMessage::Sent(_)
-                | SyncMessage::SentToGroup(_) => {}
+                | SyncMessage::SentToGroup(_)
+                | SyncMessage::Timers(_) => {}
             }
         }
         let content = if let Content::Group(group) = content {

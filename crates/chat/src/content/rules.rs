@@ -115,11 +115,22 @@ pub fn reaction_wins(old: (Timestamp, &Reaction), new: (Timestamp, &Reaction)) -
     (old.0, &old.1.emoji) < (new.0, &new.1.emoji)
 }
 
-/// Whether a timer that came with a message sets the timer of the conversation. `current` and `new` are the versions of the
-/// timers. 0 and `None`: the sender's program does not count them.
-pub fn timer_applies(current: u32, new: Option<u32>) -> bool {
-    let new = new.unwrap_or_default();
-    new == 0 || new >= current
+/// The timer of a conversation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Timer {
+    /// Seconds after reading; 0: messages stay.
+    pub seconds: u32,
+    /// Increases with every change in the conversation. 0: the sender's program does not count the changes.
+    pub version: u32,
+}
+
+/// Whether a timer that came with a message becomes the timer of the conversation. `is_update`: the message was sent to set the
+/// timer, so the user sees the change. Other messages repeat the timer as their sender knows it, and a new device or a new member may not know it
+/// yet. So they can only introduce or shorten a timer: no message switches it off unseen.
+pub fn timer_applies(current: Timer, new: Timer, is_update: bool) -> bool {
+    let is_newer = new.version == 0 || new.version >= current.version;
+    let is_shorter = new.seconds > 0 && (current.seconds == 0 || new.seconds < current.seconds);
+    is_newer && (is_update || is_shorter)
 }
 
 /// When a message must be deleted: `timer` seconds after it was read, or sent by ourselves. `None`: never.
@@ -210,9 +221,20 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_older_than_the_present_one_is_ignored() {
-        assert!(timer_applies(3, None) && timer_applies(3, Some(0)));
-        assert!(timer_applies(3, Some(3)) && timer_applies(3, Some(4)));
-        assert!(!timer_applies(3, Some(2)));
+        let applies = |version| timer_applies(timer(60, 3), timer(0, version), true);
+        assert_eq!([0, 2, 3, 4].map(applies), [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_message_that_repeats_the_timer_never_lengthens_it() {
+        let applies = |current, seconds| timer_applies(timer(current, 3), timer(seconds, 4), false);
+        assert!(applies(0, 60) && applies(60, 30));
+        assert!(!applies(60, 0) && !applies(60, 60) && !applies(60, 90) && !applies(0, 0));
+        assert!(!timer_applies(timer(60, 3), timer(30, 2), false));
+    }
+
+    fn timer(seconds: u32, version: u32) -> Timer {
+        Timer { seconds, version }
     }
 
     #[test]

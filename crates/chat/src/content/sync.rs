@@ -2,6 +2,7 @@
 
 mod identity;
 mod people;
+mod timer;
 mod transcript;
 
 use prost::Message;
@@ -17,6 +18,8 @@ pub use identity::{IdentityChoice, IdentitySync};
 use identity::{IdentityProto, VerifiedProto};
 use people::{BlockedProto, DecisionProto};
 pub use people::{PersonDecision, RequestDecision, RequestSync};
+use timer::TimerProto;
+pub use timer::{TimerScope, TimerSync};
 use transcript::SentProto;
 pub use transcript::{GroupTranscript, SentTranscript};
 
@@ -41,6 +44,8 @@ pub enum SyncMessage {
     Sent(Box<SentTranscript>),
     /// The account has sent a message to a group from another device.
     SentToGroup(Box<GroupTranscript>),
+    /// The timers of conversations.
+    Timers(Vec<TimerSync>),
 }
 
 /// The settings of the account.
@@ -93,6 +98,10 @@ impl SyncMessage {
             let is_empty = decisions.is_empty();
             return Ok(if is_empty { Self::Other } else { Self::Identities(decisions) });
         }
+        if !proto.timers.is_empty() {
+            let timers = bounded(proto.timers)?.into_iter().filter_map(TimerSync::from_proto);
+            return Ok(Self::Timers(timers.collect()));
+        }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
@@ -128,6 +137,10 @@ impl SyncMessage {
             Self::SentToGroup(sent) => {
                 SyncProto { sent: Some(SentProto::encode_for_group(sent)), ..SyncProto::default() }
             }
+            Self::Timers(timers) => {
+                let timers = timers.iter().map(|timer| timer.to_proto()).collect();
+                SyncProto { timers, ..SyncProto::default() }
+            }
         };
         let bytes = Zeroizing::new(proto.encode_to_vec());
         proto.sent.iter_mut().for_each(SentProto::wipe);
@@ -143,7 +156,8 @@ impl SyncMessage {
             | Self::Identities(_)
             | Self::Other
             | Self::Read(_)
-            | Self::Requests(_) => false,
+            | Self::Requests(_)
+            | Self::Timers(_) => false,
             Self::Sent(sent) => sent.edits.is_none() && sent.message.is_visible(),
             Self::SentToGroup(sent) => sent.edits.is_none() && sent.message.is_visible(),
         }
@@ -172,6 +186,8 @@ struct SyncProto {
     decisions: Vec<DecisionProto>,
     #[prost(bytes = "vec", optional, tag = "102")]
     device_list: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "103")]
+    timers: Vec<TimerProto>,
 }
 
 #[derive(Clone, Copy, Message)]

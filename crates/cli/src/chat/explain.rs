@@ -294,7 +294,8 @@ pub(super) fn send(error: &QueueError, args: &AccountArgs) -> Failure {
         | QueueError::NotMember(_)
         | QueueError::OutboxFull
         | QueueError::OwnRoute(_)
-        | QueueError::TooManyFailed => Failure::new(plain(error)),
+        | QueueError::TooManyFailed
+        | QueueError::TooManyTimers => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }

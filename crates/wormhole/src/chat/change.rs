@@ -61,6 +61,11 @@ pub(super) fn is_kept(received: &Received) -> bool {
     })
 }
 
+/// Whether a content changes an earlier message, or the timer of the conversation.
+pub(super) fn is_change(received: &Received) -> bool {
+    Written::from_received(received).is_some_and(|written| kind(&written).is_some())
+}
+
 /// Whether an edit comes in time. Whether there were too many is known only with the message.
 fn may_be_edited(author: AccountId, now: Timestamp, sent: Timestamp) -> bool {
     rules::may_edit(&own_message(author, sent), author, now).is_ok()

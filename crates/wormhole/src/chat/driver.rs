@@ -63,7 +63,7 @@ use sealing::Sealing;
 pub(super) use shared::{CONFIGURATION, PEOPLE, Shared};
 use socket::{RequestOrigin, Socket, SocketEvent};
 pub(super) use tasks::IdentityDecision;
-pub(super) use timers::{GROUP_TIMERS, TIMERS, Timers};
+pub(super) use timers::{GROUP_TIMERS, TIMERS, Timers, TooManyTimers};
 use upkeep::{PublishedKeys, Upkeep};
 
 /// Something that a handle of the client wants to be done.

@@ -261,6 +261,9 @@ pub enum QueueError {
     /// Too many messages [have failed](super::Client::failed) and were not [forgotten](super::Client::forget_failed).
     #[error("too many messages could not be sent: read and remove them first")]
     TooManyFailed,
+    /// Thousands of conversations have a timer, and there is no room for another one.
+    #[error("too many conversations have a timer: switch one off first")]
+    TooManyTimers,
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
     #[error("messages to this account are not sent through this server")]
     OwnRoute(AccountId),
@@ -291,7 +294,8 @@ impl QueueError {
             | Self::OwnRoute(_)
             | Self::TooLong
             | Self::Blocked(_)
-            | Self::TooManyFailed => false,
+            | Self::TooManyFailed
+            | Self::TooManyTimers => false,
         }
     }
 }
@@ -357,6 +361,11 @@ pub enum ReadError {
     /// It claims that so many others are missing, or so many sessions were started, that it is not processed.
     #[error("the message exceeds a limit")]
     TooMany,
+    /// It would change an earlier message or the conversation, and its sender has an identity key that the user has not accepted. Nothing was changed.
+    #[error(
+        "it would change an earlier message or the timer, with an identity key that you have not accepted"
+    )]
+    UnacceptedIdentity,
     /// It is sealed, but does not prove who has sent it.
     #[error("the message does not prove who has sent it")]
     Unproven,

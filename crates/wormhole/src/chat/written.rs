@@ -83,7 +83,8 @@ impl Written {
             | SyncMessage::Identities(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
-            | SyncMessage::Requests(_) => return None,
+            | SyncMessage::Requests(_)
+            | SyncMessage::Timers(_) => return None,
         };
         Some(Self { conversation, is_ours: true, timestamp, message, edits })
     }
@@ -115,7 +116,8 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
-            | SyncMessage::SentToGroup(_),
+            | SyncMessage::SentToGroup(_)
+            | SyncMessage::Timers(_),
         )
         | Err(_) => None,
     }

@@ -1,7 +1,8 @@
 //! Identity keys that change, and safety numbers.
 
 use wormhole::chat::{
-    DeliveryError, Event, IdentityError, Message, Progress, QueueError, ReadError, SendFailure,
+    DeliveryError, Event, HistoryMode, IdentityError, Message, MessageRef, Progress, QueueError,
+    ReadError, SendFailure,
 };
 
 use crate::world::{World, next_event, next_message, say, soon};
@@ -153,4 +154,69 @@ async fn a_forged_identity_can_be_refused() {
     say(&m, &alice.destination(), "yes").await;
     let read = next_event(&mut a.messages(), |event| matches!(event, Event::Message(_))).await;
     assert!(matches!(read, Event::Message(message) if message.text.as_deref() == Some("yes")));
+}
+
+#[tokio::test]
+async fn attack_6_an_identity_key_that_is_not_accepted_changes_no_earlier_message_and_no_timer() {
+    let world = World::new().await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550409", "+14155550410"]).await;
+    alice.account().set_history_mode(HistoryMode::ALL).await.unwrap();
+    let (a, b) = (alice.open().await, bob.open().await);
+    let mut events = a.messages();
+    let (to_alice, from) = (alice.destination(), b.me().address.account);
+    say(&a, &bob.destination(), "hello Bob").await;
+    next_message(&mut b.messages()).await;
+    say(&b, &to_alice, "see you at three").await;
+    let original = next_message(&mut events).await;
+    a.done(original.id).await.unwrap();
+    soon(b.close()).await.unwrap();
+
+    // Somebody else has Bob's number now, and knows when his messages were sent.
+    let mallory = world.register("+14155550410", 1).await;
+    let m = mallory.open().await;
+    assert_eq!(m.me().address.account, from);
+    let attack = async || {
+        let of_bob = MessageRef { author: from, timestamp: original.timestamp };
+        m.edit(&to_alice, of_bob.timestamp, Message::text("see you at nine")).await.unwrap();
+        m.react(&to_alice, of_bob, Some("👍".parse().unwrap())).await.unwrap();
+        m.set_timer(&to_alice, Some(1)).await.unwrap();
+        m.delete(&to_alice, of_bob.timestamp).await.unwrap();
+        say(&m, &to_alice, "new words").await;
+    };
+    attack().await;
+    let is_refused =
+        |event: &Event| matches!(event, Event::NotRead { why: ReadError::UnacceptedIdentity, .. });
+    next_event(&mut events, is_refused).await;
+    let is_new = |event: &Event| {
+        assert!(!is_change(event), "{event:?}");
+        let Event::Message(message) = event else { return false };
+        assert!(message.identity_changed);
+        message.text.as_deref() == Some("new words")
+    };
+    next_event(&mut events, is_new).await;
+    let known = async |timestamp| {
+        let history = a.history(None, None, 10).await.unwrap();
+        history.into_iter().find(|it| it.timestamp == timestamp).unwrap()
+    };
+    let unchanged = known(original.timestamp).await;
+    assert_eq!(unchanged.text.as_deref(), Some("see you at three"));
+    assert!(unchanged.reactions.is_empty());
+    assert_eq!(a.timer(from).await, Ok(None));
+
+    // It was Bob, with a new phone.
+    let number = a.safety_number(from).await.unwrap();
+    a.accept_identity(from, number.key).await.unwrap();
+    attack().await;
+    next_event(&mut events, |event| matches!(event, Event::Deleted(_))).await;
+    assert_eq!(a.timer(from).await, Ok(Some(1)));
+}
+
+fn is_change(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Deleted(_)
+            | Event::Edited { .. }
+            | Event::Reaction { .. }
+            | Event::TimerChanged { .. }
+    )
 }

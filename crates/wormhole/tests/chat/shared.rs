@@ -59,7 +59,9 @@ async fn a_new_device_learns_what_the_user_has_decided_and_set_before() {
     a.block(carol_id).await.unwrap();
     say(&a, &dave.destination(), "hello Dave").await;
     a.set_read_receipts(false).await.unwrap();
-    a.close().await.unwrap();
+    a.set_timer(&dave.destination(), Some(3600)).await.unwrap();
+    let dave_id = d.me().address.account;
+    soon(a.close()).await.unwrap();
 
     let laptop = mailbox.link(&alice, "laptop").await;
     // The new device asks, and the first one is interrupted again and again while it answers.
@@ -71,6 +73,7 @@ async fn a_new_device_learns_what_the_user_has_decided_and_set_before() {
     until(async || blocks(&l, carol_id).await).await;
     until(async || is_verified(&l, bob_id).await).await;
     until(async || !l.read_receipts().await.unwrap()).await;
+    until(async || l.timer(dave_id).await == Ok(Some(3600))).await;
     // Bob and Dave are no strangers to it.
     for (client, text) in [(&b, "from Bob"), (&d, "from Dave")] {
         say(client, &alice.destination(), text).await;

@@ -4,6 +4,8 @@ use super::people::MAX_BLOCKED;
 use super::*;
 use crate::address::AccountId;
 use crate::content::DataMessage;
+use crate::content::rules::Timer;
+use crate::group::GroupId;
 
 #[test]
 fn decisions_are_read_as_they_were_written() {
@@ -40,6 +42,19 @@ fn settings_of_the_account_are_read_as_they_were_written() {
     let off = ConfigurationSync { read_receipts: false, decided: Timestamp(0) };
     assert_eq!(SyncMessage::decode(&[74, 2, 8, 0]), Ok(SyncMessage::Configuration(off)));
     assert_eq!(SyncMessage::decode(&[74, 2, 24, 1]), Ok(SyncMessage::Other));
+}
+
+#[test]
+fn timers_are_read_as_they_were_written() {
+    let timer = Timer { seconds: 60, version: 3 };
+    let of_account = TimerScope::Account(AccountId::from_bytes([7; 16]));
+    let of_group = TimerScope::Group(GroupId::from_bytes([8; 16]));
+    let timers = [of_account, of_group].map(|of| TimerSync { of, timer });
+    let sync = SyncMessage::Timers(timers.to_vec());
+    assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
+    assert!(!sync.is_visible());
+    // Field 103 with an empty entry: it names no conversation.
+    assert_eq!(SyncMessage::decode(&[0xba, 6, 0]), Ok(SyncMessage::Timers(Vec::new())));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{Client, SentMessage};
 use crate::chat::Conversation;
 use crate::chat::account::now;
 use crate::chat::change::own_message;
+use crate::chat::driver::TooManyTimers;
 use crate::chat::error::{Ended, NotStored, QueueError};
 use crate::chat::message::{Message, Recipient};
 use crate::chat::store::{Store, StoreError};
@@ -72,6 +73,7 @@ impl Client {
         let to = self.conversation(to.into()).await?;
         let seconds = seconds.unwrap_or_default();
         let timer = self.query(move |driver| driver.set_timer(to, seconds)).await?;
+        let timer = timer.map_err(|TooManyTimers| QueueError::TooManyTimers)?;
         let data = DataMessage {
             expire_timer_update: true,
             expire_timer: Some(timer.seconds),

@@ -8,7 +8,7 @@ use wormhole_chat::{
 
 use super::socket::{Incoming, RequestOrigin};
 use super::{Driver, people};
-use crate::chat::change::is_kept;
+use crate::chat::change::{is_change, is_kept};
 use crate::chat::message::Event;
 use crate::chat::store::{Contact, change_of};
 use crate::chat::written::transcript;
@@ -81,6 +81,7 @@ impl Driver {
     pub(super) fn without_invisible(&mut self, mut changes: Changes) -> Changes {
         self.learn_decisions(&changes.received);
         changes.received.retain(|received| !self.is_blocked(received.from.account));
+        without_unaccepted_changes(&mut changes);
         self.learn_profile_keys(&changes.received);
         for change in changes.received.iter().filter_map(change_of) {
             self.commits.add_history(change);
@@ -91,11 +92,8 @@ impl Driver {
         self.receive_direct(&others);
         self.set_arrived_timers(&changes.received);
         let unsupported = others.iter().filter(|received| is_for_a_person(&received.content));
-        changes.unreadable.extend(unsupported.map(|received| Unreadable {
-            from: Some(received.from),
-            timestamp: received.timestamp,
-            why: ReadError::Unsupported,
-        }));
+        let unsupported = unsupported.map(|received| unreadable(received, ReadError::Unsupported));
+        changes.unreadable.extend(unsupported);
         for sent in changes.received.iter().filter_map(transcript) {
             self.add_accepted(sent.to);
             let contact =
@@ -151,6 +149,27 @@ impl Driver {
             | Content::Unknown => {}
         }
     }
+}
+
+/// Takes out what would change something in the name of a person whose identity key the user has not accepted. New messages with
+/// such a key are shown with a remark, but the server could have invented it, so it must not change what the person has written.
+fn without_unaccepted_changes(changes: &mut Changes) {
+    let received = std::mem::take(&mut changes.received);
+    for message in received {
+        let is_fleeting = matches!(
+            message.content,
+            Content::Direct(_) | Content::Receipt(_) | Content::Typing(_)
+        );
+        if !message.identity_changed || !is_fleeting && !is_change(&message) {
+            changes.received.push(message);
+        } else if !is_fleeting {
+            changes.unreadable.push(unreadable(&message, ReadError::UnacceptedIdentity));
+        }
+    }
+}
+
+fn unreadable(received: &Received, why: ReadError) -> Unreadable {
+    Unreadable { from: Some(received.from), timestamp: received.timestamp, why }
 }
 
 /// Whether a content that has neither text nor files may still be meant for a person, such as a sticker.

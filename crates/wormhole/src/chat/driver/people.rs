@@ -74,6 +74,7 @@ impl Driver {
                 self.input(ClientInput::DoNotKeep(account));
                 self.commits.people().deleted.insert(account);
                 self.accepted.remove(&account);
+                self.forget_timer(account);
                 // The server forgets that it may write, too.
                 if self.members.remove(&account) {
                     self.store_members();
@@ -153,6 +154,7 @@ impl Driver {
                     decisions.iter().for_each(|decision| self.learn_identity(decision));
                 }
                 Ok(SyncMessage::Requests(requests)) => self.learn_people(requests),
+                Ok(SyncMessage::Timers(timers)) => self.learn_timers(&timers),
                 // The core has compared it with its own.
                 Ok(
                     SyncMessage::DeviceList(_)

@@ -208,6 +208,7 @@ impl Driver {
         syncs.extend(keys);
         let (decided, read_receipts) = self.shared.read_receipts;
         syncs.push(SyncMessage::Configuration(ConfigurationSync { read_receipts, decided }));
+        syncs.extend(self.timers_for_new_device());
         for sync in syncs {
             self.input(ClientInput::Synchronise(sync));
         }

@@ -186,6 +186,7 @@ impl From<wormhole_chat::ReadError> for ReadError {
             Core::Malformed => Self::Malformed,
             Core::Sealed(_) => Self::Unproven,
             Core::TimestampMismatch => Self::TimestampMismatch,
+            Core::UnacceptedIdentity => Self::UnacceptedIdentity,
             Core::UnsignedDevice => Self::UnsignedDevice,
             Core::Unsupported => Self::Unsupported,
         }
@@ -220,6 +221,7 @@ const fn read_error_number(error: ReadError) -> u8 {
         ReadError::Unsupported => 7,
         ReadError::Unproven => 8,
         ReadError::UnsignedDevice => 9,
+        ReadError::UnacceptedIdentity => 10,
     }
 }
 
@@ -234,6 +236,7 @@ const fn read_error(number: u8) -> Result<ReadError, StoreError> {
         7 => ReadError::Unsupported,
         8 => ReadError::Unproven,
         9 => ReadError::UnsignedDevice,
+        10 => ReadError::UnacceptedIdentity,
         _ => return Err(StoreError::UnknownFormat),
     })
 }
