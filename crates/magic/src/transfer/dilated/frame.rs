@@ -10,8 +10,9 @@ use crate::transfer::Offer;
 /// The kinds of frames.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "both sides need all of them")]
+#[repr(u8)]
 pub enum FrameKind {
-    /// What is offered.
+    /// The offer.
     Offer = 1,
     /// A file begins.
     File = 2,
@@ -29,7 +30,7 @@ pub enum FrameKind {
     End = 8,
     /// The receiver accepts the offer.
     Accept = 16,
-    /// What the receiver has of a file.
+    /// The hashes of the chunks of a file that the receiver has.
     Have = 17,
     /// The receiver waits for data.
     Ready = 18,
@@ -59,22 +60,9 @@ impl FrameKind {
         })
     }
 
+    #[expect(clippy::as_conversions, reason = "the discriminants are the bytes")]
     const fn byte(self) -> u8 {
-        match self {
-            Self::Offer => 1,
-            Self::File => 2,
-            Self::Folder => 3,
-            Self::Data => 4,
-            Self::Chunk => 5,
-            Self::FileEnd => 6,
-            Self::Omit => 7,
-            Self::End => 8,
-            Self::Accept => 16,
-            Self::Have => 17,
-            Self::Ready => 18,
-            Self::Received => 19,
-            Self::Stored => 20,
-        }
+        self as u8
     }
 }
 
@@ -131,7 +119,7 @@ pub fn accept(buffer: &mut Vec<u8>) {
     frame(buffer, FrameKind::Accept, &[]);
 }
 
-/// Appends what the receiver has of a file.
+/// Appends the hashes of the chunks of a file that the receiver has.
 pub fn have(buffer: &mut Vec<u8>, key: &FileKey, hashes: &[Hash]) {
     for hashes in hashes.chunks(MAX_HASHES) {
         frame(buffer, FrameKind::Have, &[key.as_slice(), hashes.as_flattened()].concat());
@@ -153,7 +141,7 @@ pub fn stored(buffer: &mut Vec<u8>) {
     frame(buffer, FrameKind::Stored, &[]);
 }
 
-/// The caller keeps the contents shorter than 4 GiB.
+/// Appends a frame. The contents must be shorter than 4 GiB.
 fn frame(buffer: &mut Vec<u8>, kind: FrameKind, contents: &[u8]) {
     let length = u32::try_from(contents.len()).unwrap_or(u32::MAX);
     buffer.extend_from_slice(&header(kind, length));
@@ -169,7 +157,7 @@ pub(super) struct FrameReader {
     current: Option<(FrameKind, usize)>,
 }
 
-/// What has been read.
+/// A frame, or a part of the data.
 #[derive(Debug)]
 pub(super) enum FramePart<'a> {
     /// A part of the contents of a frame of data.

@@ -1,4 +1,4 @@
-//! What a receiver reads: the offer, and after it was accepted its files and folders.
+//! Decodes the sender's frames: the offer, and after it was accepted its files and folders.
 
 use super::frame::{FrameKind, FramePart, FrameReader};
 use super::message::{FileEntry, FolderEntry, decode_file, decode_folder, decode_offer};
@@ -51,7 +51,7 @@ struct FileState {
     next_chunk: u64,
 }
 
-/// What a receiver has read.
+/// A frame of the sender, or a part of one.
 #[derive(Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a receiver must handle all of them")]
 pub enum Received<'a> {

@@ -1,4 +1,4 @@
-//! What a receiver writes down about an incomplete file or folder, so that a later attempt can continue.
+//! The journal that a receiver keeps about an incomplete file or folder, so that a later attempt can continue.
 //!
 //! A journal is a header and records that are only appended, each after the data that it describes. A torn record at its end
 //! is ignored. It is private, so its contents are trusted as far as they are well-formed; that the data still has the hashes is
@@ -31,7 +31,7 @@ pub struct Journal {
     pub length: usize,
 }
 
-/// What has arrived of a file.
+/// The part of a file that has arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "receivers use all of it")]
 pub struct JournalFile {
@@ -137,7 +137,7 @@ impl Reader {
         };
         self.current = self.files.len();
         let by_path = path.as_ref().map(|path| path.as_str().to_owned());
-        // What was there under this path is replaced.
+        // It replaces an earlier file with this path.
         if let Some(old) = self.by_path.insert(by_path, self.current)
             && let Some(old) = self.files.get_mut(old)
         {

@@ -1,4 +1,4 @@
-//! What a sender reads: whether the offer is accepted, what the receiver already has, and its progress.
+//! Decodes the receiver's frames: whether the offer is accepted, the chunks that the receiver already has, and its progress.
 
 use std::collections::HashMap;
 
@@ -32,8 +32,8 @@ enum State {
     Ended,
 }
 
-/// What a sender has read.
-#[derive(Debug)]
+/// A reply of the receiver.
+#[derive(Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a sender must handle all of them")]
 pub enum Reply {
     /// The offer is accepted; the receiver now says what it has.
@@ -46,12 +46,12 @@ pub enum Reply {
     Stored,
 }
 
-/// What the receiver has of the offered files, according to it.
-#[derive(Debug, Default)]
+/// The chunks that the receiver claims to have from an earlier attempt.
+#[derive(Debug, Default, Eq, PartialEq)]
 pub struct Claims {
     files: HashMap<FileKey, Vec<Hash>>,
-    /// Memory that they need, in bytes.
-    weight: usize,
+    /// Memory that the files and hashes need, in bytes.
+    memory: usize,
     /// How many bytes the receiver claims to have.
     pub bytes: u64,
 }
@@ -64,11 +64,11 @@ impl Claims {
 
     /// Adds hashes of a file. Returns false if that exceeds the limit.
     pub fn add(&mut self, key: FileKey, hashes: &[Hash]) -> bool {
-        self.weight = self.weight.saturating_add(size_of_val(hashes));
+        self.memory = self.memory.saturating_add(size_of_val(hashes));
         if !self.files.contains_key(&key) {
-            self.weight = self.weight.saturating_add(FILE_WEIGHT);
+            self.memory = self.memory.saturating_add(FILE_MEMORY);
         }
-        let fits = self.weight <= MAX_CLAIMS;
+        let fits = self.memory <= MAX_CLAIMS;
         if fits {
             self.files.entry(key).or_default().extend_from_slice(hashes);
         }
@@ -102,6 +102,7 @@ impl Replies {
     fn on_frame(&mut self, kind: FrameKind, contents: &[u8]) -> Result<Option<Reply>, Violation> {
         match (self.state, kind) {
             (State::ExpectAccept, FrameKind::Accept) => {
+                let [] = exactly(contents)?;
                 self.state = State::ExpectReady;
                 Ok(Some(Reply::Accepted))
             }
@@ -123,6 +124,7 @@ impl Replies {
                 Ok(Some(Reply::Received(u64::from_be_bytes(exactly(contents)?))))
             }
             (State::Sending, FrameKind::Stored) => {
+                let [] = exactly(contents)?;
                 self.state = State::Ended;
                 Ok(Some(Reply::Stored))
             }
@@ -131,8 +133,8 @@ impl Replies {
     }
 }
 
-/// Maximum memory for claims in bytes. A receiver that has more says so only about the first files.
+/// Maximum memory for claims in bytes. A receiver that has more claims only the first files.
 const MAX_CLAIMS: usize = 8 << 20;
 
 /// Memory for a file in addition to its hashes, in bytes.
-const FILE_WEIGHT: usize = 96;
+const FILE_MEMORY: usize = 96;

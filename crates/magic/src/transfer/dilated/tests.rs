@@ -214,11 +214,27 @@ fn paths_that_lead_elsewhere_and_endless_frames_are_refused() {
     assert!(matches!(read(&folder(1, 1), &frames, 9), Err(Violation::UnsafePath(_))));
     let endless = frame::header(frame::FrameKind::File, 8193);
     assert_eq!(read(&folder(1, 1), &endless, 9), Err(Violation::Malformed));
-    let deep = [vec![0x81, 0xa1, b'x'], vec![0x91; 8000], vec![0xc0]].concat();
-    let mut frames =
-        frame::header(frame::FrameKind::File, u32::try_from(deep.len()).unwrap()).to_vec();
-    frames.extend_from_slice(&deep);
-    assert_eq!(read(&folder(1, 1), &frames, 999), Err(Violation::Malformed));
+}
+
+/// A file with a field that we do not know: lists within lists.
+fn nested(depth: usize) -> Vec<u8> {
+    let known = rmp_serde::to_vec_named(&json!({"path": "a", "bytes": 0})).unwrap();
+    // A map of three fields instead of two.
+    let contents = [&[0x83], &known[1..], &[0xa1, b'x'], &vec![0x91; depth], &[0xc0]].concat();
+    let length = u32::try_from(contents.len()).unwrap();
+    [frame::header(frame::FrameKind::File, length).as_slice(), &contents].concat()
+}
+
+#[test]
+fn fields_that_we_do_not_know_are_nested_to_a_limit() {
+    for depth in 0..=20 {
+        let expected = if depth < 7 {
+            Ok(vec![Received::File(FileEntry { attributes: None, ..entry("a", 0, 0) })])
+        } else {
+            Err(Violation::Malformed)
+        };
+        assert_eq!(read(&folder(0, 1), &nested(depth), usize::MAX), expected, "{depth}");
+    }
 }
 
 #[test]
@@ -234,76 +250,146 @@ fn a_stream_ends_wherever_its_sender_says() {
     assert_eq!(read[1..], [Received::Data(b"some"), Received::FileEnd([3; 32]), Received::End]);
 }
 
-#[test]
-fn what_the_receiver_has_is_read_and_limited() {
+/// All frames of a receiver, read in pieces of this size.
+fn replies(frames: &[u8], piece: usize) -> Result<Vec<Reply>, Violation> {
+    let mut replies = Replies::new();
+    let mut all = Vec::new();
+    for mut input in frames.chunks(piece) {
+        while let Some(reply) = replies.next(&mut input)? {
+            all.push(reply);
+        }
+    }
+    Ok(all)
+}
+
+/// The frames of a receiver that has a part of two files.
+fn answers() -> Vec<u8> {
     let mut frames = Vec::new();
     frame::accept(&mut frames);
-    let hashes = vec![[5; 32]; 450];
-    frame::have(&mut frames, &[1; 16], &hashes);
+    frame::have(&mut frames, &[1; 16], &vec![[5; 32]; 450]);
+    frame::have(&mut frames, &[2; 16], &[[6; 32]]);
     frame::ready(&mut frames, 77);
     frame::received(&mut frames, 80);
     frame::stored(&mut frames);
-    let (mut replies, mut input) = (Replies::new(), frames.as_slice());
-    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Accepted))));
-    let Ok(Some(Reply::Ready(mut claims))) = replies.next(&mut input) else { panic!() };
-    assert_eq!((claims.bytes, claims.take(&[1; 16]), claims.take(&[1; 16])), (77, hashes, vec![]));
-    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Received(80)))));
-    assert!(matches!(replies.next(&mut input), Ok(Some(Reply::Stored))));
-    assert!(matches!(replies.next(&mut input), Ok(None)));
+    frames
+}
 
+#[test]
+fn a_sender_reads_what_the_receiver_has() {
+    let mut all = replies(&answers(), usize::MAX).unwrap();
+    let Reply::Ready(claims) = &mut all[1] else { panic!("{all:?}") };
+    assert_eq!(claims.bytes, 77);
+    assert_eq!(claims.take(&[1; 16]), vec![[5; 32]; 450]);
+    assert_eq!(claims.take(&[1; 16]), Vec::<Hash>::new());
+    assert_eq!(claims.take(&[2; 16]), [[6; 32]]);
+    assert_eq!(
+        (&all[0], &all[2], &all[3]),
+        (&Reply::Accepted, &Reply::Received(80), &Reply::Stored)
+    );
+    assert_eq!(all.len(), 4);
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_answers_gives_the_same_replies(piece in 1_usize..400) {
+        let frames = answers();
+        prop_assert_eq!(replies(&frames, piece), replies(&frames, usize::MAX));
+    }
+}
+
+#[test]
+fn a_receiver_that_claims_too_much_is_refused() {
     let mut replies = Replies::new();
-    let mut flood = Vec::new();
-    frame::accept(&mut flood);
-    assert!(matches!(replies.next(&mut flood.as_slice()), Ok(Some(Reply::Accepted))));
+    let mut accepted = Vec::new();
+    frame::accept(&mut accepted);
+    assert_eq!(replies.next(&mut accepted.as_slice()), Ok(Some(Reply::Accepted)));
     let refused = (0..u64::MAX).find_map(|number| {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&number.to_be_bytes());
         let mut frames = Vec::new();
         frame::have(&mut frames, &key, &[[0; 32]]);
-        replies.next(&mut frames.as_slice()).err()
+        replies.next(&mut frames.as_slice()).err().map(|error| (number, error))
     });
-    assert_eq!(refused, Some(Violation::WrongClaim));
+    // 8 MiB, in parts of 32 bytes for a hash and 96 for its file.
+    assert_eq!(refused, Some(((8 << 20) / 128, Violation::WrongClaim)));
+}
+
+#[test]
+fn answers_at_the_wrong_time_or_with_wrong_contents_are_refused() {
     let early: [fn(&mut Vec<u8>); 2] = [frame::stored, frame::end];
     for early in early {
         let mut frames = Vec::new();
         early(&mut frames);
-        assert!(Replies::new().next(&mut frames.as_slice()).is_err());
+        assert_eq!(replies(&frames, usize::MAX), Err(Violation::OutOfOrder));
+    }
+    let with = |kind, contents: &[u8]| {
+        let length = u32::try_from(contents.len()).unwrap();
+        [frame::header(kind, length).as_slice(), contents].concat()
+    };
+    let mut before = Vec::new();
+    frame::accept(&mut before);
+    let accepted = before.clone();
+    frame::ready(&mut before, 0);
+    for (before, kind, length) in [
+        (&[][..], frame::FrameKind::Accept, 1),
+        (&accepted, frame::FrameKind::Have, 15),
+        (&accepted, frame::FrameKind::Have, 16 + 31),
+        (&accepted, frame::FrameKind::Ready, 7),
+        (&before, frame::FrameKind::Received, 9),
+        (&before, frame::FrameKind::Stored, 1),
+    ] {
+        let frames = [before, &with(kind, &vec![0; length])].concat();
+        assert_eq!(replies(&frames, usize::MAX), Err(Violation::Malformed), "{kind:?}");
+    }
+}
+
+/// Appends records to a journal, and remembers which files it contains after each of them.
+struct Recorder {
+    bytes: Vec<u8>,
+    after: Vec<(usize, Vec<JournalFile>)>,
+}
+
+impl Recorder {
+    fn record(&mut self, append: impl FnOnce(&mut Vec<u8>), files: Vec<JournalFile>) {
+        append(&mut self.bytes);
+        self.after.push((self.bytes.len(), files));
     }
 }
 
 #[test]
 fn a_journal_is_read_up_to_its_torn_end() {
     let header = JournalHeader { boot: [9; 16], device: 3, inode: 4 };
-    let file = |path: &str, size, hashes: Vec<Hash>| JournalFile {
-        key: [path.len().try_into().unwrap(); 16],
+    let file = |key: u8, path: &str, size, hashes: &[u8]| JournalFile {
+        key: [key; 16],
         path: Some(ZipPath::parse(path).unwrap()),
         size,
-        hashes,
+        hashes: hashes.iter().map(|byte| [*byte; 32]).collect(),
     };
-    let mut bytes = header.encode();
-    let (a, bb) = (file("a", 10, vec![[1; 32]]), file("bb", 20, vec![[2; 32], [4; 32]]));
-    a.append_begin(&mut bytes);
-    JournalFile::append_hash(0, &[1; 32], &mut bytes);
-    bb.append_begin(&mut bytes);
-    JournalFile::append_hash(0, &[2; 32], &mut bytes);
-    JournalFile::append_hash(1, &[3; 32], &mut bytes);
-    JournalFile::append_continue(&bb.key, 1, &mut bytes);
-    JournalFile::append_hash(1, &[4; 32], &mut bytes);
-    let expected = Journal { header, files: vec![a.clone(), bb], length: bytes.len() };
-    assert_eq!(Journal::parse(&bytes), Some(expected));
-    // The same path with other contents replaces what was there.
-    let whole = bytes.len();
-    JournalFile { key: [99; 16], ..a }.append_begin(&mut bytes);
-    JournalFile::append_hash(0, &[7; 32], &mut bytes);
-    let keys = |bytes: &[u8]| {
-        Journal::parse(bytes).unwrap().files.iter().map(|file| file.key[0]).collect::<Vec<_>>()
+    let hash = |index, byte: u8| {
+        move |bytes: &mut Vec<u8>| JournalFile::append_hash(index, &[byte; 32], bytes)
     };
-    assert_eq!(keys(&bytes), [2, 99]);
-    bytes.pop();
-    assert_eq!(keys(&bytes), [2]);
-    assert!(Journal::parse(&bytes).unwrap().length > whole);
-    for length in header.encode().len()..bytes.len() {
-        assert!(Journal::parse(&bytes[..length]).is_some());
+    let (a, bb) = (file(1, "a", 10, &[1]), |hashes: &[u8]| file(2, "bb", 20, hashes));
+    let mut journal = Recorder { bytes: Vec::new(), after: Vec::new() };
+    journal.record(|bytes| bytes.extend(header.encode()), vec![]);
+    journal.record(|bytes| a.append_begin(bytes), vec![]);
+    journal.record(hash(0, 1), vec![a.clone()]);
+    journal.record(|bytes| bb(&[]).append_begin(bytes), vec![a.clone()]);
+    journal.record(hash(0, 2), vec![a.clone(), bb(&[2])]);
+    journal.record(hash(1, 3), vec![a.clone(), bb(&[2, 3])]);
+    let continues = |bytes: &mut Vec<u8>| JournalFile::append_continue(&[2; 16], 1, bytes);
+    journal.record(continues, vec![a.clone(), bb(&[2])]);
+    journal.record(hash(1, 4), vec![a.clone(), bb(&[2, 4])]);
+    // The same path with other contents replaces the earlier file.
+    let replaced = file(99, "a", 10, &[]);
+    journal.record(|bytes| replaced.append_begin(bytes), vec![bb(&[2, 4])]);
+    journal.record(hash(0, 7), vec![bb(&[2, 4]), file(99, "a", 10, &[7])]);
+
+    let Recorder { bytes, after } = journal;
+    for cut in 0..=bytes.len() {
+        let whole = after.iter().rev().find(|(length, _)| *length <= cut);
+        let expected =
+            whole.map(|(length, files)| Journal { header, files: files.clone(), length: *length });
+        assert_eq!(Journal::parse(&bytes[..cut]), expected, "{cut}");
     }
     assert_eq!(Journal::parse(b"PK\x03\x04"), None);
 }
