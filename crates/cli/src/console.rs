@@ -12,7 +12,7 @@ use wormhole::transfer::Event;
 use crate::active_transfer::UNANSWERED;
 use crate::ask::{self, Ask};
 use crate::failure::Failure;
-use crate::request::Shown;
+use crate::request::DisplayOptions;
 use crate::screen::Screen;
 use crate::signals::{Signal, Signals};
 use crate::timing::Timing;
@@ -35,12 +35,12 @@ impl Console {
     ///
     /// # Errors
     /// The system does not allow to handle signals.
-    pub(crate) fn new(is_json: bool, timing: Timing, shown: &Shown) -> Result<Self> {
+    pub(crate) fn new(is_json: bool, timing: Timing, display: &DisplayOptions) -> Result<Self> {
         Ok(Self {
-            screen: Screen::new(is_json, shown.hide_progress),
+            screen: Screen::new(is_json, display.hide_progress),
             is_json,
             timing,
-            trace: Trace::new(shown.debug.clone()),
+            trace: Trace::new(display.debug.clone()),
             signals: Signals::watch().context("cannot watch signals")?,
         })
     }

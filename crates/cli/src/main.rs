@@ -13,7 +13,7 @@ use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::{ErrorReport, Failure};
-use crate::request::{ReceiveRequest, SendRequest, Servers, Shown};
+use crate::request::{DisplayOptions, ReceiveRequest, SendRequest, Servers};
 use crate::timing::Timing;
 use crate::tor::TorChoice;
 
@@ -114,7 +114,7 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
         Command::Send(args) => {
             let tor = TorChoice::new(&args.connection.tor, &config)?;
             let mut request = SendRequest::new(args, global, &config)?;
-            let mut console = Console::new(global.json, timing, &request.shown)?;
+            let mut console = Console::new(global.json, timing, &request.display)?;
             if let Some(code) = &request.settings.code {
                 code_review::confirm_new(code, &mut console).await?;
             }
@@ -125,7 +125,7 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
         Command::Receive(args) => {
             let tor = TorChoice::new(&args.connection.tor, &config)?;
             let mut request = ReceiveRequest::new(args, global, &config)?;
-            let mut console = Console::new(global.json, timing, &request.shown)?;
+            let mut console = Console::new(global.json, timing, &request.display)?;
             if let CodeSource::Code(code) = &request.code {
                 code_review::confirm(code, &mut console).await?;
             }
@@ -135,21 +135,22 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
         }
         Command::Forward(args) => {
             let servers = Servers::new(global, &config)?;
-            let shown = Shown { hide_progress: args.hide_progress, ..Shown::default() };
-            let mut console = Console::new(global.json, timing, &shown)?;
+            let display =
+                DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
+            let mut console = Console::new(global.json, timing, &display)?;
             forward::run(args, &servers, &config, &mut console).await?;
             console.finish()
         }
         Command::Ssh(args) => run_ssh(args.command, global, &config, timing).await,
         Command::Doctor(args) => {
             let servers = Servers::new(global, &config)?;
-            let mut console = Console::new(global.json, timing, &Shown::default())?;
+            let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
             let tor = TorChoice::new(&args.tor, &config)?;
             doctor::run(&servers, tor, &mut console).await?;
             console.finish()
         }
         Command::Whisper(args) => {
-            let mut console = Console::new(global.json, timing, &Shown::default())?;
+            let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
             whisper::run(args.command, &mut console).await?;
             console.finish()
         }
@@ -166,7 +167,7 @@ async fn run_ssh(
     timing: Timing,
 ) -> Result<()> {
     let servers = Servers::new(global, config)?;
-    let mut console = Console::new(global.json, timing, &Shown::default())?;
+    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
     let done = match command {
         SshCommand::Invite(args) => ssh::invite(args, &servers, config, &mut console).await,
         SshCommand::Accept(args) => ssh::accept(args, &servers, config, &mut console).await,
@@ -185,7 +186,7 @@ async fn run_chat(
     let meets = matches!(command, ChatCommand::Add(_) | ChatCommand::Link(_));
     // Other commands use no mailbox server.
     let servers = if meets { Servers::new(global, config)? } else { Servers::default() };
-    let mut console = Console::new(global.json, timing, &Shown::default())?;
+    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
     chat::run(command, &servers, config, &mut console).await?;
     console.finish()
 }

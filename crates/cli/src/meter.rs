@@ -104,7 +104,7 @@ mod tests {
     fn run(meter: &mut Meter, now: &mut Instant, done: &mut u64, rate: u64, seconds: u64) {
         for tick in 0..seconds * 10 {
             *now += TICK;
-            // What comes, comes in bursts.
+            // Data arrives in bursts.
             *done += if tick % 5 == 4 { rate / 2 } else { 0 };
             meter.observe(*now, *done);
         }

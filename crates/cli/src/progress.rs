@@ -66,7 +66,7 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
     None
 }
 
-/// What is left of a transfer that was interrupted.
+/// Describes the leftover of an interrupted transfer.
 pub(crate) fn kept(path: &std::path::Path) -> String {
     let path = printable::path(path);
     format!(

@@ -200,14 +200,14 @@ pub(crate) fn set_code_words(settings: &mut Settings, typed: Option<u8>, config:
 
 /// Output in addition to the messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Shown {
+pub(crate) struct DisplayOptions {
     /// Whether there is no progress bar.
     pub(crate) hide_progress: bool,
     /// The machines of `--debug-state`.
     pub(crate) debug: Vec<String>,
 }
 
-impl Shown {
+impl DisplayOptions {
     fn new(code: &CodeArgs, config: &Config) -> Result<Self> {
         let debug = code.debug_state.clone().unwrap_or_default();
         let known = |name: &&String| DEBUG_MACHINES.split(',').any(|known| known == name.as_str());

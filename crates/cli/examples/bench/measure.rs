@@ -1,7 +1,7 @@
 //! One child process, timed: when it printed what was waited for, when it ended, what it used.
 //!
 //! Peak memory comes from the kernel's account at the child's end. That account starts with the
-//! memory of whoever starts the child, so this program keeps its own small.
+//! memory of the process that starts the child, so this program keeps its own small.
 
 use std::io::{PipeReader, Read, Write as _};
 use std::process::{Child, Command, Stdio};

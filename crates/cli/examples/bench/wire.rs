@@ -47,7 +47,7 @@ impl Wire {
     }
 }
 
-/// Ends a connection with a reset, whoever else holds the socket: connecting it to nothing does that.
+/// Ends a connection with a reset, even if other threads hold the socket: connecting it to no address does that.
 fn reset(socket: &TcpStream) {
     let nothing = libc::sockaddr { sa_family: libc::sa_family_t::default(), sa_data: [0; 14] };
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).unwrap_or_default();

@@ -17,8 +17,7 @@ pub(crate) use devices::{
     AcceptLinkArgs, AddArgs, CopyArgs, DevicesArgs, LinkArgs, LinkCommand, NewDeviceArgs,
 };
 pub(crate) use groups::{
-    GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, ListArgs, MemberArgs, PeopleArgs,
-    RenameArgs, SendToGroupArgs,
+    GroupArgs, GroupCommand, GroupLinkArgs, LeaveArgs, ListArgs, MemberArgs, PeopleArgs, RenameArgs,
 };
 pub(crate) use history::{HistoryArgs, Keep};
 pub(crate) use people::{DecideArgs, RequestsArgs, RequestsCommand, UsernameArgs};

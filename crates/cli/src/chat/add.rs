@@ -5,7 +5,7 @@ use serde_json::json;
 use wormhole::chat::{Client, IntroduceError, Introduced, Introducing};
 use wormhole::code::{Code, Nameplate};
 
-use super::meeting::{self, Place};
+use super::meeting::{self, MeetingPoint};
 use super::people::{self, People};
 use super::{contacts, explain, profile};
 use crate::args::chat::AddArgs;
@@ -26,15 +26,15 @@ pub(super) async fn run(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let (place, code) = match &args.code {
-        None => (Place::new(servers, args.code_length, config)?, None),
+    let (meeting_point, code) = match &args.code {
+        None => (MeetingPoint::new(servers, args.code_length, config)?, None),
         Some(typed) => {
-            let (place, code) = Place::from_code(typed, servers, console).await?;
-            (place, Some(code))
+            let (meeting_point, code) = MeetingPoint::from_code(typed, servers, console).await?;
+            (meeting_point, Some(code))
         }
     };
     let client = profile::client(&args.client, config, console).await?;
-    let done = introduce(&client, &args, code, &place, servers, console).await;
+    let done = introduce(&client, &args, code, &meeting_point, servers, console).await;
     profile::finish(client, done).await
 }
 
@@ -42,17 +42,19 @@ async fn introduce(
     client: &Client,
     args: &AddArgs,
     code: Option<Code>,
-    place: &Place,
+    meeting_point: &MeetingPoint,
     servers: &Servers,
     console: &mut Console,
 ) -> Result<()> {
-    place.report(console)?;
+    meeting_point.report(console)?;
     let nameplate = code.as_ref().map(|code| code.nameplate().clone());
-    let introducing = client.introduce(code, &place.mailbox);
-    let introducing = introducing.map_err(|error| explain::introduce(&error, place))?;
+    let introducing = client.introduce(code, &meeting_point.mailbox);
+    let introducing = introducing.map_err(|error| explain::introduce(&error, meeting_point))?;
     let introduced = match exchange(&introducing, args, nameplate.as_ref(), servers, console).await
     {
-        Ok(introduced) => introduced.map_err(|error| explain::introduce(&error, place).into()),
+        Ok(introduced) => {
+            introduced.map_err(|error| explain::introduce(&error, meeting_point).into())
+        }
         Err(error) => Err(error),
     };
     match introduced {

@@ -172,7 +172,7 @@ async fn queue(
 /// The message of the user whose id begins with `id`.
 ///
 /// # Errors
-/// There is none, or it is from somebody else.
+/// There is no such message, or somebody else has written it.
 fn own_message(
     recent: &Recent,
     with: Conversation,

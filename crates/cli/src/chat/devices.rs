@@ -99,10 +99,12 @@ fn show(device: &OwnDevice, console: &Console) -> Result<()> {
     let name = name.as_deref().filter(|name| !name.is_empty());
     let name = name.map_or_else(|| "(no name)".to_owned(), printable::line);
     let this = if *is_this { ", this device" } else { "" };
-    let id = registration_id.unwrap_or_default();
-    let signed = match is_signed {
-        true => String::new(),
-        false => format!(", NOT SIGNED by any of your devices, registration id {id}"),
+    let signed = match (is_signed, registration_id) {
+        (true, _) => String::new(),
+        (false, Some(id)) => {
+            format!(", NOT SIGNED by any of your devices, registration id {id}")
+        }
+        (false, None) => ", NOT SIGNED by any of your devices".to_owned(),
     };
     let (created, seen) = (day(created), day(last_seen));
     console.print(&format!("{number}  {name}: since {created}, last seen {seen}{this}{signed}\n"))

@@ -374,7 +374,7 @@ pub(super) fn identity(error: &IdentityError, who: &str, args: &AccountArgs) -> 
 
 /// The command names the user's own account as the other person.
 pub(super) fn own_number() -> Failure {
-    Failure::usage("this is your own number")
+    Failure::usage("this is your own account").hint("name another person or a group")
 }
 
 /// A message waits because the recipient's identity key has changed.

@@ -3,11 +3,11 @@
 //! | file | what it does |
 //! |---|---|
 //! | `list` | lists groups and members |
-//! | `news` | describes what others have changed |
-//! | `sending` | sends a text to a group |
+//! | `notices` | describes what others have changed |
+//! | `sending` | reports which members get a message of `chat send` |
 
 mod list;
-pub(super) mod news;
+pub(super) mod notices;
 pub(super) mod sending;
 
 use std::future::Future;
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use wormhole::chat::group::{GroupLink, Role};
 use wormhole::chat::{
-    AccountId, Client, Event, Events, Group, GroupError, GroupInfo, Membership, PendingChange,
+    AccountId, Client, Event, Group, GroupError, GroupInfo, Membership, PendingChange,
 };
 
 use super::people::People;
@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
+use crate::shell::quote;
 pub(super) use list::{UNKNOWN_TITLE, title};
 
 /// Runs a command about groups.
@@ -55,7 +56,6 @@ const fn options(command: &GroupCommand) -> &ClientArgs {
         GroupCommand::List(args) => &args.client,
         GroupCommand::Promote(args) | GroupCommand::Remove(args) => &args.client,
         GroupCommand::Rename(args) => &args.client,
-        GroupCommand::Send(args) => &args.client,
     }
 }
 
@@ -66,13 +66,13 @@ async fn catch_up(client: &Client, console: &mut Console) -> Result<()> {
         return Ok(());
     }
     let mut people = People::new(client, console).await?;
-    let mut news = news::News::default();
+    let mut notices = notices::Notices::default();
     loop {
         let patience = patience(client, console).await?;
         match console.unless_interrupted(timeout(patience, events.next())).await? {
             Ok(Ok(Event::Group { group, event })) => {
-                let shown = news.describe(group, &event, &mut people, client, console).await?;
-                news::show(shown, console)?;
+                let notice = notices.describe(group, &event, &mut people, client, console).await?;
+                notices::show(notice, console)?;
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(explain::ended(&error).into()),
@@ -82,9 +82,8 @@ async fn catch_up(client: &Client, console: &mut Console) -> Result<()> {
 }
 
 async fn execute(command: GroupCommand, client: &Client, console: &mut Console) -> Result<()> {
-    // Before anything happens, so that no event is missed.
     let account = options(&command).account.clone();
-    let mut groups = Groups { client, account: &account, events: client.events() };
+    let groups = Groups { client, account: &account };
     match command {
         GroupCommand::Create(args) => groups.create(&args, console).await,
         GroupCommand::Invite(args) => groups.invite(&args, console).await,
@@ -95,16 +94,14 @@ async fn execute(command: GroupCommand, client: &Client, console: &mut Console) 
         GroupCommand::Promote(args) => groups.promote(&args, console).await,
         GroupCommand::Remove(args) => groups.remove(&args, console).await,
         GroupCommand::Rename(args) => groups.rename(&args, console).await,
-        GroupCommand::Send(args) => groups.send(&args, console).await,
         GroupCommand::Show(args) => groups.show(&args.group, console).await,
     }
 }
 
-/// The groups of an account, and what happens in them.
+/// The groups of an account.
 struct Groups<'a> {
     client: &'a Client,
     account: &'a AccountArgs,
-    events: Events,
 }
 
 impl Groups<'_> {
@@ -113,7 +110,7 @@ impl Groups<'_> {
         let invited = self.people(args, console).await?;
         let created = self.request(self.client.create_group(&args.group), console).await?;
         let group = self.client.group(created.group());
-        wait(created, console).await?;
+        self.wait(created, console).await?;
         let (id, title) = (group.id(), printable::line(&args.group));
         console.report(&json!({"event": "chat-group-created", "group": id.to_string()}))?;
         console.screen.show(&format!("The group {title} is created."));
@@ -150,7 +147,7 @@ impl Groups<'_> {
             self.request(group.accept_invitation(), console).await?
         };
         let group = joining.group();
-        if let Err(error) = wait(joining, console).await {
+        if let Err(error) = self.wait(joining, console).await {
             // The answer may be unclear: only the group shows whether it has worked.
             let info = console.unless_interrupted(self.client.group(group).info()).await?;
             let info = info.map_err(|error| explain::ended(&error))?;
@@ -196,12 +193,15 @@ impl Groups<'_> {
         }
         if args.reset {
             self.change(&group, "set link", group.reset_link(), console).await?;
-            console.screen.show("An earlier link is not valid any more.");
+            console.screen.show("An earlier link is no longer valid.");
         } else if current_link(&group, console).await?.is_none() {
             self.change(&group, "set link", group.enable_link(), console).await?;
         }
         let Some(link) = current_link(&group, console).await? else {
-            return Err(Failure::new("the group has no link").into());
+            let again = format!("group link {}", quote(&printable::line(&args.group)));
+            return Err(Failure::new("an administrator has just disabled the link of the group")
+                .hint(format!("{} enables it again", explain::command(&again, self.account)))
+                .into());
         };
         console.report(&json!({
             "event": "chat-group-link", "group": group.id().to_string(), "link": link.to_string(),
@@ -249,10 +249,25 @@ impl Groups<'_> {
         console: &mut Console,
     ) -> Result<()> {
         let pending = self.request(change, console).await?;
-        wait(pending, console).await?;
+        self.wait(pending, console).await?;
         console.report(&json!({
             "event": "chat-group-changed", "group": group.id().to_string(), "change": name,
         }))
+    }
+
+    /// Waits until the server has a change.
+    async fn wait(&self, mut change: PendingChange, console: &mut Console) -> Result<()> {
+        match console.unless_interrupted(timeout(PATIENCE, change.on_server())).await? {
+            Ok(outcome) => Ok(outcome.map_err(|error| explain::group(&error))?),
+            Err(_) => Err(self.not_confirmed().into()),
+        }
+    }
+
+    fn not_confirmed(&self) -> Failure {
+        let seconds = PATIENCE.as_secs();
+        let receive = explain::command("receive", self.account);
+        Failure::new(format!("the server has not confirmed the change after {seconds} seconds"))
+            .hint(format!("the change is stored: {receive} sends it again"))
     }
 
     async fn request(
@@ -304,20 +319,6 @@ fn say_invited(people: &[(AccountId, String)], title: &str, console: &Console) {
     }
 }
 
-/// Waits until the server has a change.
-async fn wait(mut change: PendingChange, console: &mut Console) -> Result<()> {
-    match console.unless_interrupted(timeout(PATIENCE, change.on_server())).await? {
-        Ok(outcome) => Ok(outcome.map_err(|error| explain::group(&error))?),
-        Err(_) => Err(not_confirmed("change").into()),
-    }
-}
-
-fn not_confirmed(what: &str) -> Failure {
-    let seconds = PATIENCE.as_secs();
-    Failure::new(format!("the server has not confirmed the {what} after {seconds} seconds"))
-        .hint(format!("the {what} is stored: `wormhole chat receive` continues"))
-}
-
 async fn current_link(group: &Group, console: &mut Console) -> Result<Option<GroupLink>> {
     let link = console.unless_interrupted(group.invite_link()).await?;
     Ok(link.map_err(|error| explain::ended(&error))?)
@@ -359,7 +360,7 @@ pub(super) async fn patience(client: &Client, console: &mut Console) -> Result<D
 /// The beginning of a link to a group.
 const LINK: &str = "wormhole:";
 
-/// How long to wait until the server confirms a change or a message.
+/// How long to wait until the server confirms a change, or a log can be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long `chat receive` waits for what continues by itself. Then it gives up silently, because the next command continues.

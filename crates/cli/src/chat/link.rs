@@ -11,7 +11,7 @@ use wormhole::chat::{
 };
 use wormhole::code::Nameplate;
 
-use super::meeting::{self, Place};
+use super::meeting::{self, MeetingPoint};
 use super::{explain, profile};
 use crate::args::chat::{AcceptLinkArgs, LinkArgs, LinkCommand, NewDeviceArgs};
 use crate::ask::Ask as _;
@@ -46,17 +46,17 @@ async fn new_device(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let place = Place::new(servers, args.code_length, config)?;
-    let options = options(&args, &place)?;
+    let meeting_point = MeetingPoint::new(servers, args.code_length, config)?;
+    let options = options(&args, &meeting_point)?;
     let protect = args.new.protection();
-    let explain = |error: &LinkError| explain::link(error, &place, &args.client.account);
+    let explain = |error: &LinkError| explain::link(error, &meeting_point, &args.client.account);
     let store = profile::open_or_create(&args.client.account, protect, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    if let Some(me) = finish(&account, &args, &options, &place, console).await? {
+    if let Some(me) = finish(&account, &args, &options, &meeting_point, console).await? {
         console.screen.show("The link that was interrupted before is complete now.");
         return show_linked(&me, console);
     }
-    place.report(console)?;
+    meeting_point.report(console)?;
     let linking = account.link(options).await.map_err(|error| explain(&error))?;
     let linked = match wait(&linking, args.yes, servers, console).await {
         Ok(linked) => linked.map_err(|error| explain(&error).into()),
@@ -67,7 +67,7 @@ async fn new_device(
             show_linked(&me, console)?;
             let copied = console.unless_interrupted(linking.copy()).await;
             linking.close().await;
-            copy::received(copied?, &place, &args.client.account, console)
+            copy::received(copied?, &meeting_point, &args.client.account, console)
         }
         Err(error) => {
             linking.cancel().await;
@@ -76,9 +76,9 @@ async fn new_device(
     }
 }
 
-fn options(args: &NewDeviceArgs, place: &Place) -> Result<LinkOptions> {
+fn options(args: &NewDeviceArgs, meeting_point: &MeetingPoint) -> Result<LinkOptions> {
     let mut options = LinkOptions::default();
-    options.mailbox = place.mailbox.clone();
+    options.mailbox = meeting_point.mailbox.clone();
     options.name.clone_from(&args.name);
     options.allow_plain_http = args.new.allow_plain;
     if let Some(server) = &args.server {
@@ -95,10 +95,10 @@ async fn finish(
     account: &Account,
     args: &NewDeviceArgs,
     options: &LinkOptions,
-    place: &Place,
+    meeting_point: &MeetingPoint,
     console: &mut Console,
 ) -> Result<Option<Me>> {
-    let explain = |error: &LinkError| explain::link(error, place, &args.client.account);
+    let explain = |error: &LinkError| explain::link(error, meeting_point, &args.client.account);
     if args.forget {
         let forgotten = console.unless_interrupted(account.forget_link()).await?;
         forgotten.map_err(|error| explain::store(&error, &args.client.account))?;
@@ -186,14 +186,14 @@ async fn accept(
     if let Some(uri) = qr::scanned(&args.code)? {
         return qr::accept(uri, &args, config, console).await;
     }
-    let (place, code) = Place::from_code(&args.code, servers, console).await?;
+    let (meeting_point, code) = MeetingPoint::from_code(&args.code, servers, console).await?;
     let explain =
-        |error: &AcceptLinkError| explain::accept_link(error, &place, &args.client.account);
+        |error: &AcceptLinkError| explain::accept_link(error, &meeting_point, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    place.report(console)?;
+    meeting_point.report(console)?;
     let nameplate = code.nameplate().clone();
-    let accepting = account.accept_link(code, &place.mailbox);
+    let accepting = account.accept_link(code, &meeting_point.mailbox);
     let accepting = console.unless_interrupted(accepting).await?;
     let acceptance = accepting.map_err(|error| explain(&error))?.with_copy();
     let linked = match link(&acceptance, &account, &nameplate, args.yes, console).await {
@@ -210,7 +210,7 @@ async fn accept(
             }
             let copied = console.unless_interrupted(acceptance.copy(&account, mode)).await;
             acceptance.close().await;
-            copy::sent(copied?, &place, &args.client.account, console)
+            copy::sent(copied?, &meeting_point, &args.client.account, console)
         }
         Err(error) => {
             // Nothing is left to report, unless a signal came.

@@ -13,14 +13,14 @@ use crate::request::{self, Servers};
 use crate::{code_review, explain, json, printable, progress};
 
 /// A mailbox server where two sides meet.
-pub(super) struct Place {
+pub(super) struct MeetingPoint {
     pub(super) mailbox: MailboxOptions,
     /// The address of the server, for messages.
     pub(super) server: String,
 }
 
-impl Place {
-    /// The place for a new code with this number of words.
+impl MeetingPoint {
+    /// The meeting point for a new code with this number of words.
     ///
     /// # Errors
     /// The address of the mailbox server is invalid.
@@ -38,7 +38,7 @@ impl Place {
         Ok(Self { mailbox, server })
     }
 
-    /// The place of a code that the user has typed, which may be a link with a server. Asks about typing errors.
+    /// The meeting point of a code that the user has typed, which may be a link with a server. Asks about typing errors.
     ///
     /// # Errors
     /// It is not a code, the address of the mailbox server is invalid, or the user does not want to use the code.

@@ -22,7 +22,7 @@ use wormhole::chat::{
     MessageRef, Messages, Progress, ReceivedId, ReceivedMessage, RequestError,
 };
 
-use super::groups::news::{self, News};
+use super::groups::notices::{self, Notices};
 use super::outbox::{self, Waiting};
 use super::people::{self, People};
 use super::recent::Recent;
@@ -78,7 +78,7 @@ async fn receive(
         client,
         people: People::new(client, console).await?,
         recent,
-        news: News::default(),
+        notices: Notices::default(),
         read: BTreeMap::new(),
         account: &args.client.account,
         follows: args.follow,
@@ -105,7 +105,7 @@ struct Receiver<'a> {
     client: &'a Client,
     people: People,
     recent: Recent,
-    news: News,
+    notices: Notices,
     /// Messages that were shown, until the client is told that they were read.
     read: BTreeMap<Conversation, Vec<MessageRef>>,
     account: &'a AccountArgs,
@@ -258,14 +258,14 @@ impl Receiver<'_> {
         console: &mut Console,
     ) -> Result<()> {
         if self.follows && matches!(event, GroupEvent::Invited(_)) {
-            return news::invitations(self.client, self.account, console).await.map(|_| ());
+            return notices::invitations(self.client, self.account, console).await.map(|_| ());
         }
         let shown =
-            self.news.describe(group, event, &mut self.people, self.client, console).await?;
+            self.notices.describe(group, event, &mut self.people, self.client, console).await?;
         if shown.is_some() {
             (self.has_shown, self.headed) = (true, None);
         }
-        news::show(shown, console)
+        notices::show(shown, console)
     }
 
     /// Waits until this device has read what others have changed in groups, and accepted the invitations of contacts, and shows it.
@@ -282,7 +282,7 @@ impl Receiver<'_> {
                 Err(_) => break,
             }
         }
-        self.has_shown |= news::invitations(self.client, self.account, console).await?;
+        self.has_shown |= notices::invitations(self.client, self.account, console).await?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::units;
 
 /// A change, as it is shown.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ChangeText {
     /// The id for `Client::done` when it was shown. `None`: it is not stored.
     pub(super) id: Option<ReceivedId>,
     /// The conversation. Receipts can be about several.
@@ -25,13 +25,13 @@ pub(super) struct Shown {
 
 /// A change of a message or a conversation, or a receipt. Remembers what has become of the message. `None`: the event is
 /// another one.
-pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> Option<Shown> {
+pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> Option<ChangeText> {
     match event {
         Event::Deleted(change) => {
             let what = recent.quote_in_words(change.target, people.own());
             recent.replace(change.target, "");
             let text = format!("{} deleted {what}\n", heading(change, people));
-            Some(shown(change, "chat-deleted", text))
+            Some(change_text(change, "chat-deleted", text))
         }
         Event::Edited { target, message } => {
             let new = show::text(message, people);
@@ -43,7 +43,7 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
             let heading = show::heading(message, people);
             let text = format!("{heading} edited {what}: {}\n", show::safe(&new));
             let with = message.conversation();
-            Some(Shown { id: Some(message.id), with, value, text })
+            Some(ChangeText { id: Some(message.id), with, value, text })
         }
         Event::Reaction { change, emoji } => {
             let what = recent.quote_in_words(change.target, people.own());
@@ -52,14 +52,14 @@ pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> O
                 Some(emoji) => format!("{heading} reacted {emoji} to {what}\n"),
                 None => format!("{heading} removed the reaction to {what}\n"),
             };
-            let mut shown = shown(change, "chat-reaction", text);
+            let mut shown = change_text(change, "chat-reaction", text);
             set(&mut shown.value, "emoji", emoji.as_ref().map(ToString::to_string));
             Some(shown)
         }
         Event::TimerChanged { change, seconds } => {
             let timer = changes::describe_timer(*seconds);
             let text = format!("{} set the timer. {timer}\n", heading(change, people));
-            let mut shown = shown(change, "chat-timer-changed", text);
+            let mut shown = change_text(change, "chat-timer-changed", text);
             set(&mut shown.value, "seconds", *seconds);
             Some(shown)
         }
@@ -100,7 +100,7 @@ fn describe_receipt(
     messages: &[Timestamp],
     people: &People,
     recent: &Recent,
-) -> Shown {
+) -> ChangeText {
     let sent = recent.sent_to(from, people, messages);
     let times: Vec<_> = messages.iter().map(|time| time.0).collect();
     let value = json!({
@@ -110,7 +110,7 @@ fn describe_receipt(
     let ids: Vec<_> = sent.iter().map(|(_, message)| *message).collect();
     let text = receipt(kind, &people.label_of(from), &ids, recent);
     let with = sent.last().map_or(Conversation::Account(from), |(with, _)| *with);
-    Shown { id: None, with, value, text }
+    ChangeText { id: None, with, value, text }
 }
 
 /// Somebody types, or has stopped.
@@ -120,14 +120,14 @@ fn typing(
     started: bool,
     people: &People,
     recent: &Recent,
-) -> Shown {
+) -> ChangeText {
     let value = json!({
         "event": "chat-typing", "from": people.json_of(from), "group": people::group_json(with),
         "started": started,
     });
     let is_typing = format!("    {} is typing...\n", people.label_of(from));
     let text = if started && recent.shows_ids { is_typing } else { String::new() };
-    Shown { id: None, with, value, text }
+    ChangeText { id: None, with, value, text }
 }
 
 /// When a change was made, and by whom.
@@ -141,7 +141,7 @@ fn heading(change: &Change, people: &People) -> String {
     format!("{time}  {who}{}", people.in_group(change.group))
 }
 
-fn shown(change: &Change, event: &str, text: String) -> Shown {
+fn change_text(change: &Change, event: &str, text: String) -> ChangeText {
     let value = json!({
         "event": event, "id": change.id.0, "from": people::json(&change.from),
         "to": change.sent_to.as_ref().map(people::json), "timestamp": change.timestamp.0,
@@ -149,7 +149,7 @@ fn shown(change: &Change, event: &str, text: String) -> Shown {
         "target": recent::json(change.target), "identity_changed": change.identity_changed,
     });
     let with = change.conversation();
-    Shown { id: Some(change.id), with, value, text }
+    ChangeText { id: Some(change.id), with, value, text }
 }
 
 const fn name(kind: ReceiptKind) -> &'static str {

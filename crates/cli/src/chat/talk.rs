@@ -24,7 +24,7 @@ use wormhole::chat::{
     Messages, Progress, QueueError, Timestamp,
 };
 
-use super::groups::news::News;
+use super::groups::notices::Notices;
 use super::outbox;
 use super::people::{self, People};
 use super::recent::{self, Recent};
@@ -67,7 +67,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         "You are writing {whom}. Type a line to send it; Ctrl-D ends the conversation."
     ));
     let style = Style {
-        event: |shown: &Shown| shown.text.clone(),
+        event: |shown: &EditorLines| shown.text.clone(),
         // `send` shows the line with its id.
         own: |_| String::new(),
         is_state: |shown| shown.is_state,
@@ -83,7 +83,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         messages,
         people,
         recent,
-        news: News::default(),
+        notices: Notices::default(),
         is_up_to_date: false,
         read: Vec::new(),
         editor,
@@ -107,7 +107,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
 }
 
 /// Lines that the editor shows above the one that is typed.
-struct Shown {
+struct EditorLines {
     /// With the end of the last line.
     text: String,
     /// Whether it is the state of a message, which the next state replaces.
@@ -122,12 +122,12 @@ struct Talk<'a> {
     messages: Messages,
     people: People,
     recent: Recent,
-    news: News,
+    notices: Notices,
     is_up_to_date: bool,
     /// Messages that were shown, until the client is told that they were read.
     read: Vec<MessageRef>,
     /// The line editor, which shows events above its line. `None` if this task prints them.
-    editor: Option<mpsc::Sender<Shown>>,
+    editor: Option<mpsc::Sender<EditorLines>>,
     /// Lines that the server does not have yet.
     on_the_way: BTreeMap<Timestamp, String>,
     /// The members of the group that have read the last lines.
@@ -151,7 +151,11 @@ enum Step {
 
 impl Talk<'_> {
     /// Sends lines and shows messages, until the input ends.
-    async fn exchange(&mut self, input: &mut Input<Shown>, console: &mut Console) -> Result<()> {
+    async fn exchange(
+        &mut self,
+        input: &mut Input<EditorLines>,
+        console: &mut Console,
+    ) -> Result<()> {
         loop {
             let step = async {
                 tokio::select! {
@@ -247,7 +251,7 @@ impl Talk<'_> {
     async fn edit(&self, text: String, is_state: bool) {
         if let Some(editor) = &self.editor {
             // Its end is noticed where lines are read.
-            let _gone = editor.send(Shown { text, is_state }).await;
+            let _gone = editor.send(EditorLines { text, is_state }).await;
         }
     }
 

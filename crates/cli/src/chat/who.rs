@@ -70,8 +70,9 @@ fn unknown(who: &str, kind: &str, args: &AccountArgs) -> Failure {
             .hint("write a phone number as +14155550102, or use a name that you have given");
     }
     let contacts = explain::command("contacts", args);
+    let groups = explain::command("group list", args);
     Failure::usage(format!("no {kind} is called '{shown}'")).hint(format!(
-        "{contacts} lists your contacts. A phone number begins with +, such as +14155550102"
+        "{contacts} lists your contacts, and {groups} your groups. A phone number begins with +, such as +14155550102"
     ))
 }
 
@@ -121,7 +122,7 @@ impl Target {
 /// a number that is not known yet.
 ///
 /// # Errors
-/// There is no such person or group, or there are several, it is the user's own account, or the server cannot be asked.
+/// No person or group has this name, or several have it, it is the user's own account, or the server cannot be asked.
 pub(super) async fn target(
     who: &str,
     client: &Client,
@@ -147,7 +148,7 @@ pub(super) async fn target(
 /// user has left count only if there is no other. `None`: it may be a person.
 ///
 /// # Errors
-/// There are several, or a person has this name, too.
+/// Several groups have this name, or a group and a person.
 pub(super) fn group(
     who: &str,
     groups: Vec<GroupInfo>,
@@ -175,7 +176,7 @@ pub(super) fn group(
 /// The group that `text` means in a command that is only about groups.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// No group has this name, or several groups have it.
 pub(super) fn only_group(
     text: &str,
     groups: Vec<GroupInfo>,
@@ -187,7 +188,7 @@ pub(super) fn only_group(
 /// The group that `text` means in a command that accepts an invitation.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// No group has this name, or several groups have it.
 pub(super) fn group_to_join(
     text: &str,
     groups: Vec<GroupInfo>,

@@ -7,7 +7,7 @@ use wormhole::code::Code;
 use wormhole::transfer::{CodeSource, Settings};
 
 use super::output::{Output, check_stdout};
-use super::{Servers, Shown, apply, asks_a_person};
+use super::{DisplayOptions, Servers, apply, asks_a_person};
 use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -33,7 +33,7 @@ pub(crate) struct ReceiveRequest {
     /// Why no file can be received, though a text can.
     pub(crate) warning: Option<Failure>,
     /// Options of the output.
-    pub(crate) shown: Shown,
+    pub(crate) display: DisplayOptions,
 }
 
 impl ReceiveRequest {
@@ -70,7 +70,7 @@ impl ReceiveRequest {
             code,
             on_exists,
             warning,
-            shown: Shown::new(&args.code_args, config)?,
+            display: DisplayOptions::new(&args.code_args, config)?,
             only_text: args.only_text,
             accept_file,
             output,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use wormhole::code::Code;
 use wormhole::transfer::{PeerName, Settings};
 
-use super::{Servers, Shown, apply};
+use super::{DisplayOptions, Servers, apply};
 use crate::args::{GlobalArgs, SendArgs};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,7 +27,7 @@ pub(crate) struct SendRequest {
     /// Whether to show a QR code.
     pub(crate) qr: Qr,
     /// Options of the output.
-    pub(crate) shown: Shown,
+    pub(crate) display: DisplayOptions,
 }
 
 /// What to send, before anything is opened or read.
@@ -71,7 +71,7 @@ impl SendRequest {
         settings.code = typed.map(|typed| super::code(typed, &mut settings)).transpose()?;
         Ok(Self {
             qr: Qr::new(&args, config)?,
-            shown: Shown::new(&args.code_args, config)?,
+            display: DisplayOptions::new(&args.code_args, config)?,
             what: What::new(args)?,
             settings,
             servers,

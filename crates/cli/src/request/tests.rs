@@ -149,8 +149,8 @@ fn the_command_for_the_other_side_has_the_servers_where_python_accepts_them() {
 fn what_is_traced_must_be_known() {
     let config = Config::default();
     let all = send(&["send", "f", "--debug-state"], &config).unwrap();
-    assert_eq!(all.shown.debug.len(), 12);
+    assert_eq!(all.display.debug.len(), 12);
     let some = send(&["send", "f", "--debug-state=N,M"], &config).unwrap();
-    assert_eq!(some.shown.debug, ["N", "M"]);
+    assert_eq!(some.display.debug, ["N", "M"]);
     assert!(send(&["send", "f", "--debug-state=Q"], &config).is_err());
 }

@@ -230,7 +230,7 @@ fn the_own_account_is_not_a_contact() {
     let service = Service::new();
     let alice = service.registered("alice", ALICE, "com.example.one");
     let bob = service.registered("bob", BOB, "com.example.one");
-    alice.run(&["contacts", ALICE]).failed(2, "this is your own number");
+    alice.run(&["contacts", ALICE]).failed(2, "this is your own account");
     let empty = alice.run(&["contacts"]);
     assert!(empty.stdout.is_empty() && empty.stderr.contains("with anyone yet"), "{empty}");
     alice.succeed(&["contacts", BOB]);

@@ -104,7 +104,7 @@ fn the_own_number_is_not_another_person() {
     let service = Service::new();
     let alice = service.registered("alice", ALICE, "com.example.one");
     for command in [&["safety", ALICE][..], &["send", ALICE, "to myself"]] {
-        alice.run(command).failed(2, "this is your own number");
+        alice.run(command).failed(2, "this is your own account");
     }
 }
 

@@ -45,7 +45,7 @@ fn an_unreachable_relay_is_one_sentence_and_a_hint() {
         world.receive(&[&unreachable[..], &["--relay-only", "--accept-file", &code]].concat());
     let (sent, received) = (sender.end(), receiver.end());
     assert_eq!((sent.exit, received.exit), (1, 1), "{sent}\n{received}");
-    // Whoever notices first tells the other one.
+    // The side that notices first notifies the other one.
     let explains = |stderr: &str| {
         stderr.contains("(the relay tcp:127.0.0.1:9: connection refused)")
             && stderr.contains("wormhole: hint: is the relay running")

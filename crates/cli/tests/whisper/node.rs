@@ -30,7 +30,7 @@ fn a_node_keeps_its_name_with_its_data() {
 #[test]
 fn another_port_is_used_if_the_default_port_is_in_use() {
     let folder = Folder::new();
-    // Whoever else may have it already is as good.
+    // Another node that has it already is as good.
     let _taken = std::net::TcpListener::bind("127.0.0.1:30303");
     let node = Running::start(folder.command(&["whisper", "node"]));
     node.wait_for("Port 30303 is in use; this node listens on ");

@@ -25,8 +25,6 @@ pub(crate) enum GroupCommand {
     Invite(PeopleArgs),
     /// Accept an invitation, or join with a link
     Join(OneArgs),
-    /// Send a text to all members of a group
-    Send(SendToGroupArgs),
     /// Remove a person from a group
     Remove(MemberArgs),
     /// Make a member an administrator
@@ -69,19 +67,6 @@ pub(crate) struct OneArgs {
     /// Title of the group, its id, or, to join it, its link
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// A group, and a text for it.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SendToGroupArgs {
-    /// Title of the group, or its id
-    #[arg(value_name = "GROUP")]
-    pub(crate) group: String,
-    /// Text of the message
-    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
-    pub(crate) text: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -144,7 +129,7 @@ pub(crate) struct LeaveArgs {
 
 const GROUP_HELP: &str = "\
 The members may use different apps. Every change is signed, and checked by every member, so the server
-can neither read nor change a group. A removed member cannot read later messages. `wormhole chat
-receive` shows the messages of groups, and accepts invitations from people that you know. Other
-invitations wait until you `join` the group.
+can neither read nor change a group. A removed member cannot read later messages. `wormhole chat send
+GROUP TEXT` sends a message to all members. `wormhole chat receive` shows the messages of groups, and
+accepts invitations from people that you know. Other invitations wait until you `join` the group.
 Titles are compared without regard to upper and lower case.";

@@ -7,13 +7,17 @@ use wormhole::chat::{
 
 use super::{command, ended, open, plain, request, store};
 use crate::args::chat::AccountArgs;
-use crate::chat::meeting::Place;
+use crate::chat::meeting::MeetingPoint;
 use crate::failure::Failure;
 
 /// Why this device was not linked with a wormhole code.
-pub(in crate::chat) fn link(error: &LinkError, place: &Place, args: &AccountArgs) -> Failure {
+pub(in crate::chat) fn link(
+    error: &LinkError,
+    meeting_point: &MeetingPoint,
+    args: &AccountArgs,
+) -> Failure {
     match error {
-        LinkError::Peer(error) => link_peer(error, place, args),
+        LinkError::Peer(error) => link_peer(error, meeting_point, args),
         LinkError::Request(error) => link_request(error, args),
         LinkError::OtherServer { .. } => Failure::new(plain(error))
             .hint("leave --server out, or use the code on a device of the other account"),
@@ -70,14 +74,14 @@ fn new_device(error: &LinkError, code: &str, args: &AccountArgs) -> Failure {
 /// Why the device with a wormhole code was not linked.
 pub(in crate::chat) fn accept_link(
     error: &AcceptLinkError,
-    place: &Place,
+    meeting_point: &MeetingPoint,
     args: &AccountArgs,
 ) -> Failure {
     match error {
-        AcceptLinkError::Peer(error) => link_peer(error, place, args),
+        AcceptLinkError::Peer(error) => link_peer(error, meeting_point, args),
         AcceptLinkError::Request(error) => link_request(error, args),
         AcceptLinkError::KeyGiven { cause, withdrawal } => {
-            Failure::new(accept_link(cause, place, args).to_string())
+            Failure::new(accept_link(cause, meeting_point, args).to_string())
                 .hint(withdrawn(*withdrawal, args))
         }
         AcceptLinkError::InvalidKeys
@@ -134,11 +138,15 @@ fn primary_device(error: &AcceptLinkError, code: &str, args: &AccountArgs) -> Fa
 }
 
 /// Why contacts and messages were not copied.
-pub(in crate::chat) fn copy(error: &CopyError, place: &Place, args: &AccountArgs) -> Failure {
+pub(in crate::chat) fn copy(
+    error: &CopyError,
+    meeting_point: &MeetingPoint,
+    args: &AccountArgs,
+) -> Failure {
     match error {
         CopyError::Store(error) => store(error, args),
         CopyError::Open(error) => open(error, args),
-        CopyError::Peer(error) => link_peer(error, place, args),
+        CopyError::Peer(error) => link_peer(error, meeting_point, args),
         CopyError::OtherAccount => Failure::new(plain(error))
             .hint("use the code on another device of your own account: `wormhole chat devices` lists them"),
         CopyError::Lost(_) | CopyError::NotConnected(_) => Failure::new(plain(error)).hint(format!(
@@ -151,16 +159,19 @@ pub(in crate::chat) fn copy(error: &CopyError, place: &Place, args: &AccountArgs
 }
 
 /// Why two devices have not exchanged their messages.
-fn link_peer(error: &LinkPeerError, place: &Place, args: &AccountArgs) -> Failure {
+fn link_peer(error: &LinkPeerError, meeting_point: &MeetingPoint, args: &AccountArgs) -> Failure {
     match error {
-        LinkPeerError::Code(error) => place.failure(error),
+        LinkPeerError::Code(error) => meeting_point.failure(error),
         LinkPeerError::Gone => Failure::new(plain(error)).hint(format!(
             "start again with a new code. {} on the primary device shows whether the device is linked already",
             command("devices", args)
         )),
         LinkPeerError::Refused(LinkRefusal::OtherServer) => Failure::new(
-            "the other device does not accept the server of the account: its user may have limited it with --server, or must \
-             allow it with --allow-plain",
+            "the other device does not accept the server of the account",
+        )
+        .hint(
+            "start again with a new code. If the server has an http:// address, run the command on the new device with \
+             --allow-plain; if you have used --server there, it must name the server of the account",
         ),
         // Later errors of the SDK are unknown here.
         LinkPeerError::Decode(_) | LinkPeerError::Refused(_) | LinkPeerError::Unexpected | _ => {
@@ -212,9 +223,9 @@ pub(in crate::chat) fn withdrawn(withdrawal: Withdrawal, args: &AccountArgs) -> 
 }
 
 /// Why two people were not introduced.
-pub(in crate::chat) fn introduce(error: &IntroduceError, place: &Place) -> Failure {
+pub(in crate::chat) fn introduce(error: &IntroduceError, meeting_point: &MeetingPoint) -> Failure {
     match error {
-        IntroduceError::Code(error) => place.failure(error),
+        IntroduceError::Code(error) => meeting_point.failure(error),
         IntroduceError::Ended(error) => ended(error),
         IntroduceError::OtherServer(_) => Failure::new(plain(error))
             .hint("both people must use the same messaging server; apps can differ"),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wormhole::chat::group::Role;
 use wormhole::chat::{GroupInfo, Membership};
 
+use super::notices::join_command;
 use super::{Groups, all};
 use crate::args::chat::ListArgs;
 use crate::chat::people::People;
@@ -16,7 +17,7 @@ impl Groups<'_> {
         let mut groups = all(self.client, console).await?;
         groups.retain(|info| args.all || info.membership != Membership::Outside);
         for info in &groups {
-            let state = state_of(info);
+            let state = self.describe_membership(info, &groups);
             console.report(&json_of_group(info))?;
             console.print(&format!("{}  {}{state}\n", info.id, title(info)))?;
         }
@@ -24,6 +25,17 @@ impl Groups<'_> {
             console.screen.show("You are in no group.");
         }
         Ok(())
+    }
+
+    fn describe_membership(&self, info: &GroupInfo, groups: &[GroupInfo]) -> String {
+        match info.membership {
+            Membership::Invited => {
+                format!(" (you are invited: {})", join_command(info, groups, self.account))
+            }
+            Membership::Member => String::new(),
+            Membership::Outside => " (you are no longer a member)".to_owned(),
+            Membership::Unread | _ => " (not read yet)".to_owned(),
+        }
     }
 
     pub(super) async fn show(&self, text: &str, console: &mut Console) -> Result<()> {
@@ -47,15 +59,6 @@ impl Groups<'_> {
 pub(in crate::chat) fn title(info: &GroupInfo) -> String {
     let title = info.state.as_ref().map(|state| state.title.as_str());
     title.map_or_else(|| UNKNOWN_TITLE.to_owned(), printable::line)
-}
-
-const fn state_of(info: &GroupInfo) -> &'static str {
-    match info.membership {
-        Membership::Invited => " (you are invited: `wormhole chat group join`)",
-        Membership::Member => "",
-        Membership::Outside => " (you are not a member any more)",
-        Membership::Unread | _ => " (not read yet)",
-    }
 }
 
 /// A group, for programs.

@@ -17,17 +17,17 @@ use crate::console::Console;
 use crate::printable;
 use crate::shell::quote;
 
-/// What has happened in a group, for programs and for people.
-pub(in crate::chat) type Shown = Option<(Value, String)>;
+/// A notice about a group, for programs and for people.
+pub(in crate::chat) type Notice = (Value, String);
 
 /// Describes the events of groups.
 #[derive(Debug, Default)]
-pub(in crate::chat) struct News {
+pub(in crate::chat) struct Notices {
     /// The group of which it was last shown that we are no longer a member.
     left: Option<GroupId>,
 }
 
-impl News {
+impl Notices {
     /// Describes an event, and updates the titles and members in `people`. `None`: there is nothing to show.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl News {
         people: &mut People,
         client: &Client,
         console: &mut Console,
-    ) -> Result<Shown> {
+    ) -> Result<Option<Notice>> {
         let before = match event {
             GroupEvent::Changed(..) | GroupEvent::Joined { .. } | GroupEvent::Removed => {
                 let now = People::new(client, console).await?;
@@ -65,14 +65,14 @@ impl News {
         event: &GroupEvent,
         before: Option<&People>,
         people: &People,
-    ) -> Shown {
+    ) -> Option<Notice> {
         match event {
             GroupEvent::Changed(author, change) => {
                 if removes(change, *author, people.own()) {
                     self.left = Some(group);
                 }
-                let place = Place { group, before: before.unwrap_or(people), people };
-                place.changed(*author, change)
+                let context = ChangeContext { group, before: before.unwrap_or(people), people };
+                context.changed(*author, change)
             }
             GroupEvent::ChangeFailed(change, why) => Some(failed(group, change, *why, people)),
             GroupEvent::ChangeMissing { by, is_waiting } => {
@@ -98,12 +98,12 @@ impl News {
     }
 }
 
-/// Prints what has happened.
+/// Prints a notice.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(in crate::chat) fn show(shown: Shown, console: &Console) -> Result<()> {
-    let Some((value, text)) = shown else { return Ok(()) };
+pub(in crate::chat) fn show(notice: Option<Notice>, console: &Console) -> Result<()> {
+    let Some((value, text)) = notice else { return Ok(()) };
     console.report(&value)?;
     console.screen.show(&text);
     Ok(())
@@ -136,16 +136,21 @@ fn invitation(
     groups: &[GroupInfo],
     people: &People,
     args: &AccountArgs,
-) -> (Value, String) {
+) -> Notice {
     let own = people.own();
     let by = info.state.as_ref().and_then(|state| state.invited.get(&own)).map(|it| it.by);
     let who = by.map_or_else(|| "Somebody".to_owned(), |by| people.label_of(by));
-    let join = explain::command(&format!("group join {}", quote(&argument(info, groups))), args);
+    let join = join_command(info, groups, args);
     let text = format!("{who} invites you to {}: {join}", title(info));
     (value(info.id, by, "invited", &[own], people), text)
 }
 
-/// What names a group in a command: its title if that is a plain name of this group only, or its id.
+/// The command that accepts the invitation to a group.
+pub(super) fn join_command(info: &GroupInfo, groups: &[GroupInfo], args: &AccountArgs) -> String {
+    explain::command(&format!("group join {}", quote(&argument(info, groups))), args)
+}
+
+/// The name of a group in a command: its title if no other group has it and it needs no escapes, otherwise its id.
 fn argument(info: &GroupInfo, groups: &[GroupInfo]) -> String {
     let title = info.state.as_ref().map_or("", |state| state.title.as_str());
     let is_plain = title.chars().all(|c| c.is_alphanumeric() || " -_.,".contains(c));
@@ -161,15 +166,15 @@ fn argument(info: &GroupInfo, groups: &[GroupInfo]) -> String {
 }
 
 /// A group after a change, and before it.
-struct Place<'a> {
+struct ChangeContext<'a> {
     group: GroupId,
     before: &'a People,
     people: &'a People,
 }
 
-impl Place<'_> {
+impl ChangeContext<'_> {
     /// Describes a change. `None` if it has no effect that people see.
-    fn changed(&self, author: AccountId, change: &GroupChange) -> Shown {
+    fn changed(&self, author: AccountId, change: &GroupChange) -> Option<Notice> {
         let Self { group, people, .. } = *self;
         let (who, title) = (self.subject(author), people.group(group));
         let is_own = author == people.own();
@@ -285,7 +290,7 @@ fn removes(change: &GroupChange, author: AccountId, own: AccountId) -> bool {
     }
 }
 
-fn joined(group: GroupId, invited_by: Option<AccountId>, people: &People) -> (Value, String) {
+fn joined(group: GroupId, invited_by: Option<AccountId>, people: &People) -> Notice {
     let title = people.group(group);
     let text = match invited_by {
         Some(by) => format!("{} has added you to {title}.", people.label_of(by)),
@@ -295,12 +300,7 @@ fn joined(group: GroupId, invited_by: Option<AccountId>, people: &People) -> (Va
 }
 
 /// A change of ours, which an earlier command has requested, is not possible any more.
-fn failed(
-    group: GroupId,
-    change: &GroupChange,
-    why: GroupFailure,
-    people: &People,
-) -> (Value, String) {
+fn failed(group: GroupId, change: &GroupChange, why: GroupFailure, people: &People) -> Notice {
     let why = printable::line(&why.to_string());
     let value = json!({
         "event": "chat-group-change-failed", "group": group.to_string(), "change": change.name(),
@@ -309,15 +309,10 @@ fn failed(
     (value, format!("Your change of {} was not made: {why}", people.group(group)))
 }
 
-/// Says that the server does not show a change of which a member has told us.
-fn change_missing(
-    group: GroupId,
-    by: AccountId,
-    is_waiting: bool,
-    people: &People,
-) -> (Value, String) {
+/// Describes a change that a member has announced and the server does not show.
+fn change_missing(group: GroupId, by: AccountId, is_waiting: bool, people: &People) -> Notice {
     let value = json!({
-        "event": "chat-group-behind", "group": group.to_string(), "by": people.json_of(by),
+        "event": "chat-group-change-missing", "group": group.to_string(), "by": people.json_of(by),
         "waiting": is_waiting,
     });
     let (title, name) = (people.label_in(Conversation::Group(group)), people.label_of(by));
@@ -328,8 +323,8 @@ fn change_missing(
     };
     let who = if by == people.own() { "another device of yours" } else { &name };
     let text = format!(
-        "{title} was changed, according to {who}, but the server does not show the change: it withholds the change, other entries \
-         have displaced it, or this is wrong. {consequence}"
+        "{title} was changed, according to {who}, but the server does not show the change: it withholds the change, other changes \
+         have displaced it, or the announcement is wrong. {consequence}"
     );
     (value, text)
 }

@@ -1,86 +1,20 @@
-//! `chat group send`: sends a text to all members of a group.
+//! Reports which members of a group get a message of `chat send`.
 
 use std::future;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval};
 use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    AccountId, Client, Connection, Conversation, DeliveryError, Ended, Event, Events, GroupDelay,
-    GroupEvent, Membership, Message, PartlySent, SentMessage,
+    AccountId, Client, Connection, Conversation, GroupDelay, Membership, PartlySent,
 };
 
-use super::{Groups, PATIENCE, not_confirmed};
-use crate::args::chat::SendToGroupArgs;
-use crate::chat::explain;
+use super::PATIENCE;
 use crate::chat::people::People;
 use crate::console::Console;
 use crate::failure::Failure;
-
-impl Groups<'_> {
-    pub(super) async fn send(
-        &mut self,
-        args: &SendToGroupArgs,
-        console: &mut Console,
-    ) -> Result<()> {
-        let group = self.find_info(&args.group, console).await?.id;
-        let sent = self.client.send(group, Message::text(&args.text));
-        let sent = console.unless_interrupted(sent).await?;
-        let mut sent = sent.map_err(|error| explain::send(&error, &args.client.account))?;
-        let Some(partly) = self.wait_until_sent(group, &mut sent, console).await? else {
-            console.report(&json!({
-                "event": "chat-sent", "group": group.to_string(), "timestamp": sent.timestamp().0,
-            }))?;
-            console.screen.show("Sent.");
-            return Ok(());
-        };
-        show_partly_sent(self.client, (group, &partly), console).await
-    }
-
-    /// Waits until the server has a message. Returns which members do not get it now, if there are any.
-    async fn wait_until_sent(
-        &mut self,
-        group: GroupId,
-        sent: &mut SentMessage,
-        console: &mut Console,
-    ) -> Result<Option<PartlySent>> {
-        let message = sent.timestamp();
-        let mut partly = None;
-        let delayed = until_delayed(self.client, Conversation::Group(group));
-        tokio::pin!(delayed);
-        loop {
-            let next = timeout(PATIENCE, next(sent, &mut self.events));
-            let next = async {
-                tokio::select! {
-                    biased;
-                    next = next => Ok(next),
-                    why = &mut delayed => Err(why),
-                }
-            };
-            let next = console.unless_interrupted(next).await?.map_err(delayed_by)?;
-            match next {
-                Ok(Next::OnServer(result)) => {
-                    result.map_err(|why| Failure::new(why.to_string()))?;
-                    return Ok(partly);
-                }
-                Ok(Next::Event(Ok(Event::Group {
-                    group: of,
-                    event: GroupEvent::PartlySent(sent),
-                }))) if of == group && sent.timestamp == message => {
-                    if !sent.waiting.is_empty() {
-                        return Ok(Some(sent));
-                    }
-                    partly = Some(sent);
-                }
-                Ok(Next::Event(Ok(_))) => {}
-                Ok(Next::Event(Err(error))) => return Err(explain::ended(&error).into()),
-                Err(_) => return Err(not_confirmed("message").into()),
-            }
-        }
-    }
-}
 
 /// Returns why a message to a group waits, if that does not pass soon while the server can be reached. Otherwise it never returns.
 pub(in crate::chat) async fn until_delayed(client: &Client, with: Conversation) -> GroupDelay {
@@ -150,21 +84,6 @@ pub(in crate::chat) fn delayed_by(why: GroupDelay) -> Failure {
     }
 }
 
-/// An event while a message is sent.
-enum Next {
-    Event(Result<Event, Ended>),
-    OnServer(Result<(), DeliveryError>),
-}
-
-/// The next event. Those that came before the server had the message come first.
-async fn next(sent: &mut SentMessage, events: &mut Events) -> Next {
-    tokio::select! {
-        biased;
-        event = events.next() => Next::Event(event),
-        result = sent.on_server() => Next::OnServer(result),
-    }
-}
-
 /// Shows which members do not get a message now.
 ///
 /// # Errors
@@ -176,7 +95,7 @@ pub(in crate::chat) async fn show_partly_sent(
 ) -> Result<()> {
     let people = People::new(client, console).await?;
     console.report(&partly_sent(group, sent))?;
-    console.screen.show(&reach(sent, &people));
+    console.screen.show(&describe(sent, &people));
     Ok(())
 }
 
@@ -191,26 +110,39 @@ fn partly_sent(group: GroupId, sent: &PartlySent) -> Value {
 }
 
 /// Describes such a message for people.
-fn reach(sent: &PartlySent, people: &People) -> String {
-    let names = |accounts: &[AccountId]| {
-        let names = accounts.iter().map(|account| people.label_of(*account));
-        names.collect::<Vec<_>>().join(", ")
-    };
+fn describe(sent: &PartlySent, people: &People) -> String {
     let PartlySent { waiting, unreachable, .. } = sent;
     let all = sent.sent + waiting.len() + unreachable.len();
     let mut text = format!("Sent to {} of {all}", sent.sent);
     if !waiting.is_empty() {
-        let (count, who) = (waiting.len(), names(waiting));
         text += &format!(
-            ", {count} waiting ({who}): the server has no room for them now, and this program tries again"
+            ", {} waiting ({}): the server has no room for them now, and this program tries again",
+            waiting.len(),
+            names(waiting, people)
         );
     }
     if !unreachable.is_empty() {
-        let (count, who) = (unreachable.len(), names(unreachable));
-        text += &format!(", {count} not reachable ({who})");
+        text += &format!(
+            ", {} not reachable ({}): they have no device, or a safety number that you have not accepted",
+            unreachable.len(),
+            names(unreachable, people)
+        );
     }
     text + "."
 }
+
+/// The names of some members, and the number of the others.
+fn names(accounts: &[AccountId], people: &People) -> String {
+    let named = accounts.iter().take(MAX_NAMES).map(|account| people.label_of(*account));
+    let names = named.collect::<Vec<_>>().join(", ");
+    match accounts.len().saturating_sub(MAX_NAMES) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+/// Maximum number of members that are shown by name.
+const MAX_NAMES: usize = 5;
 
 /// How often to look whether messages to a group wait.
 const CHECK: Duration = Duration::from_millis(250);

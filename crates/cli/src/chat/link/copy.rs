@@ -5,7 +5,7 @@ use serde_json::json;
 use wormhole::chat::{Copied, CopyError};
 
 use crate::args::chat::{AccountArgs, CopyArgs};
-use crate::chat::meeting::{self, Place};
+use crate::chat::meeting::{self, MeetingPoint};
 use crate::chat::{explain, history, profile};
 use crate::config::Config;
 use crate::console::Console;
@@ -35,14 +35,14 @@ async fn send(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let (place, code) = Place::from_code(code, servers, console).await?;
+    let (meeting_point, code) = MeetingPoint::from_code(code, servers, console).await?;
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    place.report(console)?;
+    meeting_point.report(console)?;
     let mode = history::mode(args.history);
-    let copying = account.send_copy(code, &place.mailbox, mode);
+    let copying = account.send_copy(code, &meeting_point.mailbox, mode);
     let copied = console.unless_interrupted(copying).await?;
-    let explain = |error: &CopyError| explain::copy(error, &place, &args.client.account);
+    let explain = |error: &CopyError| explain::copy(error, &meeting_point, &args.client.account);
     show_sent(copied.map_err(|error| explain(&error))?, console)
 }
 
@@ -52,12 +52,13 @@ async fn receive(
     config: &Config,
     console: &mut Console,
 ) -> Result<()> {
-    let place = Place::new(servers, args.code_length, config)?;
-    let explain = |error: &CopyError| explain::copy(error, &place, &args.client.account);
+    let meeting_point = MeetingPoint::new(servers, args.code_length, config)?;
+    let explain = |error: &CopyError| explain::copy(error, &meeting_point, &args.client.account);
     let store = profile::open(&args.client.account, console).await?;
     let account = profile::account(store, &args.client.tor, config, console).await?;
-    place.report(console)?;
-    let receiving = account.receive_copy(&place.mailbox).await.map_err(|error| explain(&error))?;
+    meeting_point.report(console)?;
+    let receiving =
+        account.receive_copy(&meeting_point.mailbox).await.map_err(|error| explain(&error))?;
     let code = console.unless_interrupted(receiving.code()).await?;
     let code = code.map_err(|error| explain(&error))?;
     let where_to = "On the device that has the messages";
@@ -73,14 +74,14 @@ async fn receive(
 /// Not everything was copied.
 pub(super) fn received(
     copied: Result<Option<Copied>, CopyError>,
-    place: &Place,
+    meeting_point: &MeetingPoint,
     args: &AccountArgs,
     console: &Console,
 ) -> Result<()> {
     match copied {
         Ok(Some(copied)) => show_received(copied, console),
         Ok(None) => Ok(()),
-        Err(error) => Err(explain_interrupted(&error, place, args).into()),
+        Err(error) => Err(explain_interrupted(&error, meeting_point, args).into()),
     }
 }
 
@@ -90,19 +91,23 @@ pub(super) fn received(
 /// Not everything was copied.
 pub(super) fn sent(
     copied: Result<Copied, CopyError>,
-    place: &Place,
+    meeting_point: &MeetingPoint,
     args: &AccountArgs,
     console: &Console,
 ) -> Result<()> {
     match copied {
         Ok(copied) => show_sent(copied, console),
-        Err(error) => Err(explain_interrupted(&error, place, args).into()),
+        Err(error) => Err(explain_interrupted(&error, meeting_point, args).into()),
     }
 }
 
 /// The device is linked, but not everything was copied.
-fn explain_interrupted(error: &CopyError, place: &Place, args: &AccountArgs) -> Failure {
-    let why = explain::copy(error, place, args);
+fn explain_interrupted(
+    error: &CopyError,
+    meeting_point: &MeetingPoint,
+    args: &AccountArgs,
+) -> Failure {
+    let why = explain::copy(error, meeting_point, args);
     let repeat = explain::command("link history", args);
     Failure::new(format!("the device is linked, but contacts and messages were not copied: {why}"))
         .hint(format!("run {repeat} on the new device to copy them"))

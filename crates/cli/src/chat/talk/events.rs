@@ -153,7 +153,7 @@ impl Talk<'_> {
             return Err(groups::not_a_member().into());
         }
         let shown =
-            self.news.describe(group, event, &mut self.people, self.client, console).await?;
+            self.notices.describe(group, event, &mut self.people, self.client, console).await?;
         match shown {
             Some((value, text)) => self.notice(&text, &value, console).await,
             None => Ok(()),
