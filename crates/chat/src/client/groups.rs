@@ -364,8 +364,8 @@ impl Client {
         self.run_groups(now, rng);
     }
 
-    /// Tells our other devices about all groups, with our keys.
-    fn tell_groups(&mut self, now: Timestamp) {
+    /// Sends all groups, with our keys, to our other devices.
+    fn share_groups(&mut self, now: Timestamp) {
         let us = self.us.account;
         let is_in = |group: &&Group| group.membership(us) == Membership::Member;
         let with_keys = |group: &Group| {
@@ -439,7 +439,7 @@ impl Client {
         // Each step may make the same group dirty again, but every step makes progress or waits for a response.
         loop {
             if std::mem::take(&mut self.groups.are_wanted) {
-                self.tell_groups(now);
+                self.share_groups(now);
             }
             for timestamp in std::mem::take(&mut self.groups.unsent) {
                 self.advance(now, timestamp);

@@ -195,7 +195,7 @@ impl Account {
                     };
                     core.handle(now(), ClientInput::Response(id, response), &mut OsRng);
                 }
-                // The list first: whoever gets the keys must find this device in it.
+                // The list first: clients that get the keys must find this device in it.
                 ClientOutput::Request(id, Request::DeviceList) => {
                     let response = answer_about_lists(service.device_list().await);
                     core.handle(now(), ClientInput::Response(id, response), &mut OsRng);

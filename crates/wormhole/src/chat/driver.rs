@@ -47,7 +47,7 @@ use super::store::{Contact, EnvelopeHash, Evidence, StoreError};
 pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
-use decisions::{Decisions, Told};
+use decisions::{Decisions, Update};
 use direct::DirectOffers;
 use ending::Ending;
 pub(super) use group_changes::ChangeOutcome;
@@ -157,7 +157,7 @@ enum Woken {
     /// Our answer to the offer of a file.
     Direct((AccountId, DirectAnswer)),
     Profile(ProfileAnswer),
-    Told(Told),
+    Uploaded(Update),
     Requested(Option<Finished>),
     Socket(SocketEvent),
     Task(Task),
@@ -222,7 +222,7 @@ impl Driver {
             event = self.socket.next(reads) => Woken::Socket(event),
             count = self.upkeep.next(counts) => Woken::Counted(count),
             answer = self.direct.next() => Woken::Direct(answer),
-            told = self.decisions.next() => Woken::Told(told),
+            update = self.decisions.next() => Woken::Uploaded(update),
             due = self.history.next(&self.store) => Woken::Purged(due),
             answer = self.profiles.next(self.own_profile.as_ref()) => Woken::Profile(answer),
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::TimedOut,
@@ -258,7 +258,7 @@ impl Driver {
                 }
                 self.core.keys_left(now(), count, &mut OsRng);
             }
-            Woken::Told(told) => self.handle_uploaded(&told),
+            Woken::Uploaded(update) => self.handle_uploaded(&update),
             Woken::TimedOut => self.input(ClientInput::Timeout),
             Woken::Profile(answer) => self.profile_answered(answer),
             Woken::Counted(Err(_)) | Woken::Closed | Woken::Requested(None) => {}

@@ -124,7 +124,7 @@ impl Introducing {
         let result = self.exchange(name).await;
         if result.is_err() {
             // The wormhole may have ended already.
-            let _told = self.channel.send(IntroductionMessage::Refused.encode()).await;
+            let _sent = self.channel.send(IntroductionMessage::Refused.encode()).await;
         }
         result
     }
@@ -147,8 +147,8 @@ impl Introducing {
     /// Tells the other side that the person is stored. Returns whether the other side says the same. Whatever happens to the
     /// wormhole now, the person stays stored.
     async fn confirm(&self) -> bool {
-        let told = self.channel.send(IntroductionMessage::Stored.encode()).await;
-        told.is_ok() && self.next().await.is_ok_and(|it| it == IntroductionMessage::Stored)
+        let sent = self.channel.send(IntroductionMessage::Stored.encode()).await;
+        sent.is_ok() && self.next().await.is_ok_and(|it| it == IntroductionMessage::Stored)
     }
 
     async fn next(&self) -> Result<IntroductionMessage, IntroduceError> {
@@ -157,7 +157,7 @@ impl Introducing {
 
     /// Tells the other side that this one gives up, and closes the wormhole.
     pub async fn cancel(self) {
-        let _told = self.channel.send(IntroductionMessage::Refused.encode()).await;
+        let _sent = self.channel.send(IntroductionMessage::Refused.encode()).await;
         self.channel.close().await;
     }
 

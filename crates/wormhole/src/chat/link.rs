@@ -47,7 +47,7 @@ async fn send(channel: &PeerChannel, message: &LinkMessage) -> Result<(), LinkPe
 /// Tells the other device that this one gives up, and closes the wormhole.
 async fn give_up(channel: PeerChannel, refusal: LinkRefusal) {
     // The wormhole may have ended already.
-    let _told = send(&channel, &LinkMessage::Refused(refusal)).await;
+    let _sent = send(&channel, &LinkMessage::Refused(refusal)).await;
     channel.close().await;
 }
 

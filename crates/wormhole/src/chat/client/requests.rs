@@ -16,7 +16,7 @@ impl Client {
     /// The people that the user does not know, and whose messages wait for a decision, the latest first. They do not learn
     /// that somebody has read them here.
     ///
-    /// There are none unless [`Options::hold_unknown_senders`](super::Options::hold_unknown_senders) is set, or was set when the messages arrived.
+    /// The list is empty unless [`Options::hold_unknown_senders`](super::Options::hold_unknown_senders) is set, or was set when the messages arrived.
     ///
     /// # Errors
     /// The client has ended.

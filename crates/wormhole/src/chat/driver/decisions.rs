@@ -1,5 +1,5 @@
-//! Tells the server what the user has decided about others, one request after the other. What it does not know yet is in the
-//! store.
+//! Sends the decisions of the user about other people to the server, one request after the other. The store keeps those that the
+//! server does not have yet.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,20 +18,20 @@ use crate::chat::store::Decision;
 pub(super) struct Decisions {
     service: Arc<Service>,
     waiting: BTreeMap<AccountId, Decision>,
-    /// Whether our device knows message requests, unless the server has learned that.
+    /// Whether our device knows message requests, until the server has learned it.
     capability: Option<bool>,
     due: Instant,
     running: Option<Running>,
 }
 
-/// A decision that the server has learned, or will never accept.
+/// Something that the server must learn.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Told {
+pub(super) enum Update {
     Capability(bool),
     Decision(AccountId, Decision),
 }
 
-type Running = Pin<Box<dyn Future<Output = (Told, Result<(), RequestError>)> + Send>>;
+type Running = Pin<Box<dyn Future<Output = (Update, Result<(), RequestError>)> + Send>>;
 
 impl Decisions {
     pub(super) fn new(
@@ -50,15 +50,15 @@ impl Decisions {
     }
 
     /// Waits until the server has learned a decision, or has refused it for good.
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Update {
         loop {
             if self.running.is_none() {
-                let Some(next) = self.next_to_tell() else { return std::future::pending().await };
+                let Some(next) = self.next_update() else { return std::future::pending().await };
                 sleep_until(self.due).await;
-                self.running = Some(tell(Arc::clone(&self.service), next));
+                self.running = Some(upload(Arc::clone(&self.service), next));
             }
             let Some(running) = &mut self.running else { continue };
-            let (told, result) = running.await;
+            let (update, result) = running.await;
             self.running = None;
             if let Err(error) = result
                 && is_temporary(&error)
@@ -66,46 +66,47 @@ impl Decisions {
                 self.due = Instant::now() + error.retry_after().unwrap_or(AFTER_ERROR);
                 continue;
             }
-            self.finish(&told);
-            return told;
+            self.finish(&update);
+            return update;
         }
     }
 
-    fn next_to_tell(&self) -> Option<Told> {
+    fn next_update(&self) -> Option<Update> {
         let decision = || self.waiting.first_key_value();
-        let capability = self.capability.map(Told::Capability);
-        capability.or_else(|| decision().map(|(account, it)| Told::Decision(*account, it.clone())))
+        let capability = self.capability.map(Update::Capability);
+        capability
+            .or_else(|| decision().map(|(account, it)| Update::Decision(*account, it.clone())))
     }
 
-    fn finish(&mut self, told: &Told) {
-        match told {
-            Told::Capability(_) => self.capability = None,
+    fn finish(&mut self, update: &Update) {
+        match update {
+            Update::Capability(_) => self.capability = None,
             // The user may have changed their mind meanwhile.
-            Told::Decision(account, decision) if self.waiting.get(account) == Some(decision) => {
+            Update::Decision(account, decision) if self.waiting.get(account) == Some(decision) => {
                 self.waiting.remove(account);
             }
-            Told::Decision(..) => {}
+            Update::Decision(..) => {}
         }
     }
 
     /// Whether the server has learned the latest decision about an account.
-    pub(super) fn is_told(&self, account: AccountId) -> bool {
+    pub(super) fn is_uploaded(&self, account: AccountId) -> bool {
         !self.waiting.contains_key(&account)
     }
 
-    /// How many decisions the server does not know.
+    /// The number of decisions that the server does not have yet.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 }
 
-fn tell(service: Arc<Service>, told: Told) -> Running {
+fn upload(service: Arc<Service>, update: Update) -> Running {
     Box::pin(async move {
-        let result = match &told {
-            Told::Capability(has_requests) => service.set_capabilities(*has_requests, None).await,
-            Told::Decision(account, decision) => decide(&service, *account, decision).await,
+        let result = match &update {
+            Update::Capability(has_requests) => service.set_capabilities(*has_requests, None).await,
+            Update::Decision(account, decision) => decide(&service, *account, decision).await,
         };
-        (told, result)
+        (update, result)
     })
 }
 

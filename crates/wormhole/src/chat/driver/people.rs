@@ -12,7 +12,7 @@ use wormhole_chat::{
 use zeroize::Zeroizing;
 
 use super::Driver;
-use super::decisions::Told;
+use super::decisions::Update;
 use crate::chat::store::{Contact, Decision, Evidence};
 
 /// A decision of the user about somebody.
@@ -99,7 +99,7 @@ impl Driver {
     }
 
     /// Notifies the server that the user knows somebody.
-    pub(super) fn tell_accepted(&mut self, account: AccountId) {
+    pub(super) fn notify_accepted(&mut self, account: AccountId) {
         if self.holds_requests && !self.blocked.contains(&account) {
             self.decisions.add(account, Decision::Accept);
             self.commits.people().decisions.insert(account, Some(Decision::Accept));
@@ -130,7 +130,7 @@ impl Driver {
             return;
         }
         self.members.extend(new.iter().copied());
-        new.into_iter().for_each(|account| self.tell_accepted(account));
+        new.into_iter().for_each(|account| self.notify_accepted(account));
         self.store_members();
     }
 
@@ -149,7 +149,7 @@ impl Driver {
                 Ok(SyncMessage::Configuration(configuration)) => {
                     self.learn_configuration(configuration);
                 }
-                Ok(SyncMessage::GroupsWanted) => self.tell_account(),
+                Ok(SyncMessage::GroupsWanted) => self.share_everything(),
                 Ok(SyncMessage::Identities(decisions)) => {
                     decisions.iter().for_each(|decision| self.learn_identity(decision));
                 }
@@ -193,16 +193,16 @@ impl Driver {
     }
 
     /// Removes a decision that the server has learned.
-    pub(super) fn handle_uploaded(&mut self, told: &Told) {
-        match told {
-            Told::Capability(has_requests) => {
+    pub(super) fn handle_uploaded(&mut self, update: &Update) {
+        match update {
+            Update::Capability(has_requests) => {
                 let value = Zeroizing::new(vec![u8::from(*has_requests)]);
                 self.commits.add_setting(CAPABILITY.to_owned(), Some(value));
             }
-            Told::Decision(account, _) if self.decisions.is_told(*account) => {
+            Update::Decision(account, _) if self.decisions.is_uploaded(*account) => {
                 self.commits.people().decisions.insert(*account, None);
             }
-            Told::Decision(..) => {}
+            Update::Decision(..) => {}
         }
         self.signals.decisions.send_replace(self.decisions.len());
     }

@@ -71,8 +71,8 @@ impl Shared {
     }
 
     /// Remembers a decision of another device. `false`: this device knows a later one, or the same.
-    fn learn(&mut self, told: &PersonDecision) -> bool {
-        let PersonDecision { account, decision, decided } = *told;
+    fn learn(&mut self, received: &PersonDecision) -> bool {
+        let PersonDecision { account, decision, decided } = *received;
         let known = self.people.get(&account);
         let is_news = known.is_none_or(|known| (decided, decision) > *known);
         if is_news && decided > Timestamp(0) {
@@ -132,15 +132,15 @@ impl Driver {
         let RequestSync { blocked, decisions } = sync;
         let own = self.own;
         let mut is_changed = false;
-        for told in decisions.iter().filter(|told| told.account != own) {
-            let blocks = told.decision == RequestDecision::Block;
-            let is_blocked = self.is_blocked(told.account);
+        for received in decisions.iter().filter(|it| it.account != own) {
+            let blocks = received.decision == RequestDecision::Block;
+            let is_blocked = self.is_blocked(received.account);
             let has_no_room = blocks && !is_blocked && self.blocked.len() >= MAX_BLOCKED;
             // Without a time, it says only that the user knows the person.
-            let is_weak = told.decided == Timestamp(0) && is_blocked;
-            if !has_no_room && !is_weak && self.shared.learn(told) {
-                self.apply(told.account, told.decision);
-                is_changed |= told.decided > Timestamp(0);
+            let is_weak = received.decided == Timestamp(0) && is_blocked;
+            if !has_no_room && !is_weak && self.shared.learn(received) {
+                self.apply(received.account, received.decision);
+                is_changed |= received.decided > Timestamp(0);
             }
         }
         if is_changed {
@@ -155,7 +155,7 @@ impl Driver {
         }
     }
 
-    /// Tells our other devices what the user has set for the account, if it has changed since they were told.
+    /// Sends the settings of the account to our other devices, if the user has changed them.
     pub(super) fn share_configuration(&mut self) {
         let read_receipts = self.receipts.are_read_on();
         let (last, known) = self.shared.read_receipts;
@@ -188,8 +188,8 @@ impl Driver {
         self.commits.add_setting(READ_RECEIPTS.to_owned(), value);
     }
 
-    /// A new device of our account asks what the others know. All of them answer.
-    pub(super) fn tell_account(&mut self) {
+    /// Sends everything that our devices share: a new device of our account has requested it. All other devices answer.
+    pub(super) fn share_everything(&mut self) {
         let decided = self.shared.people.iter().map(|(account, (decided, decision))| {
             PersonDecision { account: *account, decision: *decision, decided: *decided }
         });
@@ -247,7 +247,7 @@ const MAX_PEOPLE: usize = 6000;
 /// Maximum number of them in one message.
 const MAX_PEOPLE_AT_ONCE: usize = 1000;
 
-/// Maximum number of decisions about identity keys that a new device is told.
+/// Maximum number of decisions about identity keys that a new device gets.
 const MAX_KEYS: usize = 10_000;
 
 /// Maximum number of them in one message.
@@ -269,14 +269,15 @@ mod tests {
     #[test]
     fn the_same_decisions_about_people_end_equal_in_any_order() {
         use RequestDecision::{Accept, Block, Delete};
-        let told = [(Accept, 5), (Block, 7), (Delete, 7), (Accept, 6), (Accept, 0), (Delete, 3)];
-        let told = told.map(|(decision, decided)| PersonDecision {
+        let received =
+            [(Accept, 5), (Block, 7), (Delete, 7), (Accept, 6), (Accept, 0), (Delete, 3)];
+        let received = received.map(|(decision, decided)| PersonDecision {
             account: BOB,
             decision,
             decided: Timestamp(decided),
         });
-        for first in 0..told.len() {
-            let (mut known, mut order) = (shared(), told.to_vec());
+        for first in 0..received.len() {
+            let (mut known, mut order) = (shared(), received.to_vec());
             order.rotate_left(first);
             for decisions in [order.clone(), order.into_iter().rev().collect()] {
                 decisions.iter().for_each(|decision| {

@@ -165,7 +165,7 @@ impl Driver {
         if is_open {
             self.input(input);
             self.outbox.set_blocked(account, None);
-            self.tell_identity(account, key);
+            self.share_identity_decision(account, key);
             self.process_outputs();
         }
         self.commits.reply(reply);
@@ -194,13 +194,13 @@ impl Driver {
             Some(_) => contact,
         };
         self.put(Contact { verified: Some(key), ..contact });
-        self.tell_identity(account, key);
+        self.share_identity_decision(account, key);
         self.process_outputs();
         self.commits.reply(reply);
     }
 
-    /// Tells our other devices what the user has decided about an identity key.
-    fn tell_identity(&mut self, account: AccountId, key: PublicKey) {
+    /// Sends the decision of the user about an identity key to our other devices.
+    fn share_identity_decision(&mut self, account: AccountId, key: PublicKey) {
         if let Some(decision) = self.core.identity_decision(account, &key) {
             let decisions = vec![self.with_verified(decision)];
             self.input(ClientInput::Synchronise(SyncMessage::Identities(decisions)));
@@ -232,7 +232,7 @@ impl Driver {
         if let Some(key) = verified.filter(|key| accepted == Some(*key)) {
             // It is accepted from now on, even if another device has seen another key first.
             self.input(ClientInput::AcceptIdentity(account, key));
-            self.tell_identity(account, key);
+            self.share_identity_decision(account, key);
             self.process_outputs();
         }
         self.commits.reply(reply);
@@ -317,7 +317,7 @@ impl Driver {
     pub(super) fn put(&mut self, contact: Contact) {
         let known = self.contacts.get(contact.account);
         if contact.is_accepted() && !known.is_some_and(Contact::is_accepted) {
-            self.tell_accepted(contact.account);
+            self.notify_accepted(contact.account);
         }
         if contact.is_accepted() {
             self.accepted.insert(contact.account);

@@ -214,26 +214,20 @@ impl From<RequestError> for AcceptLinkError {
 
 impl From<LinkPeerError> for LinkError {
     fn from(error: LinkPeerError) -> Self {
-        match error {
-            LinkPeerError::Refused(LinkRefusal::TooManyDevices) => Self::TooManyDevices,
-            LinkPeerError::Code(_)
-            | LinkPeerError::Decode(_)
-            | LinkPeerError::Gone
-            | LinkPeerError::Refused(_)
-            | LinkPeerError::Unexpected => Self::Peer(error),
+        if error == LinkPeerError::Refused(LinkRefusal::TooManyDevices) {
+            Self::TooManyDevices
+        } else {
+            Self::Peer(error)
         }
     }
 }
 
 impl From<LinkPeerError> for AcceptLinkError {
     fn from(error: LinkPeerError) -> Self {
-        match error {
-            LinkPeerError::Refused(LinkRefusal::TooManyDevices) => Self::TooManyDevices,
-            LinkPeerError::Code(_)
-            | LinkPeerError::Decode(_)
-            | LinkPeerError::Gone
-            | LinkPeerError::Refused(_)
-            | LinkPeerError::Unexpected => Self::Peer(error),
+        if error == LinkPeerError::Refused(LinkRefusal::TooManyDevices) {
+            Self::TooManyDevices
+        } else {
+            Self::Peer(error)
         }
     }
 }

@@ -186,7 +186,7 @@ impl LinkGuest {
     pub async fn offer(&self) -> Result<OfferedAccount, LinkError> {
         self.met().await?;
         let offered = self.request().await;
-        self.tell(offered.as_ref().err()).await;
+        self.report(offered.as_ref().err()).await;
         offered
     }
 
@@ -204,9 +204,9 @@ impl LinkGuest {
             let registration_id = registration.ok().flatten().map(|it| it.registration_id);
             let device = me.address.device;
             let linked = LinkMessage::Linked { device, registration_id };
-            let _told = send(&self.channel, &linked).await;
+            let _sent = send(&self.channel, &linked).await;
         }
-        self.tell(linked.as_ref().err()).await;
+        self.report(linked.as_ref().err()).await;
         linked
     }
 
@@ -219,11 +219,11 @@ impl LinkGuest {
         self.accept(offered).await
     }
 
-    /// Tells the primary device why this one gives up.
-    async fn tell(&self, error: Option<&LinkError>) {
+    /// Reports an error to the primary device.
+    async fn report(&self, error: Option<&LinkError>) {
         if let Some(error) = error {
             let refused = LinkMessage::Refused(error.refusal());
-            let _told = send(&self.channel, &refused).await;
+            let _sent = send(&self.channel, &refused).await;
         }
     }
 

@@ -168,7 +168,7 @@ impl LinkHost {
             Err(error) => {
                 let withdrawal = self.pending.withdraw().await;
                 let refused = LinkMessage::Refused(error.refusal());
-                let _told = send(&self.channel, &refused).await;
+                let _sent = send(&self.channel, &refused).await;
                 Err(match withdrawal {
                     Some(withdrawal) => {
                         AcceptLinkError::KeyGiven { cause: error.into(), withdrawal }

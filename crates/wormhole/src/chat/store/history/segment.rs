@@ -22,7 +22,7 @@ use crate::chat::store::sealing::{NONCE, RowKeys, RowVersion, Table};
 #[derive(Debug, Default)]
 pub(in crate::chat::store) struct History {
     pub(super) mode: HistoryMode,
-    /// Our own account, if there is one.
+    /// Our own account; `None` before the registration.
     pub(super) own: Option<AccountId>,
     /// This device.
     pub(super) device: Option<DeviceId>,
