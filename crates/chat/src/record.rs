@@ -99,7 +99,7 @@ pub struct ReferencedPreKeys<'a> {
     pub kem: Option<&'a KemPreKey>,
 }
 
-/// Who has the other end of a session.
+/// The owner of the other end of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SessionPeer {
     /// The identity key. Only who has it can have encrypted the messages of the session.
@@ -113,7 +113,7 @@ pub struct SessionPeer {
 pub struct FirstMessage {
     /// The plaintext.
     pub plaintext: Zeroizing<Vec<u8>>,
-    /// Who has encrypted it. The current session may be another one.
+    /// The session that has encrypted it. The current session may be another one.
     pub peer: SessionPeer,
     /// How to change our prekeys, if the message started a session. Store that change in one
     /// transaction with the record, or a replay would be accepted.

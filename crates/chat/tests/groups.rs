@@ -141,7 +141,7 @@ impl World {
         let shown = person.view.access_for(&draft, None).unwrap().hash();
         let is_admin = shown == self.access.admin;
         let has_access = is_admin || draft.replaces.is_none() && shown == self.access.member;
-        // Whoever has not read everything makes an entry that nobody accepts; the server cannot know.
+        // A member who has not read everything makes an entry that the others refuse; the server cannot know.
         if has_access && draft.revision == latest + 1 {
             self.accept(who, draft);
         }

@@ -80,7 +80,7 @@ pub fn forward_message(bytes: &[u8]) {
     }
 }
 
-/// What both sides of a transfer over a dilated connection read. The first byte selects the side; of a sender, the second one
+/// The decoders of both sides of a transfer over a dilated connection. The first byte selects the side; of a sender, the second one
 /// selects the offer.
 pub fn dilated_transfer(bytes: &[u8]) {
     let Some(([side, kind], bytes)) = bytes.split_first_chunk() else { return };
@@ -121,7 +121,7 @@ pub fn dilated_transfer(bytes: &[u8]) {
     assert!(kind % 4 != 1 || received <= 9);
 }
 
-/// What an interrupted transfer has written down.
+/// The journal of an interrupted transfer.
 pub fn transfer_journal(bytes: &[u8]) {
     let Some(journal) = Journal::parse(bytes) else { return };
     assert!(journal.length <= bytes.len());

@@ -72,7 +72,7 @@ impl Supervised {
         Ok(())
     }
 
-    /// What the server has logged.
+    /// The log of the server.
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }

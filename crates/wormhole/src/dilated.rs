@@ -71,7 +71,7 @@ pub struct Settings {
     pub subprotocols: Option<Vec<String>>,
     /// After twice this time without any sign of life, a connection is replaced.
     pub keepalive: Duration,
-    /// How long to try to connect, at the start and after a lost connection; `None` for ever.
+    /// How long to try to connect, at the start and after a lost connection; `None` for no limit.
     pub patience: Option<Duration>,
     /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
     /// ended. Counts only while the mailbox can be reached. `None`: as long as `patience`.
@@ -359,7 +359,7 @@ pub(crate) struct PathObserver {
 }
 
 impl PathObserver {
-    /// What has changed since the last call: the new path, or `None` if the connection is lost.
+    /// The change since the last call: the new path, or `None` if the connection is lost.
     pub(crate) fn change(&mut self) -> Option<Option<Path>> {
         let status = self.status.borrow();
         if status.path == self.known || status.end.is_some() {

@@ -23,7 +23,7 @@ use crate::prekey::VerifiedBundle;
 use crate::sealed_sender::UnsealedMessage;
 use crate::time::Timestamp;
 
-/// What is known about the lists of all accounts, ours included.
+/// The known lists of all accounts, including ours.
 #[derive(Debug, Default)]
 pub(super) struct DeviceLists {
     pinned: BTreeMap<AccountId, PinnedList>,

@@ -27,7 +27,7 @@ pub(super) struct HeldEnvelope {
 #[derive(Debug, Default)]
 pub(super) struct HeldEnvelopes(Vec<HeldEnvelope>);
 
-/// What one account has here.
+/// The held messages of one account.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     envelopes: usize,

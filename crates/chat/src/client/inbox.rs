@@ -273,7 +273,7 @@ impl Client {
         }
     }
 
-    /// What a message was decrypted with. Nothing has changed.
+    /// The session or key that decrypts a message. Changes nothing.
     fn opened(
         &self,
         from: Address,

@@ -331,7 +331,7 @@ fn is_hidden(list: &DeviceList, shown: Option<&DeviceList>) -> bool {
     })
 }
 
-/// How often the lists of our devices may differ, since this program was started: a server must not make them sign for ever.
+/// How often the lists of our devices may differ, since this program was started: a server must not make them sign without end.
 const MAX_FORKS: u32 = 10;
 
 /// How often in a row another device may be faster.

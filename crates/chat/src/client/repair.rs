@@ -130,7 +130,7 @@ impl Client {
         Outcome::NotRead(ReadError::Decrypt(retry.why))
     }
 
-    /// Makes room for another message that we ask for. False if there is none.
+    /// Makes room for another message that we request. Returns false if there is no room.
     fn make_room(&mut self, name: MessageName, changes: &mut Changes) -> bool {
         if self.retries.get(&name).is_some() {
             return true;

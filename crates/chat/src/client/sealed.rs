@@ -134,7 +134,7 @@ impl Sealer {
     }
 }
 
-/// A message that cannot be decoded is an error of the session, as before.
+/// Converts the error of a message that cannot be decoded: callers treat it like a failed decryption.
 fn malformed(error: MessageError) -> ReadError {
     ReadError::Decrypt(error.into())
 }

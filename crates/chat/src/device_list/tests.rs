@@ -68,7 +68,7 @@ fn attack_9_a_list_is_only_believed_from_its_account() {
         assert!(open(&changed, ACCOUNT).is_err(), "byte {place}");
         assert!(open(&signed[..place], ACCOUNT).is_err());
     }
-    // A signature of the same bytes for another purpose is none of a list.
+    // A signature of the same bytes for another purpose is not valid for a list.
     let other_purpose = proto::encode_signed(list.encode(), pair.sign(&list.encode(), &mut rng));
     assert_eq!(open(&other_purpose, ACCOUNT), Err(DeviceListError::BadSignature));
     let long = vec![0; DeviceList::MAX_BYTES + 1];
@@ -129,7 +129,7 @@ fn a_removed_device_gets_nothing_but_what_it_has_sent_can_be_read() {
     let reads = |id_of, sent| second.reads(id(2), id_of, Timestamp(sent));
     assert!(!second.has(id(2), 20) && reads(Some(20), NOW.0) && reads(None, NOW.0));
     assert!(!reads(Some(21), NOW.0));
-    // What it dates later than it was removed is not read; clocks may be wrong by a week.
+    // Messages that it dates after its removal are not read; clocks may be wrong by a week.
     assert!(reads(Some(20), NOW.0 + MAX_LATE) && !reads(Some(20), NOW.0 + MAX_LATE + 1));
     assert!(second.reads(id(1), Some(10), Timestamp(u64::MAX)));
     // Another device gets its number.

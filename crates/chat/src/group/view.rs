@@ -45,7 +45,7 @@ pub struct Applied {
     pub author: Author,
     /// The change.
     pub change: GroupChange,
-    /// Whether entries before it are missing: the server does not keep them for ever.
+    /// Whether entries before it are missing: the server does not keep all of them.
     pub after_gap: bool,
 }
 

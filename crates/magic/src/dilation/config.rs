@@ -31,7 +31,7 @@ pub struct DilationConfig {
     /// After this time without received bytes the peer is asked for an answer, and after twice this time the connection is
     /// lost.
     pub keepalive: Duration,
-    /// How long to try to connect; `None` for ever.
+    /// How long to try to connect; `None` for no limit.
     pub patience: Option<Duration>,
     /// How long to try if the peer closed the connection and is not heard through the mailbox either: its program has probably
     /// ended. Counts only while the mailbox can be reached. `None`: as long as `patience`.

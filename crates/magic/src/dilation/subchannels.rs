@@ -196,7 +196,7 @@ impl Subchannels {
         Ok(Some(DilationEvent::Data(id, data)))
     }
 
-    /// What to allow the peer in addition on a subchannel, now that it has used or the application has processed
+    /// The additional credit for the peer on a subchannel, now that it has used or the application has processed
     /// something: the number on the wire, and bytes.
     pub(super) fn grant(&mut self, id: SubchannelId) -> Option<(u32, u32)> {
         let wire = self.wire(id)?;

@@ -261,7 +261,7 @@ fn joined(said: Said) -> Said {
     joined
 }
 
-/// What a client may say: good and bad lines, with or without something behind.
+/// Possible input of a client: good and bad lines, with or without something behind.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let start = prop_oneof![
         Just(line("a", "2")),

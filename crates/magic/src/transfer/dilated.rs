@@ -28,10 +28,10 @@ pub const SUBPROTOCOL: &str = "wormhole-dilated-transfer";
 /// The hash of a chunk, or of all hashes of the chunks of a file.
 pub type Hash = [u8; 32];
 
-/// What identifies a file of an offer: the beginning of a hash of its path, size and time.
+/// Identifies a file of an offer: the beginning of a hash of its path, size and time.
 pub type FileKey = [u8; 16];
 
-/// What a side of a transfer wants to do.
+/// The role of a side in a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are only two sides")]
 pub enum Mode {

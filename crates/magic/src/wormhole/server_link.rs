@@ -31,7 +31,7 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 /// | Ready | no answer after a check | close, lost | Waiting, without a pause |
 ///
 /// Pauses grow until a connection was useful, that is, lasted for a while with at least one answer. A server that
-/// accepts everyone and then disconnects must not be contacted every second for ever. While a dilated connection waits for
+/// accepts everyone and then disconnects must not be contacted every second indefinitely. While a dilated connection waits for
 /// the server, they are short (`urgency`).
 #[derive(Debug)]
 pub(super) struct ServerLink {

@@ -48,7 +48,7 @@ pub(crate) enum Candidate {
     Pending(PendingSlot),
 }
 
-/// One of the connections that are not counted for any address. Whoever refuses one must keep it until the connection is
+/// One of the connections that are not counted for any address. When you refuse it, keep this slot until the connection is
 /// closed: otherwise, the number of refused connections would have no limit.
 #[derive(Debug)]
 pub(crate) struct PendingSlot {

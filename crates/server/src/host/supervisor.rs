@@ -145,7 +145,7 @@ impl Services {
     }
 }
 
-/// Waits until the deadline; waits for ever without one.
+/// Waits until the deadline; waits indefinitely without one.
 async fn expired(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

@@ -143,7 +143,7 @@ fn an_account_outside_of_the_default_app_needs_the_headers_of_its_app() {
     without.headers.truncate(1);
     assert_eq!(without.get("/v1/accounts/whoami").expect(401)["error"], "bad_package");
     with.get("/v1/accounts/whoami").expect(200);
-    // The requests for attachments of clients of 2014 have none.
+    // Clients of 2014 request attachments without naming an app.
     without.get("/v1/attachments/").expect(200);
     // The same number and password in the default app is another account.
     let one = Client::register(&server, ALICE, None);

@@ -125,7 +125,7 @@ fn requests_are_listed_until_they_are_decided() {
     assert_eq!(list(&bob), json!([]));
     send(&alice, &bob, 8).expect(200);
     assert_eq!(queue(&bob).len(), 6);
-    // Whoever writes wants answers.
+    // Writing to a person accepts the answers of this person.
     decide(&bob, &alice, "delete").expect(200);
     send(&bob, &alice, 9).expect(200);
     (11..=20).for_each(|timestamp| drop(send(&alice, &bob, timestamp).expect(200)));

@@ -147,7 +147,7 @@ fn the_owner_replaces_the_key_and_may_allow_everybody() {
     set(json!({"unrestrictedUnidentifiedAccess": true})).expect(200);
     send(2, 3).expect(200);
     assert_eq!(queue(&bob).len(), 3);
-    // Whoever registers the number again is perhaps somebody else.
+    // The number may be registered again by somebody else.
     let again = with_keys(&server, BOB, 7);
     for seed in [2, 9] {
         send(seed, 4).expect(401);

@@ -1,4 +1,4 @@
-//! Whoever lost a number to a second registration can do nothing more in its name, not even with what began earlier.
+//! After a second registration of a number, the first client can do nothing more in its name, not even complete earlier requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -53,7 +53,7 @@ impl Listeners {
         addresses().into_iter().filter_map(hint).take(MAX_HINTS).collect()
     }
 
-    /// Waits for a connection; for ever without listeners.
+    /// Waits for a connection; indefinitely without listeners.
     pub(crate) async fn accept(&self) -> TcpStream {
         poll_fn(|cx| {
             for listener in &self.0 {

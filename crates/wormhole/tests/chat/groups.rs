@@ -283,7 +283,7 @@ async fn typing_is_shown_in_a_group_and_nobody_learns_what_is_read_outside_of_it
     let messages = vec![to_all.timestamp];
     let receipt = Event::Receipt { from: ids[1], kind: ReceiptKind::Read, messages };
     assert_eq!(next_event(&mut to_c, is_read).await, receipt);
-    // Whoever has written to the group can show that another message is on its way.
+    // A member who has written to the group can show that another message is on its way.
     b.send(group, Message::text("hello")).await.unwrap();
     soon(next_message(&mut to_c)).await;
     for started in [true, false] {

@@ -197,7 +197,7 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// The account. Creates the store if there is none.
+    /// The account. Creates the store if it does not exist.
     pub(crate) fn account(&self) -> Account {
         let path = self.folder.0.join("store");
         let store = match Store::protection(&path).unwrap() {

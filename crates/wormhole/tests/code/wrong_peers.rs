@@ -51,7 +51,7 @@ async fn a_key_exchange_message_that_is_not_json_ends_the_wormhole() {
 
 #[tokio::test]
 async fn a_point_outside_of_the_group_ends_the_wormhole() {
-    // The identity: whoever answers with it would know the key.
+    // The neutral element: a peer that answers with it would know the key.
     let identity = format!("5301{}", "00".repeat(31));
     let (error, mood) = after_pake(&hex(&json!({ "pake_v1": identity }).to_string())).await;
     assert_eq!(error, PeerMisbehaved::Pake(PakeError::WrongOrder).into());

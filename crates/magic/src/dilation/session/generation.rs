@@ -141,7 +141,7 @@ impl<R: RngCore + CryptoRng> Dilation<R> {
     }
 
     /// Repeats what the peer may have missed. The reference repeats nothing: if a generation of its leader fails, it
-    /// waits for ever unless the follower offers a connection again.
+    /// waits indefinitely unless the follower offers a connection again.
     pub(super) fn repeat_message(&mut self, now: Instant) {
         let (Stage::Connecting(repeat) | Stage::ExpectReconnecting(repeat)) = self.stage else {
             return;

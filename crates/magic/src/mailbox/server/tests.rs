@@ -40,7 +40,7 @@ fn frames(client: &mut Client) -> Vec<Value> {
     frames
 }
 
-/// What the store is asked next.
+/// The next request to the store.
 fn request(client: &mut Client) -> (RequestId, Request) {
     client.requests.pop_front().expect("no request")
 }
@@ -52,7 +52,7 @@ fn answer(client: &mut Client, answer: &Answer) -> Request {
     request
 }
 
-/// What one message gets, besides its acknowledgement.
+/// The answers to one message, without its acknowledgement.
 fn reply(client: &mut Client, message: Value) -> Vec<Value> {
     say(client, message.clone());
     let mut frames = frames(client);
@@ -210,7 +210,7 @@ fn long_values_come_back_shortened() {
     say(&mut client, json!({"type": "ping", "ping": long, "id": long}));
     let pong = json!({"type": "pong", "pong": cut});
     assert_eq!(frames(&mut client), [json!({"type": "ack", "id": cut}), pong]);
-    // What is no text cannot be cut.
+    // Bytes that are not text cannot be cut.
     let list = vec![0; 1000];
     say(&mut client, json!({"type": "ping", "ping": list, "id": {"a": list}}));
     let pong = json!({"type": "pong", "pong": null});

@@ -9,7 +9,7 @@ fn to_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap()
 }
 
-/// What a zip unpacked to.
+/// The contents of an unpacked zip.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Tree {
     folders: Vec<String>,

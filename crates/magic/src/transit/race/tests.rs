@@ -237,7 +237,7 @@ fn this_computer_is_dialed_only_if_the_peer_offers_nothing_else() {
     assert_eq!(dialed(&["a", "fd00::1"]), ["a", "fd00::1"]);
 }
 
-/// What may be dialed at once, and under which permit.
+/// The addresses that may be dialed at once, each with its permit.
 fn permits(race: &mut Race) -> Vec<(String, Permit)> {
     let targets = outputs(race).into_iter().filter_map(|output| match output {
         Output::Connect(_, Target { address: Address::Tcp(to), permit }) => Some((to.host, permit)),

@@ -39,7 +39,7 @@ pub(crate) fn json(bytes: &[u8]) {
     read(bytes, |report: ReportJson| report.check(GUID).map(drop));
 }
 
-/// What is stored has its limits.
+/// Stored values are within their limits.
 fn check_messages(submitted: Submitted) -> Result<(), ApiError> {
     let _relay = submitted.names_relay();
     let _left_out = submitted.left_out();

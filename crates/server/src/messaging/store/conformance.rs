@@ -147,7 +147,7 @@ impl Postgresql {
         Some(Self { postgres, databases: RefCell::default() })
     }
 
-    /// The database of this name, which is created if there is none.
+    /// The database of this name. Creates it if it does not exist.
     fn database(&self, name: &str) -> String {
         // PostgreSQL shortens longer names.
         let name: String = name.chars().take(60).collect();

@@ -119,7 +119,7 @@ pub(in crate::messaging) trait Rows:
         profile: Option<&Profile>,
     ) -> Result<(), StoreError>;
 
-    /// Writes the keys with which senders are certified. There are none yet.
+    /// Writes the first keys with which senders are certified.
     fn insert_delivery_keys(&mut self, keys: &DeliveryKeys) -> Result<(), StoreError>;
 
     /// Creates an account, to which nobody may send without credentials. Its number is not registered in its app yet. If it becomes the default of its number,

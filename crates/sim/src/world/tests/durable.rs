@@ -93,7 +93,7 @@ impl Session for Ledger {
     }
 }
 
-/// What is on the client's disk.
+/// The contents of the client's disk.
 struct Store {
     is_hasty: bool,
     durable: Rc<Cell<u8>>,

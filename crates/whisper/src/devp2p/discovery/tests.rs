@@ -43,7 +43,7 @@ struct Network {
     nodes: Vec<Discovery>,
     now: Instant,
     rng: ChaCha12Rng,
-    /// What each has found.
+    /// The nodes that each has found.
     found: Vec<Vec<Enode>>,
 }
 

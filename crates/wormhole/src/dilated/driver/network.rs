@@ -1,4 +1,4 @@
-//! What the driver does when this computer changes its network, or when a link is not needed any more.
+//! Handles changes of this computer's network, and links that are no longer needed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ impl DilationDriver {
     /// This computer has other addresses: connections from those that it has lost cannot be used any more, and new ones may
     /// succeed.
     pub(super) fn on_moved(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), DilationError> {
-        // Whatever replaces a connection needs the mailbox.
+        // A new connection needs the mailbox.
         let _closed = self.mailbox.send(MailboxCommand::Hurry);
         for id in self.links.without_address(addresses) {
             self.links.reset(id);

@@ -52,7 +52,7 @@ async fn a_silent_relay_is_given_up_after_a_minute() {
     };
     let error = tokio::select! {
         result = race.next() => result.unwrap_err(),
-        () = serve => panic!("it waits for ever"),
+        () = serve => panic!("it waits indefinitely"),
     };
     assert!(matches!(error, RaceError::TimedOut(_) | RaceError::AllFailed(1)), "{error:?}");
     assert_eq!(start.elapsed().as_secs(), 60);
@@ -71,7 +71,7 @@ async fn a_relay_whose_peer_never_comes_loses_to_one_where_it_comes_later() {
     };
     let event = tokio::select! {
         result = race.next() => result.unwrap(),
-        () = serve => panic!("it waits for ever"),
+        () = serve => panic!("it waits indefinitely"),
     };
     let Event::Connected { received, .. } = event;
     assert_eq!(received, b"");
@@ -132,7 +132,7 @@ async fn an_address_of_the_peer_that_answers_late_still_wins_over_a_silent_relay
     };
     let Event::Connected { route, .. } = tokio::select! {
         result = race.next() => result.unwrap(),
-        () = serve => panic!("it waits for ever"),
+        () = serve => panic!("it waits indefinitely"),
     };
     assert_eq!(route, Route::Direct(Endpoint::new("peer.example", 4000)));
 }

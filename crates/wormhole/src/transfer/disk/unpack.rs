@@ -352,7 +352,7 @@ impl Tree {
         let folder = self.enter(path, above, Some(limits))?;
         limits.file()?;
         if resumes {
-            // What an earlier attempt has left is not wanted. If it is a folder, creating the file fails.
+            // Removes what an earlier attempt has left. If it is a folder, creating the file fails.
             let _gone = folder.remove_file(name);
         }
         match folder.create_file(name, Access::Usual) {

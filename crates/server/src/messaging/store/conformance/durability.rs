@@ -1,4 +1,4 @@
-//! What is answered is durable, and what failed has not happened.
+//! A confirmed change is durable, and a failed one has no effect.
 
 use std::sync::Arc;
 

@@ -118,7 +118,7 @@ pub(super) fn a_request_for_all_devices_gets_those_that_messages_must_be_address
         bundle.into_iter().flat_map(|it| it.devices).map(|it| it.device.number()).collect()
     };
     assert_eq!(numbers(fixture.bundle(&bob.id(), None)), [1, 3, 5]);
-    // Whoever names a device gets its keys, if there are any.
+    // A request that names a device gets its keys, if it has published any.
     for (device, expected) in [(2, &[2][..]), (4, &[]), (5, &[5]), (6, &[])] {
         assert_eq!(numbers(fixture.bundle(&bob.id(), Some(device))), expected);
     }

@@ -137,7 +137,7 @@ fn a_stranger_that_uses_two_nodes_sends_no_more_messages() {
         other.join().unwrap();
     });
     assert_eq!(fixture.queue(bob.device()).len(), 5);
-    // What one node decides counts at the other at once, also if that one has remembered something else.
+    // A decision at one node applies at the other at once, even if that one has cached an earlier answer.
     let pair = Pair { recipient: bob.account.key, sender: alice.account.key };
     for (state, first, expected) in
         [(ConsentState::Accepted, 200, 25), (ConsentState::Blocked, 300, 25)]

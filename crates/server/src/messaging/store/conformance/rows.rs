@@ -238,7 +238,7 @@ pub(super) fn a_device_that_withdraws_its_keys_gets_no_messages(fixture: &mut Fi
     assert_eq!(fixture.rows(move |rows| rows.signed_key(device)), None);
     assert_eq!(fixture.bundle(&bob.id(), Some(1)), None);
     assert_eq!(fixture.send(alice.write(&bob, 2)), Sent::NotFound);
-    // What was sent before waits.
+    // Earlier messages wait.
     assert_eq!(fixture.timestamps(device), [1]);
     let signed = Some(signed_key(5));
     fixture.put_keys(device, KeySet { signed: signed.clone(), ..KeySet::default() });

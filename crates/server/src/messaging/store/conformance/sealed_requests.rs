@@ -67,7 +67,7 @@ pub(super) fn attack_11_a_stranger_sends_as_little_to_many_as_to_one(fixture: &m
     assert!(is_untouched(&budget, &bob));
     let accepted = decided(fixture, &bob, alice.account.id, Decision::Accept);
     assert_eq!(accepted, Ok(()));
-    // What has waited is sent again.
+    // The sender sends the withheld messages again.
     let waited = u64::from(ALLOWANCE) + 1;
     let sent = send(fixture, &budget, group_message(&alice, &[&bob], waited));
     assert_eq!(shown(&sent), Some((0, 0)));
@@ -95,7 +95,7 @@ pub(super) fn attack_11_strangers_who_send_to_many_do_not_use_up_what_contacts_m
     }
     // The share of strangers was used up by the first message.
     assert_eq!(fixture.timestamps(bob.device()), [1, 3]);
-    // What is not stored costs nothing, and does not show who is blocked.
+    // A message that is not stored costs nothing, and the answer does not show who is blocked.
     assert_eq!(decided(fixture, &bob, alice.account.id, Decision::Block), Ok(()));
     let sent = send(fixture, &budget, group_message(&alice, &[&bob, &carol], 4));
     assert_eq!(shown(&sent), Some((0, 0)));

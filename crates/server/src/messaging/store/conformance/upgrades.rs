@@ -12,7 +12,7 @@ use crate::messaging::store::{
 
 const ADDRESS: ProvisioningAddress = ProvisioningAddress([1; 16]);
 
-/// What has waited since the beginning, whatever happened to the database.
+/// The messages that wait since before the upgrade.
 const OLD: u64 = 1;
 
 pub(super) fn data_of_every_earlier_version_survives_an_upgrade(fixture: &mut Fixture<'_>) {
@@ -46,7 +46,7 @@ pub(super) fn data_of_every_earlier_version_survives_an_upgrade(fixture: &mut Fi
         assert_eq!(fixture.find(login.clone()), found);
         let read = fixture.rows(|rows| rows.pending_code(&BOB.parse().unwrap()));
         assert_eq!(read, Some(code.clone()));
-        // What was accepted before the upgrade is not stored again.
+        // A message that was accepted before the upgrade is not stored again.
         assert_eq!(fixture.send(old.clone()), stored(&[]));
         let bundle = fixture.bundle(&bob.id(), Some(1)).unwrap();
         assert_eq!(bundle.devices[0].one_time, Some(curve_key(round + 1)));

@@ -86,7 +86,7 @@ impl Cache {
     }
 }
 
-/// Reads a device, unless the account has none.
+/// Reads a device. Reads nothing if the account has no devices.
 fn read_device(columns: &mut Columns<'_>) -> Read<Option<RecipientDevice>> {
     let key: Option<i64> = columns.value()?;
     let Some(key) = key else { return Ok(None) };
