@@ -4,7 +4,8 @@
 //! It is one [`Session`] made of small independent state machines: choosing the code (`code_entry`), the
 //! connection to the server (`server_link`), the nameplate (`nameplate`), the mailbox (`mailbox`), the key
 //! exchange (`key_exchange`), outgoing messages (`outgoing`) and incoming ones (`inbox`, `order`). This file
-//! connects them. It does not transfer files: [`crate::transfer`] defines the messages of that application.
+//! connects them; `connection`, `server_messages` and `closing` are parts of the same session. It does not transfer
+//! files: [`crate::transfer`] defines the messages of that application.
 //! (client-protocol.md)
 //!
 //! ```text
@@ -12,8 +13,10 @@
 //!                 └───────┴── server link ──┴──────┴───────────┘
 //! ```
 
+mod closing;
 mod code_entry;
 mod config;
+mod connection;
 mod error;
 mod event;
 mod inbox;
@@ -24,6 +27,7 @@ mod order;
 mod outgoing;
 mod peer_version;
 mod server_link;
+mod server_messages;
 mod urgency;
 
 use std::collections::VecDeque;
@@ -46,16 +50,15 @@ pub use peer_version::PeerVersion;
 use crate::code::{Code, Nameplate};
 use crate::dilation;
 use crate::key::Key;
-use crate::mailbox::message::ListedNameplate;
-use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage, Welcome};
+use crate::mailbox::{ClientMessage, MailboxUrl, Mood, ServerMessage};
 use crate::transit::Ability;
 use code_entry::CodeEntry;
 use inbox::{Inbox, Opened};
 use key_exchange::KeyExchange;
 use mailbox::MailboxClient;
-use nameplate::{Granted, NameplateClaim};
+use nameplate::NameplateClaim;
 use outgoing::{Outgoing, Sealed};
-use server_link::{Action, Retry, ServerLink};
+use server_link::ServerLink;
 
 /// A wormhole. Its links transport one message of the mailbox protocol per [`Input::Bytes`] and
 /// [`Output::Send`].
@@ -228,177 +231,6 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.open_messages()
     }
 
-    // ---- messages of the server ----
-
-    fn on_server_message(
-        &mut self,
-        now: Instant,
-        message: ServerMessage,
-    ) -> Result<(), WormholeError> {
-        if !matches!(message, ServerMessage::Welcome { .. } | ServerMessage::Unknown) {
-            self.on_answer();
-        }
-        match message {
-            ServerMessage::Welcome { welcome } => self.on_welcome(now, welcome)?,
-            ServerMessage::Error { error, orig } => {
-                self.on_server_error(now, &error, &orig.kind)?;
-            }
-            ServerMessage::Nameplates { nameplates } => self.on_nameplates(&nameplates),
-            ServerMessage::Allocated { nameplate } => self.on_allocated(&nameplate)?,
-            ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox)?,
-            ServerMessage::Message(message) => self.on_message(message)?,
-            ServerMessage::Released => {
-                if self.nameplate.on_released() {
-                    self.emit_unless_closing(Event::CodeConsumed);
-                }
-            }
-            ServerMessage::Closed => self.mailbox.on_closed(),
-            ServerMessage::Pong => self.on_pong()?,
-            ServerMessage::Ack | ServerMessage::Unknown => {}
-        }
-        Ok(())
-    }
-
-    /// The server answered a message, so it works.
-    fn on_answer(&mut self) {
-        self.link.on_answer();
-        if std::mem::take(&mut self.loss_reported) {
-            self.emit_unless_closing(Event::ServerFound);
-        }
-    }
-
-    /// The server has sent the whole mailbox. If the mailbox was empty, the server has lost it and our claim
-    /// to the nameplate. Other clients may use the nameplate now, so we send nothing.
-    fn on_pong(&mut self) -> Result<(), WormholeError> {
-        if std::mem::take(&mut self.mailbox_looks_empty) && matches!(self.ending, Ending::Running) {
-            self.nameplate.abandon();
-            return Err(WormholeError::MailboxLost);
-        }
-        Ok(())
-    }
-
-    fn on_welcome(&mut self, now: Instant, welcome: Welcome) -> Result<(), WormholeError> {
-        if !self.link.expects_welcome() {
-            return Ok(());
-        }
-        let today = self.config.today;
-        let action = self.link.on_welcome(&welcome, now, today, &mut self.rng)?;
-        if !std::mem::replace(&mut self.greeted, true) {
-            if let Some(server) = self.link.server().cloned() {
-                self.emit_unless_closing(Event::Server(server));
-            }
-            self.emit_unless_closing(Event::Welcome(welcome));
-        }
-        self.handle_if_any(action);
-        Ok(())
-    }
-
-    /// The server rejected a message. While closing, that counts as done.
-    fn on_server_error(
-        &mut self,
-        now: Instant,
-        error: &str,
-        refused: &str,
-    ) -> Result<(), WormholeError> {
-        if refused == "list" {
-            // Only the optional list was rejected.
-            self.on_nameplates(&[]);
-            return Ok(());
-        }
-        if refused == "ping" {
-            self.mailbox_looks_empty = false;
-            return Ok(());
-        }
-        if matches!(self.ending, Ending::Running) {
-            let is_final = FINAL_REFUSALS.contains(&error);
-            if refused == "claim" && self.nameplate.is_reclaiming() && !is_final {
-                // The code worked before, so a busy server may accept us later.
-                let action = self.link.retry(now, &mut self.rng)?;
-                self.handle_if_any(action);
-                return Ok(());
-            }
-            return Err(WormholeError::ServerRefused(ServerText::new(error)));
-        }
-        match refused {
-            "release" => self.nameplate.abandon(),
-            "close" => self.mailbox.abandon(),
-            "add" | "open" => {}
-            _ => {
-                self.nameplate.abandon();
-                self.mailbox.abandon();
-            }
-        }
-        Ok(())
-    }
-
-    fn on_nameplates(&mut self, listed: &[ListedNameplate]) {
-        if std::mem::take(&mut self.listing) {
-            // Invalid nameplates are skipped.
-            let parse = |listed: &ListedNameplate| Nameplate::parse(&listed.id).ok();
-            let nameplates = listed.iter().filter_map(parse).collect();
-            self.emit_unless_closing(Event::Nameplates(nameplates));
-        }
-    }
-
-    fn on_allocated(&mut self, nameplate: &str) -> Result<(), WormholeError> {
-        if !self.nameplate.expects_allocation() {
-            return Ok(());
-        }
-        let nameplate = Nameplate::parse(nameplate).map_err(|_| ServerMisbehaved::BadNameplate)?;
-        self.claim(nameplate.clone());
-        let code = self.code.on_allocated(nameplate, &mut self.rng);
-        match code {
-            Some(code) if matches!(self.ending, Ending::Running) => self.on_code(code),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn on_claimed(&mut self, mailbox: String) -> Result<(), WormholeError> {
-        match self.nameplate.on_claimed() {
-            Granted::First(release) => {
-                self.send_all(release);
-                let messages = self.mailbox.on_found(mailbox);
-                self.send_all(messages);
-                if self.code.is_half_entered() {
-                    self.emit_unless_closing(Event::NameplateClaimed);
-                }
-            }
-            Granted::Again => {
-                if !self.mailbox.on_found_again(mailbox) {
-                    return Err(WormholeError::MailboxLost);
-                }
-                let messages = self.mailbox.resume();
-                self.send_all(messages);
-            }
-            Granted::Unexpected => {}
-        }
-        Ok(())
-    }
-
-    fn on_message(&mut self, message: PeerMessage) -> Result<(), WormholeError> {
-        let is_ours = message.side == self.side;
-        if self.mailbox.proves_mailbox_survived(is_ours) {
-            self.mailbox_looks_empty = false;
-        }
-        if is_ours {
-            self.mailbox.on_echo(&message.phase);
-            return Ok(());
-        }
-        self.mailbox.on_peer_message();
-        if !matches!(self.ending, Ending::Running) {
-            return Ok(());
-        }
-        // The peer is here: nobody else must find the mailbox.
-        let release = self.nameplate.release();
-        self.send_all(release);
-        if let Some(pake) = self.inbox.on_message(message)?
-            && let Some(key) = self.key_exchange.on_message(&pake)?
-        {
-            self.on_key(key);
-        }
-        self.open_messages()
-    }
-
     // ---- the key and encrypted messages ----
 
     fn on_key(&mut self, key: Key) {
@@ -457,159 +289,6 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     /// Bytes that have not reached the server yet.
     const fn waiting_bytes(&self) -> usize {
         self.outgoing.kept_bytes() + self.mailbox.unconfirmed_bytes()
-    }
-
-    // ---- the connection ----
-
-    fn handle_if_any(&mut self, action: Option<Action>) {
-        if let Some(action) = action {
-            self.handle_action(action);
-        }
-    }
-
-    fn handle_action(&mut self, action: Action) {
-        match action {
-            Action::Connect { close, link, url } => {
-                self.outputs.extend(close.map(Output::Close));
-                self.outputs.push_back(Output::Connect(link, url));
-            }
-            Action::Ready(permission) => {
-                self.send_all(permission);
-                self.resume();
-            }
-            Action::Retry(retry) => self.on_lost(retry),
-        }
-    }
-
-    fn on_lost(&mut self, Retry { close, failures, pause, was_ready }: Retry) {
-        self.outputs.extend(close.map(Output::Close));
-        self.mailbox_looks_empty = false;
-        if was_ready && !std::mem::replace(&mut self.loss_reported, true) {
-            self.emit_unless_closing(Event::ServerLost);
-        }
-        if failures > 0 {
-            self.emit_unless_closing(Event::ServerRetry { failures, pause });
-        }
-    }
-
-    /// Sends what is needed on a new connection to continue.
-    fn resume(&mut self) {
-        self.send(ClientMessage::Bind {
-            appid: self.config.app_id.as_str().to_owned(),
-            side: self.side.clone(),
-            client_version: Some(self.config.client_version.clone()),
-        });
-        if !self.mailbox.has_contents() {
-            self.nameplate.verify();
-        }
-        let message = self.nameplate.resume();
-        self.send_all(message);
-        if !self.nameplate.is_reclaiming() {
-            self.reopen_mailbox();
-        }
-        if self.listing {
-            self.send(ClientMessage::List);
-        }
-    }
-
-    /// Opens the mailbox on a new connection. Its name is random, so no other client uses it by chance. The answer to
-    /// the ping follows the contents of the mailbox: if there are none, the server has lost the mailbox and
-    /// created a new one.
-    fn reopen_mailbox(&mut self) {
-        self.mailbox_looks_empty = self.mailbox.expects_contents();
-        let mut messages = self.mailbox.resume().into_iter();
-        self.send_all(messages.next());
-        if self.mailbox_looks_empty {
-            self.send(ClientMessage::Ping { ping: Value::from(0) });
-        }
-        self.send_all(messages);
-    }
-
-    fn send_all(&mut self, messages: impl IntoIterator<Item = ClientMessage>) {
-        messages.into_iter().for_each(|message| self.send(message));
-    }
-
-    /// Sends a message if connected; otherwise [`Self::resume`] will send it.
-    fn send(&mut self, message: ClientMessage) {
-        if let Some(link) = self.link.ready() {
-            self.outputs.push_back(Output::Send(link, message.encode().into_bytes()));
-        }
-    }
-
-    fn emit(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    fn emit_unless_closing(&mut self, event: Event) {
-        if matches!(self.ending, Ending::Running) {
-            self.emit(event);
-        }
-    }
-
-    // ---- closing ----
-
-    fn close(&mut self, now: Instant, mood: Option<Mood>) {
-        if !matches!(self.ending, Ending::Running) {
-            return;
-        }
-        let confirmed = self.outgoing.is_confirmed();
-        let mood = mood.unwrap_or(if confirmed { Mood::Happy } else { Mood::Lonely });
-        let undelivered = confirmed && self.mailbox.unconfirmed_bytes() > 0;
-        let timeout = if undelivered { CLOSE_TIMEOUT_UNDELIVERED } else { CLOSE_TIMEOUT };
-        self.ending = Ending::Closing { mood, give_up: now + timeout };
-        self.leave_mailbox(mood, confirmed);
-        self.link.hurry(now);
-    }
-
-    /// Closes the nameplate and the mailbox at the server.
-    fn leave_mailbox(&mut self, mood: Mood, deliver: bool) {
-        let release = self.nameplate.close(self.link.was_welcomed());
-        self.send_all(release);
-        let close = self.mailbox.close(mood, deliver);
-        self.send_all(close);
-    }
-
-    /// Ends when the server has confirmed everything, or after a timeout.
-    fn end_if_done(&mut self, now: Instant) {
-        let Ending::Closing { mood, give_up } = self.ending else { return };
-        let confirmed =
-            self.nameplate.is_done() && self.mailbox.is_closed() && !self.nameplate.is_pending();
-        if confirmed || now >= give_up {
-            self.close_link();
-            self.emit(Event::Closed(Closed { mood, confirmed }));
-        }
-    }
-
-    fn close_link(&mut self) {
-        self.ending = Ending::Ended;
-        self.outputs.extend(self.link.end().map(Output::Close));
-    }
-
-    /// Ends after an error; closes nameplate and mailbox if that is possible at once.
-    fn fail(&mut self, error: WormholeError) -> Result<(), WormholeError> {
-        if let Ending::Closing { mood, .. } = self.ending {
-            // The application has already closed the wormhole, so it needs no error.
-            self.close_link();
-            self.emit(Event::Closed(Closed { mood, confirmed: false }));
-            return Ok(());
-        }
-        self.leave_mailbox(error.mood(), false);
-        self.close_link();
-        Err(error)
-    }
-
-    fn settle(
-        &mut self,
-        now: Instant,
-        result: Result<(), WormholeError>,
-    ) -> Result<(), WormholeError> {
-        match result {
-            Ok(()) => {
-                self.end_if_done(now);
-                Ok(())
-            }
-            Err(error) => self.fail(error),
-        }
     }
 }
 
