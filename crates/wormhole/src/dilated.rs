@@ -107,7 +107,7 @@ pub enum Error {
     #[error(transparent)]
     Ended(#[from] DilationError),
     /// The peer's program cannot dilate.
-    #[error("the other side's program does not support durable connections")]
+    #[error("the other side's program does not support dilation")]
     PeerCannotDilate,
     /// The chosen port is not available.
     #[error("cannot listen on port {port}: {kind}")]

@@ -22,7 +22,7 @@ pub use request::{RequestError, ServerFault};
 #[non_exhaustive]
 pub enum RegisterError {
     /// The store has a registered account already.
-    #[error("this profile has an account already: use another profile")]
+    #[error("this message store has an account already: use another store")]
     AlreadyRegistered,
     /// The server does not permit that a registered number is registered again.
     #[error(
@@ -67,10 +67,12 @@ impl RegisterError {
 #[non_exhaustive]
 pub enum OpenError {
     /// A stored value cannot be read.
-    #[error("the profile is damaged: {0}")]
+    #[error("the message store is damaged: {0}")]
     Damaged(#[from] RestoreError),
     /// The number is not confirmed yet.
-    #[error("this profile has no account: register a number and confirm the verification code")]
+    #[error(
+        "this message store has no account: register a number and confirm the verification code"
+    )]
     NotRegistered,
     /// The store cannot be used.
     #[error(transparent)]

@@ -53,7 +53,7 @@ pub enum IntroduceError {
     OtherServer(String),
     /// We know the account with another identity key: the user has verified that one, or refused the new one. The code proves who
     /// introduces the key, not whose account it is.
-    #[error("you know this account with another identity key than the person has")]
+    #[error("you know another identity key of this account than the one that the person has")]
     OtherKey,
     /// The other side uses our own account.
     #[error("the other side uses the same account as you")]

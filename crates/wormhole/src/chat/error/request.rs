@@ -35,7 +35,7 @@ pub enum RequestError {
     #[error("the server has no room for files at the moment")]
     StorageFull,
     /// The server does not have what we asked for.
-    #[error("the server does not have what was asked for")]
+    #[error("the server does not have the requested data")]
     NotFound,
     /// The address belongs to something else. Only at the first contact, when a number is registered or a device waits to be linked: later,
     /// it is [`InvalidAnswer`](Self::InvalidAnswer).
@@ -140,7 +140,7 @@ pub enum ServerFault {
     #[error("the address of a file is malformed or not permitted")]
     FileAddress,
     /// A part of a file.
-    #[error("it contains another part of the file than was asked for")]
+    #[error("it does not contain the requested part of the file")]
     FileRange,
     /// The whole answer. Perhaps something else has answered, such as a proxy or a login page of the network.
     #[error("perhaps a proxy or a login page of the network has answered instead")]
@@ -155,7 +155,7 @@ pub enum ServerFault {
     #[error("the address for a new device is missing")]
     NoAddress,
     /// The account or the app: the answer is about another one.
-    #[error("it is about another account or app than was asked for")]
+    #[error("it is about another account or app than the requested one")]
     OtherAccount,
     /// The requests on the WebSocket, which are malformed or too many.
     #[error("the messages that it delivers are malformed or too many")]

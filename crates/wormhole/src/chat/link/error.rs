@@ -15,7 +15,7 @@ use crate::transit::{self, PipeError};
 #[non_exhaustive]
 pub enum LinkError {
     /// This store has an account already.
-    #[error("this profile has an account already: use another profile")]
+    #[error("this message store has an account already: use another store")]
     AlreadyRegistered,
     /// The code of the server was used or is too old. Use a new wormhole code.
     #[error("the server does not accept the new device any more")]
@@ -136,7 +136,7 @@ pub enum LinkPeerError {
     #[error(transparent)]
     Refused(#[from] LinkRefusal),
     /// The two devices do not fit together: both want to be linked, or both link.
-    #[error("the other device does not do what was expected")]
+    #[error("the other device sent an unexpected message")]
     Unexpected,
 }
 
