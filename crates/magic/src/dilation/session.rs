@@ -2,7 +2,7 @@
 //! subchannels.
 //!
 //! It owns the machines of this module and connects them. The leader decides which connection is used, and starts the next
-//! generation when it is lost. Where the reference waits for ever, this side tries again. (dilation-protocol.md;
+//! generation when it is lost. Where the reference waits indefinitely, this side tries again. (dilation-protocol.md;
 //! docs/dilation.md)
 
 mod data;
