@@ -133,7 +133,7 @@ struct Group {
     announcer: Option<AccountId>,
     /// Announcements of the group by others, oldest first, one of each account, until the log shows which one is true.
     others: Vec<Announced>,
-    /// A change of which a member has told us, and which the log has not shown.
+    /// A change that a member has announced, and that the log has not shown.
     missing: Option<MissingChange>,
     /// Reads because of people who are not members.
     outsiders: OutsiderReads,

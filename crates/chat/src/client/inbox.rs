@@ -22,9 +22,9 @@ use crate::session::DecryptError;
 use crate::time::Timestamp;
 
 impl Client {
-    /// Reads an envelope. It is always acknowledged, because the server would otherwise deliver it
-    /// for ever; but only once its content, or why it could not be read, is durable. What comes from a device that we do not
-    /// know waits for the newest list of its account.
+    /// Reads an envelope. It is acknowledged in any case, because the server would otherwise deliver it without end, but only when
+    /// its content, or the reason why it cannot be read, is durable. A message of an unknown device waits for the newest list of the
+    /// account.
     pub(super) fn read(
         &mut self,
         now: Timestamp,

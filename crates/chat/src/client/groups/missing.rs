@@ -1,10 +1,15 @@
-//! Changes of a group of which a member has told us, and which the log does not show: the server withholds them, other entries have
-//! displaced them, or the member is wrong.
+//! Changes of a group that a member has announced, and that the log does not show: the server withholds them, other entries have
+//! displaced them, or the announcement is wrong.
 //!
 //! Without such a change we may still write to people who were removed. So messages wait until the log was read again. If it still
-//! does not show the change, the user learns that, and the log is read some more times. Messages go on waiting if an administrator or
-//! another device of ours has told us: for one of ours only until the
-//! log was read so often, because it may have been removed since. Other members could stop all messages with an invented change, so nothing waits for theirs.
+//! does not show the change, the user is notified, and the log is read some more times. How long messages continue to wait depends on
+//! the member who has announced the change:
+//!
+//! | member | messages wait |
+//! |---|---|
+//! | an administrator | until the log shows the change |
+//! | another device of ours | until the log was read [`MAX_TRIES`] more times: the device may have been removed, and invent changes |
+//! | another member | no longer: otherwise any member could stop all messages |
 
 use super::super::store::Changes;
 use super::waiting::later;
@@ -20,7 +25,7 @@ pub(super) struct MissingChange {
     pub(super) by: AccountId,
     /// The place of the change in the log, at least.
     pub(super) revision: u64,
-    /// Whether the user knows, since this program was started.
+    /// Whether the user was notified since this program was started.
     is_reported: bool,
     /// How often the log was read again, since this program was started.
     tries: u32,
@@ -50,7 +55,7 @@ pub(super) const fn is_possible(state: &GroupState, revision: u64) -> bool {
 }
 
 impl Group {
-    /// A member says that the log has a change which we have not read. Whether that is news.
+    /// Adds a change that a member has announced. Returns false if it is known or read already.
     pub(super) fn add_missing(&mut self, by: AccountId, revision: u64, us: AccountId) -> bool {
         let Some(state) = self.state().filter(|state| state.members.contains_key(&by)) else {
             return false;
@@ -68,7 +73,7 @@ impl Group {
         true
     }
 
-    /// Whether the log does not show what somebody has told us, so that messages to the group must wait.
+    /// Whether the log does not show an announced change, so that messages to the group must wait.
     pub(super) fn is_behind(&self, us: AccountId) -> bool {
         let Some((missing, state)) = self.missing.zip(self.state()) else { return false };
         self.reading.is_needed() || is_trusted(state, missing.by, us)
