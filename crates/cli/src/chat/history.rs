@@ -10,7 +10,7 @@ use wormhole::chat::{
 };
 
 use super::people::{self, People};
-use super::{explain, profile, show, who};
+use super::{explain, profile, recent, show, who};
 use crate::args::chat::{AccountArgs, HistoryArgs, Keep};
 use crate::ask::Ask as _;
 use crate::console::{Console, Question};
@@ -146,6 +146,10 @@ async fn set_mode(
 ) -> Result<()> {
     let mode = mode(keep);
     // Not interrupted: the user must know whether the messages are deleted.
+    if mode == HistoryMode::Off {
+        let forgotten = recent::forget_texts(account, None).await;
+        forgotten.map_err(|error| explain::store(&error, args))?;
+    }
     let changed = account.set_history_mode(mode).await;
     changed.map_err(|error| explain::store(&error, args))?;
     console.report(&json!({"event": "chat-history-kept", "keep": mode_name(mode)}))?;
@@ -197,6 +201,8 @@ async fn forget(
     let summary = summaries.iter().find(|summary| summary.conversation == conversation);
     let count = summary.map_or(0, |summary| summary.messages);
     // Not interrupted: the user must know whether the messages are deleted.
+    let forgotten = recent::forget_texts(account, Some(conversation)).await;
+    forgotten.map_err(|error| explain::store(&error, args))?;
     let forgotten = account.forget_conversation(conversation).await;
     forgotten.map_err(|error| explain::store(&error, args))?;
     let label = people.label_in(conversation);
@@ -260,6 +266,8 @@ fn remarks(message: &HistoryMessage) -> String {
         _ => None,
     };
     let mut remarks: Vec<_> = state.into_iter().map(str::to_owned).collect();
+    remarks
+        .extend(message.identity_changed.then(|| "written with another identity key".to_owned()));
     remarks.extend(message.is_deleted.then(|| "deleted by the author".to_owned()));
     remarks.extend((!message.edits.is_empty()).then(|| "edited".to_owned()));
     remarks.extend(readers(message));

@@ -1,10 +1,14 @@
 //! The messages that were shown or sent last, which a person can name by the first letters of their ids.
 
 use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{AccountId, Client, Conversation, MessageRef, Quote, Timestamp};
+use wormhole::chat::store::StoreError;
+use wormhole::chat::{
+    Account, AccountId, Client, Conversation, HistoryMode, MessageRef, Quote, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use super::people::People;
@@ -18,6 +22,8 @@ use crate::printable;
 pub(super) struct Recent {
     messages: VecDeque<RecentMessage>,
     is_changed: bool,
+    /// Whether no history is kept, and so no texts here.
+    drops_texts: bool,
     /// Whether people see the ids.
     pub(super) shows_ids: bool,
 }
@@ -28,7 +34,7 @@ pub(super) struct RecentMessage {
     /// Where it was written.
     pub(super) conversation: Conversation,
     pub(super) message: MessageRef,
-    /// The beginning of its text; empty if it disappears, or has no text.
+    /// The beginning of its text; empty if it disappears, has no text, or is not kept in the history.
     pub(super) text: String,
 }
 
@@ -49,7 +55,29 @@ impl Recent {
         let stored = console.unless_interrupted(client.setting(RECENT)).await?;
         let stored = stored.map_err(|error| explain::ended(&error))?;
         let messages = stored.and_then(|stored| decode(&stored)).unwrap_or_default();
-        Ok(Self { messages, is_changed: false, shows_ids: console.screen.is_terminal() })
+        let shows_ids = console.screen.is_terminal();
+        let mut recent = Self { messages, is_changed: false, drops_texts: false, shows_ids };
+        let mode = console.unless_interrupted(client.history_mode()).await?;
+        recent.limit(mode.map_err(|error| explain::ended(&error))?, now());
+        Ok(recent)
+    }
+
+    /// Removes the texts that the history may not keep. `now`: milliseconds since 1970.
+    fn limit(&mut self, mode: HistoryMode, now: u64) {
+        self.drops_texts = mode == HistoryMode::Off;
+        let max_age = if let HistoryMode::On(limits) = mode { limits.max_age } else { None };
+        let max_age = max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let oldest = max_age.map_or(0, |age| now.saturating_sub(age));
+        let drops_texts = self.drops_texts;
+        self.clear_texts(|known| drops_texts || known.message.timestamp < Timestamp(oldest));
+    }
+
+    fn clear_texts(&mut self, of: impl Fn(&RecentMessage) -> bool) {
+        let with_text = self.messages.iter_mut().filter(|known| !known.text.is_empty());
+        for known in with_text.filter(|known| of(known)) {
+            known.text.clear();
+            self.is_changed = true;
+        }
     }
 
     /// Stores what has changed.
@@ -80,7 +108,7 @@ impl Recent {
         while self.messages.len() >= MAX_MESSAGES {
             self.messages.pop_front();
         }
-        let text = if disappears { String::new() } else { beginning(text) };
+        let text = if disappears || self.drops_texts { String::new() } else { beginning(text) };
         self.messages.push_back(RecentMessage { conversation, message, text });
     }
 
@@ -180,6 +208,24 @@ impl Recent {
     }
 }
 
+/// Removes the texts of a conversation, or all (`None`), before the history of it is deleted.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub(super) async fn forget_texts(
+    account: &Account,
+    of: Option<Conversation>,
+) -> Result<(), StoreError> {
+    let stored = account.setting(RECENT).await?;
+    let messages = stored.and_then(|stored| decode(&stored)).unwrap_or_default();
+    let mut recent = Recent { messages, ..Recent::default() };
+    recent.clear_texts(|known| of.is_none_or(|of| known.conversation == of));
+    if recent.is_changed {
+        account.set_setting(RECENT, Some(&recent.encode())).await?;
+    }
+    Ok(())
+}
+
 fn decode(stored: &[u8]) -> Option<VecDeque<RecentMessage>> {
     let stored: Vec<(String, String, u64, String)> = serde_json::from_slice(stored).ok()?;
     let messages = stored.into_iter().map(|(conversation, author, timestamp, text)| {
@@ -188,6 +234,11 @@ fn decode(stored: &[u8]) -> Option<VecDeque<RecentMessage>> {
         Some(RecentMessage { conversation, message, text })
     });
     messages.collect()
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn conversation_of(id: &str) -> Option<Conversation> {
@@ -282,4 +333,26 @@ mod tests {
         assert_eq!(recent.sent_to(AccountId::from_bytes([9; 16]), &people, &times), []);
         recent.is_changed = false;
     }
+
+    #[test]
+    fn texts_are_kept_only_as_long_as_the_history() {
+        let mut recent = Recent::default();
+        let (old, new) = (message(1, DAY), message(1, 3 * DAY));
+        for message in [old, new] {
+            recent.add(WITH_BOB, message, "at three?", false);
+        }
+        let texts = |recent: &Recent| [old, new].map(|it| recent.quote_in_words(it, BOB));
+        let without = [old, new].map(|it| format!("the message {}", id(it)));
+        let with = "the message \"at three?\"";
+        recent.limit(HistoryMode::ALL, 4 * DAY);
+        assert_eq!(texts(&recent), [with, with]);
+        recent.limit(HistoryMode::days(2), 4 * DAY);
+        assert_eq!(texts(&recent), [without[0].as_str(), with]);
+        recent.limit(HistoryMode::Off, 4 * DAY);
+        recent.add(WITH_BOB, new, "at four?", false);
+        assert_eq!(texts(&recent), without);
+    }
+
+    /// Milliseconds of a day.
+    const DAY: u64 = 86_400_000;
 }

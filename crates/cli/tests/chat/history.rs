@@ -53,10 +53,19 @@ fn the_history_is_forgotten_as_the_user_wants_it() {
     let forgotten = bob.run(&["history", "Alice", "--forget"]);
     assert!(forgotten.stderr.contains("Deleted 2 messages with Alice"), "{forgotten}");
     assert!(bob.succeed(&["history"]).is_empty());
+    // So are the words with which commands name a message.
+    let received = alice.succeed(&["receive", "--json"]);
+    let received: Vec<Value> =
+        received.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answer = received.iter().find(|it| it["event"] == "chat-message").unwrap();
+    let id = answer["short_id"].as_str().unwrap();
+    alice.succeed(&["react", BOB, id, "👍"]);
+    let reaction = bob.succeed(&["receive"]);
+    assert!(reaction.contains(&format!(" reacted 👍 to your message {}", &id[..4])), "{reaction}");
     let days = alice.run(&["history", "--keep", "30d"]);
     assert!(days.stderr.contains("the messages of the last 30 days."), "{days}");
     assert!(alice.succeed(&["config"]).contains("history     the messages of the last 30 days\n"));
-    assert_eq!(alice.succeed(&["history"]).lines().count(), 2);
+    assert_eq!(alice.succeed(&["history"]).lines().count(), 4);
     alice.run(&["history", "--limit", "0"]).failed(2, "use a number from 1 on");
     alice.run(&["history", "--keep", "off"]).failed(2, "this deletes ");
     assert!(!alice.succeed(&["history"]).is_empty());

@@ -139,6 +139,19 @@ impl Account {
         self.store.run(move |store| store.setting(&name)).await
     }
 
+    /// Sets a setting of the application, or removes it. Its name has at most 64 bytes. Names that begin with `wormhole.` are for this
+    /// crate.
+    ///
+    /// # Errors
+    /// The name is too long, or the store cannot be written.
+    pub async fn set_setting(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.map(|value| Zeroizing::new(value.to_vec())));
+        let value = move |store: &mut Store| {
+            store.set_setting(&name, value.as_ref().map(|value| value.as_slice()))
+        };
+        self.store.run(value).await
+    }
+
     /// The registration, and the client as it was stored.
     ///
     /// # Errors
