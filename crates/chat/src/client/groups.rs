@@ -424,7 +424,10 @@ impl Client {
         };
         let controls = self.groups.controls.iter().filter_map(|it| self.outbox.get(it));
         let messages = self.groups.outbox.values().filter(|message| message.waiting.is_none());
-        let messages = messages.filter(|message| !self.awaits_invited(message));
+        let may_continue =
+            |id: GroupId| matches!(self.group_delay(id), None | Some(GroupDelay::Unread));
+        let messages =
+            messages.filter(|message| may_continue(message.group) && !self.awaits_invited(message));
         messages.count() + controls.filter(|outgoing| !is_blocked(outgoing)).count()
     }
 

@@ -263,4 +263,7 @@ fn a_change_that_the_server_does_not_show_is_reported_with_the_person_who_names_
     let expected =
         format!("Walks was changed, according to {ALICE}@com.example.one, but the server");
     assert!(shown.stderr.contains(&expected), "{shown}");
+    // Somebody may have been removed, so a message waits, and the command says why.
+    let why = "the server does not show a change of the group, so the message stays in the outbox";
+    bob.run(&["send", "Walks", "later"]).failed(1, why);
 }
