@@ -171,7 +171,7 @@ pub fn dilation_frames(bytes: &[u8]) {
             assert!(forged.open(frame).is_err());
         }
     }
-    let Ok(record) = DilationRecord::decode(bytes.to_vec()) else { return };
+    let Ok(record) = DilationRecord::decode(bytes) else { return };
     assert_eq!(record.encode(), bytes);
     let (head, body) = record.encode_parts();
     let frame = sealer.seal(&head, body).expect("a short record");

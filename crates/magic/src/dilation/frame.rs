@@ -41,16 +41,30 @@ impl FrameBuffer {
         shortest: usize,
         longest: usize,
     ) -> Result<Option<Vec<u8>>, BadFrame> {
+        let frame = self.next_frame_in_place(shortest, longest)?;
+        Ok(frame.map(|frame| frame.to_vec()))
+    }
+
+    /// Like [`next_frame`](Self::next_frame), without copying the content. It may be decrypted where it is.
+    ///
+    /// # Errors
+    /// As of [`next_frame`](Self::next_frame).
+    pub fn next_frame_in_place(
+        &mut self,
+        shortest: usize,
+        longest: usize,
+    ) -> Result<Option<&mut [u8]>, BadFrame> {
         let Ok(length) = Reader::new(self.pending()).u32_be() else { return Ok(None) };
         let length = usize::try_from(length).map_err(|_| BadFrame(usize::MAX))?;
         if !(shortest..=longest).contains(&length) {
             return Err(BadFrame(length));
         }
-        let Some(body) = self.pending().get(PREFIX..PREFIX + length).map(<[u8]>::to_vec) else {
-            return Ok(None);
-        };
-        self.used += PREFIX + length;
-        Ok(Some(body))
+        let start = self.used + PREFIX;
+        let body = self.bytes.get_mut(start..start + length);
+        if body.is_some() {
+            self.used = start + length;
+        }
+        Ok(body)
     }
 }
 

@@ -270,10 +270,10 @@ impl PeerLink {
         sealer: FrameSealer,
         mut opener: FrameOpener,
     ) -> Result<(LinkState, bool), LinkFault> {
-        let Some(frame) = self.buffer.next_frame(TAG + 1, TAG + 1)? else {
+        let Some(frame) = self.buffer.next_frame_in_place(TAG + 1, TAG + 1)? else {
             return Ok((LinkState::ExpectKcm(sealer, opener), false));
         };
-        if DilationRecord::decode(opener.open(frame)?) != Ok(DilationRecord::Kcm) {
+        if DilationRecord::decode(opener.open_in_place(frame)?) != Ok(DilationRecord::Kcm) {
             return Err(LinkFault::Unusable);
         }
         Ok(match role {
@@ -307,8 +307,9 @@ impl PeerLink {
     /// The next received record of an open connection.
     pub(super) fn next_record(&mut self) -> Result<Option<DilationRecord>, LinkFault> {
         let LinkState::Open(_, opener) = &mut self.state else { return Ok(None) };
-        let Some(frame) = self.buffer.next_frame(TAG + 1, MAX_FRAME)? else { return Ok(None) };
-        let record = DilationRecord::decode(opener.open(frame)?);
+        let frame = self.buffer.next_frame_in_place(TAG + 1, MAX_FRAME)?;
+        let Some(frame) = frame else { return Ok(None) };
+        let record = DilationRecord::decode(opener.open_in_place(frame)?);
         record.map(Some).map_err(|bad| LinkFault::Violation(bad.into()))
     }
 

@@ -270,6 +270,16 @@ impl FrameOpener {
     /// # Errors
     /// A frame was changed, dropped, repeated or reordered; close the connection.
     pub fn open(&mut self, mut body: Vec<u8>) -> Result<Vec<u8>, BadNoise> {
+        let length = self.open_in_place(&mut body)?.len();
+        body.truncate(length);
+        Ok(body)
+    }
+
+    /// Like [`open`](Self::open). Returns the plaintext, which replaces the content.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_in_place<'a>(&mut self, body: &'a mut [u8]) -> Result<&'a [u8], BadNoise> {
         let (mut from, mut to) = (0, 0);
         loop {
             let end = body.len().min(from + MAX_PIECE + TAG);
@@ -283,8 +293,7 @@ impl FrameOpener {
             to += tag_at - from;
             from = end;
             if from == body.len() {
-                body.truncate(to);
-                return Ok(body);
+                return body.get(..to).ok_or(BadNoise);
             }
         }
     }

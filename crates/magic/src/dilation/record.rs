@@ -61,8 +61,8 @@ impl DilationRecord {
     ///
     /// # Errors
     /// The record is invalid; close the connection.
-    pub fn decode(mut plaintext: Vec<u8>) -> Result<Self, BadDilationRecord> {
-        let mut reader = Reader::new(&plaintext);
+    pub fn decode(plaintext: &[u8]) -> Result<Self, BadDilationRecord> {
+        let mut reader = Reader::new(plaintext);
         let kind = reader.u8().map_err(|_| BadDilationRecord::Length(0))?;
         let too_short = |_| BadDilationRecord::Length(plaintext.len());
         let record = match kind {
@@ -79,8 +79,8 @@ impl DilationRecord {
                         return Ok(Self::Open { subchannel, number, subprotocol });
                     }
                     DATA => {
-                        plaintext.drain(..DATA_HEADER);
-                        return Ok(Self::Data { subchannel, number, data: plaintext });
+                        let data = reader.rest().to_vec();
+                        return Ok(Self::Data { subchannel, number, data });
                     }
                     CREDIT => {
                         let bytes = reader.u32_be().map_err(too_short)?;
@@ -204,7 +204,7 @@ mod tests {
             DilationRecord::Credit { subchannel, number, bytes: 100_000 },
         ];
         for record in records {
-            assert_eq!(DilationRecord::decode(record.encode()), Ok(record.clone()));
+            assert_eq!(DilationRecord::decode(&record.encode()), Ok(record.clone()));
             assert!(!format!("{record:?}").contains("65"), "{record:?}");
         }
     }
@@ -226,15 +226,15 @@ mod tests {
             vec![CREDIT, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0],
         ] {
             let length = bytes.len();
-            assert_eq!(DilationRecord::decode(bytes), Err(BadDilationRecord::Length(length)));
+            assert_eq!(DilationRecord::decode(&bytes), Err(BadDilationRecord::Length(length)));
         }
         for kind in 8..=255 {
-            let decoded = DilationRecord::decode(vec![kind, 0, 0, 0, 0]);
+            let decoded = DilationRecord::decode(&[kind, 0, 0, 0, 0]);
             assert_eq!(decoded, Err(BadDilationRecord::Unknown(kind)));
         }
         let open = [OPEN, 0, 0, 0, 1, 0, 0, 0, 0];
         for name in [vec![0xff], vec![b'x'; MAX_SUBPROTOCOL + 1]] {
-            let decoded = DilationRecord::decode([&open[..], &name].concat());
+            let decoded = DilationRecord::decode(&[&open[..], &name].concat());
             assert_eq!(decoded, Err(BadDilationRecord::Subprotocol));
         }
     }

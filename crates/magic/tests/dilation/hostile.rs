@@ -167,7 +167,7 @@ impl Attack {
         let mut records = Vec::new();
         while let Some(frame) = self.from_victim.next_frame(TAG + 1, MAX_FRAME).unwrap() {
             let plaintext = self.keys.as_mut().unwrap().1.open(frame).unwrap();
-            records.push(DilationRecord::decode(plaintext).unwrap());
+            records.push(DilationRecord::decode(&plaintext).unwrap());
         }
         records
     }

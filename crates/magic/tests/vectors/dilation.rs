@@ -35,7 +35,7 @@ fn handshake(vectors: &Value) -> Ends {
 fn check(frames: &Value, sealer: &mut FrameSealer, opener: &mut FrameOpener) {
     for case in frames.as_array().unwrap().iter().filter(|case| case["frame"].is_string()) {
         let (plaintext, frame) = (bytes(case, "plaintext"), bytes(case, "frame"));
-        let record = DilationRecord::decode(plaintext.clone()).unwrap();
+        let record = DilationRecord::decode(&plaintext).unwrap();
         let (head, body) = record.encode_parts();
         assert_eq!(sealer.seal(&head, body).unwrap(), frame, "{case}");
         assert_eq!(opener.open(frame[PREFIX..].to_vec()).unwrap(), plaintext, "{case}");
@@ -75,7 +75,7 @@ fn a_record_that_is_too_long_for_one_noise_message_is_split_like_in_the_referenc
     assert_eq!(u64::from(length), case["frame_len_field"].as_u64().unwrap());
     assert_eq!(sha2::Sha256::digest(&frame)[..], bytes(case, "frame_sha256"));
     let opened = opener.open(frame[PREFIX..].to_vec()).unwrap();
-    assert_eq!(DilationRecord::decode(opened), Ok(record));
+    assert_eq!(DilationRecord::decode(&opened), Ok(record));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn recorded_records_and_mailbox_messages_are_understood() {
             match event["ev"].as_str().unwrap() {
                 "L2-send" => {
                     let plaintext = bytes(&event, "plaintext");
-                    let record = DilationRecord::decode(plaintext.clone()).unwrap();
+                    let record = DilationRecord::decode(&plaintext).unwrap();
                     assert_eq!(record.encode(), plaintext);
                     records += 1;
                 }

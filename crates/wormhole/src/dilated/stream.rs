@@ -41,8 +41,8 @@ pub(super) struct Shared {
     pub(super) consumed: usize,
     /// The peer sends no more.
     pub(super) ended: bool,
-    /// Data to send.
-    pub(super) to_send: Vec<u8>,
+    /// Data to send, in pieces that become records.
+    pub(super) to_send: Vec<Vec<u8>>,
     /// The application sends no more.
     pub(super) finished: bool,
     /// Whether the driver knows that.
@@ -96,6 +96,23 @@ impl Shared {
         }
     }
 
+    /// Number of bytes that the driver has not taken.
+    fn waiting(&self) -> usize {
+        self.to_send.iter().map(Vec::len).sum()
+    }
+
+    /// Adds as many bytes as fit into a record. Returns how many.
+    fn add(&mut self, bytes: &[u8]) -> usize {
+        let room = self.to_send.last().map_or(0, |last| MAX_DATA.saturating_sub(last.len()));
+        let accepted = bytes.get(..bytes.len().min(if room == 0 { MAX_DATA } else { room }));
+        let accepted = accepted.unwrap_or_default();
+        match self.to_send.last_mut().filter(|_| room > 0) {
+            Some(last) => last.extend_from_slice(accepted),
+            None => self.to_send.push(accepted.to_vec()),
+        }
+        accepted.len()
+    }
+
     fn read(&mut self, buffer: &mut ReadBuf<'_>) -> usize {
         let before = buffer.filled().len();
         while let Some(first) = self.received.front() {
@@ -145,7 +162,7 @@ impl Subchannel {
         Poll::Pending
     }
 
-    /// Writes data, without copying it if nothing else waits. Returns when it is accepted.
+    /// Writes data without copying it. Returns when it is accepted. At most [`MAX_DATA`] bytes save another copy.
     ///
     /// # Errors
     /// The dilated wormhole or this direction has ended.
@@ -166,11 +183,11 @@ impl Subchannel {
         if shared.finished {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if !shared.to_send.is_empty() {
+        if shared.waiting() >= MAX_TO_SEND {
             shared.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        shared.to_send = chunk.take().unwrap_or_default();
+        shared.to_send.extend(chunk.take());
         self.announce(shared);
         Poll::Ready(Ok(()))
     }
@@ -235,15 +252,13 @@ impl AsyncWrite for Subchannel {
         if shared.finished {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = MAX_TO_SEND.saturating_sub(shared.to_send.len());
-        if room == 0 {
+        if shared.waiting() >= MAX_TO_SEND {
             shared.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let accepted = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        shared.to_send.extend_from_slice(accepted);
+        let accepted = shared.add(bytes);
         self.announce(shared);
-        Poll::Ready(Ok(accepted.len()))
+        Poll::Ready(Ok(accepted))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -294,7 +309,7 @@ fn to_io(failure: &Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, failure.clone())
 }
 
-/// Maximum data in bytes that a stream keeps until the driver takes it.
+/// Data in bytes that a stream keeps until the driver takes it. Then writers wait.
 const MAX_TO_SEND: usize = 4 * MAX_DATA;
 
 /// Number of read bytes after which the driver is notified.

@@ -144,7 +144,9 @@ impl Streams {
             shared.wake();
             (data, shared.finished)
         };
-        session.handle(now, Input::Command(DilationCommand::Write(id, data)))?;
+        for piece in data {
+            session.handle(now, Input::Command(DilationCommand::Write(id, piece)))?;
+        }
         if finished {
             session.handle(now, Input::Command(DilationCommand::Finish(id)))?;
             self.forget_if_over(id);
