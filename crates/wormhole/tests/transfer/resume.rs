@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::SystemTime;
 
-use wormhole_magic::transfer::dilated::{FileKey, Hash, JournalFile, JournalHeader};
+use wormhole::transfer::{Attributes, PeerName};
+use wormhole_magic::transfer::dilated::{FileKey, Hash, JournalFile, JournalHeader, frame};
 use wormhole_magic::transfer::zip::ZipPath;
 
 use super::*;
@@ -42,9 +43,22 @@ fn boot_id() -> [u8; 16] {
     number.to_be_bytes()
 }
 
-fn header(part: &Path) -> JournalHeader {
-    let metadata = part.metadata().unwrap();
-    JournalHeader { boot: boot_id(), device: metadata.dev(), inode: metadata.ino() }
+/// The header of the journal of an incomplete file or folder, when `source` with so many bytes and files was offered.
+fn header(part: &Path, source: &Path, bytes: usize, files: u64) -> JournalHeader {
+    let (metadata, given) = (part.metadata().unwrap(), source.metadata().unwrap());
+    let permissions = u16::try_from(given.mode() & 0o777).unwrap();
+    let attributes = Some(Attributes { permissions, modified: given.mtime() });
+    let name = PeerName::new(source.file_name().unwrap().to_str().unwrap());
+    let bytes = u64::try_from(bytes).unwrap();
+    let offer = if given.is_dir() {
+        Offer::Directory { name, zip_size: 0, bytes, files, attributes }
+    } else {
+        Offer::File { name, size: bytes, attributes }
+    };
+    let mut encoded = Vec::new();
+    frame::offer(&mut encoded, &offer);
+    let offer = *blake3::hash(&encoded).as_bytes();
+    JournalHeader { boot: boot_id(), device: metadata.dev(), inode: metadata.ino(), offer }
 }
 
 fn private(path: &Path, contents: &[u8]) {
@@ -72,7 +86,8 @@ fn leave(to: &Folder, source: &Path, left: &[u8]) -> PathBuf {
     private(&part, left);
     let size = source.metadata().unwrap().len();
     let file = JournalFile { key: key(source, ""), path: None, size, hashes: hashes(left) };
-    write_journal(&part, header(&part), &[file]);
+    let header = header(&part, source, usize::try_from(size).unwrap(), 1);
+    write_journal(&part, header, &[file]);
     part
 }
 
@@ -170,7 +185,8 @@ async fn after_a_restart_of_the_system_only_what_has_the_right_hashes_is_continu
     let size = source.metadata().unwrap().len();
     let left = hashes(&bytes[..2 * CHUNK]);
     let file = JournalFile { key: key(&source, ""), path: None, size, hashes: left };
-    write_journal(&part, JournalHeader { boot: [7; 16], ..header(&part) }, &[file]);
+    let header = header(&part, &source, bytes.len(), 1);
+    write_journal(&part, JournalHeader { boot: [7; 16], ..header }, &[file]);
     let mut damaged = bytes[..2 * CHUNK].to_vec();
     damaged[CHUNK] ^= 1;
     fs::write(&part, &damaged).unwrap();
@@ -211,10 +227,11 @@ async fn what_somebody_else_could_have_put_there_is_not_continued() {
     }
 }
 
-#[tokio::test]
-async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
+/// Sends a folder of which an earlier attempt has left a small file, and a part of a large one. `is_other` says that it was
+/// another offer. Returns how many bytes the receiver claimed to have.
+async fn continue_folder(is_other: bool) -> Option<u64> {
     let (from, to) = (Folder::new(), Folder::new());
-    let (first, second) = (contents(1000, 1), contents(2 * CHUNK, 2));
+    let (first, second) = (contents(1000, 1), contents(2 * CHUNK + 3, 2));
     let source = from.path().join("d");
     let a = from.file("d/a", &first);
     let b = from.file("d/sub/b", &second);
@@ -246,10 +263,10 @@ async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
         // It is no longer there, so it is received again.
         left(&c, "sub/c", b"new", hashes(b"new")),
     ];
-    write_journal(&part, header(&part), &files);
+    let bytes = first.len() + second.len() + 3 + usize::from(is_other);
+    write_journal(&part, header(&part, &source, bytes, 3), &files);
     let ((sent, _), (received, receiver)) = run(&source, &to).await;
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
-    assert_eq!(receiver, Some(u64::try_from(1000 + CHUNK).unwrap()));
     assert_eq!(to.names(), ["d"]);
     let arrived = |name: &str| fs::read(to.path().join("d").join(name)).unwrap();
     assert!(arrived("a") == first && arrived("sub/b") == second && arrived("sub/c") == b"new");
@@ -259,6 +276,18 @@ async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
         (mode("d/a"), mode("d/sub")),
         (0o444, source.join("sub").metadata().unwrap().mode() & 0o777)
     );
+    receiver
+}
+
+#[tokio::test]
+async fn a_folder_is_continued_with_its_complete_files_and_the_last_one() {
+    let left = u64::try_from(1000 + CHUNK).unwrap();
+    assert_eq!(continue_folder(false).await, Some(left));
+}
+
+#[tokio::test]
+async fn the_sender_of_another_folder_of_the_same_name_learns_no_hash_that_can_be_guessed() {
+    assert_eq!(continue_folder(true).await, Some(u64::try_from(CHUNK).unwrap()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! is ignored. It is private, so its contents are trusted as far as they are well-formed; that the data still has the hashes is
 //! checked before the transfer is acknowledged.
 
-use super::{FileKey, Hash, MAX_CHUNKS};
+use super::{FileKey, Hash, MAX_CHUNKS, chunk_size};
 use crate::transfer::zip::ZipPath;
 
 /// The beginning of a journal.
@@ -17,6 +17,8 @@ pub struct JournalHeader {
     pub device: u64,
     /// Its number on that device.
     pub inode: u64,
+    /// The hash of the offer. The sender of another offer need not know the contents, so it learns less about them.
+    pub offer: Hash,
 }
 
 /// A journal that was read.
@@ -49,7 +51,7 @@ impl JournalHeader {
     /// The bytes at the beginning of a journal.
     pub fn encode(&self) -> Vec<u8> {
         let numbers = [self.device.to_be_bytes(), self.inode.to_be_bytes()];
-        [MAGIC, &self.boot, numbers.as_flattened()].concat()
+        [MAGIC, &self.boot, numbers.as_flattened(), &self.offer].concat()
     }
 
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
@@ -57,9 +59,10 @@ impl JournalHeader {
         let (boot, rest) = rest.split_first_chunk()?;
         let (device, rest) = rest.split_first_chunk()?;
         let (inode, rest) = rest.split_first_chunk()?;
+        let (offer, rest) = rest.split_first_chunk()?;
         *bytes = rest;
         let (device, inode) = (u64::from_be_bytes(*device), u64::from_be_bytes(*inode));
-        Some(Self { boot: *boot, device, inode })
+        Some(Self { boot: *boot, device, inode, offer: *offer })
     }
 }
 
@@ -72,6 +75,20 @@ impl JournalFile {
         journal.extend_from_slice(&self.size.to_be_bytes());
         journal.extend_from_slice(&u16::try_from(path.len()).unwrap_or(u16::MAX).to_be_bytes());
         journal.extend_from_slice(path.as_bytes());
+    }
+
+    /// Forgets the chunk at the end, unless it is as long as the others. A short chunk can be guessed from its hash.
+    pub fn forget_short_chunk(&mut self) {
+        let full = usize::try_from(self.size / chunk_size(Some(self.size))).unwrap_or(usize::MAX);
+        self.hashes.truncate(full);
+    }
+
+    /// Appends everything that is known about this file.
+    pub fn append(&self, journal: &mut Vec<u8>) {
+        self.append_begin(journal);
+        for (index, hash) in (0..).zip(&self.hashes) {
+            Self::append_hash(index, hash, journal);
+        }
     }
 
     /// Appends the record that a file continues after its first `keep` chunks.

@@ -358,7 +358,7 @@ impl Recorder {
 
 #[test]
 fn a_journal_is_read_up_to_its_torn_end() {
-    let header = JournalHeader { boot: [9; 16], device: 3, inode: 4 };
+    let header = JournalHeader { boot: [9; 16], device: 3, inode: 4, offer: [5; 32] };
     let file = |key: u8, path: &str, size, hashes: &[u8]| JournalFile {
         key: [key; 16],
         path: Some(ZipPath::parse(path).unwrap()),
@@ -415,4 +415,16 @@ fn a_file_has_chunks_of_at_least_4_mib_and_not_too_many() {
         assert!(chunk_count(size) <= MAX_CHUNKS && chunk_count(size) > 0, "{size}");
     }
     assert_eq!(chunk_count(0), 0);
+}
+
+#[test]
+fn a_chunk_that_is_shorter_than_others_can_be_forgotten() {
+    let file = |size, chunks| {
+        let (key, hashes) = ([1; 16], vec![[2; 32]; chunks]);
+        let mut file = JournalFile { key, path: None, size, hashes };
+        file.forget_short_chunk();
+        file.hashes.len()
+    };
+    assert_eq!((file(0, 0), file(10, 1), file(MIN_CHUNK, 1)), (0, 0, 1));
+    assert_eq!((file(3 * MIN_CHUNK - 1, 3), file(3 * MIN_CHUNK, 2)), (2, 2));
 }

@@ -1,6 +1,7 @@
 //! Hashes of chunks and files (BLAKE3).
 
-use wormhole_magic::transfer::dilated::{FileEntry, FileKey, Hash, chunk_size};
+use wormhole_magic::transfer::Offer;
+use wormhole_magic::transfer::dilated::{FileEntry, FileKey, Hash, chunk_size, frame};
 use wormhole_magic::transfer::zip::ZipPath;
 
 /// Hashes a file chunk by chunk.
@@ -88,6 +89,13 @@ pub(super) fn key(entry: &FileEntry) -> Option<FileKey> {
     state.update(&entry.size?.to_be_bytes());
     state.update(&entry.attributes.map_or(0, |given| given.modified).to_be_bytes());
     state.finalize().as_bytes().first_chunk().copied()
+}
+
+/// The hash of an offer: of its frame.
+pub(super) fn of_offer(offer: &Offer) -> Hash {
+    let mut bytes = Vec::new();
+    frame::offer(&mut bytes, offer);
+    *blake3::hash(&bytes).as_bytes()
 }
 
 /// The number of bytes.

@@ -14,7 +14,7 @@ use super::super::disk::{
 };
 use super::super::sink::{Written, check_space, longest_file};
 use super::super::{Destination, Error, PeerMisbehaved};
-use super::hash::{ChunkHasher, count, key};
+use super::hash::{self, ChunkHasher, count, key};
 use super::target::{Target, ZipTarget};
 
 /// Writes an accepted offer.
@@ -24,6 +24,8 @@ pub(super) struct Store {
     claims: HashMap<FileKey, JournalFile>,
     is_doubtful: bool,
     journal: Option<JournalWriter>,
+    /// The hash of the offer.
+    offer: Hash,
     /// Bytes since the last commit of the journal.
     uncommitted: u64,
     current: Option<CurrentFile>,
@@ -60,11 +62,14 @@ impl Store {
         let on_exists = destination.on_exists();
         let Some(target) = target else {
             return match destination {
-                Destination::Writer(writer) => Ok(Self::new(if is_folder(offer) {
-                    Target::Zip(Box::new(ZipTarget::new(writer)))
-                } else {
-                    Target::Writer(writer)
-                })),
+                Destination::Writer(writer) => {
+                    let target = if is_folder(offer) {
+                        Target::Zip(Box::new(ZipTarget::new(writer)))
+                    } else {
+                        Target::Writer(writer)
+                    };
+                    Ok(Self::new(target, hash::of_offer(offer)))
+                }
                 Destination::Folder { .. } | Destination::Path { .. } => Err(Error::Rejected),
             };
         };
@@ -77,16 +82,19 @@ impl Store {
             limits.check_offer(*files)?;
         }
         let is_sized = offer.unpacked_size().is_some();
-        let left = is_sized.then(|| Part::resume(&target, on_exists, is_folder(offer))).flatten();
+        let left = is_sized
+            .then(|| Part::resume(&target, on_exists, is_folder(offer), &hash::of_offer(offer)))
+            .flatten();
         match left {
             Some(resumed) => Self::continued(resumed, offer, limits, needed),
             None => Self::started(&target, on_exists, offer, limits, needed),
         }
     }
 
-    fn new(target: Target) -> Self {
+    fn new(target: Target, offer: Hash) -> Self {
         Self {
             target,
+            offer,
             claims: HashMap::new(),
             is_doubtful: false,
             journal: None,
@@ -112,7 +120,7 @@ impl Store {
             check_space(&file.part, needed)?;
             Target::File { file, attributes: attributes(offer) }
         };
-        Ok(Self::new(target))
+        Ok(Self::new(target, hash::of_offer(offer)))
     }
 
     fn continued(
@@ -142,7 +150,8 @@ impl Store {
             (None, None) => return Err(Error::Rejected),
         };
         let claims = files.into_iter().map(|file| (file.key, file)).collect();
-        Ok(Self { claims, is_doubtful, journal: Some(journal), ..Self::new(target) })
+        let new = Self::new(target, hash::of_offer(offer));
+        Ok(Self { claims, is_doubtful, journal: Some(journal), ..new })
     }
 
     /// Whether the data goes to a writer of the application.
@@ -238,12 +247,12 @@ impl Store {
             self.received = self.received.saturating_add(count(data));
         }
         let CurrentFile { entry, key, hasher, is_recorded, .. } = current;
-        let (journal, target) = (&mut self.journal, &mut self.target);
+        let (journal, target, offer) = (&mut self.journal, &mut self.target, &self.offer);
         hasher.update(data, |index, hash| {
             let (Some(key), Some(size)) = (*key, entry.size) else { return };
             let Some(part) = target.part() else { return };
             if journal.is_none() {
-                *journal = part.start_journal();
+                *journal = part.start_journal(*offer);
             }
             let Some(journal) = journal else { return };
             if !std::mem::replace(is_recorded, true) {

@@ -8,6 +8,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +47,27 @@ pub(in crate::transfer) struct JournalWriter {
 }
 
 impl JournalWriter {
+    /// Continues a journal of which this many bytes are valid. A torn record at its end would hide all that follow.
+    #[cfg(unix)]
+    fn continued(mut file: File, length: usize) -> Option<Self> {
+        let length = u64::try_from(length).ok()?;
+        file.set_len(length).ok()?;
+        file.seek(SeekFrom::Start(length)).ok()?;
+        Some(Self { file, pending: Vec::new(), length, is_closed: false })
+    }
+
+    /// Replaces the contents of a journal.
+    #[cfg(unix)]
+    fn rewritten(mut file: File, header: JournalHeader, files: &[JournalFile]) -> Option<Self> {
+        file.set_len(0).ok()?;
+        file.seek(SeekFrom::Start(0)).ok()?;
+        let mut pending = header.encode();
+        files.iter().for_each(|known| known.append(&mut pending));
+        let mut journal = Self { file, pending, length: 0, is_closed: false };
+        journal.commit();
+        Some(journal)
+    }
+
     /// Records that a file begins, or begins again.
     pub(in crate::transfer) fn begin(&mut self, file: &JournalFile) {
         file.append_begin(&mut self.pending);
@@ -73,31 +96,33 @@ impl JournalWriter {
 }
 
 impl Part {
-    /// Starts a journal, so that a later attempt can continue. `None` if that is not possible here.
-    pub(in crate::transfer) fn start_journal(&mut self) -> Option<JournalWriter> {
+    /// Starts a journal for the offer with this hash, so that a later attempt can continue. `None` if that is not possible here.
+    pub(in crate::transfer) fn start_journal(&mut self, offer: Hash) -> Option<JournalWriter> {
         let (folder, name, identity) = self.location();
         let name = journal_name(name)?;
         let (device, inode) = numbers(identity)?;
         let file = create_journal(folder, &name)?;
         lock(&file)?;
         self.journal = Some(name);
-        let header = JournalHeader { boot: boot_id(), device, inode }.encode();
+        let header = JournalHeader { boot: boot_id(), device, inode, offer }.encode();
         let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
         let mut journal = JournalWriter { file, pending: header, length, is_closed: false };
         journal.commit();
         Some(journal)
     }
 
-    /// Finds what an interrupted transfer to `target` has left.
+    /// Finds what an interrupted transfer to `target` has left. If it belongs to another offer than the one with this hash,
+    /// what could be guessed from its hashes is forgotten.
     pub(in crate::transfer) fn resume(
         target: &Path,
         on_exists: OnExists,
         is_folder: bool,
+        offer: &Hash,
     ) -> Option<Resumed> {
         let place = Place::open(target, on_exists, is_folder).ok()?;
         (0..MAX_LEFT).find_map(|number| {
             let found = Found::open(&place.destination, temporary(&place.name, number), is_folder)?;
-            found.into_resumed(Place::open(target, on_exists, is_folder).ok()?)
+            found.into_resumed(Place::open(target, on_exists, is_folder).ok()?, offer)
         })
     }
 }
@@ -147,19 +172,13 @@ impl Found {
     }
 
     /// Prepares to continue it.
-    fn into_resumed(mut self, place: Place) -> Option<Resumed> {
-        use std::io::Seek;
-
+    fn into_resumed(self, place: Place, offer: &Hash) -> Option<Resumed> {
         use super::dir::Identity;
 
         if self.is_expired() {
             self.remove(&place.destination);
             return None;
         }
-        // A torn record at the end would hide all that follow.
-        let length = u64::try_from(self.journal.length).ok()?;
-        self.journal_file.set_len(length).ok()?;
-        self.journal_file.seek(io::SeekFrom::End(0)).ok()?;
         let usual = place.destination.usual(journal_name(&journal_name(&self.name)?)?).ok()?;
         let (file, inside, identity) = match self.contents {
             Contents::File(file) => {
@@ -171,19 +190,26 @@ impl Found {
                 (None, Some(inside), identity)
             }
         };
-        let JournalHeader { boot, .. } = self.journal.header;
+        let header = self.journal.header;
+        let is_other_offer = header.offer != *offer;
         let mut files = self.journal.files;
-        files.retain(|it| is_on_disk(it, file.as_ref(), inside.as_ref()));
+        if is_other_offer {
+            files.iter_mut().for_each(JournalFile::forget_short_chunk);
+        }
+        files.retain(|it| !it.hashes.is_empty() && is_on_disk(it, file.as_ref(), inside.as_ref()));
         let journal_name = journal_name(&self.name)?;
         let mut part = place.into_part(self.name, usual, identity, inside);
         part.journal = Some(journal_name);
-        let journal = JournalWriter {
-            file: self.journal_file,
-            pending: Vec::new(),
-            length,
-            is_closed: false,
+        let journal = if is_other_offer {
+            JournalWriter::rewritten(
+                self.journal_file,
+                JournalHeader { offer: *offer, ..header },
+                &files,
+            )?
+        } else {
+            JournalWriter::continued(self.journal_file, self.journal.length)?
         };
-        let is_doubtful = boot == [0; 16] || boot != boot_id();
+        let is_doubtful = header.boot == [0; 16] || header.boot != boot_id();
         Some(Resumed { part, file, files, is_doubtful, journal })
     }
 
@@ -237,7 +263,7 @@ impl Found {
         None
     }
 
-    fn into_resumed(self, _: Place) -> Option<Resumed> {
+    fn into_resumed(self, _: Place, _: &Hash) -> Option<Resumed> {
         None
     }
 }
