@@ -17,6 +17,7 @@ mod connection;
 mod forward;
 mod receive;
 mod send;
+mod share;
 mod ssh;
 mod whisper;
 
@@ -25,6 +26,7 @@ pub(crate) use connection::{ConnectionArgs, TorArgs};
 pub(crate) use forward::ForwardArgs;
 pub(crate) use receive::{OnExists, ReceiveArgs};
 pub(crate) use send::SendArgs;
+pub(crate) use share::ShareArgs;
 pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};
 pub(crate) use whisper::{
     ArchiveArgs, ChatArgs, MessageArgs, NodeArgs, PasswordArgs, PeersArgs, PostArgs, ReadingArgs,
@@ -164,6 +166,8 @@ pub(crate) enum Command {
     /// Receive what `wormhole send` offers
     #[command(visible_aliases = ["rx", "recv"], alias = "recieve")]
     Receive(ReceiveArgs),
+    /// Send and receive files and directories in one session, in both directions
+    Share(ShareArgs),
     /// Reach TCP ports of another computer
     Forward(ForwardArgs),
     /// Send an SSH public key to another computer

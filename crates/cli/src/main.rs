@@ -9,7 +9,10 @@ use anyhow::Result;
 use wormhole::transfer::CodeSource;
 
 use crate::args::chat::ChatCommand;
-use crate::args::{Args, Command, GlobalArgs, SshCommand};
+use crate::args::{
+    Args, Command, DoctorArgs, ForwardArgs, GlobalArgs, ReceiveArgs, SendArgs, ShareArgs,
+    SshCommand,
+};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::{ErrorReport, Failure};
@@ -45,6 +48,7 @@ mod request;
 mod screen;
 mod secret;
 mod send;
+mod share;
 mod shell;
 mod signals;
 mod ssh;
@@ -94,6 +98,7 @@ fn run(args: Args) -> Result<()> {
         | Command::Forward(_)
         | Command::Receive(_)
         | Command::Send(_)
+        | Command::Share(_)
         | Command::Ssh(_)
         | Command::Whisper(_)) => {
             // One thread is enough and starts fastest. Disks and prompts have threads of their own.
@@ -111,44 +116,12 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
     let config = Config::load(global.config.as_deref())?;
     let timing = Timing::new(global.dump_timing.clone())?;
     match command {
-        Command::Send(args) => {
-            let tor = TorChoice::new(&args.connection.tor, &config)?;
-            let mut request = SendRequest::new(args, global, &config)?;
-            let mut console = Console::new(global.json, timing, &request.display)?;
-            if let Some(code) = &request.settings.code {
-                code_review::confirm_new(code, &mut console).await?;
-            }
-            request.settings.tor = tor.connect(&mut console).await?;
-            send::run(request, &mut console).await.map_err(Failure::closed_output)?;
-            console.finish()
-        }
-        Command::Receive(args) => {
-            let tor = TorChoice::new(&args.connection.tor, &config)?;
-            let mut request = ReceiveRequest::new(args, global, &config)?;
-            let mut console = Console::new(global.json, timing, &request.display)?;
-            if let CodeSource::Code(code) = &request.code {
-                code_review::confirm(code, &mut console).await?;
-            }
-            request.settings.tor = tor.connect(&mut console).await?;
-            receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
-            console.finish()
-        }
-        Command::Forward(args) => {
-            let servers = Servers::new(global, &config)?;
-            let display =
-                DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
-            let mut console = Console::new(global.json, timing, &display)?;
-            forward::run(args, &servers, &config, &mut console).await?;
-            console.finish()
-        }
+        Command::Send(args) => run_send(args, global, &config, timing).await,
+        Command::Receive(args) => run_receive(args, global, &config, timing).await,
+        Command::Forward(args) => run_forward(args, global, &config, timing).await,
+        Command::Share(args) => run_share(args, global, &config, timing).await,
         Command::Ssh(args) => run_ssh(args.command, global, &config, timing).await,
-        Command::Doctor(args) => {
-            let servers = Servers::new(global, &config)?;
-            let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
-            let tor = TorChoice::new(&args.tor, &config)?;
-            doctor::run(&servers, tor, &mut console).await?;
-            console.finish()
-        }
+        Command::Doctor(args) => run_doctor(args, global, &config, timing).await,
         Command::Whisper(args) => {
             let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
             whisper::run(args.command, &mut console).await?;
@@ -157,6 +130,84 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
         Command::Chat(args) => run_chat(args.command, global, &config, timing).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Runs `send`.
+async fn run_send(
+    args: SendArgs,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let tor = TorChoice::new(&args.connection.tor, config)?;
+    let mut request = SendRequest::new(args, global, config)?;
+    let mut console = Console::new(global.json, timing, &request.display)?;
+    if let Some(code) = &request.settings.code {
+        code_review::confirm_new(code, &mut console).await?;
+    }
+    request.settings.tor = tor.connect(&mut console).await?;
+    send::run(request, &mut console).await.map_err(Failure::closed_output)?;
+    console.finish()
+}
+
+/// Runs `receive`.
+async fn run_receive(
+    args: ReceiveArgs,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let tor = TorChoice::new(&args.connection.tor, config)?;
+    let mut request = ReceiveRequest::new(args, global, config)?;
+    let mut console = Console::new(global.json, timing, &request.display)?;
+    if let CodeSource::Code(code) = &request.code {
+        code_review::confirm(code, &mut console).await?;
+    }
+    request.settings.tor = tor.connect(&mut console).await?;
+    receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
+    console.finish()
+}
+
+/// Runs `doctor`.
+async fn run_doctor(
+    args: DoctorArgs,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let servers = Servers::new(global, config)?;
+    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
+    let tor = TorChoice::new(&args.tor, config)?;
+    doctor::run(&servers, tor, &mut console).await?;
+    console.finish()
+}
+
+/// Runs `forward`.
+async fn run_forward(
+    args: ForwardArgs,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let servers = Servers::new(global, config)?;
+    let display = DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
+    let mut console = Console::new(global.json, timing, &display)?;
+    forward::run(args, &servers, config, &mut console).await?;
+    console.finish()
+}
+
+/// Runs `share`.
+async fn run_share(
+    args: ShareArgs,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let servers = Servers::new(global, config)?;
+    let display = DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
+    let mut console = Console::new(global.json, timing, &display)?;
+    share::run(args, &servers, config, &mut console).await.map_err(Failure::closed_output)?;
+    console.finish()
 }
 
 /// Runs a command of `ssh`.

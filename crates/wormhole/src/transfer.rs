@@ -54,6 +54,7 @@ mod progress;
 mod receive;
 mod send;
 mod settings;
+pub mod share;
 mod sink;
 mod source;
 mod spool;

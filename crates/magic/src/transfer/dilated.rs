@@ -33,12 +33,14 @@ pub type FileKey = [u8; 16];
 
 /// The role of a side in a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there are only two sides")]
+#[expect(clippy::exhaustive_enums, reason = "both sides know all of them")]
 pub enum Mode {
     /// It sends.
     Send,
     /// It receives.
     Receive,
+    /// It offers and receives, any number of times.
+    Share,
 }
 
 impl Mode {
@@ -46,6 +48,7 @@ impl Mode {
         match self {
             Self::Send => "send",
             Self::Receive => "receive",
+            Self::Share => "share",
         }
     }
 
@@ -54,6 +57,7 @@ impl Mode {
         match self {
             Self::Send => Self::Receive,
             Self::Receive => Self::Send,
+            Self::Share => Self::Share,
         }
     }
 
@@ -65,7 +69,7 @@ impl Mode {
         }
     }
 
-    /// Whether the peer has announced the opposite mode with the features that we need.
+    /// Whether the peer has announced the mode that belongs to ours, with the features that we need.
     pub fn fits(self, app_versions: &Value) -> bool {
         let theirs = app_versions.get(SUBPROTOCOL);
         let mode = theirs.and_then(|it| it.get("mode")).and_then(Value::as_str);

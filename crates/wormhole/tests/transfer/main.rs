@@ -40,6 +40,7 @@ mod proxy;
 mod resume;
 #[path = "../support/servers.rs"]
 mod servers;
+mod share;
 #[cfg(target_os = "linux")]
 mod spool;
 mod streams;

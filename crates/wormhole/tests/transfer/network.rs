@@ -3,9 +3,11 @@
 use std::io::{self, Read};
 use std::sync::mpsc;
 
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use wormhole::code;
 use wormhole::transfer::{self, CodeSource};
-use wormhole::transit::{self, RaceError, RelayPolicy};
+use wormhole::transit::{self, RaceError, RelayHint, RelayPolicy, TcpHint};
 
 use super::*;
 use crate::proxy::{Lost, Proxy};
@@ -204,4 +206,65 @@ async fn a_sender_whose_server_lost_its_data_ends_instead_of_waiting_for_ever() 
     proxy.move_to(empty.mailbox());
     let (outcome, _) = finish(sender, None).await;
     assert_eq!(outcome, Err(Error::Code(code::Error::MailboxLost)));
+}
+
+/// A proxy for TCP connections to this address, which cuts all of them at each change.
+async fn cutting_proxy(
+    to: std::net::SocketAddr,
+    cuts: watch::Receiver<u32>,
+) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let mut cuts = cuts.clone();
+            cuts.mark_unchanged();
+            tokio::spawn(async move {
+                let Ok(mut there) = TcpStream::connect(to).await else { return };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
+                    _ = cuts.changed() => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_transfer_whose_connection_is_cut_again_and_again_goes_on_by_itself() {
+    let servers = TestServers::start(&[]).await;
+    let (mut settings, code) = settings_for(&servers);
+    let (cut, cuts) = watch::channel(0);
+    let proxy = cutting_proxy(servers.relay(), cuts).await;
+    settings.relays = vec![RelayHint::tcp(TcpHint::new(proxy.ip().to_string(), proxy.port()))];
+    settings.relay = RelayPolicy::Only;
+    let (from, to) = (Folder::new(), Folder::new());
+    let source = from.file("a", b"");
+    // Sparse, so that it takes a while only on the way.
+    let size = 256 << 20;
+    std::fs::File::options().write(true).open(&source).unwrap().set_len(size).unwrap();
+    let sender = transfer::send(path(&source), settings.clone()).unwrap();
+    let sending = tokio::spawn(finish(sender, None));
+    let mut receiver = transfer::receive(CodeSource::Code(code), settings);
+    offer(&mut receiver).await;
+    receiver.accept(to.destination(OnExists::Refuse));
+    for mark in [16 << 20, 96 << 20, 176 << 20] {
+        let arriving = async {
+            loop {
+                let event = receiver.next().await.unwrap().unwrap();
+                if matches!(event, Event::Progress { done, .. } if done >= mark) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, arriving).await.expect("the transfer does not go on");
+        cut.send_modify(|cuts| *cuts += 1);
+    }
+    let (received, _) = finish(receiver, None).await;
+    let (sent, events) = timeout(PATIENCE, sending).await.unwrap().unwrap();
+    assert!(received.is_ok() && sent.is_ok(), "{received:?} {sent:?}");
+    assert_eq!(to.path().join("a").metadata().unwrap().len(), size);
+    let connections = events.iter().filter(|event| matches!(event, Event::Connected(_))).count();
+    assert!(connections > 1, "it was never cut");
 }

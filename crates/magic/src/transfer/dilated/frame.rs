@@ -28,6 +28,10 @@ pub enum FrameKind {
     Omit = 7,
     /// Everything was sent.
     End = 8,
+    /// The sender cannot go on.
+    Failed = 9,
+    /// The sender of this offers nothing more. It is the only frame of its stream.
+    Finished = 10,
     /// The receiver accepts the offer.
     Accept = 16,
     /// The hashes of the chunks of a file that the receiver has.
@@ -38,6 +42,8 @@ pub enum FrameKind {
     Received = 19,
     /// Everything is stored under its final name.
     Stored = 20,
+    /// The receiver does not accept the offer, or cannot go on.
+    Refused = 21,
 }
 
 impl FrameKind {
@@ -51,11 +57,14 @@ impl FrameKind {
             6 => Self::FileEnd,
             7 => Self::Omit,
             8 => Self::End,
+            9 => Self::Failed,
+            10 => Self::Finished,
             16 => Self::Accept,
             17 => Self::Have,
             18 => Self::Ready,
             19 => Self::Received,
             20 => Self::Stored,
+            21 => Self::Refused,
             _ => return None,
         })
     }
@@ -139,6 +148,36 @@ pub fn received(buffer: &mut Vec<u8>, bytes: u64) {
 /// Appends that everything is stored.
 pub fn stored(buffer: &mut Vec<u8>) {
     frame(buffer, FrameKind::Stored, &[]);
+}
+
+/// Appends that the sender cannot go on, for this reason.
+pub fn failed(buffer: &mut Vec<u8>, reason: &str) {
+    frame(buffer, FrameKind::Failed, short(reason).as_bytes());
+}
+
+/// Appends that nothing more is offered.
+pub fn finished(buffer: &mut Vec<u8>) {
+    frame(buffer, FrameKind::Finished, &[]);
+}
+
+/// Appends that the receiver does not accept the offer or cannot go on, for this reason.
+pub fn refused(buffer: &mut Vec<u8>, reason: &str) {
+    frame(buffer, FrameKind::Refused, short(reason).as_bytes());
+}
+
+/// The beginning of a reason, if it is too long.
+fn short(reason: &str) -> &str {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    reason.get(..end).unwrap_or_default()
+}
+
+/// Reads a reason. Whoever shows it escapes it.
+pub(super) fn reason(contents: &[u8]) -> Result<String, Violation> {
+    let reason = std::str::from_utf8(contents).map_err(|_| Violation::Malformed)?;
+    if reason.len() <= MAX_REASON { Ok(reason.to_owned()) } else { Err(Violation::Malformed) }
 }
 
 /// Appends a frame. The contents must be shorter than 4 GiB.
@@ -234,6 +273,9 @@ pub const HEADER: usize = 5;
 
 /// Maximum size of the contents of all frames except for data, in bytes: a path has at most 4096.
 pub(super) const MAX_CONTENTS: usize = 8 << 10;
+
+/// Maximum length of a reason in bytes.
+const MAX_REASON: usize = 1000;
 
 /// Maximum number of hashes in one frame.
 const MAX_HASHES: usize = 200;

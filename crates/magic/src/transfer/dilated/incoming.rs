@@ -1,6 +1,6 @@
 //! Decodes the sender's frames: the offer, and after it was accepted its files and folders.
 
-use super::frame::{FrameKind, FramePart, FrameReader};
+use super::frame::{self, FrameKind, FramePart, FrameReader};
 use super::message::{FileEntry, FolderEntry, decode_file, decode_folder, decode_offer};
 use super::{Hash, Violation, chunk_size};
 use crate::transfer::Offer;
@@ -10,7 +10,9 @@ use crate::transfer::Offer;
 /// | state | frame | next |
 /// |---|---|---|
 /// | `ExpectOffer` | Offer | `Offered` |
-/// | `Offered` | none: the caller continues with [`accept`](Self::accept) | `Entries` |
+/// | `ExpectOffer` | Finished | `Ended` |
+/// | `Offered`, `Entries`, `File` | Failed | `Ended` |
+/// | `Offered` | no other: the caller continues with [`accept`](Self::accept) | `Entries` |
 /// | `Entries` | File | `File` |
 /// | `Entries` | Folder, if a folder was offered | same |
 /// | `Entries` | End, if all bytes and files have arrived | `Ended` |
@@ -71,6 +73,10 @@ pub enum Received<'a> {
     Folder(FolderEntry),
     /// Everything has arrived.
     End,
+    /// The sender cannot go on, for this reason. Nothing follows.
+    Failed(String),
+    /// Instead of an offer: the peer offers nothing more.
+    Finished,
 }
 
 impl Default for Incoming {
@@ -141,6 +147,15 @@ impl Incoming {
                 Ok(Received::Folder(decode_folder(contents)?))
             }
             (FrameKind::End, State::Entries) => self.on_end(contents),
+            (FrameKind::Finished, State::ExpectOffer) if contents.is_empty() => {
+                self.state = State::Ended;
+                Ok(Received::Finished)
+            }
+            (FrameKind::Failed, State::Offered | State::Entries | State::File(_)) => {
+                let reason = frame::reason(contents)?;
+                self.state = State::Ended;
+                Ok(Received::Failed(reason))
+            }
             (FrameKind::Chunk, State::File(file)) => {
                 let index = u64::from_be_bytes(exactly(contents)?);
                 file.replace(index)?;

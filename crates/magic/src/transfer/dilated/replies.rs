@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::frame::{FrameKind, FramePart, FrameReader};
+use super::frame::{self, FrameKind, FramePart, FrameReader};
 use super::incoming::exactly;
 use super::{FileKey, Hash, Violation};
 
@@ -15,6 +15,7 @@ use super::{FileKey, Hash, Violation};
 /// | `ExpectReady` | Ready | `Sending` |
 /// | `Sending` | Received | same |
 /// | `Sending` | Stored, if everything was sent | `Ended` |
+/// | any except `Ended` | Refused | `Ended` |
 /// | any | any other | error |
 #[derive(Debug, Default)]
 pub struct Replies {
@@ -44,6 +45,8 @@ pub enum Reply {
     Received(u64),
     /// Everything is stored under its final name.
     Stored,
+    /// The receiver does not accept the offer or cannot go on, for this reason. Nothing follows.
+    Refused(String),
 }
 
 /// The chunks that the receiver claims to have from an earlier attempt.
@@ -127,6 +130,11 @@ impl Replies {
                 let [] = exactly(contents)?;
                 self.state = State::Ended;
                 Ok(Some(Reply::Stored))
+            }
+            (State::ExpectAccept | State::ExpectReady | State::Sending, FrameKind::Refused) => {
+                let reason = frame::reason(contents)?;
+                self.state = State::Ended;
+                Ok(Some(Reply::Refused(reason)))
             }
             _ => Err(Violation::OutOfOrder),
         }

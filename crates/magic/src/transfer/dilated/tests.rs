@@ -51,6 +51,8 @@ fn read(offer: &Offer, frames: &[u8], piece: usize) -> Result<Vec<Received<'stat
                 Received::Omitted => Received::Omitted,
                 Received::Folder(entry) => Received::Folder(entry),
                 Received::End => Received::End,
+                Received::Failed(reason) => Received::Failed(reason),
+                Received::Finished => Received::Finished,
             });
         }
     }
@@ -427,4 +429,37 @@ fn a_chunk_that_is_shorter_than_others_can_be_forgotten() {
     };
     assert_eq!((file(0, 0), file(10, 1), file(MIN_CHUNK, 1)), (0, 0, 1));
     assert_eq!((file(3 * MIN_CHUNK - 1, 3), file(3 * MIN_CHUNK, 2)), (2, 2));
+}
+
+#[test]
+fn either_side_can_give_up_with_a_reason_and_nothing_follows() {
+    let mut frames = Vec::new();
+    frame::file(&mut frames, &entry("a", 5, 0));
+    data(&mut frames, b"he");
+    frame::failed(&mut frames, "no more");
+    let all = read(&folder(5, 1), &frames, usize::MAX).unwrap();
+    assert_eq!(all.last(), Some(&Received::Failed("no more".to_owned())));
+    data(&mut frames, b"llo");
+    assert_eq!(read(&folder(5, 1), &frames, usize::MAX), Err(Violation::OutOfOrder));
+
+    let mut refused = Vec::new();
+    // Longer than a reason may be, with the limit inside of a character.
+    frame::refused(&mut refused, &format!("a{}", "é".repeat(600)));
+    let mut replies = Replies::new();
+    let Ok(Some(Reply::Refused(reason))) = replies.next(&mut refused.as_slice()) else { panic!() };
+    assert_eq!(reason.len(), 999);
+    assert!(replies.next(&mut refused.as_slice()).is_err());
+}
+
+#[test]
+fn a_side_that_offers_nothing_more_says_so_instead_of_an_offer() {
+    let mut frames = Vec::new();
+    frame::finished(&mut frames);
+    let mut incoming = Incoming::new();
+    assert_eq!(incoming.next(&mut frames.as_slice()), Ok(Some(Received::Finished)));
+    assert!(incoming.next(&mut frames.as_slice()).is_err());
+    assert_eq!(read(&folder(5, 1), &frames, usize::MAX), Err(Violation::OutOfOrder));
+    let mut versions = json!({});
+    Mode::Share.announce(&mut versions);
+    assert!(Mode::Share.fits(&versions) && !Mode::Send.fits(&versions));
 }

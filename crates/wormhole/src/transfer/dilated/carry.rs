@@ -12,7 +12,7 @@ use super::super::{Error, Event, Progress};
 use crate::dilated::{PathObserver, Streams, Subchannel};
 
 /// The thread's end of a stream.
-pub(super) struct Line {
+pub(in super::super) struct Line {
     /// Bytes for the peer.
     pub(super) out: mpsc::Sender<Vec<u8>>,
     /// Bytes of the peer.
@@ -38,7 +38,7 @@ impl Line {
 }
 
 /// The connection ended before everything was done.
-pub(super) fn interrupted(progress: &Progress) -> Error {
+pub(in super::super) fn interrupted(progress: &Progress) -> Error {
     Error::Interrupted { done: progress.done(), total: progress.total() }
 }
 
@@ -87,7 +87,10 @@ pub(super) fn start<T: Send + 'static>(
     let (sender, outcome) = oneshot::channel();
     tokio::spawn(async move {
         let is_carried = tokio::select! {
-            carried = carry(&stream, outgoing, to_thread) => carried.is_ok(),
+            carried = carry(&stream, outgoing, to_thread) => {
+                stream.finish();
+                carried.is_ok()
+            }
             () = aborted.notified() => false,
         };
         // The thread notices the end of its line.
@@ -107,6 +110,21 @@ pub(super) fn start<T: Send + 'static>(
     (outcome, monitor)
 }
 
+/// Starts a thread with a line to the peer. Returns its outcome, and a future that carries its bytes until the thread or the
+/// connection has ended. Dropping that future ends the line.
+pub(in super::super) fn run<T: Send + 'static>(
+    stream: &Subchannel,
+    work: impl FnOnce(Line) -> Result<T, Error> + Send + 'static,
+) -> (Outcome<T>, impl Future<Output = ()>) {
+    let (out, outgoing) = mpsc::channel(QUEUE);
+    let (to_thread, incoming) = mpsc::channel(QUEUE);
+    let ended = thread::start(move || work(Line { out, incoming }));
+    (ended, async move {
+        // The thread notices the end of the connection.
+        let _ended = carry(stream, outgoing, to_thread).await;
+    })
+}
+
 /// Carries bytes in both directions until the thread has ended its own.
 async fn carry(
     stream: &Subchannel,
@@ -117,7 +135,6 @@ async fn carry(
         while let Some(bytes) = outgoing.recv().await {
             stream.write_chunk(bytes).await?;
         }
-        stream.finish();
         Ok(())
     };
     let reading = async {
@@ -136,5 +153,5 @@ async fn carry(
     }
 }
 
-/// Number of pieces that wait for a thread, or for the connection. A piece has at most 256 KiB.
+/// Number of pieces that wait for a thread, or for the connection. A piece is a record.
 const QUEUE: usize = 8;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use wormhole_magic::transfer::dilated::{Incoming, Received, SUBPROTOCOL};
+use wormhole_magic::transfer::dilated::{Incoming, Received, SUBPROTOCOL, Violation};
 use wormhole_magic::transfer::{Offer, Receiver, ReceiverCommand};
 
 use super::super::data_phase::{CLEAN_UP_TIME, READER_TIME};
@@ -47,8 +47,11 @@ impl IncomingOffer {
                 return std::future::pending().await;
             };
             let received = self.incoming.next(&mut bytes.as_slice());
-            if let Some(Received::Offer(offer)) = received.map_err(PeerMisbehaved::Dilated)? {
-                return Ok(offer);
+            match received.map_err(PeerMisbehaved::Dilated)? {
+                Some(Received::Offer(offer)) => return Ok(offer),
+                None => {}
+                // Nothing else is allowed first, except what is only for shared sessions.
+                Some(_) => return Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
             }
         }
     }

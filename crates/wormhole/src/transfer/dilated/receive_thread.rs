@@ -13,11 +13,11 @@ use super::store::Store;
 
 /// Where the thread leaves what is kept for a later attempt, after it failed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeptPath(Arc<Mutex<Option<PathBuf>>>);
+pub(in super::super) struct KeptPath(Arc<Mutex<Option<PathBuf>>>);
 
 impl KeptPath {
     /// What is kept, if anything.
-    pub(super) fn take(&self) -> Option<PathBuf> {
+    pub(in super::super) fn take(&self) -> Option<PathBuf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -27,7 +27,7 @@ impl KeptPath {
 }
 
 /// Receives everything and stores it. `acceptance` are the frames that accept the offer.
-pub(super) fn receive(
+pub(in super::super) fn receive(
     mut line: Line,
     acceptance: Vec<u8>,
     mut incoming: Incoming,

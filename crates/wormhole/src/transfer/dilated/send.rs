@@ -68,7 +68,7 @@ pub(in super::super) async fn send(
 }
 
 /// Waits until the offer is accepted (then without claims) or the receiver is ready. Returns bytes that have arrived after that.
-async fn wait(
+pub(in super::super) async fn wait(
     stream: &Subchannel,
     replies: &mut Replies,
     mut bytes: Vec<u8>,
@@ -79,6 +79,7 @@ async fn wait(
         match replies.next(&mut input).map_err(PeerMisbehaved::Dilated)? {
             Some(Reply::Accepted) => return Ok((Claims::default(), input.to_vec())),
             Some(Reply::Ready(claims)) => return Ok((claims, input.to_vec())),
+            Some(Reply::Refused(reason)) => return Err(Error::PeerRefused(reason)),
             Some(Reply::Received(_) | Reply::Stored) => {}
             None => {
                 let next = stream.read_chunk().await.ok().flatten();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use wormhole_magic::dilation::MAX_DATA;
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{
     Claims, FileEntry, FolderEntry, Hash, Replies, Reply, Violation, chunk_count, chunk_size, frame,
@@ -19,7 +20,7 @@ use super::hash::{ChunkHasher, count, key};
 
 /// Sends everything and waits until the receiver has stored it. Calls `all_sent` after the last byte. Returns the files that
 /// changed while they were sent.
-pub(super) fn send(
+pub(in super::super) fn send(
     line: Line,
     item: SendItem,
     claims: Claims,
@@ -250,10 +251,11 @@ impl Sending {
         read: impl FnOnce(&mut [u8]) -> Result<usize, UnsendableReason>,
     ) -> Result<u64, UnsendableReason> {
         let start = self.batch.len();
-        let room = BATCH.saturating_sub(start + frame::HEADER).max(MIN_READ);
+        // The frame of a file may just have filled it.
+        let room = BATCH.saturating_sub(start + frame::HEADER).max(1);
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(room);
-        if self.batch.capacity() == 0 && room >= MIN_READ {
-            self.batch.reserve_exact(BATCH + MIN_READ);
+        if self.batch.capacity() == 0 && room >= MIN_ROOM {
+            self.batch.reserve_exact(BATCH);
         }
         let contents = start + frame::HEADER;
         self.batch.resize(contents + room, 0);
@@ -266,7 +268,7 @@ impl Sending {
     }
 
     fn flush_if_full(&mut self) -> Result<(), Error> {
-        if self.batch.len() + MIN_READ > BATCH { self.flush() } else { Ok(()) }
+        if self.batch.len() + frame::HEADER + MIN_ROOM > BATCH { self.flush() } else { Ok(()) }
     }
 
     /// Sends the batch, and handles the replies that have arrived.
@@ -293,6 +295,7 @@ impl Sending {
                     self.progress.set_received(Some(self.sent));
                     self.is_stored = true;
                 }
+                Reply::Refused(reason) => return Err(Error::PeerRefused(reason)),
                 Reply::Accepted | Reply::Ready(_) => {}
             }
         }
@@ -304,7 +307,7 @@ impl Sending {
 fn hash_of(file: &File, length: u64) -> Result<Hash, UnsendableReason> {
     let mut reader = ExactReader::new(file, length);
     let mut state = blake3::Hasher::new();
-    let mut buffer = vec![0; MIN_READ];
+    let mut buffer = vec![0; READ];
     while reader.left() > 0 {
         let length = reader.read(&mut buffer)?;
         state.update(buffer.get(..length).unwrap_or_default());
@@ -312,8 +315,11 @@ fn hash_of(file: &File, length: u64) -> Result<Hash, UnsendableReason> {
     Ok(*state.finalize().as_bytes())
 }
 
-/// Bytes of frames that are sent together.
-const BATCH: usize = 256 << 10;
+/// Bytes of frames that are sent together: one record.
+const BATCH: usize = MAX_DATA;
 
-/// Minimum number of bytes to read of a long file.
-const MIN_READ: usize = 64 << 10;
+/// A batch with less room is sent.
+const MIN_ROOM: usize = 4 << 10;
+
+/// Bytes to read at once where nothing is sent.
+const READ: usize = 64 << 10;

@@ -18,7 +18,7 @@ use super::hash::{self, ChunkHasher, count, key};
 use super::target::{Target, ZipTarget};
 
 /// Writes an accepted offer.
-pub(super) struct Store {
+pub(in super::super) struct Store {
     target: Target,
     /// What an earlier attempt has left.
     claims: HashMap<FileKey, JournalFile>,
@@ -50,7 +50,7 @@ impl Store {
     ///
     /// # Errors
     /// It exists, has not enough space, or cannot be written; nothing was changed.
-    pub(super) fn open(
+    pub(in super::super) fn open(
         destination: Destination,
         offer: &Offer,
         most: Option<u64>,
@@ -165,7 +165,7 @@ impl Store {
     }
 
     /// The frames that accept the offer and say what an earlier attempt has left, and how many bytes that are.
-    pub(super) fn acceptance(&mut self) -> (Vec<u8>, u64) {
+    pub(in super::super) fn acceptance(&mut self) -> (Vec<u8>, u64) {
         if self.is_doubtful {
             self.forget_damaged();
         }
@@ -218,6 +218,8 @@ impl Store {
             }
             Received::Folder(entry) => self.target.folder(entry),
             Received::Offer(_) | Received::End => Ok(()),
+            Received::Failed(reason) => Err(Error::PeerRefused(reason)),
+            Received::Finished => Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
         }
     }
 
@@ -328,11 +330,12 @@ impl Store {
 
     /// The transfer failed. Returns what is kept for a later attempt.
     pub(super) fn fail(mut self, error: &Error) -> Option<PathBuf> {
-        if let (Some(journal), Error::Interrupted { .. }) = (&mut self.journal, error) {
+        let may_continue = matches!(error, Error::Interrupted { .. } | Error::PeerRefused(_));
+        if let Some(journal) = self.journal.as_mut().filter(|_| may_continue) {
             journal.commit();
         }
         let part = self.target.part()?;
-        if matches!(error, Error::Interrupted { .. }) && part.is_kept() {
+        if may_continue && part.is_kept() {
             return Some(part.temporary_path());
         }
         part.discard();

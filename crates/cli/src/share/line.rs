@@ -1,0 +1,73 @@
+//! What the user types while a session runs.
+
+use std::path::{Path, PathBuf};
+
+/// A line.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Line {
+    /// Nothing.
+    Empty,
+    /// Accept or refuse the oldest offer.
+    Answer(bool),
+    /// Nothing more is offered.
+    Done,
+    /// Offer these.
+    Paths(Vec<PathBuf>),
+}
+
+impl Line {
+    /// Reads a line: a word, one path, or several paths with quotes, as terminals write files that are dropped into them.
+    pub(super) fn parse(typed: &str) -> Self {
+        let typed = typed.trim();
+        match typed.to_ascii_lowercase().as_str() {
+            "" => Self::Empty,
+            "y" | "yes" => Self::Answer(true),
+            "n" | "no" => Self::Answer(false),
+            "done" => Self::Done,
+            _ if Path::new(typed).exists() => Self::Paths(vec![typed.into()]),
+            _ => Self::Paths(words(typed).into_iter().map(PathBuf::from).collect()),
+        }
+    }
+}
+
+/// The words of a line, without the quotes and backslashes of POSIX shells.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut characters = line.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\\', None | Some('"')) => word.get_or_insert_default().extend(characters.next()),
+            ('\'' | '"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_dropped_into_the_terminal_are_separate_paths() {
+        assert_eq!(words("a.txt"), ["a.txt"]);
+        assert_eq!(words(r"'/home/me/a b' /c\ d  '/it'\''s'"), ["/home/me/a b", "/c d", "/it's"]);
+        assert_eq!(words(r#""a \" b" "c\\""#), [r#"a " b"#, r"c\"]);
+        assert_eq!(words("'' x"), ["", "x"]);
+    }
+
+    #[test]
+    fn some_words_are_not_paths() {
+        assert_eq!(Line::parse(" Y "), Line::Answer(true));
+        assert_eq!(Line::parse("no"), Line::Answer(false));
+        assert_eq!((Line::parse("done"), Line::parse(" ")), (Line::Done, Line::Empty));
+        assert_eq!(Line::parse("./y"), Line::Paths(vec!["./y".into()]));
+        assert_eq!(Line::parse("a b"), Line::Paths(vec!["a".into(), "b".into()]));
+    }
+}

@@ -1,0 +1,90 @@
+//! `share` on both sides.
+
+use super::world::{Running, World};
+
+fn share(world: &World, place: &str, arguments: &[&str]) -> Running {
+    Running::start(world.command(place, &[&["share"], arguments].concat()))
+}
+
+#[test]
+fn both_sides_offer_as_arguments_and_by_typing_and_it_ends_when_both_are_done() {
+    let world = World::new();
+    world.write("sender/a b", "from the first");
+    world.write("sender/unwanted", "x");
+    world.write("receiver/d/file", "from the other");
+    let mut first = share(&world, "sender", &["a b"]);
+    let code = first.code();
+    let mut other = share(&world, "receiver", &[&code, "d"]);
+    other.wait_for("The other side offers 'a b' (14 Bytes).");
+    other.type_in("y\n");
+    first.wait_for("The other side offers directory 'd' (14 Bytes, 1 file).");
+    first.type_in("y\n'unwanted'\n");
+    other.wait_for("The other side offers 'unwanted'");
+    other.type_in("n\ndone\n");
+    first.wait_for("The other side refused 'unwanted'.");
+    first.end_input();
+    let (first, other) = (first.end(), other.end());
+    assert_eq!((first.exit, other.exit), (0, 0), "{first}\n{other}");
+    assert!(first.stderr.contains("1 sent, 1 received, 1 refused"), "{first}");
+    assert!(other.stderr.contains("The other side offers nothing more."), "{other}");
+    assert_eq!(world.read("receiver/a b"), b"from the first");
+    assert_eq!(world.read("sender/d/file"), b"from the other");
+    assert_eq!(world.names("receiver"), ["a b", "d"]);
+}
+
+#[test]
+fn programs_share_with_json_and_accept_everything() {
+    let world = World::new();
+    world.write("sender/a", "abc");
+    let mut first = share(&world, "sender", &["--json", "--accept-all", "a"]);
+    let line = first.wait_for_lines(1, r#""event":"code""#).remove(0);
+    let code: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let arguments = ["--json", "--accept-all", "--output", "..", code["code"].as_str().unwrap()];
+    let mut other = share(&world, "receiver", &arguments);
+    first.end_input();
+    other.end_input();
+    let (first, other) = (first.end(), other.end());
+    assert_eq!((first.exit, other.exit), (0, 0), "{first}\n{other}");
+    assert_eq!(world.read("a"), b"abc");
+    for (ended, sent, received) in [(&first, 1, 0), (&other, 0, 1)] {
+        let events = ended.events();
+        let last = events.last().unwrap();
+        assert_eq!(last["event"], "session-done");
+        assert_eq!((&last["sent"], &last["received"]), (&sent.into(), &received.into()));
+        let done = events.iter().find(|event| event["event"] == "done").unwrap();
+        assert_eq!(done["bytes"], 3);
+    }
+}
+
+#[test]
+fn the_other_side_needs_share_as_well() {
+    let world = World::new();
+    world.write("sender/a", "abc");
+    let sharing = share(&world, "sender", &["a"]);
+    let code = sharing.code();
+    let received = world.receive(&["--accept-file", &code]).end();
+    received.failed(1, "wormhole share");
+    sharing.end().failed(1, "does not run `wormhole share`");
+    assert!(world.names("receiver").is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_session_on_both_sides() {
+    let world = World::new();
+    let first = share(&world, "sender", &[]);
+    let other = share(&world, "receiver", &[&first.code()]);
+    first.wait_for("Connected");
+    other.wait_for("Connected");
+    first.signal("INT");
+    first.end().failed(130, "interrupted");
+    assert_eq!(other.end().exit, 1);
+}
+
+#[test]
+fn a_missing_path_is_an_error_before_a_code_is_made() {
+    let world = World::new();
+    let ended = share(&world, "sender", &["missing"]).end();
+    ended.failed(1, "cannot offer 'missing'");
+    assert!(!ended.stderr.contains("Wormhole code is"), "{ended}");
+}

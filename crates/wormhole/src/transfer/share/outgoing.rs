@@ -1,0 +1,72 @@
+//! Our offers: waits for the peer's answer, and sends the files.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use wormhole_magic::transfer::dilated::{Replies, frame};
+
+use super::super::source::SendItem;
+use super::super::{Error, Progress, Report, dilated};
+use super::transfers::{Context, tell_peer};
+use super::{Event, TransferId};
+use crate::dilated::Subchannel;
+use crate::transit::Path;
+
+/// Offers an item on a stream, and sends it if the peer accepts.
+pub(super) async fn offer(
+    mut context: Context,
+    stream: Subchannel,
+    path: Option<Path>,
+    mut item: SendItem,
+) -> TransferId {
+    if let SendItem::Tree(tree) = &mut item {
+        tree.tolerant = true;
+    }
+    let id = context.id;
+    let outcome = send(&mut context, &stream, path, item).await;
+    if let Err(error) = &outcome {
+        tell_peer(&stream, error, frame::failed).await;
+    }
+    context
+        .emit(match outcome {
+            Ok(report) => Event::Done { id, report },
+            Err(error) => Event::Failed { id, error, kept: None },
+        })
+        .await;
+    id
+}
+
+async fn send(
+    context: &mut Context,
+    stream: &Subchannel,
+    path: Option<Path>,
+    item: SendItem,
+) -> Result<Report, Error> {
+    let (id, offer) = (context.id, item.offer());
+    let progress = Progress::of_dilated(offer.unpacked_size());
+    progress.set_received(Some(0));
+    let mut bytes = Vec::new();
+    frame::offer(&mut bytes, &offer);
+    let mut replies = Replies::new();
+    let accepting = async {
+        stream.write_chunk(bytes).await.map_err(|_| dilated::interrupted(&progress))?;
+        dilated::wait(stream, &mut replies, Vec::new(), &progress).await
+    };
+    let (_, rest) = context.unless_cancelled(accepting).await?;
+    context.emit(Event::Accepted(id)).await;
+    let ready = dilated::wait(stream, &mut replies, rest, &progress);
+    let (claims, rest) = context.unless_cancelled(ready).await?;
+    let done = claims.bytes.min(progress.total().unwrap_or(0));
+    if done > 0 {
+        context.emit(Event::Resuming { id, done, total: progress.total() }).await;
+    }
+    let start = Instant::now();
+    let (all_sent, _unused) = oneshot::channel::<()>();
+    let working = progress.clone();
+    let changed = context
+        .run(stream, &progress, move |line| {
+            dilated::send_all(line, item, claims, (replies, rest), working, move || drop(all_sent))
+        })
+        .await?;
+    Ok(Report { changed, ..Report::new(progress.done(), start, path) })
+}
