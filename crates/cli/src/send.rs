@@ -1,5 +1,7 @@
 //! `send`: offers files, a text or a stream under a code, and sends them.
 
+mod several;
+
 use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, Result};
@@ -19,10 +21,14 @@ use crate::{explain, json, printable, progress, qr, stdin, units};
 /// # Errors
 /// The transfer failed. The other side was notified if possible.
 pub(crate) async fn run(request: SendRequest, console: &mut Console) -> Result<()> {
-    let SendRequest { what, settings, servers, zero_mode, qr, .. } = request;
+    let SendRequest { what, settings, servers, zero_mode, qr, receivers, .. } = request;
     let verify = settings.verify;
     let server = progress::server(&settings);
     let outgoing = outgoing(what, console).await?;
+    if let Some(receivers) = receivers {
+        let invitation = Invitation { servers, zero_mode, verify, qr };
+        return several::run(&outgoing, receivers, &settings, &invitation, console).await;
+    }
     let transfer =
         transfer::send(outgoing, settings).map_err(|error| explain::failure(&error, &server))?;
     show_outgoing(&transfer, console)?;

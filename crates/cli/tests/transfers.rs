@@ -39,6 +39,8 @@ mod resume;
 #[cfg(unix)]
 #[path = "transfers/servers.rs"]
 mod servers;
+#[path = "transfers/several.rs"]
+mod several;
 #[path = "transfers/share.rs"]
 mod share;
 #[path = "transfers/terminal.rs"]

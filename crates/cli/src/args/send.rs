@@ -24,6 +24,14 @@ pub(crate) struct SendArgs {
     /// Code to use instead of a new one, such as 4-our-own-words
     #[arg(long, value_name = "CODE", conflicts_with = "zero_mode")]
     pub(crate) code: Option<String>,
+    /// Offer it to this number of receivers, each with a code of its own
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=50),
+        conflicts_with_all = ["code", "zero_mode", "verify", "qr"]
+    )]
+    pub(crate) to: Option<u8>,
     /// File name for standard input
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -1,6 +1,7 @@
 //! A checked request to send.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -26,6 +27,8 @@ pub(crate) struct SendRequest {
     pub(crate) zero_mode: bool,
     /// Whether to show a QR code.
     pub(crate) qr: Qr,
+    /// The number of receivers, with `--to`.
+    pub(crate) receivers: Option<NonZeroU8>,
     /// Options of the output.
     pub(crate) display: DisplayOptions,
 }
@@ -67,10 +70,16 @@ impl SendRequest {
         apply(&mut settings, &args.code_args, &args.connection, config);
         settings.ignore_unsendable = args.ignore_unsendable_files;
         let zero_mode = args.code_args.zero_mode;
+        if args.to.is_some() && settings.verify {
+            return Err(Failure::usage("--to cannot be used with verification strings")
+                .hint("the configuration file has verify = true: send to one receiver at a time")
+                .into());
+        }
         let typed = args.code.as_deref().or_else(|| zero_mode.then_some(Code::ZERO));
         settings.code = typed.map(|typed| super::code(typed, &mut settings)).transpose()?;
         Ok(Self {
             qr: Qr::new(&args, config)?,
+            receivers: args.to.and_then(NonZeroU8::new),
             display: DisplayOptions::new(&args.code_args, config)?,
             what: What::new(args)?,
             settings,

@@ -1,0 +1,217 @@
+//! `send --to N`: one offer to several receivers, each with a code of its own and independent of the others.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+
+use anyhow::Result;
+use tokio::sync::{mpsc, watch};
+use wormhole::code;
+use wormhole::transfer::{self, Error, Event, Outgoing, Settings, Transfer};
+
+use super::{Invitation, show_outgoing};
+use crate::console::{Console, interrupted_by};
+use crate::failure::Failure;
+use crate::{explain, json, printable, progress};
+
+/// An event of the transfer to one receiver.
+type Numbered = (u8, Result<Event, Error>);
+
+/// Offers the same to so many receivers, and waits until each has it or has failed.
+///
+/// # Errors
+/// Something cannot be sent, not every receiver has it, or a signal came.
+pub(super) async fn run(
+    what: &Outgoing,
+    receivers: NonZeroU8,
+    settings: &Settings,
+    invitation: &Invitation,
+    console: &mut Console,
+) -> Result<()> {
+    let server = progress::server(settings);
+    let (sender, events) = mpsc::channel(EVENTS);
+    let (cancel, cancelled) = watch::channel(());
+    let mut transfers = Vec::new();
+    for number in 1..=receivers.get() {
+        let transfer = transfer::send(copy(what)?, settings.clone());
+        let transfer = transfer.map_err(|error| explain::failure(&error, &server))?;
+        if number == 1 {
+            show_outgoing(&transfer, console)?;
+        }
+        transfers.push((number, transfer));
+    }
+    console.report(&json::connecting(&server))?;
+    for (number, transfer) in transfers {
+        tokio::spawn(pass_on(number, transfer, sender.clone(), cancelled.clone()));
+    }
+    drop((sender, cancelled));
+    let mut several = Several { receivers: receivers.get(), server, ..Several::default() };
+    let outcome = several.follow(events, invitation, console).await;
+    if outcome.is_err() {
+        drop(several);
+        tokio::select! {
+            () = cancel_all(cancel) => {}
+            _ = console.next_signal() => {}
+        }
+    }
+    outcome
+}
+
+/// The same again. A stream can be read only once.
+fn copy(what: &Outgoing) -> Result<Outgoing> {
+    match what {
+        Outgoing::Paths(paths) => Ok(Outgoing::Paths(paths.clone())),
+        Outgoing::Text(text) => Ok(Outgoing::Text(text.clone())),
+        // Also later kinds of the SDK.
+        Outgoing::Stream { .. } | _ => {
+            Err(Failure::usage("--to cannot send standard input, which can be read only once")
+                .hint("save it to a file first")
+                .into())
+        }
+    }
+}
+
+/// Passes on the events of one transfer until its end, and cancels it when the others are cancelled.
+async fn pass_on(
+    number: u8,
+    mut transfer: Transfer,
+    events: mpsc::Sender<Numbered>,
+    mut cancelled: watch::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            event = transfer.next() => match event {
+                Some(event) => if events.send((number, event)).await.is_err() {
+                    break;
+                },
+                None => return,
+            },
+            // Only a dropped sender ends this.
+            _ = cancelled.changed() => break,
+        }
+    }
+    transfer.cancel().await;
+}
+
+/// Cancels all transfers, and waits until the other sides are notified.
+async fn cancel_all(cancel: watch::Sender<()>) {
+    cancel.send_replace(());
+    cancel.closed().await;
+}
+
+/// The state of all transfers.
+#[derive(Debug, Default)]
+struct Several {
+    receivers: u8,
+    server: String,
+    /// Bytes that each receiver has, and how many they are.
+    progress: BTreeMap<u8, (u64, Option<u64>)>,
+    received: Vec<u8>,
+    failed: BTreeMap<u8, String>,
+}
+
+impl Several {
+    async fn follow(
+        &mut self,
+        mut events: mpsc::Receiver<Numbered>,
+        invitation: &Invitation,
+        console: &mut Console,
+    ) -> Result<()> {
+        loop {
+            let next = tokio::select! {
+                biased;
+                signal = console.next_signal() => {
+                    console.screen.end_line();
+                    self.summary(console);
+                    return Err(interrupted_by(signal).into());
+                }
+                next = events.recv() => next,
+            };
+            match next {
+                Some((number, Ok(event))) => self.on_event(number, &event, invitation, console)?,
+                Some((number, Err(error))) => self.on_failure(number, &error, console)?,
+                None => break,
+            }
+        }
+        console.screen.end_progress();
+        self.summary(console);
+        if self.received.len() == usize::from(self.receivers) {
+            return Ok(());
+        }
+        let failed = self.failed.iter().map(|(number, why)| format!("receiver {number}: {why}"));
+        Err(Failure::new(failed.collect::<Vec<_>>().join("; ")).into())
+    }
+
+    fn on_event(
+        &mut self,
+        number: u8,
+        event: &Event,
+        invitation: &Invitation,
+        console: &mut Console,
+    ) -> Result<()> {
+        if let Some(mut value) = json::event(event) {
+            json::set(&mut value, "receiver", number);
+            console.report(&value)?;
+        }
+        let show = |line: &str| console.screen.show(&format!("Receiver {number}: {line}"));
+        match event {
+            Event::Wormhole(code::Event::Code(code)) => {
+                let code = code.to_string();
+                let command = invitation.servers.other_side(["receive", &code]);
+                show(&format!("the code is {}", console.screen.bold(&printable::text(&code))));
+                console.screen.show(&format!("    {command}"));
+            }
+            Event::Accepted => show("accepted"),
+            Event::Connected(path) => show(&format!("connected, {}", progress::route(path))),
+            Event::ConnectionLost => show("lost the connection; reconnecting.."),
+            Event::Done(report) => {
+                show(match report.changed.len() {
+                    0 => "has everything",
+                    _ => "has everything except files that changed or could not be read",
+                });
+                self.received.push(number);
+            }
+            Event::Progress { done, total } => {
+                self.progress.insert(number, (*done, *total));
+                let done = self.progress.values().map(|(done, _)| done).sum();
+                let total = total.map(|total| total.saturating_mul(self.receivers.into()));
+                console.screen.show_progress(done, total);
+            }
+            Event::AwaitingConfirmation
+            | Event::CodeWanted(_)
+            | Event::Kept(_)
+            | Event::Offer(_)
+            | Event::PortTaken { .. }
+            | Event::Resuming { .. }
+            | Event::ServerRetry { .. }
+            | Event::Text(_)
+            | Event::Wormhole(_) => {}
+            // Later events need no line.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_failure(&mut self, number: u8, error: &Error, console: &Console) -> Result<()> {
+        let why = explain::failure(error, &self.server).to_string();
+        console.report(&serde_json::json!({
+            "event": "failed", "receiver": number, "reason": why, "path": null,
+        }))?;
+        console.screen.show(&format!("Receiver {number}: {why}"));
+        self.failed.insert(number, why);
+        Ok(())
+    }
+
+    /// Says who has it.
+    fn summary(&self, console: &Console) {
+        let mut received = self.received.clone();
+        received.sort_unstable();
+        let numbers: Vec<_> = received.iter().map(ToString::to_string).collect();
+        let list =
+            if numbers.is_empty() { String::new() } else { format!(" ({})", numbers.join(", ")) };
+        let (count, all) = (received.len(), self.receivers);
+        console.screen.show(&format!("Received by {count} of {all}{list}."));
+    }
+}
+
+/// Maximum number of events that wait.
+const EVENTS: usize = 64;
