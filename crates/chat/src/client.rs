@@ -58,6 +58,7 @@ mod sessions;
 mod store;
 mod strangers;
 mod view;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -416,6 +417,7 @@ impl Client {
             ClientInput::Connected => self.repeat_requests(now, rng),
             ClientInput::Timeout => {
                 self.report_overdue(now);
+                self.forget_old_sent(now);
                 self.wake_waiting(now);
                 self.read_missing(now);
             }
@@ -524,6 +526,7 @@ impl Client {
         self.check_own_list();
         self.publish_again(now, rng);
         self.report_overdue(now);
+        self.forget_old_sent(now);
         self.ask_for_lists();
         self.continue_sending(now);
         self.restart_groups(now);

@@ -470,3 +470,33 @@ fn an_invitation_of_a_blocked_contact_is_not_accepted_without_asking() {
     assert_eq!(world.devices[BOB].client.group_membership(group), Some(Membership::Invited));
     assert!(world.events(BOB, group).contains(&GroupEvent::Invited(alice)));
 }
+
+#[test]
+fn attack_11_deleted_and_old_messages_to_a_group_are_not_sent_again() {
+    let (mut world, group) = group(3);
+    lose_sender_keys(&mut world, BOB);
+    let deleted = world.say(ALICE, group, "deleted");
+    let old = world.say(ALICE, group, "old");
+    let is_kept = |world: &World, name| {
+        world.devices[ALICE].rows().contains_key(&StoreKey::SentToGroup(name))
+    };
+    assert!(is_kept(&world, deleted) && is_kept(&world, old));
+    let delete = DataMessage { delete: Some(deleted), ..DataMessage::default() };
+    let content = Content::Data(Box::new(delete));
+    let (now, rng) = (world.now, &mut world.rng);
+    world.devices[ALICE].client.send_to_group(now, group, &content, rng).unwrap();
+    world.run(ALICE);
+    assert!(!is_kept(&world, deleted) && is_kept(&world, old));
+    world.now.0 += 24 * 60 * MINUTE;
+    let bob = world.devices[BOB].address;
+    for name in [deleted, old] {
+        request(&mut world, bob, name);
+    }
+    let sent_again = world.waiting_kinds(BOB).into_iter();
+    let sent_again = sent_again.filter(|(kind, _)| *kind != EnvelopeKind::UnidentifiedSender);
+    assert_eq!(sent_again.count(), 2, "empty messages");
+    world.wait(ALICE, 0);
+    assert!(!is_kept(&world, old));
+    world.settle();
+    assert_eq!(world.read(BOB, group), texts(&[]));
+}

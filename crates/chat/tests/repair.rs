@@ -15,8 +15,8 @@ mod world;
 use world::World;
 use wormhole_chat::{
     Address, ClientEvent, ClientInput, Content, DataMessage, DecryptError, DecryptionErrorMessage,
-    Delivery, DeviceId, Envelope, EnvelopeKind, KeyPair, ReadError, Receipt, ReceiptKind, StoreKey,
-    Timestamp,
+    Delivery, DeviceId, Edit, Envelope, EnvelopeKind, KeyPair, ReadError, Receipt, ReceiptKind,
+    StoreKey, Timestamp,
 };
 
 const ALICE: usize = 0;
@@ -26,19 +26,35 @@ const HOUR: u64 = 3_600_000;
 /// Two people who have exchanged a message in each direction.
 fn met() -> World {
     let mut world = World::new(1);
-    for account in [1, 2] {
-        let identity = KeyPair::random(&mut world.rng);
-        world.join(account, 1, &identity);
-    }
+    let alice = KeyPair::random(&mut world.rng);
+    meet(&mut world, &alice);
+    world
+}
+
+/// The same, and the index of a second device of Alice.
+fn met_with_laptop() -> (World, usize) {
+    let mut world = World::new(1);
+    world.server.reports_other_devices = true;
+    let alice = KeyPair::random(&mut world.rng);
+    meet(&mut world, &alice);
+    let laptop = world.join(1, 2, &alice);
+    world.run(laptop);
+    world.settle();
+    (world, laptop)
+}
+
+fn meet(world: &mut World, alice: &KeyPair) {
+    world.join(1, 1, alice);
+    let bob = KeyPair::random(&mut world.rng);
+    world.join(2, 1, &bob);
     world.run(ALICE);
     world.run(BOB);
     for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
-        say(&mut world, from, to, "hello");
+        say(world, from, to, "hello");
         world.deliver(to);
     }
     // From now on, no response is lost.
     world.settle();
-    world
 }
 
 /// Writes a text, and returns its timestamp.
@@ -53,6 +69,25 @@ fn say(world: &mut World, from: usize, to: usize, text: &str) -> Timestamp {
         _ => None,
     });
     accepted.unwrap()
+}
+
+fn text(text: &str) -> DataMessage {
+    DataMessage { body: Some(text.to_owned()), ..DataMessage::default() }
+}
+
+/// Sends something of Alice to Bob.
+fn send(world: &mut World, content: Content) {
+    let to = world.devices[BOB].address.account;
+    world.now.0 += 1;
+    world.input(ALICE, ClientInput::Send(to, content));
+    world.run(ALICE);
+}
+
+/// Whether a device keeps a message with this text to send it again.
+fn keeps(world: &World, which: usize, text: &str) -> bool {
+    let rows = world.devices[which].rows().iter();
+    let mut sent = rows.filter(|(key, _)| matches!(key, StoreKey::SentMessage { .. }));
+    sent.any(|(_, value)| value.windows(text.len()).any(|part| part == text.as_bytes()))
 }
 
 /// A device loses its session with another one.
@@ -397,4 +432,81 @@ fn a_confirmed_message_is_not_kept() {
     world.run(BOB);
     world.deliver(ALICE);
     assert!(!world.devices[ALICE].rows().contains_key(&row));
+}
+
+#[test]
+fn attack_11_a_message_that_was_deleted_for_all_is_not_sent_again_in_any_version() {
+    let (mut world, _) = met_with_laptop();
+    lose_session(&mut world, BOB, ALICE);
+    let sent = say(&mut world, ALICE, BOB, "the secret");
+    for (target, body) in [(sent, "the second secret"), (sent, "the third secret")] {
+        send(&mut world, Content::Edit(Box::new(Edit { target, message: text(body) })));
+    }
+    say(&mut world, ALICE, BOB, "something else");
+    assert!(keeps(&world, ALICE, "third secret") && keeps(&world, ALICE, "something else"));
+    let delete = DataMessage { delete: Some(sent), ..DataMessage::default() };
+    send(&mut world, Content::Data(Box::new(delete)));
+    assert!(!keeps(&world, ALICE, "secret"), "neither the message, nor copies for the laptop");
+    assert!(keeps(&world, ALICE, "something else"));
+    world.settle();
+    // Bob asks for all of them.
+    assert_eq!(world.devices[BOB].texts(), ["hello", "something else"]);
+    assert!(!keeps(&world, ALICE, "secret"));
+}
+
+#[test]
+fn attack_11_a_message_that_was_deleted_on_another_device_is_not_sent_again() {
+    let (mut world, laptop) = met_with_laptop();
+    let sent = say(&mut world, ALICE, BOB, "the secret");
+    world.settle();
+    assert!(keeps(&world, ALICE, "secret"));
+    let delete = DataMessage { delete: Some(sent), ..DataMessage::default() };
+    let to = world.devices[BOB].address.account;
+    world.now.0 += 1;
+    world.input(laptop, ClientInput::Send(to, Content::Data(Box::new(delete))));
+    world.run(laptop);
+    world.settle();
+    assert!(!keeps(&world, ALICE, "secret"));
+}
+
+#[test]
+fn attack_11_a_disappearing_message_is_kept_only_as_long_as_its_timer() {
+    let mut world = met();
+    let message = DataMessage { expire_timer: Some(5), ..text("the secret") };
+    send(&mut world, Content::Data(Box::new(message)));
+    world.deliver(BOB);
+    let sent = world.now;
+    say(&mut world, ALICE, BOB, "something else");
+    world.now = sent;
+    assert_eq!(world.devices[ALICE].client.deadline(), Some(Timestamp(sent.0 + 5_000)));
+    assert!(keeps(&world, ALICE, "secret"));
+    world.now.0 += 5_000;
+    // A request comes before the program has noticed the time.
+    let bob = world.devices[BOB].address;
+    world.input(ALICE, request(bob, error(sent)));
+    world.run(ALICE);
+    assert!(!keeps(&world, ALICE, "secret") && keeps(&world, ALICE, "something else"));
+    world.settle();
+    assert_eq!(
+        world.devices[BOB].texts().iter().filter(|it| it.as_str() == "the secret").count(),
+        1
+    );
+}
+
+#[test]
+fn attack_11_a_message_is_forgotten_after_a_day_although_nothing_is_sent_any_more() {
+    let mut world = met();
+    let sent = say(&mut world, ALICE, BOB, "the secret");
+    world.deliver(BOB);
+    world.now.0 = sent.0 + 24 * HOUR;
+    assert!(keeps(&world, ALICE, "secret"));
+    let bob = world.devices[BOB].address;
+    world.input(ALICE, request(bob, error(sent)));
+    world.run(ALICE);
+    world.settle();
+    assert_eq!(world.devices[BOB].texts(), ["hello", "the secret"], "not again");
+    // A program that was not running notices it when it connects.
+    world.crash(ALICE);
+    world.run(ALICE);
+    assert!(!keeps(&world, ALICE, "secret"));
 }

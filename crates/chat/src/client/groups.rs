@@ -49,6 +49,7 @@ use rand_core::CryptoRngCore;
 
 use super::outbox::Outgoing;
 use super::store::{Changes, OutboxChange};
+use super::written::Written;
 use super::{Client, ClientEvent, ClientOutput, SendFailure};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::certificate::SenderCertificate;
@@ -338,6 +339,7 @@ impl Client {
         content.set_timestamp(timestamp);
         let mut changes = Changes::default();
         self.put_group_message(timestamp, id, Some(&content), &mut changes);
+        self.forget_deleted(Written::from_content(timestamp, content.clone()), &mut changes);
         let content = Box::new(content);
         changes.outbox.push(OutboxChange::AddedToGroup { timestamp, group: id, content });
         let accepted = ClientEvent::Group(id, GroupEvent::Accepted(timestamp));

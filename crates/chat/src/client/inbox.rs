@@ -8,6 +8,7 @@ use super::groups::GroupEnvelope;
 use super::repair::Outcome;
 use super::sealed::Incoming;
 use super::store::Changes;
+use super::written::Written;
 use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Unreadable};
 use crate::address::{AccountId, Address, Route};
 use crate::content::{Content, SyncMessage};
@@ -215,9 +216,10 @@ impl Client {
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)
-                | SyncMessage::Sent(_)
-                | SyncMessage::SentToGroup(_)
                 | SyncMessage::Timers(_) => {}
+                sent @ (SyncMessage::Sent(_) | SyncMessage::SentToGroup(_)) => {
+                    self.forget_deleted(Written::from_copy(sent), changes);
+                }
             }
         }
         let content = if let Content::Group(group) = content {

@@ -10,6 +10,7 @@ use super::exchange::{DeviceCiphertext, Request, Response};
 use super::groups::Permission;
 use super::sent_log::Logged;
 use super::store::{Changes, OutboxChange};
+use super::written::Written;
 use super::{Client, ClientEvent, ClientOutput, CopyFailure, Failed, Purpose, SendFailure};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
@@ -90,6 +91,7 @@ impl Client {
         let is_sync = to == self.us.account && matches!(content, Content::Sync(_));
         let mut added = Box::new(content.clone());
         added.set_timestamp(timestamp);
+        self.forget_deleted(Written::from_content(timestamp, content.clone()), &mut changes);
         changes.outbox.push(OutboxChange::Added { timestamp, to, content: added });
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
         let then = if is_sync { self.limit_syncs(&mut changes) } else { vec![accepted] };
@@ -294,6 +296,7 @@ impl Client {
         self.record_distribution(timestamp, &outgoing, &mut changes);
         let identity = self.peers.get(&outgoing.to).map(|peer| peer.identity);
         let logged = identity.and_then(|identity| Logged::new(now, identity, &outgoing));
+        self.forget_deleted(Written::read(timestamp, &outgoing.plaintext), &mut changes);
         self.log_sent(now, (outgoing.to, timestamp), logged, &mut changes);
         let event = ClientOutput::Event(ClientEvent::Sent(timestamp));
         let is_sync = self.is_background(&outgoing);

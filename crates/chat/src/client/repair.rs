@@ -40,7 +40,8 @@ impl Client {
     /// When [`ClientInput::Timeout`](super::ClientInput::Timeout) should be passed in. `None` if nothing waits for a time.
     pub fn deadline(&self) -> Option<Timestamp> {
         let of_groups = self.waiting_deadline().into_iter().chain(self.missing_deadline());
-        self.retries.deadline().into_iter().chain(of_groups).min()
+        let of_sent = self.sent_log.next_end().into_iter().chain(self.groups.sent.next_end());
+        self.retries.deadline().into_iter().chain(of_groups).chain(of_sent).min()
     }
 
     /// A message could be read. Drops what has arrived before.

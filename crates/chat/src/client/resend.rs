@@ -10,6 +10,7 @@ use super::groups::Requested;
 use super::pending::Purpose;
 use super::sent_log::{Logged, LoggedName, MAX_RESENDS};
 use super::store::{Changes, StoreKey};
+use super::written::{self, Written};
 use super::{Client, Received};
 use crate::address::{AccountId, Address, Route};
 use crate::content::Content;
@@ -103,6 +104,34 @@ impl Client {
         }
     }
 
+    /// Forgets the messages that are not sent again any more.
+    pub(super) fn forget_old_sent(&mut self, now: Timestamp) {
+        let mut changes = Changes::default();
+        self.trim_sent(now, &mut changes);
+        self.commit(changes, Vec::new());
+    }
+
+    fn trim_sent(&mut self, now: Timestamp, changes: &mut Changes) {
+        let ends = [self.sent_log.next_end(), self.groups.sent.next_end()];
+        if ends.into_iter().flatten().any(|end| end <= now) {
+            self.trim_sent_log(now, self.us.account, changes);
+            self.trim_sent_to_groups(now, changes);
+            changes.erases = true;
+        }
+    }
+
+    /// If we have deleted a message for all, forgets it, its edits, and the copies for our other devices.
+    pub(super) fn forget_deleted(&mut self, deletion: Option<Written>, changes: &mut Changes) {
+        let Some(message) = deletion.and_then(|written| written.deletes()) else { return };
+        let sent = self.sent_log.iter();
+        let sent = sent.map(|(name, logged)| (*name, Written::read(name.1, &logged.plaintext)));
+        for version in written::versions_of(message, sent) {
+            self.forget_logged(version, changes);
+            changes.erases = true;
+        }
+        self.forget_versions_to_groups(message, changes);
+    }
+
     /// A device could not decrypt one of our messages, or somebody claims that.
     pub(super) fn read_retry_request(
         &mut self,
@@ -115,6 +144,7 @@ impl Client {
         if error.device != self.us.device || !is_known {
             return;
         }
+        self.trim_sent(now, changes);
         let is_archived = self.archive_broken(now, from, error, changes);
         match self.group_message_requested(now, from, error.timestamp, changes) {
             Requested::Unknown => {}

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::outbox::Outgoing;
 use super::retries::is_over;
 use super::store::{RestoreError, read_device, read_flag, read_key, read_time};
+use super::written;
 use crate::address::{AccountId, Address, DeviceId};
 use crate::key::PublicKey;
 use crate::time::{DAY, Timestamp};
@@ -28,6 +29,8 @@ pub(super) struct Logged {
     pub(super) devices: Vec<LoggedDevice>,
     /// The padded content.
     pub(super) plaintext: Zeroizing<Vec<u8>>,
+    /// Milliseconds for which it is kept.
+    pub(super) kept: u64,
 }
 
 /// A device that got a message.
@@ -46,6 +49,8 @@ pub(super) struct SentLog {
     messages: BTreeMap<LoggedName, Logged>,
     /// The messages, oldest first.
     order: BTreeSet<(Timestamp, LoggedName)>,
+    /// When each message must be forgotten.
+    ends: BTreeSet<(Timestamp, LoggedName)>,
     accounts: BTreeMap<AccountId, Size>,
     total: Size,
     /// The messages that must be sent to a device now.
@@ -84,6 +89,7 @@ impl SentLog {
         self.remove(&name);
         let (account, timestamp) = name;
         self.order.insert((logged.since, name));
+        self.ends.insert((logged.end(), name));
         self.accounts.entry(account).or_default().add(logged.plaintext.len());
         self.total.add(logged.plaintext.len());
         for device in logged.devices.iter().filter(|device| device.is_wanted) {
@@ -96,6 +102,7 @@ impl SentLog {
         let logged = self.messages.remove(name)?;
         let (account, timestamp) = *name;
         self.order.remove(&(logged.since, *name));
+        self.ends.remove(&(logged.end(), *name));
         self.total.remove(logged.plaintext.len());
         if let Some(size) = self.accounts.get_mut(&account) {
             size.remove(logged.plaintext.len());
@@ -113,11 +120,11 @@ impl SentLog {
     pub(super) fn surplus(&self, now: Timestamp) -> Vec<LoggedName> {
         let (mut total, mut accounts) = (self.total, self.accounts.clone());
         let mut surplus = Vec::new();
-        for (since, name) in &self.order {
+        for (_, name) in &self.order {
             let Some(logged) = self.messages.get(name) else { continue };
             let of_account = accounts.entry(name.0).or_default();
             let is_too_much = total.exceeds(MAX) || of_account.exceeds(MAX_OF_ACCOUNT);
-            if is_too_much || is_over(*since, KEPT, now) {
+            if is_too_much || logged.is_over(now) {
                 total.remove(logged.plaintext.len());
                 of_account.remove(logged.plaintext.len());
                 surplus.push(*name);
@@ -133,6 +140,16 @@ impl SentLog {
         self.total.exceeds(MAX)
             || of_account.exceeds(MAX_OF_ACCOUNT)
             || oldest.is_some_and(|since| is_over(since, KEPT, now))
+            || self.next_end().is_some_and(|end| end <= now)
+    }
+
+    /// When the next message must be forgotten.
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LoggedName, &Logged)> {
+        self.messages.iter()
     }
 
     /// The messages that must be sent again to the devices of an account.
@@ -160,7 +177,17 @@ impl Logged {
             |device: &DeviceId| LoggedDevice { device: *device, resends: 0, is_wanted: false };
         let devices: Vec<_> = outgoing.encrypted_for.iter().map(device).collect();
         (!devices.is_empty()).then_some(())?;
-        Some(Self { since: now, identity, devices, plaintext: outgoing.plaintext.clone() })
+        let (plaintext, kept) = (outgoing.plaintext.clone(), written::kept(&outgoing.plaintext));
+        Some(Self { since: now, identity, devices, plaintext, kept })
+    }
+
+    fn end(&self) -> Timestamp {
+        Timestamp(self.since.0.saturating_add(self.kept))
+    }
+
+    /// Whether it must not be sent again, and must be forgotten.
+    pub(super) const fn is_over(&self, now: Timestamp) -> bool {
+        is_over(self.since, self.kept, now)
     }
 
     /// The entry of a device, unless the message was not for it, or it has confirmed it.
@@ -195,7 +222,8 @@ impl Logged {
         };
         let devices = (0..count).map(device).collect::<Result<_, _>>()?;
         let plaintext = Zeroizing::new(value.take(value.rest().len())?.to_vec());
-        Ok(Self { since, identity, devices, plaintext })
+        let kept = written::kept(&plaintext);
+        Ok(Self { since, identity, devices, plaintext, kept })
     }
 }
 
@@ -224,7 +252,7 @@ mod tests {
         let device = LoggedDevice { device: DeviceId::PRIMARY, resends: 1, is_wanted: since == 1 };
         let plaintext = Zeroizing::new(vec![7; bytes]);
         let since = Timestamp(since);
-        Logged { since, identity: *pair.public(), devices: vec![device], plaintext }
+        Logged { since, identity: *pair.public(), devices: vec![device], plaintext, kept: KEPT }
     }
 
     fn account(number: u8) -> AccountId {

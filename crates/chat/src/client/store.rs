@@ -40,6 +40,8 @@ pub struct Changes {
     pub failed: Vec<Failed>,
     /// New states of our messages, for an application that keeps a history: it can store them in the same transaction.
     pub outbox: Vec<OutboxChange>,
+    /// Whether deleted rows have texts that should not be found in the files any more: overwrite them in logs, too.
+    pub erases: bool,
 }
 
 /// A change of the outbox, without those for our other devices. `Debug` does not print the content.
@@ -178,7 +180,7 @@ pub enum StoreKey {
 impl Changes {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        let Self { rows, received, unreadable, failed, outbox } = self;
+        let Self { rows, received, unreadable, failed, outbox, erases: _ } = self;
         let has_messages = !received.is_empty() || !unreadable.is_empty() || !failed.is_empty();
         rows.is_empty() && !has_messages && outbox.is_empty()
     }

@@ -9,8 +9,9 @@ use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use super::super::retries::is_over;
-use super::super::sent_log::{KEPT, MAX_RESENDS};
+use super::super::sent_log::MAX_RESENDS;
 use super::super::store::{Changes, RestoreError, StoreKey, read_flag, read_key, read_time};
+use super::super::written::{self, Written};
 use super::rows::{put_address, read_address};
 use super::{Client, GroupId};
 use crate::address::{AccountId, Address};
@@ -30,6 +31,8 @@ pub(super) struct SentToGroup {
     devices: BTreeSet<Address>,
     /// The padded content.
     plaintext: Zeroizing<Vec<u8>>,
+    /// Milliseconds for which it is kept.
+    kept: u64,
 }
 
 /// The state of a device's requests for a message.
@@ -60,6 +63,10 @@ pub(in super::super) enum Requested {
 }
 
 impl SentToGroup {
+    const fn is_over(&self, now: Timestamp) -> bool {
+        is_over(self.since, self.kept, now)
+    }
+
     fn len(&self) -> usize {
         self.plaintext.len() + 48 * self.members.len() + 17 * self.devices.len()
     }
@@ -92,7 +99,8 @@ impl SentToGroup {
             devices.insert(read_address(value)?);
         }
         let plaintext = Zeroizing::new(value.take(value.rest().len())?.to_vec());
-        Ok(Self { since, group, members, devices, plaintext })
+        let kept = written::kept(&plaintext);
+        Ok(Self { since, group, members, devices, plaintext, kept })
     }
 }
 
@@ -109,13 +117,19 @@ impl GroupSentLog {
         let is_surplus = |(timestamp, sent): (&Timestamp, &SentToGroup)| {
             let of_group = groups.entry(sent.group).or_default();
             let sizes = with(*of_group, sent, MAX_OF_GROUP).zip(with(total, sent, MAX));
-            let Some(sizes) = sizes.filter(|_| !is_over(sent.since, KEPT, now)) else {
+            let Some(sizes) = sizes.filter(|_| !sent.is_over(now)) else {
                 return Some(*timestamp);
             };
             (*of_group, total) = sizes;
             None
         };
         newest.into_iter().rev().filter_map(is_surplus).collect()
+    }
+
+    /// When the next message must be forgotten.
+    pub(in super::super) fn next_end(&self) -> Option<Timestamp> {
+        let ends = self.messages.values().map(|sent| sent.since.0.saturating_add(sent.kept));
+        ends.min().map(Timestamp)
     }
 
     /// The messages that must be sent again to the devices of an account.
@@ -170,7 +184,8 @@ impl Client {
             member.devices.iter().map(move |it| Address { account, device: it.device })
         });
         let devices = devices.collect();
-        let mut sent = SentToGroup { since: now, group, members, devices, plaintext };
+        let kept = written::kept(&plaintext);
+        let mut sent = SentToGroup { since: now, group, members, devices, plaintext, kept };
         // If it was encrypted before, others may have got it then.
         if let Some(before) = self.groups.sent.messages.get(&timestamp) {
             before.members.iter().for_each(|(account, identity)| {
@@ -178,9 +193,29 @@ impl Client {
             });
             sent.devices.extend(&before.devices);
         }
+        self.forget_deleted(Written::read(timestamp, &sent.plaintext), changes);
         self.put_sent_to_group(timestamp, sent, changes);
+        self.trim_sent_to_groups(now, changes);
+    }
+
+    /// Forgets the messages that are too old or too many.
+    pub(in super::super) fn trim_sent_to_groups(&mut self, now: Timestamp, changes: &mut Changes) {
         for surplus in self.groups.sent.surplus(now) {
             self.forget_sent_to_group(surplus, changes);
+        }
+    }
+
+    /// Forgets all versions of a message.
+    pub(in super::super) fn forget_versions_to_groups(
+        &mut self,
+        message: Timestamp,
+        changes: &mut Changes,
+    ) {
+        let sent = self.groups.sent.messages.iter();
+        let sent = sent.map(|(name, sent)| (*name, Written::read(*name, &sent.plaintext)));
+        for version in written::versions_of(message, sent) {
+            self.forget_sent_to_group(version, changes);
+            changes.erases = true;
         }
     }
 
@@ -351,6 +386,7 @@ mod tests {
 
     use super::*;
     use crate::address::DeviceId;
+    use crate::client::sent_log::KEPT;
     use crate::key::KeyPair;
 
     fn sent(since: u64, group: u8, bytes: usize) -> SentToGroup {
@@ -362,6 +398,7 @@ mod tests {
             members: BTreeMap::from([(account, *pair.public())]),
             devices: BTreeSet::from([Address { account, device: DeviceId::PRIMARY }]),
             plaintext: Zeroizing::new(vec![7; bytes]),
+            kept: KEPT,
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Commit {
     pub(in crate::chat) people: PeopleChanges,
     /// Changes of the message history, in their order, other than messages that arrive.
     pub(in crate::chat) history: Vec<HistoryChange>,
+    /// Whether deleted rows must be overwritten in the log, too.
+    pub(in crate::chat) erases: bool,
 }
 
 /// An encoded message that has arrived.
@@ -75,7 +77,8 @@ impl Commit {
 
     /// Adds changes of the client because of an envelope.
     pub(crate) fn add_from(&mut self, changes: Changes, envelope: Option<EnvelopeHash>) {
-        let Changes { rows, received, unreadable, failed, outbox } = changes;
+        let Changes { rows, received, unreadable, failed, outbox, erases } = changes;
+        self.erases |= erases;
         for (key, value) in rows {
             self.bytes += value.as_ref().map_or(0, |value| value.len());
             let previous = self.rows.insert(key, value);
@@ -138,6 +141,7 @@ impl Commit {
             settings,
             people,
             history,
+            erases: _,
         } = self;
         let is_taken = !taken.is_empty() || !forgotten.is_empty();
         let has_messages =
@@ -206,7 +210,7 @@ impl Store {
             &read,
         )?;
         transaction.commit()?;
-        if is_erased {
+        if is_erased || commit.erases {
             self.database.wipe_log()?;
         }
         self.failed = self.failed.saturating_add_signed(failed);
