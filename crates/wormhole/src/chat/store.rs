@@ -30,6 +30,7 @@
 mod arrival;
 mod database;
 mod error;
+mod expiry;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -57,6 +58,7 @@ use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
 use database::Database;
+use expiry::ReceivedEnds;
 use history::History;
 pub(in crate::chat) use history::{
     HistoryChange, HistoryFound, HistoryQuery, HistoryRow, change_of,
@@ -86,6 +88,8 @@ pub struct Store {
     master: MasterKey,
     /// The received messages in the store.
     received: ReceivedIndex,
+    /// When some of them disappear.
+    ends: ReceivedEnds,
     /// Our own account, the accounts that we have written to, and those about which the user has said something.
     known: BTreeSet<AccountId>,
     /// The contacts without accounts of which we only know the number.
@@ -132,6 +136,7 @@ impl Store {
             received.insert(items::decode_received_id(key)?, entry);
             Ok(())
         })?;
+        let ends = ReceivedEnds::load(&database, &keys)?;
         let mut failed = 0;
         database.for_each(&keys, Table::Failed, |_, _| {
             failed += 1;
@@ -163,6 +168,7 @@ impl Store {
             keys,
             master,
             received,
+            ends,
             known,
             accepted,
             blocked,
@@ -230,7 +236,7 @@ impl Store {
     }
 
     /// The oldest received message with a higher id, or the oldest of all. A row that cannot be read is a message that
-    /// could not be read, so that it does not hide later ones.
+    /// could not be read, so that it does not hide later ones. Messages that have disappeared are left out.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -238,7 +244,12 @@ impl Store {
         &self,
         id: Option<ReceivedId>,
     ) -> Result<Option<(ReceivedId, StoredMessage)>, StoreError> {
-        let Some(id) = self.received.after(id) else { return Ok(None) };
+        let time = super::account::now();
+        let mut next = self.received.after(id);
+        while let Some(id) = next.filter(|id| self.ends.is_over(*id, time)) {
+            next = self.received.after(Some(id));
+        }
+        let Some(id) = next else { return Ok(None) };
         let value = self.database.get(&self.keys, Table::Received, &id.0.to_be_bytes());
         let value = value.and_then(|value| value.ok_or(StoreError::Damaged));
         let message = match value.and_then(|value| items::decode_received(&value)) {

@@ -170,9 +170,9 @@ impl Store {
         self.history.messages()
     }
 
-    /// When something must be deleted from the history.
+    /// When something must be deleted from the history, or a received message disappears.
     pub(in crate::chat) fn history_due(&self) -> Option<Timestamp> {
-        self.history.due()
+        self.history.due().into_iter().chain(self.ends.due()).min()
     }
 
     /// Everything that has a timer expires at this time.

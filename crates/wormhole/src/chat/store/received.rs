@@ -97,6 +97,18 @@ impl ReceivedIndex {
         })
     }
 
+    /// The messages of these accounts that could be read.
+    pub(super) fn of_authors(&self, authors: &BTreeSet<AccountId>) -> Vec<ReceivedId> {
+        if authors.is_empty() {
+            return Vec::new();
+        }
+        let is_of_them = |entry: &Entry| {
+            entry.is_readable && entry.from.is_some_and(|from| authors.contains(&from))
+        };
+        let of_them = self.messages.iter().filter(|(_, entry)| is_of_them(entry));
+        of_them.map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn contains(&self, id: ReceivedId) -> bool {
         self.messages.contains_key(&id)
     }

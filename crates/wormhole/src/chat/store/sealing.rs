@@ -41,6 +41,8 @@ pub(super) enum Table {
     WrittenTo,
     /// A note of the application about a received message.
     Note,
+    /// When a received message disappears that the application has not taken.
+    ReceivedEnd,
     /// A message of somebody about whom the user has not decided.
     Request,
     /// A decision about an account that the server must still learn.
@@ -78,6 +80,7 @@ impl Table {
             Self::Seen => 9,
             Self::WrittenTo => 10,
             Self::Note => 11,
+            Self::ReceivedEnd => 12,
             Self::Request => 20,
             Self::Decision => 21,
             Self::Blocked => 22,

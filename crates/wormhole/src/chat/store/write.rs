@@ -13,7 +13,7 @@ use super::history::{History, HistoryChange, HistoryWriter};
 use super::records::{Contact, Registration};
 use super::requests::{People, PeopleChanges};
 use super::sealing::Table;
-use super::{ReceivedId, Store, StoreError, StoredMessage, items, state_key};
+use super::{ReceivedId, Store, StoreError, StoredMessage, expiry, items, state_key};
 use crate::chat::account::now;
 
 type Secret = Zeroizing<Vec<u8>>;
@@ -180,7 +180,10 @@ impl Store {
         self.accepted.extend(accepted.map(|contact| contact.account));
         let known = commit.contacts.values().filter(|contact| contact.is_known());
         self.known.extend(known.map(|contact| contact.account));
-        commit.taken.iter().for_each(|id| self.received.remove(*id));
+        for id in &commit.taken {
+            self.received.remove(*id);
+            self.ends.remove(*id);
+        }
         let mut people = People {
             rows: &mut transaction,
             requests: &mut self.requests,
@@ -202,13 +205,15 @@ impl Store {
             transaction.put(Table::Note, &id.0.to_be_bytes(), note)?;
         }
         let failed = write_failed(&mut transaction, commit)?;
-        let arrived = received.iter().map(|(_, value)| *value);
+        let mut ends = expiry::ends_of_read(&transaction, &self.received, &commit.history)?;
         let is_erased = write_history(
             HistoryWriter::new(&mut transaction, &mut self.history, now()).knowing(&self.accepted),
             commit,
-            arrived,
+            &received,
             &read,
+            &mut ends,
         )?;
+        self.ends.write(&mut transaction, ends)?;
         transaction.commit()?;
         if is_erased || commit.erases {
             self.database.wipe_log()?;
@@ -236,17 +241,19 @@ fn read_messages(
     Ok(read)
 }
 
-/// Writes what a commit changes in the history. Returns whether the log must be overwritten.
-fn write_history<'a>(
+/// Writes what a commit changes in the history, and notes when arrived messages disappear. Returns whether the log must be overwritten.
+fn write_history(
     mut writer: HistoryWriter<'_, '_>,
     commit: &Commit,
-    arrived: impl Iterator<Item = &'a [u8]>,
+    arrived: &[(ReceivedId, &[u8])],
     read: &[MessageRef],
+    ends: &mut Vec<(ReceivedId, Timestamp)>,
 ) -> Result<bool, StoreError> {
     if !writer.is_on() {
+        ends.extend(expiry::ends_of_arrived(&writer, arrived)?);
         return Ok(false);
     }
-    for value in arrived {
+    for (_, value) in arrived {
         // Changes of messages are in `commit.history`.
         if let Ok(StoredMessage::Read(message)) = items::decode_received(value)
             && message.content.is_visible()
@@ -256,6 +263,7 @@ fn write_history<'a>(
     }
     commit.history.iter().try_for_each(|change| writer.apply(change))?;
     read.iter().try_for_each(|message| writer.read(*message))?;
+    ends.extend(expiry::ends_of_arrived(&writer, arrived)?);
     writer.finish()
 }
 
@@ -280,6 +288,7 @@ fn write_rows(rows: &mut Transaction<'_>, commit: &Commit) -> Result<(), StoreEr
     for id in &commit.taken {
         rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
         rows.set(Table::Note, &id.0.to_be_bytes(), None)?;
+        rows.set(Table::ReceivedEnd, &id.0.to_be_bytes(), None)?;
     }
     Ok(())
 }

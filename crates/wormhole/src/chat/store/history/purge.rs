@@ -13,7 +13,7 @@ impl Store {
     /// Deletes what has expired while the store was closed. Without space on the disk, that is done later; expired messages are not
     /// shown meanwhile.
     pub(in crate::chat::store) fn purge_when_opened(&mut self) -> Result<(), StoreError> {
-        if self.history.due().is_none_or(|due| due > now()) {
+        if self.history_due().is_none_or(|due| due > now()) {
             return Ok(());
         }
         match self.purge_history() {
@@ -22,12 +22,13 @@ impl Store {
         }
     }
 
-    /// Deletes what has expired by now, and what is beyond the limits. When this returns, that is durable, and the deleted rows are
+    /// Deletes what has expired by now, also of the received messages, and what is beyond the limits. When this returns, that is durable, and the deleted rows are
     /// overwritten. Each segment has a transaction of its own.
     ///
     /// # Errors
     /// The store is damaged or cannot be written.
     pub(in crate::chat) fn purge_history(&mut self) -> Result<(), StoreError> {
+        self.purge_received()?;
         let HistoryMode::On(limits) = self.history.mode else { return Ok(()) };
         let time = now();
         let before = oldest_kept(limits, time);

@@ -224,6 +224,17 @@ impl<'a, 'b> HistoryWriter<'a, 'b> {
         Ok(None)
     }
 
+    /// When a message disappears. `None` if it is not here, has no timer, or nobody has read it.
+    pub(in crate::chat::store) fn expiry_of(
+        &self,
+        MessageRef { author, timestamp }: MessageRef,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if !self.is_on() {
+            return Ok(None);
+        }
+        Ok(self.find(author, timestamp, None)?.and_then(|(_, row)| row.expires))
+    }
+
     /// When the first messages of a segment expire and came in, after some were deleted.
     pub(super) fn set_times(&mut self, first: i64, due: Option<Timestamp>, oldest: Timestamp) {
         if let Some(segment) = self.history.segments.get_mut(&first) {

@@ -83,6 +83,75 @@ fn an_expired_message_is_not_in_the_files_after_the_store_was_opened() {
     assert_eq!(store.history_due(), None);
 }
 
+/// A commit in which another device of ours says that it has read these messages.
+fn read_elsewhere(timestamps: &[u64]) -> Commit {
+    let read =
+        |timestamp: &u64| MessageRef { author: account(1), timestamp: Timestamp(*timestamp) };
+    let read = timestamps.iter().map(read).collect();
+    Commit { history: vec![HistoryChange::Read(read)], ..Commit::default() }
+}
+
+/// The timestamps of the received messages that the application would get.
+fn waiting(store: &Store) -> Vec<u64> {
+    let (mut waiting, mut last) = (Vec::new(), None);
+    while let Some((id, message)) = store.received_after(last).unwrap() {
+        if let StoredMessage::Read(received) = message {
+            waiting.push(received.timestamp.0);
+        }
+        last = Some(id);
+    }
+    waiting
+}
+
+#[test]
+fn a_message_that_was_read_on_another_device_disappears_before_the_application_takes_it() {
+    for keeps_history in [false, true] {
+        let folder = Folder::new();
+        let mut store = keeping(&folder);
+        if !keeps_history {
+            store.set_history_mode(HistoryMode::Off).unwrap();
+        }
+        let messages = [(5, 1), (6, 3600), (7, 1), (8, 0)];
+        let messages = messages.iter().map(|(timestamp, timer)| expiring(*timestamp, *timer));
+        store.commit(&received(messages.collect())).unwrap();
+        assert_eq!(store.history_due(), None);
+        let before = crate::chat::account::now().0;
+        store.commit(&read_elsewhere(&[5, 6, 8])).unwrap();
+        let due = store.history_due().unwrap().0;
+        assert!((before + 1000..before + 60_000).contains(&due), "{due}");
+        assert_eq!(waiting(&store)[1..], [6, 7, 8], "only the first one can be over");
+        drop(store);
+        // The time passes while the store is closed.
+        while crate::chat::account::now().0 < due {
+            std::thread::yield_now();
+        }
+        let store = folder.open().unwrap();
+        assert_eq!((waiting(&store), store.received_count()), (vec![6, 7, 8], 3));
+        assert!(store.history_due().unwrap().0 > due + 1_800_000);
+    }
+}
+
+#[test]
+fn a_message_that_was_read_on_another_device_before_it_arrived_disappears_too() {
+    let folder = Folder::new();
+    let mut store = keeping(&folder);
+    store.commit(&read_elsewhere(&[5])).unwrap();
+    store.commit(&received(vec![expiring(5, 1), expiring(6, 1)])).unwrap();
+    let due = store.history_due().unwrap().0;
+    // The application is running.
+    while crate::chat::account::now().0 < due {
+        std::thread::yield_now();
+    }
+    assert_eq!((waiting(&store), store.received_count()), (vec![6], 2));
+    store.purge_history().unwrap();
+    assert_eq!((waiting(&store), store.received_count()), (vec![6], 1));
+    assert_eq!(store.history_due(), None);
+    // The application that has shown it before is done with it.
+    let taken = vec![ReceivedId(1), ReceivedId(2)];
+    store.commit(&Commit { taken, ..Commit::default() }).unwrap();
+    assert_eq!(store.received_count(), 0);
+}
+
 #[test]
 fn the_words_of_a_forgotten_message_are_gone_from_a_full_segment() {
     let folder = Folder::new();
