@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use rand_core::OsRng;
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{
-    AccountId, Introduction, IntroductionDecodeError, IntroductionMessage, PublicKey,
+    AccountId, Introduction, IntroductionDecodeError, IntroductionMessage, PublicKey, Signature,
 };
 
 use super::client::Client;
@@ -51,8 +52,10 @@ pub enum IntroduceError {
     /// Our server does not know the account: it is at another server.
     #[error("the other person's account is at another server: {0}")]
     OtherServer(String),
-    /// We know the account with another identity key: the user has verified that one, or refused the new one. The code proves who
-    /// introduces the key, not whose account it is.
+    /// The other side does not prove that it has the identity key that it introduces.
+    #[error("the other person does not prove that the account and its identity key are theirs")]
+    NoProof,
+    /// We know the account with another identity key, or the user has refused this one. An introduction never replaces a key.
     #[error("you know another identity key of this account than the one that the person has")]
     OtherKey,
     /// The other side uses our own account.
@@ -115,7 +118,7 @@ impl Introducing {
     }
 
     /// Exchanges the accounts. When this returns, the other person is a contact, whose identity key is accepted and verified: the
-    /// server names it, too. It replaces a known key that the user has not verified. `name` is how we want to be called.
+    /// server names it, too. It never replaces another key that is known. `name` is how we want to be called.
     ///
     /// # Errors
     /// The person is not a verified contact.
@@ -130,14 +133,18 @@ impl Introducing {
     }
 
     async fn exchange(&self, name: Option<String>) -> Result<Introduced, IntroduceError> {
-        let ours = IntroductionMessage::Introduction(self.client.introduction(name).await?);
-        self.channel.send(ours.encode()).await?;
+        let verifier = self.channel.verifier().await?;
+        let ours = self.client.introduction(name, verifier).await?;
+        self.channel.send(IntroductionMessage::Introduction(Box::new(ours)).encode()).await?;
         let theirs = match self.next().await? {
             IntroductionMessage::Introduction(theirs) => theirs,
             IntroductionMessage::Stored | IntroductionMessage::Refused => {
                 return Err(IntroduceError::PeerRefused);
             }
         };
+        if !theirs.is_proved(&verifier) {
+            return Err(IntroduceError::NoProof);
+        }
         self.client.check(&theirs).await?;
         let contact = self.client.add_verified(&theirs).await?;
         let is_mutual = self.confirm().await;
@@ -168,17 +175,28 @@ impl Introducing {
 }
 
 impl Client {
-    async fn introduction(&self, name: Option<String>) -> Result<Introduction, Ended> {
+    /// Our introduction, with the proof for the wormhole with this verifier.
+    async fn introduction(
+        &self,
+        name: Option<String>,
+        verifier: [u8; 32],
+    ) -> Result<Introduction, Ended> {
         let me = self.me();
         let identity = self.query(|driver| *driver.core().identity()).await?;
-        Ok(Introduction {
+        let mut introduction = Introduction {
             account: me.address.account,
             identity,
             server: me.server.clone(),
             app: me.app.as_ref().map(ToString::to_string),
             number: Some(me.number.to_string()),
             name,
-        })
+            proof: Signature([0; 64]),
+        };
+        let sign = move |driver: &mut Driver| {
+            introduction.sign(&verifier, driver.core().identity_pair(), &mut OsRng);
+            introduction
+        };
+        self.query(sign).await
     }
 
     /// Compares an introduction with what our server says about the account.
@@ -241,12 +259,10 @@ impl Client {
     }
 }
 
-/// Whether the user has verified another identity key of an account, or refused this one.
+/// Whether another identity key of an account is known, or the user has refused this one.
 fn is_settled(driver: &Driver, account: AccountId, key: PublicKey) -> bool {
     let Some(known) = driver.core().identity_of(account) else { return false };
-    let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
-    driver.core().refused_identities(account).contains(&key)
-        || (known.accepted != key && verified == Some(known.accepted))
+    known.accepted != key || driver.core().refused_identities(account).contains(&key)
 }
 
 /// How long one side waits for the other one, which may have to ask its server.

@@ -73,7 +73,12 @@ impl PeerChannel {
 
     /// Waits, indefinitely if necessary, until the other side has proved that it has the same code.
     pub(super) async fn met(&self) -> Result<(), code::Error> {
-        self.wormhole.verifier().await.map(drop)
+        self.verifier().await.map(drop)
+    }
+
+    /// A value that only the two sides of this wormhole have, once they have met.
+    pub(super) async fn verifier(&self) -> Result<[u8; 32], code::Error> {
+        self.wormhole.verifier().await.map(|verifier| verifier.0)
     }
 
     pub(super) async fn send(&self, message: Vec<u8>) -> Result<(), code::Error> {

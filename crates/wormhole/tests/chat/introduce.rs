@@ -6,7 +6,7 @@ use wormhole::chat::{
     AccountId, Client, IntroduceError, Introduced, Introducing, PublicKey, RequestError, Transport,
 };
 use wormhole::code::{self, AppId, Config, Wormhole};
-use wormhole_chat::{Introduction, IntroductionMessage, KeyPair};
+use wormhole_chat::{Introduction, IntroductionMessage, KeyPair, Signature};
 
 use crate::mailbox::Mailbox;
 use crate::world::{Folder, Person, World, next_message, say, soon};
@@ -28,12 +28,28 @@ async fn introduce(
     soon(async { tokio::join!(one.complete(name("Alice")), other.complete(name("Bob"))) }).await
 }
 
-/// Somebody introduces this account, key and number to a client.
+/// A person with a client of 2014, whose keys are not signed.
+async fn client_of_2014(world: &World, number: &str, identity: &PublicKey) -> Person {
+    let bob = Person { folder: Folder::new(), number: number.to_owned() };
+    let number = bob.number.parse().unwrap();
+    bob.account().register(&world.server(0), &number, Transport::Sms).await.unwrap();
+    world.confirm_without_keys(&bob.number, 0).await;
+    let keys = format!(
+        r#"{{"lastResortKey":{{"keyId":16777215,"publicKey":"{}","identityKey":"{}"}},"keys":[]}}"#,
+        BASE64.encode(&KeyPair::random(&mut OsRng).public().encode()),
+        BASE64.encode(&identity.encode())
+    );
+    let login = BASE64.encode(format!("{}:another password", bob.number).as_bytes());
+    assert_eq!(world.put_as(&login, "/v2/keys", &keys).await, 200);
+    bob
+}
+
+/// Somebody introduces this account, key and number to a client, with a proof by another key perhaps.
 async fn introduce_as(
     mailbox: &Mailbox,
     client: &Client,
     account: AccountId,
-    identity: PublicKey,
+    key: (PublicKey, &KeyPair),
     number: Option<String>,
 ) -> Result<Introduced, IntroduceError> {
     let introducing = client.introduce(None, &mailbox.mailbox_options()).unwrap();
@@ -44,8 +60,13 @@ async fn introduce_as(
     });
     other.set_code(soon(introducing.code()).await.unwrap()).unwrap();
     let server = client.me().server.clone();
-    let introduction = Introduction { account, identity, server, app: None, number, name: None };
-    for message in [IntroductionMessage::Introduction(introduction), IntroductionMessage::Stored] {
+    let (identity, pair) = key;
+    let (app, name, proof) = (None, None, Signature([0; 64]));
+    let mut introduction = Introduction { account, identity, server, app, number, name, proof };
+    introduction.sign(&soon(other.verifier()).await.unwrap().0, pair, &mut OsRng);
+    for message in
+        [IntroductionMessage::Introduction(Box::new(introduction)), IntroductionMessage::Stored]
+    {
         other.send_message(message.encode()).await.unwrap();
     }
     soon(introducing.complete(None)).await
@@ -80,7 +101,7 @@ async fn both_become_contacts_whose_safety_number_is_verified() {
 }
 
 #[tokio::test]
-async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
+async fn an_introduction_replaces_no_known_key_and_works_after_the_user_has_accepted_the_new_one() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let [alice, bob] = world.register_in_both_apps(["+14155550833", "+14155550834"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
@@ -90,6 +111,17 @@ async fn an_introduction_replaces_a_key_that_was_not_accepted_yet() {
     let new = world.register("+14155550834", 1).await;
     let n = new.open().await;
     assert_eq!(n.me().address.account, bob.registration().account.unwrap().account);
+    let (at_alice, _) = introduce(&mailbox, &a, &n).await;
+    assert_eq!(at_alice, Err(IntroduceError::OtherKey));
+    let known = a.safety_number(n.me().address.account).await.unwrap();
+    assert!(known.digits == before && !known.is_verified && !known.is_new);
+    // The new phone writes, and Alice accepts its key.
+    say(&n, &alice.destination(), "my new phone").await;
+    assert!(next_message(&mut a.messages()).await.identity_changed);
+    let (at_alice, _) = introduce(&mailbox, &a, &n).await;
+    assert_eq!(at_alice, Err(IntroduceError::OtherKey));
+    let new = a.safety_number(n.me().address.account).await.unwrap();
+    a.accept_identity(n.me().address.account, new.key).await.unwrap();
     let (at_alice, _) = introduce(&mailbox, &a, &n).await;
     assert!(at_alice.is_ok(), "{at_alice:?}");
     let after = a.safety_number(n.me().address.account).await.unwrap();
@@ -138,39 +170,44 @@ async fn nobody_is_stored_without_the_words_of_the_server() {
 async fn a_key_is_compared_with_the_server_also_if_no_device_has_signed_prekeys() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
     let alice = world.register("+14155550843", 0).await.open().await;
-    // A client of 2014, with keys that are not signed.
-    let bob = Person { folder: Folder::new(), number: "+14155550844".to_owned() };
-    let number = bob.number.parse().unwrap();
-    bob.account().register(&world.server(0), &number, Transport::Sms).await.unwrap();
-    world.confirm_without_keys(&bob.number, 0).await;
-    let key = || BASE64.encode(&KeyPair::random(&mut OsRng).public().encode());
-    let keys = format!(
-        r#"{{"lastResortKey":{{"keyId":16777215,"publicKey":"{}","identityKey":"{}"}},"keys":[]}}"#,
-        key(),
-        key()
-    );
-    let login = BASE64.encode(format!("{}:another password", bob.number).as_bytes());
-    assert_eq!(world.put_as(&login, "/v2/keys", &keys).await, 200);
+    let key = KeyPair::random(&mut OsRng);
+    let bob = client_of_2014(&world, "+14155550844", key.public()).await;
     let account = alice.resolve(&bob.destination()).await.unwrap().account;
     // Somebody else introduces the account with another key.
-    let key = *KeyPair::random(&mut OsRng).public();
+    let pair = KeyPair::random(&mut OsRng);
+    let key = (*pair.public(), &pair);
     let introduced = introduce_as(&mailbox, &alice, account, key, None).await;
     assert_eq!(introduced, Err(IntroduceError::WrongKey));
     assert!(alice.safety_number(account).await.is_err());
 }
 
 #[tokio::test]
-async fn a_number_that_the_person_names_replaces_nothing_that_the_server_has_said() {
+async fn attack_8_nobody_can_introduce_the_account_and_the_key_of_somebody_else() {
     let (world, mailbox) = (World::new().await, Mailbox::start().await);
-    let [alice, bob] = world.register_in_both_apps(["+14155550845", "+14155550846"]).await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550848", "+14155550849"]).await;
     let (a, b) = (alice.open().await, bob.open().await);
     say(&b, &alice.destination(), "hello").await;
     let from = next_message(&mut a.messages()).await.from;
-    assert!(from.number.as_deref() == Some("+14155550846") && !from.is_in_app);
-    let key = a.safety_number(from.account).await.unwrap().key;
+    let bobs = a.safety_number(from.account).await.unwrap().key;
+    let mallory = KeyPair::random(&mut OsRng);
+    let introduced = introduce_as(&mailbox, &a, from.account, (bobs, &mallory), None).await;
+    assert_eq!(introduced, Err(IntroduceError::NoProof));
+    assert!(!a.safety_number(from.account).await.unwrap().is_verified);
+}
+
+#[tokio::test]
+async fn a_number_that_the_person_names_replaces_nothing_that_the_server_has_said() {
+    let (world, mailbox) = (World::new().await, Mailbox::start().await);
+    let alice = world.register("+14155550845", 0).await.open().await;
+    let pair = KeyPair::random(&mut OsRng);
+    let key = *pair.public();
+    let bob = client_of_2014(&world, "+14155550846", &key).await;
+    let known = alice.resolve(&bob.destination()).await.unwrap();
+    assert_eq!(known.number.as_deref(), Some("+14155550846"));
     let other = Some("+14155550847".to_owned());
-    let introduced = introduce_as(&mailbox, &a, from.account, key, other).await.unwrap();
-    assert_eq!(introduced.contact.number, from.number);
+    let introduced =
+        introduce_as(&mailbox, &alice, known.account, (key, &pair), other).await.unwrap();
+    assert_eq!(introduced.contact.number, known.number);
     assert_eq!(introduced.contact.verified, Some(key));
 }
 

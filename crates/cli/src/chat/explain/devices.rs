@@ -232,6 +232,9 @@ pub(in crate::chat) fn introduce(error: &IntroduceError, meeting_point: &Meeting
         IntroduceError::OtherKey => Failure::new(plain(error)).hint(
             "the person may have a new phone: send a message, and accept the new safety number with `wormhole chat safety WHO --verify`",
         ),
+        IntroduceError::NoProof => Failure::new(plain(error)).hint(
+            "nobody was added. Ask the person to update their program, and start again with a new code",
+        ),
         IntroduceError::Server(_) => {
             Failure::new(plain(error)).hint("try again later with a new code")
         }
