@@ -40,8 +40,10 @@ pub(crate) struct Style<E> {
     pub(crate) event: fn(&E) -> String,
     /// A line that the user has typed.
     pub(crate) own: fn(&str) -> String,
-    /// Whether an event is the latest state of something: it replaces the line of the event before if that was one, too.
+    /// Whether an event is the latest state of something, whose line a later event may replace.
     pub(crate) is_state: fn(&E) -> bool,
+    /// Whether an event replaces the state in the line above it.
+    pub(crate) replaces_state: fn(&E) -> bool,
     /// Shown instead of taking a line while too many wait.
     pub(crate) too_many: &'static str,
 }

@@ -66,8 +66,15 @@ pub(crate) async fn run(
         share::Settings { connection, max_entries: args.max_entries.or(config.max_entries) };
     let session = share::start(wormhole, limits);
     let report = Report::new(server);
-    let mut sharing =
-        Sharing { session, report, folder, accepts_all: args.accept_all, open: Vec::new() };
+    let mut sharing = Sharing {
+        session,
+        report,
+        folder,
+        accepts_all: args.accept_all,
+        open: Vec::new(),
+        has_finished: false,
+        peer_has_finished: false,
+    };
     if let Err(error) = sharing.offer_all(paths, console).await {
         sharing.session.close().await;
         return Err(error);
@@ -143,6 +150,10 @@ struct Sharing {
     accepts_all: bool,
     /// Offers of the other side that wait for an answer, the oldest first.
     open: Vec<TransferId>,
+    /// Whether the user offers nothing more.
+    has_finished: bool,
+    /// Whether the other side offers nothing more.
+    peer_has_finished: bool,
 }
 
 /// What comes next.
@@ -160,11 +171,15 @@ impl Sharing {
             event: |shown: &Shown| shown.text.clone(),
             own: |line| format!("> {line}\n"),
             is_state: |shown| shown.is_state,
+            replaces_state: |_| true,
             too_many: "This line was not taken: too many wait.",
         };
         let (editor, to_show) = mpsc::channel(1);
         let mut input = Input::open(to_show, style, console);
         self.report.editor = input.to_show.is_none().then_some(editor);
+        if self.report.editor.is_some() {
+            self.report.line(USAGE, console).await;
+        }
         let outcome = self.follow(&mut input, console).await;
         // From here on, the terminal is in its usual mode.
         if outcome.is_err() && self.report.editor.take().is_some() {
@@ -239,11 +254,18 @@ impl Sharing {
                 console.report(&json::question("accept", &["y", "n"]))?;
             }
             Event::Failed { id, .. } => self.open.retain(|open| open != id),
+            Event::PeerFinished => {
+                self.peer_has_finished = true;
+                if !self.has_finished && self.report.editor.is_some() {
+                    self.report
+                        .line("Type done to end, or another path to offer it.", console)
+                        .await;
+                }
+            }
             Event::Accepted(_)
             | Event::Connected(_)
             | Event::ConnectionLost
             | Event::Done { .. }
-            | Event::PeerFinished
             | Event::Progress { .. }
             | Event::Resuming { .. } => {}
             // Later events need no answer.
@@ -279,9 +301,11 @@ impl Sharing {
         Ok(())
     }
 
-    async fn finish(&self, console: &Console) {
+    async fn finish(&mut self, console: &Console) {
         self.session.finish();
-        self.report.line("Waiting until the other side is done, too..", console).await;
+        if !std::mem::replace(&mut self.has_finished, true) && !self.peer_has_finished {
+            self.report.line("Waiting until the other side is done, too.", console).await;
+        }
     }
 
     async fn offer_all(&mut self, paths: Vec<PathBuf>, console: &Console) -> Result<()> {
@@ -329,6 +353,9 @@ fn failure(error: &share::Error, server: &str) -> anyhow::Error {
     };
     failure.into()
 }
+
+/// How to use the prompt.
+const USAGE: &str = "Type a path, or drop files here, to offer them. Type done when you have nothing more to offer.";
 
 /// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

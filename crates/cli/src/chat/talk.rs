@@ -71,6 +71,7 @@ async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result
         // `send` shows the line with its id.
         own: |_| String::new(),
         is_state: |shown| shown.is_state,
+        replaces_state: |shown| shown.is_state,
         too_many: TOO_MANY_LINES,
     };
     let (editor, to_show) = mpsc::channel(1);

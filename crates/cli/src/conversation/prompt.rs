@@ -45,14 +45,14 @@ pub(super) fn start<E: Send + 'static>(
     let (ended, end) = oneshot::channel();
     let terminal = EditedMode::new();
     let read = Arc::clone(&shared);
-    let Style { event, own, is_state, too_many } = style;
+    let (own, too_many) = (style.own, style.too_many);
     tokio::task::spawn_blocking(move || {
         let how = read_all(&mut editor, &read, &sender, (own, too_many));
         let _lines = (!matches!(how, InputEnd::EndOfInput)).then_some(sender);
         // Nobody waits for the end if the conversation has ended for another reason.
         let _over = ended.send(End { how, _lines });
     });
-    tokio::task::spawn_blocking(move || print_all(events, event, is_state, &shared));
+    tokio::task::spawn_blocking(move || print_all(events, &style, &shared));
     Ok((lines, end, terminal))
 }
 
@@ -120,18 +120,14 @@ fn replace(typed: &str, own: fn(&str) -> String) {
     let _gone = screen::print(text.as_bytes());
 }
 
-fn print_all<E>(
-    mut events: mpsc::Receiver<E>,
-    text: fn(&E) -> String,
-    is_state: fn(&E) -> bool,
-    shared: &Shared,
-) {
+fn print_all<E>(mut events: mpsc::Receiver<E>, style: &Style<E>, shared: &Shared) {
     while let Some(event) = events.blocking_recv() {
-        let message = text(&event);
+        let message = (style.event)(&event);
         let columns = columns();
-        let is_state = is_state(&event) && console::measure_text_width(&message) < columns;
+        let is_state = (style.is_state)(&event) && console::measure_text_width(&message) < columns;
         let prompt = shared.settled();
-        let replaces = shared.ends_with_state.swap(is_state, Ordering::Relaxed) && is_state;
+        let replaces = shared.ends_with_state.swap(is_state, Ordering::Relaxed)
+            && (style.replaces_state)(&event);
         let text = match &*prompt {
             PromptState::Typing { line, pos } => above(&message, replaces, line, *pos, columns),
             PromptState::Nothing | PromptState::Entered if replaces => {

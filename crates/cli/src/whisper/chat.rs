@@ -115,8 +115,13 @@ async fn chat(
     }
     let own_messages = OwnMessages::default();
     let (events, to_show) = mpsc::channel(1);
-    let style =
-        Style { event: ChatEvent::line, own, is_state: |_| false, too_many: TOO_MANY_LINES };
+    let style = Style {
+        event: ChatEvent::line,
+        own,
+        is_state: |_| false,
+        replaces_state: |_| false,
+        too_many: TOO_MANY_LINES,
+    };
     let mut input = Input::open(to_show, style, console);
     let done =
         exchange(options, &mut messages, &mut input, (&own_messages, &events), receiver, console)

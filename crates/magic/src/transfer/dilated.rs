@@ -13,6 +13,8 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
 pub use incoming::{Incoming, Received};
@@ -85,6 +87,16 @@ pub fn chunk_size(file: Option<u64>) -> u64 {
     let Some(size) = file else { return STREAM_CHUNK };
     let needed = size.div_ceil(MAX_CHUNKS).checked_next_power_of_two();
     needed.unwrap_or(1 << 63).max(MIN_CHUNK)
+}
+
+/// The length of the first chunks of a file of this size, in bytes.
+pub fn length_of_chunks(file: u64, chunks: u64) -> u64 {
+    chunks.saturating_mul(chunk_size(Some(file))).min(file)
+}
+
+/// Where a chunk of a file of this size is, in bytes.
+pub fn chunk_range(file: u64, index: u64) -> Range<u64> {
+    length_of_chunks(file, index)..length_of_chunks(file, index.saturating_add(1))
 }
 
 /// The number of chunks of a file of this size.

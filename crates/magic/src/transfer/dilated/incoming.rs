@@ -2,7 +2,7 @@
 
 use super::frame::{self, FrameKind, FramePart, FrameReader};
 use super::message::{FileEntry, FolderEntry, decode_file, decode_folder, decode_offer};
-use super::{Hash, Violation, chunk_size};
+use super::{Hash, Violation, chunk_range, length_of_chunks};
 use crate::transfer::Offer;
 
 /// Reads the sender's frames, and checks that they are in order and contain what was offered.
@@ -217,8 +217,7 @@ impl Incoming {
 
 impl FileState {
     fn new(entry: &FileEntry) -> Self {
-        let kept = entry.keep.saturating_mul(chunk_size(entry.size));
-        let position = entry.size.map_or(0, |size| kept.min(size));
+        let position = entry.size.map_or(0, |size| length_of_chunks(size, entry.keep));
         Self { size: entry.size, keep: entry.keep, position, end: entry.size, next_chunk: 0 }
     }
 
@@ -230,10 +229,10 @@ impl FileState {
         if self.position != end || index < self.next_chunk || index >= self.keep {
             return Err(Violation::OutOfOrder);
         }
-        let chunk = chunk_size(Some(size));
+        let chunk = chunk_range(size, index);
         self.next_chunk = index + 1;
-        self.position = index.saturating_mul(chunk);
-        self.end = Some(self.position.saturating_add(chunk).min(size));
+        self.position = chunk.start;
+        self.end = Some(chunk.end);
         Ok(())
     }
 }

@@ -417,6 +417,11 @@ fn a_file_has_chunks_of_at_least_4_mib_and_not_too_many() {
         assert!(chunk_count(size) <= MAX_CHUNKS && chunk_count(size) > 0, "{size}");
     }
     assert_eq!(chunk_count(0), 0);
+    let size = 2 * MIN_CHUNK + 5;
+    let ranges = [0, 1, 2, 3].map(|index| chunk_range(size, index));
+    let last = 2 * MIN_CHUNK..size;
+    assert_eq!(ranges, [0..MIN_CHUNK, MIN_CHUNK..2 * MIN_CHUNK, last, size..size]);
+    assert_eq!(length_of_chunks(size, u64::MAX), size);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use wormhole_magic::dilation::MAX_DATA;
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{
-    Claims, FileEntry, FolderEntry, Hash, Replies, Reply, Violation, chunk_count, chunk_size, frame,
+    Claims, FileEntry, FolderEntry, Hash, Replies, Reply, Violation, chunk_count, chunk_range,
+    frame, length_of_chunks,
 };
 use wormhole_magic::transfer::zip::EntryKind;
 
@@ -168,7 +170,7 @@ impl Sending {
         let mut kept = key(&entry).map(|key| self.claims.take(&key)).unwrap_or_default();
         kept.truncate(usize::try_from(chunk_count(size)).unwrap_or(usize::MAX));
         entry.keep = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        let bytes_kept = entry.keep.saturating_mul(chunk_size(entry.size)).min(size);
+        let bytes_kept = length_of_chunks(size, entry.keep);
         frame::file(&mut self.batch, &entry);
         let mut hasher = ChunkHasher::new(entry.size, kept);
         reader.skip(bytes_kept)?;
@@ -197,10 +199,9 @@ impl Sending {
         keep: u64,
         size: u64,
     ) -> Result<(), Failure> {
-        let chunk = chunk_size(Some(size));
         for index in 0..keep {
-            let start = index.saturating_mul(chunk);
-            let length = size.saturating_sub(start).min(chunk);
+            let Range { start, end } = chunk_range(size, index);
+            let length = end.saturating_sub(start);
             file.seek(SeekFrom::Start(start)).map_err(system)?;
             let claimed = usize::try_from(index).ok().and_then(|index| hasher.hashes().get(index));
             if claimed.copied() == Some(hash_of(file, length)?) {

@@ -1,11 +1,14 @@
 //! The receiver's side of the files: writes them, checks their hashes, and writes down what has arrived.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::dilated::{
-    Claims, FileEntry, FileKey, Hash, JournalFile, Received, Violation, chunk_size, frame,
+    Claims, FileEntry, FileKey, Hash, JournalFile, Received, Violation, chunk_range, frame,
+    length_of_chunks,
 };
 use wormhole_magic::transfer::{Attributes, Offer};
 
@@ -22,7 +25,7 @@ pub(in super::super) struct Store {
     target: Target,
     /// What an earlier attempt has left.
     claims: HashMap<FileKey, JournalFile>,
-    is_doubtful: bool,
+    may_be_damaged: bool,
     journal: Option<JournalWriter>,
     /// The hash of the offer.
     offer: Hash,
@@ -96,7 +99,7 @@ impl Store {
             target,
             offer,
             claims: HashMap::new(),
-            is_doubtful: false,
+            may_be_damaged: false,
             journal: None,
             uncommitted: 0,
             current: None,
@@ -129,7 +132,7 @@ impl Store {
         limits: Limits,
         needed: u64,
     ) -> Result<Self, Error> {
-        let Resumed { mut part, file, mut files, is_doubtful, journal } = resumed;
+        let Resumed { mut part, file, mut files, may_be_damaged, journal } = resumed;
         part.keep();
         if let Offer::File { size, attributes, .. } = offer {
             // The sender knows another version of the file by another key.
@@ -151,7 +154,7 @@ impl Store {
         };
         let claims = files.into_iter().map(|file| (file.key, file)).collect();
         let new = Self::new(target, hash::of_offer(offer));
-        Ok(Self { claims, is_doubtful, journal: Some(journal), ..new })
+        Ok(Self { claims, may_be_damaged, journal: Some(journal), ..new })
     }
 
     /// Whether the data goes to a writer of the application.
@@ -166,7 +169,7 @@ impl Store {
 
     /// The frames that accept the offer and say what an earlier attempt has left, and how many bytes that are.
     pub(in super::super) fn acceptance(&mut self) -> (Vec<u8>, u64) {
-        if self.is_doubtful {
+        if self.may_be_damaged {
             self.forget_damaged();
         }
         let (mut frames, mut bytes) = (Vec::new(), 0_u64);
@@ -187,11 +190,9 @@ impl Store {
         // The files of a folder are not open, so nothing of it is claimed.
         if let Some((file, _)) = self.target.file() {
             for claim in self.claims.values_mut() {
-                let (chunk, size) = (chunk_size(Some(claim.size)), claim.size);
-                let starts = (0..).map(|index: u64| index.saturating_mul(chunk));
-                let right = starts.zip(&claim.hashes).take_while(|(start, hash)| {
-                    let length = size.saturating_sub(*start).min(chunk);
-                    hash_at(file, *start, length).is_ok_and(|found| found == **hash)
+                let right = (0..).zip(&claim.hashes).take_while(|(index, hash)| {
+                    let found = hash_at(file, chunk_range(claim.size, *index));
+                    found.is_ok_and(|found| found == **hash)
                 });
                 let count = right.count();
                 claim.hashes.truncate(count);
@@ -232,7 +233,7 @@ impl Store {
             return Err(PeerMisbehaved::Dilated(Violation::WrongClaim).into());
         }
         kept.truncate(keep);
-        let bytes = entry.keep.saturating_mul(chunk_size(entry.size)).min(entry.size.unwrap_or(0));
+        let bytes = length_of_chunks(entry.size.unwrap_or(0), entry.keep);
         self.target.begin(&entry, bytes)?;
         self.received = self.received.saturating_add(bytes);
         let hasher = ChunkHasher::new(entry.size, kept);
@@ -289,7 +290,7 @@ impl Store {
         current.is_replacing = true;
         current.replaced.push(index);
         current.hasher.seek(index);
-        let position = index.saturating_mul(chunk_size(current.entry.size));
+        let position = length_of_chunks(current.entry.size.unwrap_or(0), index);
         let Some((file, place)) = self.target.file() else { return Ok(()) };
         let moved = file.seek(SeekFrom::Start(position));
         moved.map(drop).map_err(|error| failed(&place, error))
@@ -306,13 +307,13 @@ impl Store {
     /// Whether the chunks that were kept are on the disk as the journal says.
     fn has_kept_chunks(&mut self, current: &CurrentFile) -> Result<bool, Error> {
         let Some(size) = current.entry.size else { return Ok(true) };
-        let chunk = chunk_size(Some(size));
         let kept = (0..current.entry.keep).zip(current.hasher.hashes());
-        for (index, hash) in kept.filter(|(index, _)| !current.replaced.contains(index)) {
+        // Chunks are replaced in ascending order.
+        let is_kept = |index: &u64| current.replaced.binary_search(index).is_err();
+        for (index, hash) in kept.filter(|(index, _)| is_kept(index)) {
             let Some((file, place)) = self.target.file() else { return Ok(false) };
-            let start = index.saturating_mul(chunk);
-            let length = size.saturating_sub(start).min(chunk);
-            let found = hash_at(file, start, length).map_err(|error| failed(&place, error))?;
+            let found = hash_at(file, chunk_range(size, index));
+            let found = found.map_err(|error| failed(&place, error))?;
             if found != *hash {
                 return Ok(false);
             }
@@ -344,11 +345,11 @@ impl Store {
 }
 
 /// The hash of a part of a file.
-fn hash_at(file: &mut std::fs::File, start: u64, length: u64) -> io::Result<Hash> {
-    file.seek(SeekFrom::Start(start))?;
+fn hash_at(file: &mut File, part: Range<u64>) -> io::Result<Hash> {
+    file.seek(SeekFrom::Start(part.start))?;
     let mut state = blake3::Hasher::new();
     let mut buffer = vec![0; READ];
-    let mut left = length;
+    let mut left = part.end.saturating_sub(part.start);
     while left > 0 {
         let room = usize::try_from(left).unwrap_or(usize::MAX).min(READ);
         let room = buffer.get_mut(..room).unwrap_or_default();
@@ -362,7 +363,7 @@ fn hash_at(file: &mut std::fs::File, start: u64, length: u64) -> io::Result<Hash
 /// The bytes of a file that have arrived.
 fn bytes_of(file: &JournalFile) -> u64 {
     let chunks = u64::try_from(file.hashes.len()).unwrap_or(u64::MAX);
-    chunks.saturating_mul(chunk_size(Some(file.size))).min(file.size)
+    length_of_chunks(file.size, chunks)
 }
 
 const fn is_folder(offer: &Offer) -> bool {

@@ -30,7 +30,7 @@ pub(in crate::transfer) struct Resumed {
     /// What has arrived. Of each file, at least as much is on the disk.
     pub(in crate::transfer) files: Vec<JournalFile>,
     /// Whether the system has been restarted since, or that is not known: then the data may be incomplete.
-    pub(in crate::transfer) is_doubtful: bool,
+    pub(in crate::transfer) may_be_damaged: bool,
     /// The journal, to be continued.
     pub(in crate::transfer) journal: JournalWriter,
 }
@@ -209,8 +209,8 @@ impl Found {
         } else {
             JournalWriter::continued(self.journal_file, self.journal.length)?
         };
-        let is_doubtful = header.boot == [0; 16] || header.boot != boot_id();
-        Some(Resumed { part, file, files, is_doubtful, journal })
+        let may_be_damaged = header.boot == [0; 16] || header.boot != boot_id();
+        Some(Resumed { part, file, files, may_be_damaged, journal })
     }
 
     fn is_expired(&self) -> bool {
@@ -235,7 +235,7 @@ impl Found {
 /// Whether as much of a file is there as the journal says.
 #[cfg(unix)]
 fn is_on_disk(entry: &JournalFile, file: Option<&File>, inside: Option<&Dir>) -> bool {
-    use wormhole_magic::transfer::dilated::chunk_size;
+    use wormhole_magic::transfer::dilated::length_of_chunks;
 
     let size = match (&entry.path, file, inside) {
         (None, Some(file), None) => file.metadata().map(|metadata| metadata.len()),
@@ -243,7 +243,7 @@ fn is_on_disk(entry: &JournalFile, file: Option<&File>, inside: Option<&Dir>) ->
         (None, _, _) | (_, Some(_), _) | (_, None, None) => return false,
     };
     let chunks = u64::try_from(entry.hashes.len()).unwrap_or(u64::MAX);
-    let needed = chunks.saturating_mul(chunk_size(Some(entry.size))).min(entry.size);
+    let needed = length_of_chunks(entry.size, chunks);
     size.is_ok_and(|size| size >= needed)
 }
 
