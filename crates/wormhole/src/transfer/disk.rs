@@ -9,6 +9,7 @@
 mod dir;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod journal;
 mod limits;
 mod loss;
 mod part;
@@ -21,10 +22,11 @@ use std::path::Path;
 pub use loss::MetadataLoss;
 pub use part::OnExists;
 pub(crate) use part::{DiskError, Part, PartFile};
-pub(super) use resume::{JournalWriter, Resumed};
 pub use resume::{Leftover, leftovers};
 pub(super) use {
+    journal::JournalWriter,
     limits::Limits,
+    resume::Resumed,
     unpack::{Offered, Unpacker},
 };
 

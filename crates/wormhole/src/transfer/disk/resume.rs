@@ -7,17 +7,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
-#[cfg(unix)]
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use wormhole_magic::transfer::dilated::{
-    FileKey, Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL,
-};
+use wormhole_magic::transfer::dilated::{Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL};
 
 use super::dir::{Access, Dir};
+use super::journal::JournalWriter;
 use super::part::{OnExists, Part, Place, temporary};
 
 /// An interrupted transfer that can be continued.
@@ -35,66 +32,6 @@ pub(in crate::transfer) struct Resumed {
     pub(in crate::transfer) journal: JournalWriter,
 }
 
-/// The journal of an incomplete file or folder.
-#[derive(Debug)]
-pub(in crate::transfer) struct JournalWriter {
-    file: File,
-    /// Records that are not written yet.
-    pending: Vec<u8>,
-    length: u64,
-    /// Whether nothing more is written: the disk is full, or the journal is as long as it may be.
-    is_closed: bool,
-}
-
-impl JournalWriter {
-    /// Continues a journal of which this many bytes are valid. A torn record at its end would hide all that follow.
-    #[cfg(unix)]
-    fn continued(mut file: File, length: usize) -> Option<Self> {
-        let length = u64::try_from(length).ok()?;
-        file.set_len(length).ok()?;
-        file.seek(SeekFrom::Start(length)).ok()?;
-        Some(Self { file, pending: Vec::new(), length, is_closed: false })
-    }
-
-    /// Replaces the contents of a journal.
-    #[cfg(unix)]
-    fn rewritten(mut file: File, header: JournalHeader, files: &[JournalFile]) -> Option<Self> {
-        file.set_len(0).ok()?;
-        file.seek(SeekFrom::Start(0)).ok()?;
-        let mut pending = header.encode();
-        files.iter().for_each(|known| known.append(&mut pending));
-        let mut journal = Self { file, pending, length: 0, is_closed: false };
-        journal.commit();
-        Some(journal)
-    }
-
-    /// Records that a file begins, or begins again.
-    pub(in crate::transfer) fn begin(&mut self, file: &JournalFile) {
-        file.append_begin(&mut self.pending);
-    }
-
-    /// Records that a file continues after its first `keep` chunks.
-    pub(in crate::transfer) fn resume(&mut self, key: &FileKey, keep: u64) {
-        JournalFile::append_continue(key, keep, &mut self.pending);
-    }
-
-    /// Records that a chunk of the last file is written.
-    pub(in crate::transfer) fn chunk(&mut self, index: u64, hash: &Hash) {
-        JournalFile::append_hash(index, hash, &mut self.pending);
-    }
-
-    /// Writes all records. If that fails, a later attempt can continue less.
-    pub(in crate::transfer) fn commit(&mut self) {
-        let added = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        self.length = self.length.saturating_add(added);
-        if !self.is_closed {
-            self.is_closed =
-                self.length > MAX_JOURNAL || self.file.write_all(&self.pending).is_err();
-        }
-        self.pending.clear();
-    }
-}
-
 impl Part {
     /// Starts a journal for the offer with this hash, so that a later attempt can continue. `None` if that is not possible here.
     pub(in crate::transfer) fn start_journal(&mut self, offer: Hash) -> Option<JournalWriter> {
@@ -104,11 +41,8 @@ impl Part {
         let file = create_journal(folder, &name)?;
         lock(&file)?;
         self.journal = Some(name);
-        let header = JournalHeader { boot: boot_id(), device, inode, offer }.encode();
-        let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
-        let mut journal = JournalWriter { file, pending: header, length, is_closed: false };
-        journal.commit();
-        Some(journal)
+        let header = JournalHeader { boot: boot_id(), device, inode, offer };
+        Some(JournalWriter::started(file, header, &[]))
     }
 
     /// Finds what an interrupted transfer to `target` has left. If it belongs to another offer than the one with this hash,
