@@ -479,6 +479,60 @@ fn somebody_who_was_removed_can_be_invited_again() {
 }
 
 #[test]
+fn somebody_who_is_removed_by_a_new_administrator_learns_it_once() {
+    let mut world = World::new(1);
+    world.people(3);
+    let group = world.group();
+    let away = 2;
+    let others_work = |world: &mut World| {
+        for _ in 0..3 {
+            for which in [0, 1] {
+                world.run(which);
+                world.deliver(which);
+            }
+        }
+    };
+    let account = world.devices[1].address.account;
+    world.change(0, group, GroupChange::SetRole { account, role: Role::Admin });
+    others_work(&mut world);
+    world.remove(1, group, away);
+    others_work(&mut world);
+    let times = |world: &World| {
+        world.events(away, group).iter().filter(|it| **it == GroupEvent::Removed).count()
+    };
+    let connect = |world: &mut World| {
+        world.input(away, ClientInput::Connected);
+        world.run(away);
+        world.deliver(away);
+    };
+    // It has not read that the other one is an administrator, and the next keys could be on their way.
+    connect(&mut world);
+    assert_eq!((world.membership(away, group), times(&world)), (Some(Membership::Member), 0));
+    world.now.0 += 30_000;
+    connect(&mut world);
+    assert_eq!((world.membership(away, group), times(&world)), (Some(Membership::Outside), 1));
+    connect(&mut world);
+    assert_eq!(times(&world), 1);
+}
+
+#[test]
+fn a_member_who_only_claims_a_removal_is_not_believed() {
+    let mut world = World::new(1);
+    world.people(3);
+    let group = world.group();
+    let content = GroupContent { removed: true, ..GroupContent::notice(group, 0) };
+    let to = world.devices[2].address.account;
+    world.input(1, ClientInput::Send(to, Content::Group(Box::new(content))));
+    world.settle();
+    world.now.0 += 30_000;
+    world.settle();
+    assert_eq!(world.membership(2, group), Some(Membership::Member));
+    world.say(0, group, "still here");
+    world.settle();
+    assert_eq!(world.read(2, group), ["still here"]);
+}
+
+#[test]
 fn groups_survive_losses_and_crashes_at_any_moment() {
     (0..24).for_each(|seed| survive(seed, false));
 }

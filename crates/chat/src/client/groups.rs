@@ -9,6 +9,7 @@
 //! | `online` | typing, which only connected members get |
 //! | `outbox` | the messages that the server has not accepted yet, as an application sees them |
 //! | `outsiders` | how often people who are not members make us read a log |
+//! | `removal` | whether we were removed, if we cannot read the log any more |
 //! | `effects` | the effects of an entry: messages to members, deleted keys |
 //! | `event` | events of groups, and reasons for failures |
 //! | `keyed` | who may get the keys of a group in a session |
@@ -35,6 +36,7 @@ mod online;
 mod outbox;
 mod outsiders;
 mod receive;
+mod removal;
 mod response;
 mod rows;
 mod send;
@@ -66,6 +68,7 @@ use message::GroupMessage;
 use missing::MissingChange;
 use outsiders::OutsiderReads;
 use receive::{Early, TheirKey};
+use removal::Removal;
 use sender_key::OwnKey;
 use wanted::WantedChange;
 
@@ -124,8 +127,7 @@ struct Group {
     draft: Option<Draft>,
     /// Keys that may be the next ones, and who has sent them.
     candidates: Vec<(AccountId, EpochKeys)>,
-    /// An administrator has told us that we were removed.
-    is_removed: bool,
+    removal: Removal,
     /// Whether we have decided about the invitation, or asked the user.
     was_asked: bool,
     /// The last revision that somebody has named.
@@ -160,7 +162,7 @@ impl Group {
             joining: None,
             draft: None,
             candidates: Vec::new(),
-            is_removed: false,
+            removal: Removal::Unknown,
             was_asked: false,
             announced: 0,
             announcer: None,
@@ -216,7 +218,7 @@ impl Group {
 
     fn membership(&self, us: AccountId) -> Membership {
         match self.state() {
-            _ if self.is_removed => Membership::Outside,
+            _ if self.is_removed() => Membership::Outside,
             None => Membership::Unread,
             Some(state) if state.members.contains_key(&us) => Membership::Member,
             Some(state) if state.invited.contains_key(&us) => Membership::Invited,
@@ -271,7 +273,7 @@ impl Client {
         let basis = state.basis();
         let leaves = matches!(change, GroupChange::Leave { .. } | GroupChange::Decline);
         group.want(WantedChange { id: Some(change_id), basis, change })?;
-        if group.is_removed {
+        if group.is_removed() {
             // It is made if we get access again, but nobody should wait for that.
             let outcome = if leaves { Ok(()) } else { Err(GroupFailure::Unknown) };
             self.finish_change(Some(change_id), outcome);
@@ -405,7 +407,7 @@ impl Client {
     /// Whether changes of a group that we want to make wait for the server.
     pub fn is_changing_group(&self, id: GroupId) -> bool {
         let groups = &self.groups.groups;
-        groups.get(&id).is_some_and(|group| !group.is_removed && !group.wanted.is_empty())
+        groups.get(&id).is_some_and(|group| !group.is_removed() && !group.wanted.is_empty())
     }
 
     /// Whether there may be changes of a group that we have not read yet. `false` if we are neither a member nor invited.

@@ -3,6 +3,7 @@
 //! Anybody who knows the id of a group can announce it, with invented keys. Only the log shows what is true. So the announcements of
 //! several accounts are kept, and each is tried with its own keys until one leads to a state in which we are a member or invited.
 
+use super::removal::Removal;
 use super::{Client, Group, Known, Membership};
 use crate::address::AccountId;
 use crate::content::GroupContent;
@@ -70,7 +71,7 @@ impl Group {
         let Announced { from, keys, announcement } = self.others.remove(0);
         self.known = Known::Announced(keys, announcement);
         self.announcer = Some(from);
-        self.is_removed = false;
+        self.removal = Removal::Unknown;
         self.reading.restart();
         true
     }

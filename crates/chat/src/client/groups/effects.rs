@@ -267,9 +267,8 @@ impl Client {
             is_news |= announced.is_some_and(|it| group.add_announcement(it, is_known));
             is_news |= group.add_candidate(from, &keys, us);
         }
-        if content.removed && group.state().is_some_and(|state| state.is_admin(from)) {
-            is_news |= !group.is_removed;
-            group.is_removed = true;
+        if content.removed {
+            is_news |= group.add_removal_claim(now, from);
         }
         let known = group.state().map_or(0, |state| state.revision);
         is_news |= group.add_missing(from, content.revision, us);

@@ -15,6 +15,7 @@ use rand_core::CryptoRngCore;
 use super::super::exchange::{Request, Response};
 use super::super::pending::Purpose;
 use super::super::store::{Changes, StoreKey};
+use super::removal::Removal;
 use super::wanted::WantedChange;
 use super::{Client, Group, GroupEvent, GroupFailure, Known, Membership};
 use crate::group::{
@@ -238,8 +239,8 @@ impl Client {
         let us = self.us.account;
         self.report_missing(now, id);
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
-        let had_left = !group.is_removed && group.membership(us) == Membership::Outside;
-        group.is_removed |= group.view().is_none();
+        let had_left = !group.is_removed() && group.membership(us) == Membership::Outside;
+        let is_news = group.believe_removal(now);
         if matches!(group.known, Known::Announced(..)) {
             // There is no such group: anybody can announce one.
             let mut changes = Changes::default();
@@ -249,7 +250,7 @@ impl Client {
         }
         let mut wanted = Vec::new();
         // Otherwise the message with the next secret has not arrived yet.
-        if group.is_removed {
+        if group.is_removed() {
             // Somebody whom we want to remove could say so, to make us forget that.
             let removals = group.take_removals();
             wanted.extend(std::mem::replace(&mut group.wanted, removals));
@@ -262,8 +263,7 @@ impl Client {
             let failed = GroupEvent::ChangeFailed(change, GroupFailure::Unknown);
             self.group_event(id, failed);
         }
-        let was_removed = self.groups.groups.get(&id).is_some_and(|group| group.is_removed);
-        if was_removed && !had_left {
+        if is_news && !had_left {
             self.group_event(id, GroupEvent::Removed);
             self.delete_group_keys(id, &mut changes);
         }
@@ -332,7 +332,9 @@ impl Client {
         let Some(group) = self.groups.groups.get_mut(&id) else { return };
         let is_new = group.draft.take().is_some_and(|draft| draft.revision == 0);
         let failed = group.wanted.pop_front();
-        group.is_removed |= is_new;
+        if is_new {
+            group.removal = Removal::Believed;
+        }
         let mut changes = Changes::default();
         self.put_group(id, &mut changes);
         if let Some(WantedChange { id: change_id, change, .. }) = failed {
@@ -437,7 +439,7 @@ impl Client {
                     .draft
                     .as_ref()
                     .is_some_and(|draft| EntryHash::of(&draft.entry) == EntryHash::of(bytes));
-                group.is_removed = false;
+                group.removal = Removal::Unknown;
                 group.outsiders.confirm();
                 if is_ours {
                     group.draft = None;
@@ -461,13 +463,16 @@ impl Client {
         if group.draft.as_ref().is_some_and(|draft| draft.revision <= latest) {
             group.draft = None;
         }
-        group.is_removed = group.view().is_none();
+        let was_believed = group.removal == Removal::Believed;
+        group.removal = if group.view().is_none() { Removal::Believed } else { Removal::Unknown };
         if matches!(group.known, Known::Announced(..)) {
             return self.drop_announced(id, changes);
         }
-        if group.is_removed {
+        if group.is_removed() {
             // The server does not have the entry of the link any more, or never had it.
-            self.group_event(id, GroupEvent::Removed);
+            if !was_believed {
+                self.group_event(id, GroupEvent::Removed);
+            }
             return;
         }
         if group.settle_announcements(us) {

@@ -13,6 +13,7 @@ use super::announcements::Announced;
 use super::message::GroupMessage;
 use super::missing::MissingChange;
 use super::receive::{Early, TheirKey};
+use super::removal::Removal;
 use super::sender_key::OwnKey;
 use super::waiting::Waiting;
 use super::wanted::WantedChange;
@@ -200,7 +201,7 @@ impl Group {
                 put_bytes(&mut value, view.as_ref().map_or(&[][..], |view| view));
             }
         }
-        value.push(self.is_removed.into());
+        self.removal.encode(&mut value);
         value.push(self.was_asked.into());
         value.extend(self.announced.to_be_bytes());
         value.push(self.announcer.is_some().into());
@@ -252,7 +253,7 @@ impl Group {
             _ => return Err(RestoreError::Damaged),
         };
         let mut group = Self::new(known);
-        group.is_removed = read_flag(value)?;
+        group.removal = Removal::decode(value)?;
         group.was_asked = read_flag(value)?;
         group.announced = u64::from_be_bytes(value.array()?);
         if read_flag(value)? {

@@ -39,7 +39,7 @@ impl Group {
     /// Whether we want to join with a link.
     pub(super) fn is_joining(&self) -> bool {
         let is_join = |wanted: &WantedChange| matches!(wanted.change, GroupChange::Join { .. });
-        !self.is_removed && self.wanted.iter().any(is_join)
+        !self.is_removed() && self.wanted.iter().any(is_join)
     }
 
     /// Takes the removals that we want: they remain wanted whatever others say.
