@@ -21,7 +21,7 @@ use world::World;
 use wormhole_chat::group::{ChangeError, GroupChange, GroupId, LinkPassword, Role};
 use wormhole_chat::{
     Address, ClientEvent, ClientInput, Content, Delivery, DistributionId, Envelope, EnvelopeKind,
-    GroupContent, GroupEvent, GroupFailure, KeyPair, Membership, SenderKey, StoreKey,
+    GroupContent, GroupEvent, GroupFailure, KeyPair, Membership, SendFailure, SenderKey, StoreKey,
 };
 
 #[test]
@@ -66,6 +66,38 @@ fn a_message_waits_until_the_first_person_has_joined() {
     assert_eq!(waiting(&world), 1);
     world.settle();
     assert_eq!((waiting(&world), world.read(1, group)), (0, vec!["hello".to_owned()]));
+}
+
+#[test]
+fn a_message_for_somebody_who_then_declines_is_reported_as_not_sent() {
+    let mut world = World::new(1);
+    world.calm_down();
+    world.people(2);
+    let identity = KeyPair::random(&mut world.rng);
+    let stranger = world.join(9, 1, &identity);
+    world.run(stranger);
+    let group = world.create(0);
+    let password = LinkPassword::random(&mut world.rng);
+    world.change(0, group, GroupChange::SetLink(Some(password)));
+    world.invite(0, group, &[stranger]);
+    world.settle();
+    let sent = world.say(0, group, "for the stranger");
+    world.run(0);
+    let work = |world: &mut World| {
+        for which in [0, 1, stranger, 0, 1, stranger, 0] {
+            world.run(which);
+            world.deliver(which);
+        }
+    };
+    // Somebody else joins with the link.
+    let link = world.devices[0].client.group_link(group).unwrap();
+    world.devices[1].client.join_group(world.now, &link, &mut world.rng);
+    work(&mut world);
+    world.change(stranger, group, GroupChange::Decline);
+    work(&mut world);
+    let failed = GroupEvent::NotSent(sent, SendFailure::NoDevice);
+    assert!(world.events(0, group).contains(&failed));
+    assert_eq!(world.read(1, group), Vec::<String>::new());
 }
 
 #[test]

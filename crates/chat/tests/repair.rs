@@ -498,15 +498,34 @@ fn attack_11_a_message_is_forgotten_after_a_day_although_nothing_is_sent_any_mor
     let mut world = met();
     let sent = say(&mut world, ALICE, BOB, "the secret");
     world.deliver(BOB);
+    assert!(world.devices[ALICE].client.deadline().is_some());
     world.now.0 = sent.0 + 24 * HOUR;
     assert!(keeps(&world, ALICE, "secret"));
+    world.input(ALICE, ClientInput::Timeout);
+    world.run(ALICE);
+    assert!(!keeps(&world, ALICE, "secret"));
+}
+
+#[test]
+fn attack_11_a_program_that_was_not_running_forgets_old_messages_when_it_starts() {
+    let mut world = met();
+    let sent = say(&mut world, ALICE, BOB, "the secret");
+    world.deliver(BOB);
+    world.now.0 = sent.0 + 24 * HOUR;
+    world.crash(ALICE);
+    world.run(ALICE);
+    assert!(!keeps(&world, ALICE, "secret"));
+}
+
+#[test]
+fn attack_11_a_request_for_a_message_of_the_day_before_is_not_answered() {
+    let mut world = met();
+    let sent = say(&mut world, ALICE, BOB, "the secret");
+    world.deliver(BOB);
+    world.now.0 = sent.0 + 24 * HOUR;
     let bob = world.devices[BOB].address;
     world.input(ALICE, request(bob, error(sent)));
     world.run(ALICE);
     world.settle();
     assert_eq!(world.devices[BOB].texts(), ["hello", "the secret"], "not again");
-    // A program that was not running notices it when it connects.
-    world.crash(ALICE);
-    world.run(ALICE);
-    assert!(!keeps(&world, ALICE, "secret"));
 }

@@ -100,7 +100,8 @@ impl SyncMessage {
         }
         if !proto.timers.is_empty() {
             let timers = bounded(proto.timers)?.into_iter().filter_map(TimerSync::from_proto);
-            return Ok(Self::Timers(timers.collect()));
+            let timers: Vec<_> = timers.collect();
+            return Ok(if timers.is_empty() { Self::Other } else { Self::Timers(timers) });
         }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })

@@ -128,6 +128,7 @@ fn both_sides_end_within_a_minute_when_the_network_breaks_off() {
     command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let receiver = Running::start(command);
     receiver.wait_for("Receiving (");
+    sender.wait_for("Sending (");
     world.take_network_down();
     let down = Instant::now();
     receiver.end().failed(1, "the connection broke after");

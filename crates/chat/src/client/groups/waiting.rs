@@ -190,6 +190,12 @@ impl Client {
         let members = self.group_state(message.group).map(|state| &state.members);
         let is_member = |account: &AccountId| members.is_some_and(|it| it.contains_key(account));
         let waits = message.waiting.as_ref().is_some_and(|it| it.accounts.iter().any(is_member));
+        let is_for_somebody = message.audience.as_ref().is_some_and(|it| !it.is_empty());
+        if !waits && is_for_somebody && message.waiting.is_none() {
+            // The people for whom it was written do not join any more.
+            let changes = Changes::default();
+            return self.give_up_group_message(timestamp, SendFailure::NoDevice, changes);
+        }
         if !waits {
             return self.group_message_sent(now, timestamp);
         }

@@ -47,7 +47,7 @@ impl Timers {
         self.0.get(&conversation).copied().unwrap_or_default()
     }
 
-    /// Sets a timer. If there are too many, that of somebody whom the user does not know is forgotten, or one that is off.
+    /// Sets a timer. If there are too many, forgets the timer of an unknown person, or one that is off.
     ///
     /// # Errors
     /// There is no room.
@@ -58,11 +58,11 @@ impl Timers {
         is_known: impl Fn(Conversation) -> bool,
     ) -> Result<(), TooManyTimers> {
         if self.0.len() >= MAX_TIMERS && !self.0.contains_key(&of) {
-            let is_useless = |(it, timer): &(&Conversation, &Timer)| {
+            let may_be_forgotten = |(it, timer): &(&Conversation, &Timer)| {
                 !is_known(**it) || timer.seconds == 0 && is_known(of)
             };
-            let useless = self.0.iter().find(is_useless).map(|(it, _)| *it);
-            self.0.remove(&useless.ok_or(TooManyTimers)?);
+            let forgotten = self.0.iter().find(may_be_forgotten).map(|(it, _)| *it);
+            self.0.remove(&forgotten.ok_or(TooManyTimers)?);
         }
         self.0.insert(of, timer);
         Ok(())
@@ -104,7 +104,7 @@ impl Driver {
         }
     }
 
-    /// Learns the timers from another device of our account. Those that are known here count if they are newer or shorter.
+    /// Learns the timers from another device of our account. A timer replaces ours if it is newer or shorter.
     pub(super) fn learn_timers(&mut self, timers: &[TimerSync]) {
         let mut is_changed = false;
         for TimerSync { of, timer } in timers {
@@ -114,7 +114,8 @@ impl Driver {
             };
             let current = self.timers.get(of);
             if timer.version > current.version || rules::timer_applies(current, *timer, false) {
-                is_changed |= self.put_timer(of, *timer).is_ok();
+                let version = timer.version.max(current.version);
+                is_changed |= self.put_timer(of, Timer { version, ..*timer }).is_ok();
             }
         }
         if is_changed {
