@@ -285,7 +285,7 @@ pub(super) fn send(error: &QueueError, args: &AccountArgs) -> Failure {
             Failure::new(format!("'{}': {}", printable::path(path), file_error(kind)))
         }
         QueueError::FileTooLarge(path) => too_large(path),
-        QueueError::NotReachable(path) => not_reachable(path, args),
+        QueueError::NotReachable(path) => not_reachable(path),
         QueueError::DraftGone
         | QueueError::Ended(_)
         | QueueError::Empty
@@ -304,24 +304,24 @@ pub(super) fn send(error: &QueueError, args: &AccountArgs) -> Failure {
 fn too_large(path: &Path) -> Failure {
     let size = path.metadata().map(|found| format!(" has {}, but", show::size(found.len())));
     let size = size.unwrap_or_else(|_| " is too large:".to_owned());
-    Failure::new(format!(
-        "'{}'{size} a file may have at most {LARGEST_FILE}",
-        printable::path(path)
-    ))
-    .hint("`wormhole send` sends files of any size")
+    // Between two people, larger ones go directly.
+    let is_never_sent = path.metadata().is_ok_and(|found| found.len() > LARGEST_DIRECT_FILE);
+    let most =
+        if is_never_sent { show::size(LARGEST_DIRECT_FILE) } else { LARGEST_FILE.to_owned() };
+    Failure::new(format!("'{}'{size} a file may have at most {most}", printable::path(path)))
+        .hint("`wormhole send` sends files of any size")
 }
 
-fn not_reachable(path: &Path, args: &AccountArgs) -> Failure {
+fn not_reachable(path: &Path) -> Failure {
     let size = path.metadata().map(|found| show::size(found.len()));
     let size = size.unwrap_or_else(|_| "more".to_owned());
     Failure::new(format!(
         "'{}' has {size}, but the service takes files of at most {LARGEST_FILE}, and the other person cannot be reached directly now",
         printable::path(path)
     ))
-    .hint(format!(
-        "try again while the other person runs {}; both must have written to each other",
-        command("receive --follow", args)
-    ))
+    .hint(
+        "try again while the other person runs `wormhole chat receive --follow`; both must have written to each other",
+    )
 }
 
 fn file_error(kind: ErrorKind) -> String {
@@ -417,8 +417,11 @@ const NEEDED: u64 = 1 << 20;
 /// Maximum number of accounts that an error lists.
 const MAX_ACCOUNTS: usize = 10;
 
-/// The largest file that can be sent, in words.
+/// The largest file that the service takes, in words.
 const LARGEST_FILE: &str = "100 MiB (104.9 MB)";
+
+/// The largest file that goes directly to another person, in bytes.
+const LARGEST_DIRECT_FILE: u64 = 2 << 30;
 
 #[cfg(test)]
 mod tests {

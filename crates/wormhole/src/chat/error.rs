@@ -214,8 +214,9 @@ pub enum QueueError {
     /// A file cannot be read.
     #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::ErrorKind),
-    /// A file is too large.
-    #[error("{}: files of up to {} MiB can be sent", .0.display(), mebibytes(MAX_FILE))]
+    /// A file is too large for the service, and cannot be sent directly: the recipient is a group, direct files are off, or it is larger
+    /// than [`DirectFiles::max_bytes`](super::DirectFiles::max_bytes).
+    #[error("{}: the file is too large to be sent", .0.display())]
     FileTooLarge(PathBuf),
     /// This account is not a member of the group.
     #[error("this account is not a member of the group")]

@@ -43,6 +43,9 @@ impl Groups<'_> {
         let people = People::new(self.client, console).await?;
         console.report(&json_of_group(&info))?;
         let Some(state) = &info.state else { return Ok(()) };
+        if info.membership == Membership::Outside {
+            console.screen.show("You are not a member any more. These people were in the group when you last read it:");
+        }
         for (account, member) in &state.members {
             let role = if member.role == Role::Admin { " (administrator)" } else { "" };
             console.print(&format!("{}{role}\n", people.label_of(*account)))?;

@@ -107,6 +107,10 @@ impl Client {
         };
         let size = tokio::fs::metadata(file).await.map_or(0, |found| found.len());
         let is_only_way = size > MAX_FILE;
+        // Other programs accept as much as we do.
+        if size > settings.max_bytes.max(MAX_FILE) {
+            return Err(QueueError::FileTooLarge(file.to_owned()));
+        }
         if size < settings.min_bytes && !is_only_way {
             return self.upload(file).await;
         }
