@@ -162,7 +162,7 @@ impl Subchannel {
         Poll::Pending
     }
 
-    /// Writes data without copying it. Returns when it is accepted. At most [`MAX_DATA`] bytes save another copy.
+    /// Writes data without copying it. Returns when it is accepted. More than [`MAX_DATA`] bytes are copied once, into several records.
     ///
     /// # Errors
     /// The dilated wormhole or this direction has ended.

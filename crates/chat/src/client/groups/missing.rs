@@ -9,7 +9,7 @@
 //! |---|---|
 //! | an administrator | until the log shows the change |
 //! | another device of ours | until the log was read [`MAX_TRIES`] more times: the device may have been removed, and invent changes |
-//! | another member | no longer: otherwise any member could stop all messages |
+//! | another member | until the log was read once more: otherwise any member could stop all messages |
 
 use super::super::store::Changes;
 use super::waiting::later;

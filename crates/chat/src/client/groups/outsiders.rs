@@ -1,7 +1,8 @@
 //! How often people who are not members make us read the log of a group.
 //!
-//! Somebody who is not a member may have joined with an entry that we have not read, so its messages count. But whoever knows the id of
-//! a group can send such messages, so reads that show nothing new are limited. What they name is read a little later.
+//! Somebody who is not a member may have joined with an entry that we have not read, so its messages count. But everybody who knows
+//! the id of a group can send such messages. So reads that show nothing new are limited; entries that are named beyond the limit are
+//! read when the period is over.
 
 use std::time::Duration;
 

@@ -151,7 +151,7 @@ impl Driver {
     }
 }
 
-/// Takes out what would change something in the name of a person whose identity key the user has not accepted. New messages with
+/// Removes contents that would change something in the name of a person whose identity key the user has not accepted. New messages with
 /// such a key are shown with a remark, but the server could have invented it, so it must not change what the person has written.
 fn without_unaccepted_changes(changes: &mut Changes) {
     let received = std::mem::take(&mut changes.received);

@@ -22,7 +22,7 @@ impl Store {
         }
     }
 
-    /// Deletes what has expired by now, also of the received messages, and what is beyond the limits. When this returns, that is durable, and the deleted rows are
+    /// Deletes expired messages of the history, expired received messages, and messages beyond the limits. When this returns, that is durable, and the deleted rows are
     /// overwritten. Each segment has a transaction of its own.
     ///
     /// # Errors
