@@ -26,7 +26,7 @@ pub use resume::{Leftover, leftovers};
 pub(super) use {
     journal::JournalWriter,
     limits::Limits,
-    resume::Resumed,
+    resume::{Donor, Resumed, Wanted},
     unpack::{Offered, Unpacker},
 };
 

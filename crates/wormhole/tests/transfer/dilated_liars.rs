@@ -11,7 +11,7 @@ use wormhole_magic::transfer::zip::ZipPath;
 use super::*;
 
 /// A peer that announces a mode, and says whatever the test wants.
-async fn peer(mode: Mode, settings: &Settings, code: Code) -> Dilated {
+pub(super) async fn peer(mode: Mode, settings: &Settings, code: Code) -> Dilated {
     let mut app_versions = json!({});
     mode.announce(&mut app_versions);
     let config = Config { servers: settings.servers.clone(), app_versions, ..Config::default() };

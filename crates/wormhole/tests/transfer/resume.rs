@@ -5,8 +5,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::SystemTime;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wormhole::transfer::{Attributes, PeerName};
-use wormhole_magic::transfer::dilated::{FileKey, Hash, JournalFile, JournalHeader, frame};
+use wormhole_magic::transfer::dilated::{
+    FileKey, Hash, JournalFile, JournalHeader, Mode, SUBPROTOCOL, frame,
+};
 use wormhole_magic::transfer::zip::ZipPath;
 
 use super::*;
@@ -146,11 +149,11 @@ async fn a_source_that_changed_meanwhile_is_sent_again_where_it_differs() {
 }
 
 #[tokio::test]
-async fn a_source_of_another_time_is_sent_from_the_beginning() {
+async fn another_file_of_the_same_name_is_sent_from_the_beginning_and_removes_nothing() {
     let (from, to) = (Folder::new(), Folder::new());
     let (old, new) = (contents(2 * CHUNK, 1), contents(2 * CHUNK, 2));
     let source = from.file("a", &old);
-    leave(&to, &source, &old[..CHUNK]);
+    let part = leave(&to, &source, &old[..CHUNK]);
     fs::write(&source, &new).unwrap();
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
@@ -158,7 +161,69 @@ async fn a_source_of_another_time_is_sent_from_the_beginning() {
     assert_eq!((sender, receiver), (None, None));
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
     assert!(fs::read(to.path().join("a")).unwrap() == new);
-    assert_eq!(to.names(), ["a"]);
+    assert_eq!(to.names(), ["a", "a.part", "a.part.resume"]);
+    assert!(fs::read(part).unwrap() == old[..CHUNK]);
+}
+
+#[tokio::test]
+async fn a_sender_that_breaks_the_protocol_before_it_continues_a_file_removes_nothing() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(3 * CHUNK, 1);
+    let source = from.file("a", &bytes);
+    let part = leave(&to, &source, &bytes[..2 * CHUNK]);
+    let receiver = transfer::receive(CodeSource::Code(code.clone()), settings.clone());
+    let receiving = tokio::spawn(finish(receiver, Some(to.destination(OnExists::Refuse))));
+    let liar = dilated_liars::peer(Mode::Send, &settings, code).await;
+    let mut stream = liar.connect(SUBPROTOCOL).unwrap();
+    let given = source.metadata().unwrap();
+    let attributes = Some(Attributes { permissions: 0o600, modified: given.mtime() });
+    let (name, mut first) = (PeerName::new("a"), Vec::new());
+    frame::offer(&mut first, &Offer::File { name, size: given.len(), attributes });
+    stream.write_all(&first).await.unwrap();
+    // Accept, Have with two hashes, and Ready.
+    let answer = 5 + (5 + 16 + 2 * 32) + 13;
+    timeout(PATIENCE, stream.read_exact(&mut vec![0; answer])).await.unwrap().unwrap();
+    let mut wrong = Vec::new();
+    frame::file_end(&mut wrong, &[0; 32]);
+    stream.write_all(&wrong).await.unwrap();
+    let (outcome, events) = timeout(PATIENCE, receiving).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(Error::PeerMisbehaved(_))), "{outcome:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Kept(path) if *path == part)));
+    assert!(fs::read(part).unwrap() == bytes[..2 * CHUNK]);
+    // Its own sender still continues it.
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(2 * CHUNK).unwrap()));
+    assert!(fs::read(to.path().join("a")).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn another_folder_of_the_same_name_leaves_what_is_not_its_own() {
+    let (from, other, to) = (Folder::new(), Folder::new(), Folder::new());
+    let bytes = contents(2 * CHUNK, 1);
+    let source = from.file("d/video", &bytes);
+    other.file("d/video", b"short");
+    let part = to.path().join("d.part");
+    fs::create_dir(&part).unwrap();
+    fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(part.join("video"), &bytes[..CHUNK]).unwrap();
+    let (path, hashes) = (Some(ZipPath::parse("video").unwrap()), hashes(&bytes[..CHUNK]));
+    let size = u64::try_from(bytes.len()).unwrap();
+    let file = JournalFile { key: key(&source, "video"), path, size, hashes };
+    write_journal(&part, header(&part, &from.path().join("d"), bytes.len(), 1), &[file]);
+    let ((sent, _), (received, _)) = run(&other.path().join("d"), &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(to.names(), ["d", "d.part", "d.part.resume"]);
+    assert_eq!(fs::read(to.path().join("d/video")).unwrap(), b"short");
+    assert!(fs::read(part.join("video")).unwrap() == bytes[..CHUNK]);
+    // Its own sender still continues it.
+    fs::remove_dir_all(to.path().join("d")).unwrap();
+    let ((sent, _), (received, receiver)) = run(&from.path().join("d"), &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(CHUNK).unwrap()));
+    assert_eq!(to.names(), ["d"]);
+    assert!(fs::read(to.path().join("d/video")).unwrap() == bytes);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The receiver's side of the files: writes them, checks their hashes, and writes down what has arrived.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -13,7 +14,8 @@ use wormhole_magic::transfer::dilated::{
 use wormhole_magic::transfer::{Attributes, Offer};
 
 use super::super::disk::{
-    JournalWriter, Limits, Offered, OnExists, Part, PartFile, Resumed, Unpacker, failed,
+    Donor, JournalWriter, Limits, Offered, OnExists, Part, PartFile, Resumed, Unpacker, Wanted,
+    failed,
 };
 use super::super::sink::{Written, check_space, longest_file};
 use super::super::{Destination, Error, PeerMisbehaved};
@@ -26,6 +28,10 @@ pub(in super::super) struct Store {
     /// What an earlier attempt has left.
     claims: HashMap<FileKey, JournalFile>,
     may_be_damaged: bool,
+    /// Whether this is what an earlier attempt has left, and nothing of it has been continued.
+    is_untouched: bool,
+    /// What a folder of another offer has left.
+    donor: Option<FileDonor>,
     journal: Option<JournalWriter>,
     /// The hash of the offer.
     offer: Hash,
@@ -33,6 +39,15 @@ pub(in super::super) struct Store {
     uncommitted: u64,
     current: Option<CurrentFile>,
     received: u64,
+}
+
+/// What a folder of another offer has left.
+struct FileDonor {
+    donor: Donor,
+    /// The files that can be moved.
+    keys: HashSet<FileKey>,
+    /// Whether one was moved. Then it was the same folder, which has changed since.
+    is_used: bool,
 }
 
 /// The file that is being received.
@@ -84,14 +99,34 @@ impl Store {
         if let Offer::Directory { files, .. } = offer {
             limits.check_offer(*files)?;
         }
-        let is_sized = offer.unpacked_size().is_some();
-        let left = is_sized
-            .then(|| Part::resume(&target, on_exists, is_folder(offer), &hash::of_offer(offer)))
+        let left = wanted(offer).and_then(|wanted| Part::resume(&target, on_exists, &wanted));
+        let donor = is_folder(offer)
+            .then(|| Part::donor(&target, on_exists, &hash::of_offer(offer)))
             .flatten();
-        match left {
-            Some(resumed) => Self::continued(resumed, offer, limits, needed),
-            None => Self::started(&target, on_exists, offer, limits, needed),
+        let mut store = match left {
+            Some(resumed) => Self::continued(resumed, offer, limits, needed)?,
+            None => {
+                let donated = donor.iter().flat_map(|donor| donor.files.iter().map(bytes_of));
+                let needed = needed.saturating_sub(donated.fold(0, u64::saturating_add));
+                Self::started(&target, on_exists, offer, limits, needed, donor.is_some())?
+            }
+        };
+        if let Some(donor) = donor {
+            store.add_donor(donor);
         }
+        Ok(store)
+    }
+
+    /// Lets files be continued that a folder of another offer has left. What the sender does not name stays there.
+    fn add_donor(&mut self, mut donor: Donor) {
+        let mut keys = HashSet::new();
+        for file in std::mem::take(&mut donor.files) {
+            if let Entry::Vacant(entry) = self.claims.entry(file.key) {
+                keys.insert(file.key);
+                entry.insert(file);
+            }
+        }
+        self.donor = Some(FileDonor { donor, keys, is_used: false });
     }
 
     fn new(target: Target, offer: Hash) -> Self {
@@ -100,6 +135,8 @@ impl Store {
             offer,
             claims: HashMap::new(),
             may_be_damaged: false,
+            is_untouched: false,
+            donor: None,
             journal: None,
             uncommitted: 0,
             current: None,
@@ -113,11 +150,12 @@ impl Store {
         offer: &Offer,
         limits: Limits,
         needed: u64,
+        takes_files: bool,
     ) -> Result<Self, Error> {
         let target = if let Some(offered) = offered(offer) {
             let part = Part::folder(target, on_exists)?;
             check_space(&part, needed)?;
-            Target::Tree(Box::new(Unpacker::without_zip(part, offered, limits, false)))
+            Target::Tree(Box::new(Unpacker::without_zip(part, offered, limits, takes_files)))
         } else {
             let file = Box::new(Part::file(target, on_exists)?);
             check_space(&file.part, needed)?;
@@ -132,13 +170,9 @@ impl Store {
         limits: Limits,
         needed: u64,
     ) -> Result<Self, Error> {
-        let Resumed { mut part, file, mut files, may_be_damaged, journal } = resumed;
-        part.keep();
-        if let Offer::File { size, attributes, .. } = offer {
-            // The sender knows another version of the file by another key.
-            let (size, attributes) = (Some(*size), *attributes);
-            let offered = key(&FileEntry { path: None, size, attributes, keep: 0 });
-            files.retain(|file| Some(file.key) == offered);
+        let Resumed { part, file, mut files, may_be_damaged, journal } = resumed;
+        if let Some(offered) = wanted(offer).and_then(|wanted| wanted.key) {
+            files.retain(|file| file.key == offered);
         }
         let bytes: u64 = files.iter().map(bytes_of).fold(0, u64::saturating_add);
         check_space(&part, needed.saturating_sub(bytes))?;
@@ -154,7 +188,7 @@ impl Store {
         };
         let claims = files.into_iter().map(|file| (file.key, file)).collect();
         let new = Self::new(target, hash::of_offer(offer));
-        Ok(Self { claims, may_be_damaged, journal: Some(journal), ..new })
+        Ok(Self { claims, may_be_damaged, is_untouched: true, journal: Some(journal), ..new })
     }
 
     /// Whether the data goes to a writer of the application.
@@ -227,20 +261,50 @@ impl Store {
     fn begin(&mut self, entry: FileEntry) -> Result<(), Error> {
         let key = key(&entry);
         let claim = key.and_then(|key| self.claims.remove(&key));
-        let mut kept = claim.map(|claim| claim.hashes).unwrap_or_default();
         let keep = usize::try_from(entry.keep).unwrap_or(usize::MAX);
-        if keep > kept.len() {
+        if keep > claim.as_ref().map_or(0, |claim| claim.hashes.len()) {
             return Err(PeerMisbehaved::Dilated(Violation::WrongClaim).into());
         }
-        kept.truncate(keep);
+        self.is_untouched = false;
+        let mut is_recorded = false;
+        let kept = match claim {
+            Some(mut claim) if keep > 0 => {
+                claim.hashes.truncate(keep);
+                is_recorded = self.take_from_donor(&claim)?;
+                claim.hashes
+            }
+            Some(_) | None => Vec::new(),
+        };
         let bytes = length_of_chunks(entry.size.unwrap_or(0), entry.keep);
         self.target.begin(&entry, bytes)?;
         self.received = self.received.saturating_add(bytes);
         let hasher = ChunkHasher::new(entry.size, kept);
-        let (replaced, is_replacing, is_recorded) = (Vec::new(), false, false);
+        let (replaced, is_replacing) = (Vec::new(), false);
         let current = CurrentFile { entry, key, hasher, replaced, is_replacing, is_recorded };
         self.current = Some(current);
         Ok(())
+    }
+
+    /// Moves a file from what a folder of another offer has left, and writes that down; `false` if it is not from there.
+    fn take_from_donor(&mut self, file: &JournalFile) -> Result<bool, Error> {
+        let (Some(from), Some(path)) = (&mut self.donor, &file.path) else { return Ok(false) };
+        let Target::Tree(unpacker) = &mut self.target else { return Ok(false) };
+        if !from.keys.remove(&file.key) {
+            return Ok(false);
+        }
+        unpacker.take_file(&from.donor.part, path)?;
+        from.is_used = true;
+        let part = unpacker.part_mut();
+        if self.journal.is_none() {
+            self.journal = part.start_journal(self.offer);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.begin(file);
+            (0..).zip(&file.hashes).for_each(|(index, hash)| journal.chunk(index, hash));
+            journal.commit();
+            part.keep();
+        }
+        Ok(true)
     }
 
     fn write(&mut self, data: &[u8]) -> Result<(), Error> {
@@ -324,14 +388,24 @@ impl Store {
     /// Everything has arrived: gives it its final name. When this returns, it is durable.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub(super) fn complete(self) -> Result<Written, Error> {
-        self.target.complete()
+    /// It cannot be written; then nothing is kept.
+    pub(super) fn complete(mut self) -> Result<Written, Error> {
+        // If this fails, nothing is kept; if the program is killed meanwhile, it can be continued.
+        if let Some(part) = self.target.part() {
+            part.discard();
+        }
+        let written = self.target.complete()?;
+        if let Some(mut from) = self.donor.filter(|from| from.is_used) {
+            from.donor.part.discard();
+        }
+        Ok(written)
     }
 
-    /// The transfer failed. Returns what is kept for a later attempt.
+    /// The transfer failed. Returns what is kept for a later attempt. Of an earlier one, everything is kept until the sender has
+    /// continued it.
     pub(super) fn fail(mut self, error: &Error) -> Option<PathBuf> {
-        let may_continue = matches!(error, Error::Interrupted { .. } | Error::PeerRefused(_));
+        let is_interrupted = matches!(error, Error::Interrupted { .. } | Error::PeerRefused(_));
+        let may_continue = is_interrupted || self.is_untouched;
         if let Some(journal) = self.journal.as_mut().filter(|_| may_continue) {
             journal.commit();
         }
@@ -368,6 +442,14 @@ fn bytes_of(file: &JournalFile) -> u64 {
 
 const fn is_folder(offer: &Offer) -> bool {
     matches!(offer, Offer::Directory { .. })
+}
+
+/// What an offer can continue; `None` for a stream.
+fn wanted(offer: &Offer) -> Option<Wanted> {
+    let (size, attributes) = (Some(offer.unpacked_size()?), attributes(offer));
+    let entry = FileEntry { path: None, size, attributes, keep: 0 };
+    let key = if is_folder(offer) { None } else { Some(key(&entry)?) };
+    Some(Wanted { offer: hash::of_offer(offer), key })
 }
 
 /// The properties of an offered folder.

@@ -79,6 +79,14 @@ impl Dir {
         Ok(())
     }
 
+    /// Moves a file of another folder into this one; an error if the name exists.
+    pub(super) fn take_file(&self, from: &Self, name: &str) -> io::Result<()> {
+        if self.is_folder(name)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(from.at(name), self.at(name))
+    }
+
     /// Creates a folder; an error if the name exists.
     pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<()> {
         fs::create_dir(self.at(name))

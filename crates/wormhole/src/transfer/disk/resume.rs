@@ -11,7 +11,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use wormhole_magic::transfer::dilated::{Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL};
+use wormhole_magic::transfer::dilated::{
+    FileKey, Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL,
+};
 
 use super::dir::{Access, Dir};
 use super::journal::JournalWriter;
@@ -32,6 +34,26 @@ pub(in crate::transfer) struct Resumed {
     pub(in crate::transfer) journal: JournalWriter,
 }
 
+/// What a folder of another offer has left. Files of it can be moved into a new folder.
+#[derive(Debug)]
+pub(in crate::transfer) struct Donor {
+    /// The incomplete folder. It stays, unless it is discarded.
+    pub(in crate::transfer) part: Part,
+    /// What has arrived, without what could be guessed from its hashes.
+    pub(in crate::transfer) files: Vec<JournalFile>,
+    /// Its journal, which keeps other transfers from using it.
+    _lock: File,
+}
+
+/// What an offer can continue.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transfer) struct Wanted {
+    /// The hash of the offer.
+    pub(in crate::transfer) offer: Hash,
+    /// The key of a single file; `None` for a folder.
+    pub(in crate::transfer) key: Option<FileKey>,
+}
+
 impl Part {
     /// Starts a journal for the offer with this hash, so that a later attempt can continue. `None` if that is not possible here.
     pub(in crate::transfer) fn start_journal(&mut self, offer: Hash) -> Option<JournalWriter> {
@@ -45,18 +67,31 @@ impl Part {
         Some(JournalWriter::started(file, header, &[]))
     }
 
-    /// Finds what an interrupted transfer to `target` has left. If it belongs to another offer than the one with this hash,
-    /// what could be guessed from its hashes is forgotten.
+    /// Finds what an interrupted transfer of the same folder, or of the same file, to `target` has left. If it was another offer
+    /// of the file, what could be guessed from its hashes is forgotten.
     pub(in crate::transfer) fn resume(
         target: &Path,
         on_exists: OnExists,
-        is_folder: bool,
-        offer: &Hash,
+        wanted: &Wanted,
     ) -> Option<Resumed> {
+        let is_folder = wanted.key.is_none();
         let place = Place::open(target, on_exists, is_folder).ok()?;
         (0..MAX_LEFT).find_map(|number| {
             let found = Found::open(&place.destination, temporary(&place.name, number), is_folder)?;
-            found.into_resumed(Place::open(target, on_exists, is_folder).ok()?, offer)
+            found.into_resumed(Place::open(target, on_exists, is_folder).ok()?, wanted)
+        })
+    }
+
+    /// Finds what an interrupted transfer of another folder to `target` has left.
+    pub(in crate::transfer) fn donor(
+        target: &Path,
+        on_exists: OnExists,
+        offer: &Hash,
+    ) -> Option<Donor> {
+        let place = Place::open(target, on_exists, true).ok()?;
+        (0..MAX_LEFT).find_map(|number| {
+            let found = Found::open(&place.destination, temporary(&place.name, number), true)?;
+            found.into_donor(Place::open(target, on_exists, true).ok()?, offer)
         })
     }
 }
@@ -105,15 +140,46 @@ impl Found {
         })
     }
 
-    /// Prepares to continue it.
-    fn into_resumed(self, place: Place, offer: &Hash) -> Option<Resumed> {
-        use super::dir::Identity;
-
+    /// Prepares to continue it, if it belongs to the offer.
+    fn into_resumed(self, place: Place, wanted: &Wanted) -> Option<Resumed> {
         if self.is_expired() {
             self.remove(&place.destination);
             return None;
         }
-        let usual = place.destination.usual(journal_name(&journal_name(&self.name)?)?).ok()?;
+        let has_key = |key| self.journal.files.iter().any(|file| file.key == key);
+        let header = self.journal.header;
+        let is_other_offer = header.offer != wanted.offer;
+        if is_other_offer && !wanted.key.is_some_and(has_key) {
+            return None;
+        }
+        let length = self.journal.length;
+        let opened = self.into_opened(place, is_other_offer)?;
+        let Opened { part, file, files, journal_file } = opened;
+        let journal = if is_other_offer {
+            let header = JournalHeader { offer: wanted.offer, ..header };
+            JournalWriter::rewritten(journal_file, header, &files)?
+        } else {
+            JournalWriter::continued(journal_file, length)?
+        };
+        Some(Resumed { part, file, files, may_be_damaged: may_be_damaged(&header), journal })
+    }
+
+    /// Prepares to move files of this folder into another one.
+    fn into_donor(self, place: Place, offer: &Hash) -> Option<Donor> {
+        let header = self.journal.header;
+        if self.is_expired() || header.offer == *offer || may_be_damaged(&header) {
+            return None;
+        }
+        let Opened { part, files, journal_file, .. } = self.into_opened(place, true)?;
+        Some(Donor { part, files, _lock: journal_file })
+    }
+
+    /// Opens it, so that it stays when it is dropped. For another offer, hashes that could be guessed are forgotten.
+    fn into_opened(self, place: Place, is_other_offer: bool) -> Option<Opened> {
+        use super::dir::Identity;
+
+        let journal_name = journal_name(&self.name)?;
+        let usual = place.destination.usual(self::journal_name(&journal_name)?).ok()?;
         let (file, inside, identity) = match self.contents {
             Contents::File(file) => {
                 let identity = Identity::of(&file).ok()?;
@@ -124,27 +190,15 @@ impl Found {
                 (None, Some(inside), identity)
             }
         };
-        let header = self.journal.header;
-        let is_other_offer = header.offer != *offer;
         let mut files = self.journal.files;
         if is_other_offer {
             files.iter_mut().for_each(JournalFile::forget_short_chunk);
         }
         files.retain(|it| !it.hashes.is_empty() && is_on_disk(it, file.as_ref(), inside.as_ref()));
-        let journal_name = journal_name(&self.name)?;
         let mut part = place.into_part(self.name, usual, identity, inside);
         part.journal = Some(journal_name);
-        let journal = if is_other_offer {
-            JournalWriter::rewritten(
-                self.journal_file,
-                JournalHeader { offer: *offer, ..header },
-                &files,
-            )?
-        } else {
-            JournalWriter::continued(self.journal_file, self.journal.length)?
-        };
-        let may_be_damaged = header.boot == [0; 16] || header.boot != boot_id();
-        Some(Resumed { part, file, files, may_be_damaged, journal })
+        part.keep();
+        Some(Opened { part, file, files, journal_file: self.journal_file })
     }
 
     fn is_expired(&self) -> bool {
@@ -164,6 +218,21 @@ impl Found {
             let _left = folder.remove_file(journal);
         }
     }
+}
+
+/// Something that can be continued, and its journal.
+#[cfg(unix)]
+struct Opened {
+    part: Part,
+    file: Option<File>,
+    files: Vec<JournalFile>,
+    journal_file: File,
+}
+
+/// Whether the system has been restarted since, or that is not known.
+#[cfg(unix)]
+fn may_be_damaged(header: &JournalHeader) -> bool {
+    header.boot == [0; 16] || header.boot != boot_id()
 }
 
 /// Whether as much of a file is there as the journal says.
@@ -197,7 +266,11 @@ impl Found {
         None
     }
 
-    fn into_resumed(self, _: Place, _: &Hash) -> Option<Resumed> {
+    fn into_resumed(self, _: Place, _: &Wanted) -> Option<Resumed> {
+        None
+    }
+
+    fn into_donor(self, _: Place, _: &Hash) -> Option<Donor> {
         None
     }
 }

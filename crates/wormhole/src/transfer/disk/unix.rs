@@ -114,6 +114,15 @@ impl Dir {
         self.set_permissions(0o700)
     }
 
+    /// Moves a file of another folder into this one, which nobody else can access; an error if the name exists.
+    pub(super) fn take_file(&self, from: &Self, name: &str) -> io::Result<()> {
+        if self.is_folder(name)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        from.make_writable()?;
+        Ok(renameat(&from.0, name, &self.0, name)?)
+    }
+
     /// The size of a file in it, unless that is a link or something else.
     pub(super) fn size_of(&self, name: impl AsRef<OsStr>) -> io::Result<u64> {
         let stat = statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;

@@ -154,6 +154,14 @@ impl Unpacker {
         Ok(())
     }
 
+    /// Moves a file here from what another transfer has left.
+    ///
+    /// # Errors
+    /// It cannot be moved, or this folder has the file already. Drop this value to remove everything.
+    pub(crate) fn take_file(&mut self, from: &Part, path: &ZipPath) -> Result<(), DiskError> {
+        self.tree.take_file(from, path, &mut self.limits)
+    }
+
     /// The current file.
     pub(crate) fn current_file(&mut self) -> Option<&mut File> {
         self.current.as_mut().map(|current| &mut current.file)
@@ -371,6 +379,23 @@ impl Tree {
         folder.reopen_file(name).map_err(|error| self.error(path, error))
     }
 
+    /// Moves a file here from another incomplete folder.
+    fn take_file(
+        &mut self,
+        from: &Part,
+        path: &ZipPath,
+        limits: &mut Limits,
+    ) -> Result<(), DiskError> {
+        let (above, name) = split(path);
+        let to = self.enter(path, above, Some(limits))?;
+        match from.inside().map_or(Ok(()), |inside| take_from(to, inside, path.as_str(), name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
+            }
+            outcome => outcome.map_err(|error| self.error(path, error)),
+        }
+    }
+
     /// Opens a file that was created before. The outer error ends the transfer.
     fn open_file(&mut self, path: &ZipPath) -> Result<io::Result<File>, DiskError> {
         let (above, name) = split(path);
@@ -417,6 +442,14 @@ impl Tree {
             Some(last) => self.open.get(last).map(|(_, dir)| dir),
         };
         folder.ok_or(DiskError::Zip(ZipError::Damaged))
+    }
+}
+
+/// Moves the file at `path` below `inside`.
+fn take_from(to: &Dir, inside: &Dir, path: &str, name: &str) -> io::Result<()> {
+    match path.split_once('/') {
+        None => to.take_file(inside, name),
+        Some((first, rest)) => take_from(to, &inside.open_folder(first)?, rest, name),
     }
 }
 
