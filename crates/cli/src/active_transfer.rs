@@ -27,6 +27,8 @@ pub(crate) struct ActiveTransfer<'d> {
     waiting: VecDeque<Event>,
     /// Messages to show at these times unless an event comes first; the earliest is first.
     notices: VecDeque<(Instant, String)>,
+    /// Whether the transfer of data has begun.
+    has_begun: bool,
 }
 
 impl<'d> ActiveTransfer<'d> {
@@ -34,7 +36,8 @@ impl<'d> ActiveTransfer<'d> {
     pub(crate) fn new(console: &'d mut Console, transfer: Transfer, server: String) -> Self {
         let connecting = format!("Connecting to the mailbox server {server}..");
         let (waiting, notices) = (VecDeque::new(), VecDeque::new());
-        let mut active = Self { console, transfer: Some(transfer), server, waiting, notices };
+        let (transfer, has_begun) = (Some(transfer), false);
+        let mut active = Self { console, transfer, server, waiting, notices, has_begun };
         active.notice_if_slow(connecting);
         active
     }
@@ -119,8 +122,9 @@ impl<'d> ActiveTransfer<'d> {
         let Some(event) = event else { return Ok(None) };
         let event = event.map_err(|error| {
             self.console.screen.end_progress();
-            explain::error(&error, &self.server)
+            explain::error(&error, &self.server, self.has_begun)
         })?;
+        self.has_begun |= matches!(event, Event::Connected(_));
         self.console.record(&event)?;
         Ok(Some(event))
     }

@@ -15,13 +15,17 @@ use crate::screen::Screen;
 use crate::{printable, units};
 
 /// The error of a transfer. If the reader of standard output has closed it, no message is shown.
-pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
+pub(crate) fn error(error: &Error, server: &str, has_begun: bool) -> anyhow::Error {
     if let Error::WriteFailed { why, .. } = error
         && why.kind == io::ErrorKind::BrokenPipe
     {
         return Failure::closed_pipe().into();
     }
-    failure(error, server).into()
+    let is_cancelled =
+        matches!(error, Error::PeerRefused(reason) if reason == "transfer cancelled");
+    let is_interrupted = is_cancelled || matches!(error, Error::Interrupted { .. });
+    let failure = failure(error, server);
+    if has_begun && is_interrupted { failure.hint(CONTINUE).into() } else { failure.into() }
 }
 
 /// A warning that no other client uses the nameplate of a code that the user has typed.
@@ -304,6 +308,9 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
 
 /// What to do if a code cannot be used any more.
 const NEW_CODE: &str = "a code works only once: start again with a new code";
+
+/// What to do after an interruption.
+const CONTINUE: &str = "send the same again with a new code. Between two of these programs it usually continues where it was";
 
 /// Maximum number of files that are listed.
 const MAX_LISTED: usize = 10;

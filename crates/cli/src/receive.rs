@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use wormhole::code::{self, Code, Nameplate};
-use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
+use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, PeerName, Report};
 
 use crate::active_transfer::ActiveTransfer;
 use crate::args::OnExists;
@@ -35,9 +35,6 @@ pub(crate) async fn run(request: ReceiveRequest, console: &mut Console) -> Resul
     } = request;
     if let Some(warning) = warning {
         console.screen.show(&format!("Note: {warning}. Only a text can be received here."));
-    }
-    if let Output::Into(folder) = &output {
-        show_leftovers(folder, &console.screen);
     }
     let verify = settings.verify;
     let server = progress::server(&settings);
@@ -153,15 +150,25 @@ fn nameplate(code: &CodeSource) -> Option<Nameplate> {
     (code.to_string() != Code::ZERO).then(|| code.nameplate().clone())
 }
 
-/// Shows what interrupted transfers have left; what is too old is removed.
-fn show_leftovers(folder: &Path, screen: &Screen) {
-    let leftovers = transfer::leftovers(folder);
+/// Shows what interrupted transfers have left, except what this offer may continue; what is too old is removed.
+fn show_leftovers(folder: &Path, offer: &Offer, screen: &Screen) {
+    let mut leftovers = transfer::leftovers(folder);
+    if let Some(Ok(name)) = offer.name().map(PeerName::to_file_name) {
+        leftovers.retain(|leftover| !is_left_of(&leftover.path, name));
+    }
     for leftover in leftovers.iter().take(MAX_LEFTOVERS) {
         let path = printable::path(&leftover.path);
         screen.show(&format!(
             "Note: '{path}' is incomplete. To continue, let the other side send it again. Otherwise delete it."
         ));
     }
+}
+
+/// Whether this is `NAME.part`, `NAME.1.part` and so on.
+fn is_left_of(path: &Path, name: &str) -> bool {
+    let left =
+        path.file_name().and_then(|it| it.to_str()?.strip_prefix(name)?.strip_suffix(".part"));
+    left.is_some_and(|number| number.chars().all(|it| it == '.' || it.is_ascii_digit()))
 }
 
 /// Shows where the data is, and the speed.
@@ -230,6 +237,9 @@ enum Decision {
 
 impl OfferHandler {
     async fn answer(&self, active: &mut ActiveTransfer<'_>, offer: &Offer) -> Result<()> {
+        if let Output::Into(folder) = &self.output {
+            show_leftovers(folder, offer, &active.console.screen);
+        }
         let decision = self.decide(active, offer).await?;
         let Some(transfer) = active.transfer() else { return Ok(()) };
         match decision {

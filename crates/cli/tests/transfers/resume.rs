@@ -36,7 +36,7 @@ fn continued(world: &World, contents: &[u8]) {
             "{ended}"
         );
     }
-    assert!(received.stderr.contains("big.part' is incomplete."), "{received}");
+    assert!(!received.stderr.contains("big.part' is incomplete."), "{received}");
     assert!(world.read("receiver/big") == contents);
     assert_eq!(world.names("receiver"), ["big"]);
 }
@@ -68,6 +68,23 @@ fn a_killed_sender_leaves_something_to_continue() {
     receiver.signal("INT");
     let received = receiver.end();
     received.failed(130, "interrupted");
+    // Whoever receives something else is told.
+    world.write("sender/other", b"other");
+    let (_, other) = world.transfer(&["other"], &["--accept-file"]);
+    assert!(other.stderr.contains("big.part' is incomplete."), "{other}");
+    std::fs::remove_file(world.path("receiver/other")).unwrap();
     assert!(received.stderr.contains("big.part'. Receive the same again"), "{received}");
     continued(&world, &contents);
+}
+
+#[test]
+fn the_sender_learns_that_a_stopped_receiver_can_continue() {
+    let world = World::new();
+    world.write("sender/big", contents());
+    let (sender, receiver) = interrupted(&world);
+    receiver.signal("INT");
+    receiver.end().failed(130, "interrupted");
+    let sent = sender.end();
+    sent.failed(1, "transfer cancelled");
+    assert!(sent.stderr.contains("usually continues where it was"), "{sent}");
 }
