@@ -131,6 +131,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             units::size(*available)
         ))
         .hint("free some space, or choose another place with -o"),
+        Error::Finished => Failure::usage("nothing more can be offered: this side is done"),
         Error::NothingToSend => Failure::usage("nothing to send"),
         Error::PeerRefused(reason) => {
             Failure::new(format!("the other side says: {}", printable::line(reason)))

@@ -92,6 +92,13 @@ pub(crate) fn question(about: &str, answers: &[&str]) -> Value {
     json!({"event": "question", "about": about, "answers": answers})
 }
 
+/// A question about an offer of a shared session. Its answer may name the same number.
+pub(crate) fn question_about_offer(id: u64) -> Value {
+    let mut value = question("accept", &["y", "n"]);
+    set(&mut value, "id", id);
+    value
+}
+
 /// The last line of a command that failed.
 pub(crate) fn error(report: &ErrorReport) -> Value {
     json!({

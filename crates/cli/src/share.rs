@@ -3,10 +3,11 @@
 mod line;
 mod report;
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -58,8 +59,17 @@ pub(crate) async fn run(
     let wormhole =
         open(&settings, code.as_ref()).map_err(|error| explain::rendezvous(&error, &server))?;
     let notice = format!("Connecting to the mailbox server {server}..");
-    let made = console.notice_if_slow(&notice, wormhole.code()).await?;
-    let made = made.map_err(|error| explain::rendezvous(&error, &server))?;
+    let made = match console.notice_if_slow(&notice, wormhole.code()).await {
+        Ok(made) => made.map_err(|error| explain::rendezvous(&error, &server))?,
+        Err(interrupted) => {
+            // The server must free the code before the program ends.
+            tokio::select! {
+                _closed = wormhole.close() => {}
+                _ = console.next_signal() => {}
+            }
+            return Err(interrupted);
+        }
+    };
     let mut connection = connection(&settings);
     connection.patience = Some(args.patience.map_or(settings.patience, Duration::from_secs));
     let limits =
@@ -71,7 +81,9 @@ pub(crate) async fn run(
         report,
         folder,
         accepts_all: args.accept_all,
-        open: Vec::new(),
+        open: VecDeque::new(),
+        asked: None,
+        is_withdrawn: false,
         has_finished: false,
         peer_has_finished: false,
     };
@@ -149,7 +161,11 @@ struct Sharing {
     folder: PathBuf,
     accepts_all: bool,
     /// Offers of the other side that wait for an answer, the oldest first.
-    open: Vec<TransferId>,
+    open: VecDeque<TransferId>,
+    /// The offer that the last question is about, and until when an answer may be meant for a withdrawn one.
+    asked: Option<(TransferId, Instant)>,
+    /// Whether the other side has withdrawn an offer while the user was asked about it.
+    is_withdrawn: bool,
     /// Whether the user offers nothing more.
     has_finished: bool,
     /// Whether the other side offers nothing more.
@@ -198,7 +214,7 @@ impl Sharing {
             }
             return Err(error);
         }
-        match self.report.failed {
+        match self.report.failed + self.report.incomplete {
             0 => Ok(()),
             _ => Err(Failure::new("not everything was transferred").into()),
         }
@@ -212,9 +228,10 @@ impl Sharing {
             let step = tokio::select! {
                 biased;
                 signal = console.next_signal() => Step::Signal(signal),
-                event = self.session.next() => Step::Event(event),
+                // The user comes first, whatever the other side sends.
                 end = ended(&mut input.end), if reads => Step::End(end),
                 line = input.lines.recv(), if reads => Step::Line(line),
+                event = self.session.next() => Step::Event(event),
                 _ = tick.tick() => Step::Tick,
             };
             match step {
@@ -247,13 +264,21 @@ impl Sharing {
     async fn on_event(&mut self, event: &Event, console: &Console) -> Result<()> {
         self.report.show(event, console).await?;
         match event {
-            Event::Offered { id, .. } if self.accepts_all => self.accept(*id),
-            Event::Offered { id, .. } => {
-                self.open.push(*id);
-                self.report.line("Type y to accept it, or n to refuse it.", console).await;
-                console.report(&json::question("accept", &["y", "n"]))?;
+            Event::Offered { id, offer } if self.accepts_all => {
+                let is_hidden = offer.name().is_some_and(|name| name.as_sent().starts_with('.'));
+                if is_hidden { self.session.refuse(*id) } else { self.accept(*id) }
             }
-            Event::Failed { id, .. } => self.open.retain(|open| open != id),
+            Event::Offered { id, .. } => {
+                self.open.push_back(*id);
+                self.ask(console).await?;
+            }
+            Event::Failed { id, .. } => {
+                self.open.retain(|open| open != id);
+                if self.asked.take_if(|(asked, _)| asked == id).is_some() {
+                    self.is_withdrawn = true;
+                }
+                self.ask(console).await?;
+            }
             Event::PeerFinished => {
                 self.peer_has_finished = true;
                 if !self.has_finished && self.report.editor.is_some() {
@@ -274,6 +299,51 @@ impl Sharing {
         Ok(())
     }
 
+    /// Asks about the oldest offer, unless the user is asked already.
+    async fn ask(&mut self, console: &Console) -> Result<()> {
+        let (None, Some(id)) = (self.asked, self.open.front().copied()) else { return Ok(()) };
+        let wait = if self.is_withdrawn { ANSWER_WAIT } else { Duration::ZERO };
+        self.asked = Some((id, Instant::now() + wait));
+        let question = format!("Accept {}? Type y or n.", self.report.name(id));
+        self.report.line(&question, console).await;
+        console.report(&json::question_about_offer(id.number()))
+    }
+
+    /// Answers an offer: the one with this number, or the one that the user was asked about.
+    async fn answer(
+        &mut self,
+        accepts: bool,
+        number: Option<u64>,
+        console: &Console,
+    ) -> Result<()> {
+        let id = match (number, self.asked) {
+            (Some(number), _) => self.open.iter().copied().find(|id| id.number() == number),
+            (None, Some((_, from))) if Instant::now() < from => {
+                self.asked = None;
+                let text = "The other side has withdrawn an offer, so this was not taken.";
+                self.report.line(text, console).await;
+                return self.ask(console).await;
+            }
+            (None, asked) => asked.map(|(id, _)| id),
+        };
+        let Some(id) = id else {
+            self.report.line("There is no such offer to answer.", console).await;
+            return Ok(());
+        };
+        let verb = if accepts { "Accepting" } else { "Refusing" };
+        self.report.line(&format!("{verb} {}.", self.report.name(id)), console).await;
+        if accepts {
+            self.accept(id)
+        } else {
+            self.session.refuse(id)
+        }
+        self.open.retain(|open| *open != id);
+        if self.asked.take_if(|(asked, _)| *asked == id).is_some() {
+            self.is_withdrawn = false;
+        }
+        self.ask(console).await
+    }
+
     fn accept(&self, id: TransferId) {
         let (folder, on_exists) = (self.folder.clone(), OnExists::KeepBoth);
         self.session.accept(id, Destination::Folder { folder, on_exists });
@@ -283,13 +353,7 @@ impl Sharing {
         match Line::parse(typed) {
             Line::Empty => {}
             Line::Done => self.finish(console).await,
-            Line::Answer(_) if self.open.is_empty() => {
-                self.report.line("There is no offer to answer.", console).await;
-            }
-            Line::Answer(accepts) => {
-                let id = self.open.remove(0);
-                if accepts { self.accept(id) } else { self.session.refuse(id) }
-            }
+            Line::Answer(accepts, number) => self.answer(accepts, number, console).await?,
             Line::Paths(paths) => {
                 for path in paths {
                     if let Err(error) = self.offer(&path, console).await {
@@ -326,7 +390,7 @@ impl Sharing {
         json::set(&mut value, "id", id.number());
         console.report(&value)?;
         let described = self.report.remember(id, &offer);
-        self.report.line(&format!("Offering {described}."), console).await;
+        self.report.line(&format!("Offering {described}"), console).await;
         Ok(())
     }
 }
@@ -356,6 +420,9 @@ fn failure(error: &share::Error, server: &str) -> anyhow::Error {
 
 /// How to use the prompt.
 const USAGE: &str = "Type a path, or drop files here, to offer them. Type done when you have nothing more to offer.";
+
+/// After an offer was withdrawn, an answer to the next question that comes earlier may be meant for the withdrawn one.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

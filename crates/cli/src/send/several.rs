@@ -85,7 +85,7 @@ async fn pass_on(
                 },
                 None => return,
             },
-            // Only a dropped sender ends this.
+            // The command has cancelled all transfers, or has ended.
             _ = cancelled.changed() => break,
         }
     }
@@ -164,11 +164,14 @@ impl Several {
             Event::Connected(path) => show(&format!("connected, {}", progress::route(path))),
             Event::ConnectionLost => show("lost the connection; reconnecting.."),
             Event::Done(report) => {
-                show(match report.changed.len() {
-                    0 => "has everything",
-                    _ => "has everything except files that changed or could not be read",
-                });
-                self.received.push(number);
+                if report.changed.is_empty() {
+                    show("has everything");
+                    self.received.push(number);
+                } else {
+                    let why = "some files changed while they were sent, or could not be read";
+                    show(why);
+                    self.failed.insert(number, why.to_owned());
+                }
             }
             Event::Progress { done, total } => {
                 self.progress.insert(number, (*done, *total));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum Line {
     /// Nothing.
     Empty,
-    /// Accept or refuse the oldest offer.
-    Answer(bool),
+    /// Accept or refuse the offer with this number, or the one that was asked about.
+    Answer(bool, Option<u64>),
     /// Nothing more is offered.
     Done,
     /// Offer these.
@@ -19,14 +19,28 @@ impl Line {
     /// Reads a line: a word, one path, or several paths with quotes, as terminals write files that are dropped into them.
     pub(super) fn parse(typed: &str) -> Self {
         let typed = typed.trim();
+        if let Some((word, number)) = typed.split_once(' ')
+            && let (Some(accepts), Ok(id)) = (answer(word), number.trim().parse())
+        {
+            return Self::Answer(accepts, Some(id));
+        }
+        if let Some(accepts) = answer(typed) {
+            return Self::Answer(accepts, None);
+        }
         match typed.to_ascii_lowercase().as_str() {
             "" => Self::Empty,
-            "y" | "yes" => Self::Answer(true),
-            "n" | "no" => Self::Answer(false),
             "done" => Self::Done,
             _ if Path::new(typed).exists() => Self::Paths(vec![typed.into()]),
             _ => Self::Paths(words(typed).into_iter().map(PathBuf::from).collect()),
         }
+    }
+}
+
+fn answer(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(true),
+        "n" | "no" => Some(false),
+        _ => None,
     }
 }
 
@@ -64,8 +78,9 @@ mod tests {
 
     #[test]
     fn some_words_are_not_paths() {
-        assert_eq!(Line::parse(" Y "), Line::Answer(true));
-        assert_eq!(Line::parse("no"), Line::Answer(false));
+        assert_eq!(Line::parse(" Y "), Line::Answer(true, None));
+        assert_eq!(Line::parse("no"), Line::Answer(false, None));
+        assert_eq!(Line::parse("y 12"), Line::Answer(true, Some(12)));
         assert_eq!((Line::parse("done"), Line::parse(" ")), (Line::Done, Line::Empty));
         assert_eq!(Line::parse("./y"), Line::Paths(vec!["./y".into()]));
         assert_eq!(Line::parse("a b"), Line::Paths(vec!["a".into(), "b".into()]));

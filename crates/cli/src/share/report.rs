@@ -1,6 +1,6 @@
 //! Shows what happens in a session: lines for people, or JSON (docs/json.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ pub(super) struct Report {
     pub(super) editor: Option<mpsc::Sender<Shown>>,
     pub(super) server: String,
     names: BTreeMap<TransferId, String>,
+    /// Our offers that the other side has accepted.
+    accepted: BTreeSet<TransferId>,
     moving: BTreeMap<TransferId, (u64, Option<u64>)>,
     /// The progress that was shown last.
     progress: String,
@@ -35,6 +37,8 @@ pub(super) struct Report {
     refused: u64,
     /// How many transfers failed for another reason than a refusal.
     pub(super) failed: u64,
+    /// How many transfers are over, but without some files.
+    pub(super) incomplete: u64,
 }
 
 impl Report {
@@ -47,13 +51,18 @@ impl Report {
     pub(super) fn remember(&mut self, id: TransferId, offer: &Offer) -> String {
         let name = offer.name().map(|name| format!("'{name}'")).unwrap_or_default();
         self.names.insert(id, name.clone());
+        // The name is last, because it may look like the rest of the sentence.
         match offer {
             Offer::Directory { bytes, files, .. } => {
-                format!("directory {name} ({}, {})", units::size(*bytes), progress::files(*files))
+                format!(
+                    "a directory ({}, {}): {name}",
+                    units::size(*bytes),
+                    progress::files(*files)
+                )
             }
-            Offer::File { size, .. } => format!("{name} ({})", units::size(*size)),
+            Offer::File { size, .. } => format!("a file ({}): {name}", units::size(*size)),
             // Neither they nor later kinds are offered here.
-            Offer::Stream { .. } | Offer::Text(_) | _ => name,
+            Offer::Stream { .. } | Offer::Text(_) | _ => format!("a file of unknown size: {name}"),
         }
     }
 
@@ -94,9 +103,12 @@ impl Report {
                 "Lost the connection to the other side; reconnecting..".to_owned()
             }
             Event::Offered { id, offer } => {
-                format!("The other side offers {}.", self.remember(*id, offer))
+                format!("The other side offers {}", self.remember(*id, offer))
             }
-            Event::Accepted(id) => format!("The other side accepts {}.", self.name(*id)),
+            Event::Accepted(id) => {
+                self.accepted.insert(*id);
+                format!("The other side accepts {}.", self.name(*id))
+            }
             Event::Resuming { id, done, total } => {
                 let of = total.map(|total| format!(" of {}", units::size(total)));
                 let (name, at) = (self.name(*id), units::size(*done));
@@ -121,35 +133,36 @@ impl Report {
     }
 
     fn done(&mut self, id: TransferId, report: &TransferReport) -> String {
-        self.moving.remove(&id);
-        let (name, size) = (self.name(id), units::size(report.bytes));
+        self.accepted.remove(&id);
+        let (name, size) = (self.forget(id), units::size(report.bytes));
+        let missing = missing(report);
+        if !missing.is_empty() {
+            self.incomplete += 1;
+        }
         if id.is_outgoing() {
             self.sent += 1;
-            let changed = match report.changed.len() {
-                0 => String::new(),
-                count => format!("; {count} of its files changed meanwhile or could not be read"),
-            };
-            return format!("Sent {name} ({size}){changed}.");
+            return format!("Sent {name} ({size}).{missing}");
         }
         self.received += 1;
         let path = report.written.as_deref().map(printable::path).unwrap_or_default();
-        let omitted = u64::try_from(report.omitted.len()).unwrap_or(u64::MAX);
-        match omitted.saturating_add(report.omitted_more) {
-            0 => format!("Received {name} ({size}) as '{path}'."),
-            count => {
-                format!("Received {name} ({size}) as '{path}', without {}.", progress::files(count))
-            }
-        }
+        format!("Received {name} ({size}) as '{path}'.{missing}")
+    }
+
+    /// Forgets a transfer that is over. Returns its name.
+    fn forget(&mut self, id: TransferId) -> String {
+        self.moving.remove(&id);
+        self.names.remove(&id).unwrap_or_default()
     }
 
     fn failed(&mut self, id: TransferId, error: &Error) -> String {
-        self.moving.remove(&id);
-        let name = self.name(id);
+        let (name, was_accepted) = (self.forget(id), self.accepted.remove(&id));
         if *error == Error::Rejected {
             self.refused += 1;
             return format!("Refused {name}.");
         }
-        if *error == Error::PeerRefused(REJECTED.to_owned()) {
+        // After it was accepted, or from a sender, the same words are a failure.
+        let can_be_refused = id.is_outgoing() && !was_accepted;
+        if can_be_refused && *error == Error::PeerRefused(REJECTED.to_owned()) {
             self.refused += 1;
             return format!("The other side refused {name}.");
         }
@@ -159,7 +172,8 @@ impl Report {
         format!("{name} was not transferred: {failure}{hint}")
     }
 
-    fn name(&self, id: TransferId) -> String {
+    /// The name of a transfer that is not over, in quotes.
+    pub(super) fn name(&self, id: TransferId) -> String {
         self.names.get(&id).cloned().unwrap_or_default()
     }
 
@@ -212,6 +226,23 @@ impl Report {
     }
 }
 
+/// A line for each file that is missing or has changed; at most so many of each kind.
+fn missing(report: &TransferReport) -> String {
+    let changed = report.changed.iter().take(MAX_LISTED);
+    let changed =
+        changed.map(|it| format!("not as offered: '{}': {}", printable::path(&it.path), it.why));
+    let omitted = report.omitted.iter().take(MAX_LISTED).map(|it| format!("not received: '{it}'"));
+    let listed: Vec<_> = changed.chain(omitted).collect();
+    let all = report.changed.len().saturating_add(report.omitted.len());
+    let more = u64::try_from(all - listed.len()).unwrap_or(u64::MAX);
+    let more = more.saturating_add(report.omitted_more);
+    let mut text: String = listed.iter().map(|line| format!("\n{line}")).collect();
+    if more > 0 {
+        text = format!("{text}\nand {} more", progress::files(more));
+    }
+    text
+}
+
 fn percent(done: u64, total: u64) -> u128 {
     u128::from(done) * 100 / u128::from(total.max(1))
 }
@@ -247,6 +278,9 @@ fn json_of(event: &Event) -> Option<Value> {
         _ => None,
     }
 }
+
+/// Maximum number of missing files of one kind that are listed.
+const MAX_LISTED: usize = 10;
 
 /// The reason of a side whose user has refused.
 const REJECTED: &str = "transfer rejected";

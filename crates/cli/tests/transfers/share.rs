@@ -15,11 +15,13 @@ fn both_sides_offer_as_arguments_and_by_typing_and_it_ends_when_both_are_done() 
     let mut first = share(&world, "sender", &["a b"]);
     let code = first.code();
     let mut other = share(&world, "receiver", &[&code, "d"]);
-    other.wait_for("The other side offers 'a b' (14 Bytes).");
+    other.wait_for("The other side offers a file (14 Bytes): 'a b'");
+    other.wait_for("Accept 'a b'?");
     other.type_in("y\n");
-    first.wait_for("The other side offers directory 'd' (14 Bytes, 1 file).");
+    other.wait_for("Accepting 'a b'.");
+    first.wait_for("The other side offers a directory (14 Bytes, 1 file): 'd'");
     first.type_in("y\n'unwanted'\n");
-    other.wait_for("The other side offers 'unwanted'");
+    other.wait_for("Accept 'unwanted'?");
     other.type_in("n\ndone\n");
     first.wait_for("The other side refused 'unwanted'.");
     first.end_input();
@@ -87,4 +89,43 @@ fn a_missing_path_is_an_error_before_a_code_is_made() {
     let ended = share(&world, "sender", &["missing"]).end();
     ended.failed(1, "cannot offer 'missing'");
     assert!(!ended.stderr.contains("Wormhole code is"), "{ended}");
+}
+
+#[test]
+fn programs_answer_offers_by_their_numbers_and_are_asked_about_one_at_a_time() {
+    let world = World::new();
+    world.write("sender/a", "abc");
+    world.write("sender/b", "bcd");
+    let mut first = share(&world, "sender", &["a", "b"]);
+    let mut other = share(&world, "receiver", &["--json", &first.code()]);
+    let offers = other.wait_for_lines(2, r#""event":"offer""#);
+    let id = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event["id"].as_u64().unwrap()
+    };
+    let (oldest, newest) = (id(&offers[0]), id(&offers[1]));
+    let asked = other.wait_for_lines(1, r#""event":"question""#);
+    assert_eq!(id(&asked[0]), oldest);
+    other.type_in(&format!("n {newest}\ny {oldest}\n"));
+    first.end_input();
+    other.end_input();
+    let (first, other) = (first.end(), other.end());
+    assert_eq!((first.exit, other.exit), (0, 0), "{first}\n{other}");
+    assert_eq!(world.names("receiver").len(), 1);
+    let questions = other.events().into_iter().filter(|event| event["event"] == "question");
+    assert_eq!(questions.count(), 1);
+}
+
+#[test]
+fn names_that_begin_with_a_dot_are_refused_when_everything_else_is_accepted() {
+    let world = World::new();
+    world.write("sender/.profile", "abc");
+    let mut first = share(&world, "sender", &[".profile"]);
+    let mut other = share(&world, "receiver", &["--accept-all", &first.code()]);
+    first.wait_for("The other side refused '.profile'.");
+    first.end_input();
+    other.end_input();
+    let (first, other) = (first.end(), other.end());
+    assert_eq!((first.exit, other.exit), (0, 0), "{first}\n{other}");
+    assert!(world.names("receiver").is_empty());
 }

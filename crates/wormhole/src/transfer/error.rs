@@ -45,6 +45,9 @@ pub enum Error {
     /// The system cannot start another thread.
     #[error("cannot start a thread: the limit of the system is reached")]
     NoThread,
+    /// The session was told that nothing more is offered.
+    #[error("nothing more can be offered: this side is done")]
+    Finished,
     /// There is nothing to send.
     #[error("nothing to send")]
     NothingToSend,
@@ -134,6 +137,7 @@ impl Error {
             Self::NoConnection(_) => "no way to connect was found; is the relay up?",
             Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong)) => return Some(wrong.reply()),
             Self::PeerMisbehaved(_)
+            | Self::Finished
             | Self::NothingToSend
             | Self::NoThread
             | Self::TextTooLong { .. } => "transfer failed",

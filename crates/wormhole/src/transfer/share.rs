@@ -170,7 +170,7 @@ pub fn start(wormhole: Wormhole, settings: Settings) -> Session {
     let (commands, command_queue) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::channel(MAX_EVENTS);
     tokio::spawn(session::run(wormhole, settings, command_queue, event_sender));
-    Session { commands: Some(commands), events, offers: 0 }
+    Session { commands: Some(commands), events, offers: 0, is_finished: false }
 }
 
 /// A running session.
@@ -180,17 +180,21 @@ pub struct Session {
     commands: Option<mpsc::UnboundedSender<Command>>,
     events: mpsc::Receiver<Result<Event, Error>>,
     offers: u64,
+    is_finished: bool,
 }
 
 impl Session {
     /// Offers files and directories. All paths are checked before this returns. Also returns what was left out.
     ///
     /// # Errors
-    /// Something cannot be sent, or is a text; nothing was offered.
+    /// Something cannot be sent, is a text, or comes after [`finish`](Self::finish); nothing was offered.
     pub fn offer(
         &mut self,
         what: Outgoing,
     ) -> Result<(TransferId, Offer, Vec<Unsendable>), TransferError> {
+        if self.is_finished {
+            return Err(TransferError::Finished);
+        }
         let (item, skipped) = SendItem::check(what, true)?;
         if matches!(item, SendItem::Text(_)) {
             return Err(TransferError::NothingToSend);
@@ -217,7 +221,8 @@ impl Session {
     }
 
     /// Says that we offer nothing more. The session ends once the peer has said the same, and every transfer is over.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
+        self.is_finished = true;
         self.command(Command::Finish);
     }
 

@@ -82,7 +82,7 @@ async fn both_sides_offer_accept_and_refuse_in_one_session() {
         }
         session.finish();
     }
-    // Both write into the same folders, so "same" exists there or will.
+    fs::write(to_b.path().join("same"), "old").unwrap();
     let ((seen_a, end_a), (seen_b, end_b)) =
         tokio::join!(follow(a, &to_a, ""), follow(b, &to_b, "unwanted"));
     assert_eq!((end_a, end_b), (Ok(()), Ok(())));
@@ -92,11 +92,11 @@ async fn both_sides_offer_accept_and_refuse_in_one_session() {
     assert_eq!(seen_b.failed, [Error::Rejected]);
     assert!(seen_a.peer_finished && seen_b.peer_finished && seen_a.progress);
     assert_eq!(to_a.names(), ["other", "same"]);
-    assert_eq!(to_b.names(), ["d", "large", "same"]);
+    assert_eq!(to_b.names(), ["d", "large", "same", "same (1)"]);
     assert!(fs::read(to_b.path().join("large")).unwrap() == large);
     assert!(fs::read(to_a.path().join("other")).unwrap() == large);
     assert_eq!(fs::read(to_b.path().join("d/x")).unwrap(), b"x");
-    assert_eq!(fs::read(to_b.path().join("same")).unwrap(), b"of a");
+    assert_eq!(fs::read(to_b.path().join("same (1)")).unwrap(), b"of a");
 }
 
 #[tokio::test]
@@ -167,4 +167,77 @@ async fn a_side_that_leaves_keeps_what_has_arrived_for_a_later_session() {
     let (seen, end) = follow(a, &to, "").await;
     assert!(matches!(end, Err(share::Error::Dilated(_))), "{end:?}");
     assert_eq!(seen.failed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_side_with_more_offers_than_places_sends_them_all_and_hears_that_the_peer_is_done() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let (mut a, mut b) = (start(&settings, &code), start(&settings, &code));
+    for number in 0..70 {
+        a.offer(path(&from.file(&number.to_string(), b"x"))).unwrap();
+    }
+    a.finish();
+    b.finish();
+    let offered = async {
+        let mut ids = Vec::new();
+        while ids.len() < 32 {
+            if let ShareEvent::Offered { id, .. } = b.next().await.unwrap().unwrap() {
+                ids.push(id);
+            }
+        }
+        ids
+    };
+    let ids = timeout(PATIENCE, offered).await.unwrap();
+    let hearing =
+        async { while !matches!(a.next().await.unwrap().unwrap(), ShareEvent::PeerFinished) {} };
+    timeout(PATIENCE, hearing).await.unwrap();
+    ids.into_iter().for_each(|id| b.accept(id, to.destination(OnExists::Refuse)));
+    let ((seen, end_a), (_, end_b)) = tokio::join!(follow(a, &to, ""), follow(b, &to, ""));
+    assert_eq!((end_a, end_b), (Ok(()), Ok(())));
+    assert_eq!((seen.sent, seen.failed), (70, vec![]));
+    assert_eq!(to.names().len(), 70);
+}
+
+#[tokio::test]
+async fn an_offer_that_waits_for_a_place_can_be_cancelled() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let (mut a, b) = (start(&settings, &code), start(&settings, &code));
+    let file = from.file("a", b"x");
+    let ids: Vec<_> = (0..33).map(|_| a.offer(path(&file)).unwrap().0).collect();
+    a.cancel(ids[32]);
+    let cancelled = async {
+        loop {
+            if let ShareEvent::Failed { id, error, .. } = a.next().await.unwrap().unwrap() {
+                return (id, error);
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, cancelled).await.unwrap(), (ids[32], Error::Cancelled));
+    drop((b, to));
+}
+
+#[tokio::test]
+async fn nothing_can_be_offered_after_the_end_of_the_offers() {
+    let (settings, code) = settings().await;
+    let from = Folder::new();
+    let mut session = start(&settings, &code);
+    session.finish();
+    let refused = session.offer(path(&from.file("a", b"x")));
+    assert_eq!(refused.map(|(id, ..)| id), Err(Error::Finished));
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_before_the_peer_comes_frees_its_code() {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let session = start(&settings, &code);
+    assert!(timeout(PATIENCE, session.close()).await.unwrap().is_empty());
+    // A code that is in use by one program has no room for two more.
+    let (mut a, mut b) = (start(&settings, &code), start(&settings, &code));
+    a.finish();
+    b.finish();
+    let ((_, end_a), (_, end_b)) = tokio::join!(follow(a, &to, ""), follow(b, &to, ""));
+    assert_eq!((end_a, end_b), (Ok(()), Ok(())));
 }

@@ -16,9 +16,15 @@ use crate::transit::Path;
 /// The beginning of a stream of the peer.
 pub(super) enum Beginning {
     /// An offer, and the reader of what follows.
-    Offer(Box<(Offer, Incoming)>),
+    Offer(Box<(Offer, Frames)>),
     /// The peer offers nothing more.
     Finished,
+}
+
+/// What a stream of the peer has brought: its decoder, and bytes that were not decoded yet.
+pub(super) struct Frames {
+    incoming: Incoming,
+    rest: Vec<u8>,
 }
 
 /// Reads the beginning of a stream.
@@ -26,11 +32,11 @@ pub(super) enum Beginning {
 /// # Errors
 /// The stream ended before, or the peer violates the protocol.
 pub(super) async fn begin(stream: &Subchannel) -> Result<Beginning, Error> {
-    let mut incoming = Incoming::new();
+    let mut frames = Frames { incoming: Incoming::new(), rest: Vec::new() };
     loop {
-        match next(stream, &mut incoming).await? {
+        match frames.next(stream).await? {
             Some(Received::Offer(offer)) => {
-                return Ok(Beginning::Offer(Box::new((offer, incoming))));
+                return Ok(Beginning::Offer(Box::new((offer, frames))));
             }
             Some(Received::Finished) => return Ok(Beginning::Finished),
             None => {}
@@ -39,25 +45,30 @@ pub(super) async fn begin(stream: &Subchannel) -> Result<Beginning, Error> {
     }
 }
 
-/// Reads what comes next, before any data is allowed.
-async fn next(
-    stream: &Subchannel,
-    incoming: &mut Incoming,
-) -> Result<Option<Received<'static>>, Error> {
-    let bytes = stream.read_chunk().await.ok().flatten().ok_or(Error::PeerGone)?;
-    Ok(match incoming.next(&mut bytes.as_slice()).map_err(PeerMisbehaved::Dilated)? {
-        Some(Received::Offer(offer)) => Some(Received::Offer(offer)),
-        Some(Received::Finished) => Some(Received::Finished),
-        Some(Received::Failed(reason)) => return Err(Error::PeerRefused(reason)),
-        None => None,
-        Some(_) => return Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
-    })
+impl Frames {
+    /// Reads what comes next, before any data is allowed. Cancelling loses nothing.
+    async fn next(&mut self, stream: &Subchannel) -> Result<Option<Received<'static>>, Error> {
+        if self.rest.is_empty() {
+            let bytes = stream.read_chunk().await.ok().flatten().ok_or(Error::PeerGone)?;
+            self.rest = bytes.to_vec();
+        }
+        let mut input = self.rest.as_slice();
+        let received = match self.incoming.next(&mut input).map_err(PeerMisbehaved::Dilated)? {
+            Some(Received::Offer(offer)) => Some(Received::Offer(offer)),
+            Some(Received::Finished) => Some(Received::Finished),
+            Some(Received::Failed(reason)) => return Err(Error::PeerRefused(reason)),
+            None => None,
+            Some(_) => return Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
+        };
+        self.rest = input.to_vec();
+        Ok(received)
+    }
 }
 
 /// An offer that waits for the user's answer.
 pub(super) struct OpenOffer {
     pub(super) offer: Offer,
-    pub(super) incoming: Incoming,
+    pub(super) frames: Frames,
     pub(super) answer: oneshot::Receiver<Option<Destination>>,
     pub(super) path: Option<Path>,
     pub(super) max_entries: Option<u64>,
@@ -90,21 +101,21 @@ async fn answer_and_receive(
     open: OpenOffer,
     kept: &KeptPath,
 ) -> Result<Report, Error> {
-    let OpenOffer { offer, mut incoming, answer, path, max_entries } = open;
+    let OpenOffer { offer, mut frames, answer, path, max_entries } = open;
     let id = context.id;
     let answered = async {
         tokio::select! {
-            answer = answer => Ok(answer.ok().flatten()),
+            biased;
             // Before the offer is accepted, the sender can only withdraw it.
-            withdrawn = withdrawn(stream, &mut incoming) => Err(withdrawn),
+            withdrawn = withdrawn(stream, &mut frames) => Err(withdrawn),
+            answer = answer => Ok(answer.ok().flatten()),
         }
     };
     let destination = context.unless_cancelled(answered).await?.ok_or(Error::Rejected)?;
     let progress = Progress::of_dilated(offer.unpacked_size());
-    let store = Store::open(destination, &offer, max_entries)?;
-    // It may have to hash what an earlier attempt has left.
+    // It may have to look for what an earlier attempt has left, and to hash it.
     let checking = thread::start(move || {
-        let mut store = store;
+        let mut store = Store::open(destination, &offer, max_entries)?;
         let acceptance = store.acceptance();
         Ok((store, acceptance))
     });
@@ -116,7 +127,7 @@ async fn answer_and_receive(
     let start = Instant::now();
     let (working, keeping) = (progress.clone(), kept.clone());
     let written = context.run(stream, &progress, move |line| {
-        dilated::receive_all(line, acceptance, incoming, store, &working, &keeping)
+        dilated::receive_all(line, acceptance, frames.incoming, store, &working, &keeping)
     });
     let Written { path: written, omitted, omitted_more, lost } = written.await?;
     let report = Report::new(progress.done(), start, path);
@@ -124,9 +135,9 @@ async fn answer_and_receive(
 }
 
 /// Waits until the sender withdraws its offer.
-async fn withdrawn(stream: &Subchannel, incoming: &mut Incoming) -> Error {
+async fn withdrawn(stream: &Subchannel, frames: &mut Frames) -> Error {
     loop {
-        match next(stream, incoming).await {
+        match frames.next(stream).await {
             Ok(None) => {}
             Ok(Some(_)) => return PeerMisbehaved::Dilated(Violation::OutOfOrder).into(),
             Err(error) => return error,

@@ -1,6 +1,6 @@
 //! The task that runs a session: starts a task for each transfer, and decides when the session is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,9 +10,10 @@ use wormhole_magic::dilation::DilationError;
 use wormhole_magic::transfer::Message;
 use wormhole_magic::transfer::dilated::{Mode, SUBPROTOCOL};
 
-use super::super::Destination;
+use super::super::source::SendItem;
+use super::super::{Destination, Error as TransferError};
 use super::incoming::{self, Beginning, OpenOffer};
-use super::transfers::{Context, Events, say_finished};
+use super::transfers::{Context, Events, send_finished};
 use super::{Command, Error, Event, Settings, TransferId, outgoing};
 use crate::code::Wormhole;
 use crate::dilated::{self, Dilated, Listener, Subchannel};
@@ -26,15 +27,17 @@ pub(super) async fn run(
     events: Events,
 ) {
     let mut early = Vec::new();
-    let connecting = connect(wormhole, settings.connection);
-    tokio::pin!(connecting);
-    let connected = loop {
-        tokio::select! {
-            connected = &mut connecting => break connected,
-            command = commands.recv() => match command {
-                Some(command) => early.push(command),
-                None => return,
-            },
+    let Some(negotiated) = negotiate_unless_closed(&wormhole, &mut commands, &mut early).await
+    else {
+        // The program may end next, and the server must free the code before.
+        let _closed = wormhole.close().await;
+        return;
+    };
+    let connected = match negotiated {
+        Ok(()) => dilate(wormhole, settings.connection).await,
+        Err(error) => {
+            let _closed = wormhole.close().await;
+            Err(error)
         }
     };
     let outcome = match connected {
@@ -49,16 +52,36 @@ pub(super) async fn run(
     }
 }
 
-/// Waits for the peer, and starts to connect to it.
-async fn connect(wormhole: Wormhole, settings: dilated::Settings) -> Result<Dilated, Error> {
-    let versions = wormhole.versions().await?;
-    if !Mode::Share.fits(&versions) {
-        let reason = "the other side runs `wormhole share`, so run `wormhole share` here too";
-        // A program that only sends or receives shows this, and transfers nothing.
-        let _unsent = wormhole.send_message(Message::Error(reason.to_owned()).encode()).await;
-        let _closed = wormhole.close().await;
-        return Err(Error::PeerCannotShare);
+/// Waits for the peer, and collects commands meanwhile. `None` if the application closes or drops the session.
+async fn negotiate_unless_closed(
+    wormhole: &Wormhole,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    early: &mut Vec<Command>,
+) -> Option<Result<(), Error>> {
+    let negotiating = negotiate(wormhole);
+    tokio::pin!(negotiating);
+    loop {
+        tokio::select! {
+            negotiated = &mut negotiating => return Some(negotiated),
+            command = commands.recv() => early.push(command?),
+        }
     }
+}
+
+/// Waits for the peer, and checks that its program shares.
+async fn negotiate(wormhole: &Wormhole) -> Result<(), Error> {
+    let versions = wormhole.versions().await?;
+    if Mode::Share.fits(&versions) {
+        return Ok(());
+    }
+    let reason = "the other side runs `wormhole share`, so run `wormhole share` here too";
+    // A program that only sends or receives shows this, and transfers nothing.
+    let _unsent = wormhole.send_message(Message::Error(reason.to_owned()).encode()).await;
+    Err(Error::PeerCannotShare)
+}
+
+/// Starts to connect to the peer.
+async fn dilate(wormhole: Wormhole, settings: dilated::Settings) -> Result<Dilated, Error> {
     let subprotocols = Some(vec![SUBPROTOCOL.to_owned()]);
     let closed_patience = settings.closed_patience.or(Some(CLOSED));
     Ok(wormhole.dilate(dilated::Settings { subprotocols, closed_patience, ..settings }).await?)
@@ -68,14 +91,21 @@ async fn connect(wormhole: Wormhole, settings: dilated::Settings) -> Result<Dila
 struct Running {
     events: Events,
     max_entries: Option<u64>,
-    /// All transfers, and streams of which nothing is known yet.
-    tasks: JoinSet<Ended>,
+    /// Streams of the peer of which nothing is known yet. Dilation limits how many there are.
+    unread: JoinSet<Option<(Subchannel, Beginning)>>,
+    /// All transfers.
+    tasks: JoinSet<TransferId>,
+    /// How many of them are offers of ours, and how many are offers of the peer.
+    outgoing: usize,
+    incoming: usize,
+    /// Offers of ours that wait until another one is over.
+    waiting: VecDeque<(TransferId, SendItem)>,
     transfers: BTreeMap<TransferId, Transfer>,
     /// Number of offers of the peer so far.
     offered: u64,
     /// Whether we offer nothing more, and whether the peer knows.
     is_finished: bool,
-    has_said_so: bool,
+    finished_is_sent: bool,
     peer_is_finished: bool,
     path: Option<Path>,
 }
@@ -88,24 +118,20 @@ struct Transfer {
     cancel: oneshot::Sender<()>,
 }
 
-/// What a task has found or done.
-enum Ended {
-    Begun(Subchannel, Beginning),
-    Transfer(TransferId),
-    /// A stream that ended early, or that violates the protocol.
-    Useless,
-}
-
 impl Running {
     fn new(events: Events, max_entries: Option<u64>) -> Self {
         Self {
             events,
             max_entries,
+            unread: JoinSet::new(),
             tasks: JoinSet::new(),
+            outgoing: 0,
+            incoming: 0,
+            waiting: VecDeque::new(),
             transfers: BTreeMap::new(),
             offered: 0,
             is_finished: false,
-            has_said_so: false,
+            finished_is_sent: false,
             peer_is_finished: false,
             path: None,
         }
@@ -133,39 +159,37 @@ impl Running {
     ) -> Result<(), Error> {
         let mut streams = dilated.listen(SUBPROTOCOL)?;
         for command in early {
-            self.on_command(dilated, command)?;
+            self.on_command(command).await;
         }
         let mut tick = interval(PATH_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.say_if_finished(dilated).await?;
+            let started = self.start_offers(dilated);
+            if let Err(error) = started.and(self.send_finished_if_done(dilated).await) {
+                return self.on_disconnected(error, &mut streams).await;
+            }
             if self.is_over() {
                 return Ok(());
             }
             tokio::select! {
+                // What has arrived before the end of the connection counts.
+                biased;
                 command = commands.recv() => match command {
-                    Some(command) => self.on_command(dilated, command)?,
+                    Some(command) => self.on_command(command).await,
                     None => return Ok(()),
                 },
                 stream = accept(&mut streams) => self.on_stream(stream),
-                Some(ended) = self.tasks.join_next() => self.on_ended(ended.unwrap_or(Ended::Useless)).await,
+                Some(read) = self.unread.join_next() => self.on_first_frame(read.ok().flatten()).await,
+                Some(ended) = self.tasks.join_next() => self.on_ended(ended.ok()),
                 _ = tick.tick() => self.report_path(dilated.path()).await,
-                error = dilated.ended() => return self.on_disconnected(error).await,
+                error = dilated.ended() => return self.on_disconnected(error, &mut streams).await,
             }
         }
     }
 
-    fn on_command(&mut self, dilated: &Dilated, command: Command) -> Result<(), Error> {
+    async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Offer(id, item) => {
-                let stream = dilated.connect(SUBPROTOCOL)?;
-                let (context, cancel) = self.context(id);
-                self.transfers.insert(id, Transfer { answer: None, cancel });
-                let path = dilated.path();
-                self.tasks.spawn(async move {
-                    Ended::Transfer(outgoing::offer(context, stream, path, item).await)
-                });
-            }
+            Command::Offer(id, item) => self.waiting.push_back((id, item)),
             Command::Answer(id, destination) => {
                 let answer = self.transfers.get_mut(&id).and_then(|it| it.answer.take());
                 // The sender may just have withdrawn it.
@@ -175,10 +199,31 @@ impl Running {
                 if let Some(Transfer { cancel, .. }) = self.transfers.remove(&id) {
                     let _late = cancel.send(());
                 }
+                if self.waiting.iter().any(|(waiting, _)| *waiting == id) {
+                    self.waiting.retain(|(waiting, _)| *waiting != id);
+                    self.report_failed(id, TransferError::Cancelled).await;
+                }
             }
             Command::Finish => self.is_finished = true,
         }
+    }
+
+    /// Makes the offers for which there is room.
+    fn start_offers(&mut self, dilated: &Dilated) -> Result<(), dilated::Error> {
+        while self.outgoing < MAX_OFFERS && !self.waiting.is_empty() {
+            let stream = dilated.connect(SUBPROTOCOL)?;
+            let Some((id, item)) = self.waiting.pop_front() else { break };
+            let (context, cancel) = self.context(id);
+            self.transfers.insert(id, Transfer { answer: None, cancel });
+            self.outgoing += 1;
+            let path = dilated.path();
+            self.tasks.spawn(outgoing::offer(context, stream, path, item));
+        }
         Ok(())
+    }
+
+    async fn report_failed(&mut self, id: TransferId, error: TransferError) {
+        let _gone = self.events.send(Ok(Event::Failed { id, error, kept: None })).await;
     }
 
     fn context(&self, id: TransferId) -> (Context, oneshot::Sender<()>) {
@@ -188,55 +233,60 @@ impl Running {
 
     /// The peer opened a stream.
     fn on_stream(&mut self, stream: Subchannel) {
-        if self.tasks.len() >= MAX_TASKS {
-            // Dropping the stream closes it.
-            return;
-        }
-        self.tasks.spawn(async move {
-            let beginning = incoming::begin(&stream).await;
-            beginning.map_or(Ended::Useless, |beginning| Ended::Begun(stream, beginning))
+        self.unread.spawn(async move {
+            let beginning = incoming::begin(&stream).await.ok()?;
+            Some((stream, beginning))
         });
     }
 
-    async fn on_ended(&mut self, ended: Ended) {
-        match ended {
-            Ended::Begun(stream, Beginning::Offer(begun)) => {
-                let (offer, incoming) = *begun;
+    /// A stream of the peer has begun. `None` if it ended early, or violates the protocol.
+    async fn on_first_frame(&mut self, read: Option<(Subchannel, Beginning)>) {
+        match read {
+            // Dropping the stream closes it.
+            Some((_, Beginning::Offer(_)))
+                if self.peer_is_finished || self.incoming >= MAX_INCOMING => {}
+            Some((stream, Beginning::Offer(begun))) => {
+                let (offer, frames) = *begun;
                 let id = TransferId::theirs(self.offered);
                 self.offered = self.offered.saturating_add(1);
                 let (context, cancel) = self.context(id);
                 let (sender, answer) = oneshot::channel();
                 self.transfers.insert(id, Transfer { answer: Some(sender), cancel });
                 let (path, max_entries) = (self.path.clone(), self.max_entries);
-                let open = OpenOffer { offer, incoming, answer, path, max_entries };
-                self.tasks.spawn(async move {
-                    Ended::Transfer(incoming::receive(context, stream, open).await)
-                });
+                let open = OpenOffer { offer, frames, answer, path, max_entries };
+                self.incoming += 1;
+                self.tasks.spawn(incoming::receive(context, stream, open));
             }
-            Ended::Begun(_, Beginning::Finished) => {
+            Some((_, Beginning::Finished)) => {
                 if !std::mem::replace(&mut self.peer_is_finished, true) {
                     let _gone = self.events.send(Ok(Event::PeerFinished)).await;
                 }
             }
-            Ended::Transfer(id) => {
-                self.transfers.remove(&id);
-            }
-            Ended::Useless => {}
+            None => {}
         }
     }
 
+    /// A transfer is over. `None` if its task has panicked.
+    fn on_ended(&mut self, ended: Option<TransferId>) {
+        let Some(id) = ended else { return };
+        self.transfers.remove(&id);
+        let count = if id.is_outgoing() { &mut self.outgoing } else { &mut self.incoming };
+        *count = count.saturating_sub(1);
+    }
+
     /// Tells the peer that we offer nothing more, once our own offers are over.
-    async fn say_if_finished(&mut self, dilated: &Dilated) -> Result<(), Error> {
-        let is_sending = self.transfers.keys().any(|id| id.is_outgoing());
-        if self.is_finished && !self.has_said_so && !is_sending {
-            self.has_said_so = true;
-            say_finished(dilated.connect(SUBPROTOCOL)?).await;
+    async fn send_finished_if_done(&mut self, dilated: &Dilated) -> Result<(), dilated::Error> {
+        let is_sending = self.outgoing > 0 || !self.waiting.is_empty();
+        if self.is_finished && !self.finished_is_sent && !is_sending {
+            self.finished_is_sent = true;
+            send_finished(dilated.connect(SUBPROTOCOL)?).await;
         }
         Ok(())
     }
 
+    /// A stream without a first frame does not count: the peer offers nothing more.
     fn is_over(&self) -> bool {
-        self.has_said_so && self.peer_is_finished && self.tasks.is_empty()
+        self.finished_is_sent && self.peer_is_finished && self.tasks.is_empty()
     }
 
     async fn report_path(&mut self, path: Option<Path>) {
@@ -249,17 +299,39 @@ impl Running {
     }
 
     /// The connection has ended for good. That is no error if nothing is missing.
-    async fn on_disconnected(&mut self, error: dilated::Error) -> Result<(), Error> {
-        while let Some(ended) = self.tasks.join_next().await {
-            self.on_ended(ended.unwrap_or(Ended::Useless)).await;
+    async fn on_disconnected(
+        &mut self,
+        error: dilated::Error,
+        streams: &mut Listener,
+    ) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                biased;
+                stream = accept(streams) => self.on_stream(stream),
+                () = std::future::ready(()) => break,
+            }
         }
+        while let Some(read) = self.unread.join_next().await {
+            self.on_first_frame(read.ok().flatten()).await;
+        }
+        let is_complete = self.is_finished && self.peer_is_finished && self.waiting.is_empty();
+        for (id, _) in std::mem::take(&mut self.waiting) {
+            self.report_failed(id, TransferError::PeerGone).await;
+        }
+        let ending = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                self.on_ended(ended.ok());
+            }
+        };
+        // A transfer that still reads what an earlier attempt has left is cancelled.
+        let _late = tokio::time::timeout(CLEAN_UP, ending).await;
         let has_left = error == dilated::Error::Ended(DilationError::PeerLeft);
-        let is_complete = self.is_finished && self.peer_is_finished;
         if has_left && is_complete { Ok(()) } else { Err(error.into()) }
     }
 
     /// Cancels all transfers, and waits until they have cleaned up.
     async fn cancel_all(&mut self) {
+        self.unread.abort_all();
         self.transfers.clear();
         let cleaning = async { while self.tasks.join_next().await.is_some() {} };
         let _late = tokio::time::timeout(CLEAN_UP, cleaning).await;
@@ -277,8 +349,11 @@ async fn accept(streams: &mut Listener) -> Subchannel {
 /// How long to wait for a program that has closed the connection and is silent.
 const CLOSED: Duration = Duration::from_secs(15);
 
-/// Maximum number of transfers and streams at once. Further streams of the peer are closed.
-const MAX_TASKS: usize = 64;
+/// Maximum number of our own offers at once. Further ones wait.
+const MAX_OFFERS: usize = 32;
+
+/// Maximum number of the peer's offers at once. Further ones are closed.
+const MAX_INCOMING: usize = 64;
 
 /// Time between two looks at the path of the connection.
 const PATH_INTERVAL: Duration = Duration::from_millis(200);

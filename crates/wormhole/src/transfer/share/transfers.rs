@@ -23,7 +23,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Reports an event. An application that is gone needs none.
+    /// Reports an event. Does nothing if the application is gone.
     pub(super) async fn emit(&self, event: Event) {
         let _gone = self.events.send(Ok(event)).await;
     }
@@ -104,7 +104,7 @@ pub(super) async fn tell_peer(stream: &Subchannel, error: &Error, append: fn(&mu
 }
 
 /// Tells the peer that nothing more is offered.
-pub(super) async fn say_finished(stream: Subchannel) {
+pub(super) async fn send_finished(stream: Subchannel) {
     let mut bytes = Vec::new();
     frame::finished(&mut bytes);
     let _lost = stream.write_chunk(bytes).await;
