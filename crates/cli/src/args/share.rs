@@ -14,7 +14,7 @@ pub(crate) struct ShareArgs {
     /// The code of the other side, if it has made one, and files and directories to offer
     #[arg(value_name = "CODE|PATH")]
     pub(crate) words: Vec<PathBuf>,
-    /// Accept everything without asking
+    /// Accept everything without asking, except names that begin with a dot
     #[arg(long)]
     pub(crate) accept_all: bool,
     /// Directory for received files
