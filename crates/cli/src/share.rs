@@ -333,9 +333,9 @@ impl Sharing {
         let verb = if accepts { "Accepting" } else { "Refusing" };
         self.report.line(&format!("{verb} {}.", self.report.name(id)), console).await;
         if accepts {
-            self.accept(id)
+            self.accept(id);
         } else {
-            self.session.refuse(id)
+            self.session.refuse(id);
         }
         self.open.retain(|open| *open != id);
         if self.asked.take_if(|(asked, _)| *asked == id).is_some() {

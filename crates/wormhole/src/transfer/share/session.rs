@@ -144,7 +144,10 @@ impl Running {
         early: Vec<Command>,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Result<(), Error> {
-        let outcome = self.serve(&dilated, early, commands).await;
+        for command in early {
+            self.on_command(command).await;
+        }
+        let outcome = self.serve(&dilated, commands).await;
         self.cancel_all().await;
         // Whether the server was told changes nothing here.
         let _closed = dilated.close().await;
@@ -154,13 +157,9 @@ impl Running {
     async fn serve(
         &mut self,
         dilated: &Dilated,
-        early: Vec<Command>,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Result<(), Error> {
         let mut streams = dilated.listen(SUBPROTOCOL)?;
-        for command in early {
-            self.on_command(command).await;
-        }
         let mut tick = interval(PATH_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -201,7 +200,7 @@ impl Running {
                 }
                 if self.waiting.iter().any(|(waiting, _)| *waiting == id) {
                     self.waiting.retain(|(waiting, _)| *waiting != id);
-                    self.report_failed(id, TransferError::Cancelled).await;
+                    report_failed(&self.events, id, TransferError::Cancelled).await;
                 }
             }
             Command::Finish => self.is_finished = true,
@@ -220,10 +219,6 @@ impl Running {
             self.tasks.spawn(outgoing::offer(context, stream, path, item));
         }
         Ok(())
-    }
-
-    async fn report_failed(&mut self, id: TransferId, error: TransferError) {
-        let _gone = self.events.send(Ok(Event::Failed { id, error, kept: None })).await;
     }
 
     fn context(&self, id: TransferId) -> (Context, oneshot::Sender<()>) {
@@ -257,12 +252,11 @@ impl Running {
                 self.incoming += 1;
                 self.tasks.spawn(incoming::receive(context, stream, open));
             }
-            Some((_, Beginning::Finished)) => {
-                if !std::mem::replace(&mut self.peer_is_finished, true) {
-                    let _gone = self.events.send(Ok(Event::PeerFinished)).await;
-                }
+            Some((_, Beginning::Finished)) if !self.peer_is_finished => {
+                self.peer_is_finished = true;
+                let _gone = self.events.send(Ok(Event::PeerFinished)).await;
             }
-            None => {}
+            Some((_, Beginning::Finished)) | None => {}
         }
     }
 
@@ -316,7 +310,7 @@ impl Running {
         }
         let is_complete = self.is_finished && self.peer_is_finished && self.waiting.is_empty();
         for (id, _) in std::mem::take(&mut self.waiting) {
-            self.report_failed(id, TransferError::PeerGone).await;
+            report_failed(&self.events, id, TransferError::PeerGone).await;
         }
         let ending = async {
             while let Some(ended) = self.tasks.join_next().await {
@@ -336,6 +330,11 @@ impl Running {
         let cleaning = async { while self.tasks.join_next().await.is_some() {} };
         let _late = tokio::time::timeout(CLEAN_UP, cleaning).await;
     }
+}
+
+/// Reports an offer of ours that was never made.
+async fn report_failed(events: &Events, id: TransferId, error: TransferError) {
+    let _gone = events.send(Ok(Event::Failed { id, error, kept: None })).await;
 }
 
 /// The next stream of the peer; never if the connection has ended.
