@@ -106,7 +106,7 @@ fn programs_answer_offers_by_their_numbers_and_are_asked_about_one_at_a_time() {
     let (oldest, newest) = (id(&offers[0]), id(&offers[1]));
     let asked = other.wait_for_lines(1, r#""event":"question""#);
     assert_eq!(id(&asked[0]), oldest);
-    other.type_in(&format!("n {newest}\ny {oldest}\n"));
+    other.type_in(format!("n {newest}\ny {oldest}\n"));
     first.end_input();
     other.end_input();
     let (first, other) = (first.end(), other.end());
