@@ -61,8 +61,8 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     }
 
     /// Opens the mailbox on a new connection. Its name is random, so no other client uses it by chance. The answer to
-    /// the ping follows the contents of the mailbox: if there are none, the server has lost the mailbox and
-    /// created a new one.
+    /// the ping follows the contents of the mailbox. If the mailbox is empty then, the server has lost it and created a
+    /// new one.
     fn reopen_mailbox(&mut self) {
         self.mailbox_looks_empty = self.mailbox.expects_contents();
         let mut messages = self.mailbox.resume().into_iter();
