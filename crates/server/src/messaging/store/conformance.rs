@@ -351,6 +351,7 @@ cases! {
         attack_11_a_stranger_sends_as_little_to_many_as_to_one,
         attack_11_strangers_who_send_to_many_do_not_use_up_what_contacts_may_send,
         a_blocked_sender_to_many_gets_the_same_answers_as_an_accepted_one,
+        a_stranger_to_many_does_not_notice_that_it_is_blocked,
         a_message_to_many_for_a_full_queue_uses_up_nothing,
     }
     requests {

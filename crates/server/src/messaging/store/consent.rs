@@ -73,7 +73,7 @@ pub(in crate::messaging) struct Consent {
     pub(in crate::messaging) state: ConsentState,
     /// When it came into this state.
     pub(in crate::messaging) since: Timestamp,
-    /// Messages that were delivered while it was pending.
+    /// Messages that were delivered while it was pending. 0 if it is accepted, or was accepted before it was blocked.
     pub(in crate::messaging) messages: u32,
 }
 

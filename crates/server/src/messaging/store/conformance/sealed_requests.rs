@@ -119,6 +119,21 @@ pub(super) fn a_blocked_sender_to_many_gets_the_same_answers_as_an_accepted_one(
     assert_eq!(fixture.timestamps(bob.device()), delivered);
 }
 
+pub(super) fn a_stranger_to_many_does_not_notice_that_it_is_blocked(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = two_people_with_requests(fixture);
+    for timestamp in 1..=u64::from(ALLOWANCE) + 2 {
+        fixture.send_sealed(group_message(&alice, &[&bob], timestamp));
+    }
+    // Further messages wait, before and after the decision.
+    for decision in [None, Some(Decision::Block)] {
+        if let Some(decision) = decision {
+            assert_eq!(decided(fixture, &bob, alice.account.id, decision), Ok(()));
+        }
+        let sent = fixture.send_sealed(group_message(&alice, &[&bob], 50));
+        assert_eq!(shown(&sent), Some((0, 1)));
+    }
+}
+
 pub(super) fn a_message_to_many_for_a_full_queue_uses_up_nothing(fixture: &mut Fixture<'_>) {
     let [alice, bob] = two_people_with_requests(fixture);
     assert_eq!(decided(fixture, &bob, alice.account.id, Decision::Accept), Ok(()));

@@ -213,13 +213,18 @@ pub(in crate::messaging) fn decide(
             ConsentState::Blocked
         }
     };
-    if rows.consent(pair)?.is_some_and(|consent| consent.state == state) {
+    let before = rows.consent(pair)?;
+    if before.is_some_and(|consent| consent.state == state) {
         return Ok(());
     }
     if state == ConsentState::Blocked && rows.count_consents(recipient.key, state)? >= MAX_BLOCKED {
         return Err(WorkError::Refused(DecisionRefusal::TooManyBlocked));
     }
-    Ok(rows.put_consent(pair, Some(Consent { state, since: now, messages: 0 }))?)
+    // A sender that was blocked gets the same answers as before, so it must be known how much was delivered.
+    let was_pending = before.filter(|consent| consent.state == ConsentState::Pending);
+    let messages = was_pending.filter(|_| state == ConsentState::Blocked);
+    let messages = messages.map_or(0, |consent| consent.messages);
+    Ok(rows.put_consent(pair, Some(Consent { state, since: now, messages }))?)
 }
 
 fn report(

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
 use wormhole_chat::{AccountId, Envelope, EnvelopeKind, MultiRecipientMessage, Timestamp};
 
-use super::consent::{Consents, Policy, Verdict};
+use super::consent::{ALLOWANCE, Consents, Policy, Verdict};
 use super::envelope::{NOBODY, send_sealed};
 use super::lookup::{Queues, devices_of};
 use super::submissions::hash;
@@ -21,7 +21,7 @@ use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
 use crate::messaging::store::{
-    Access, Account, AccountKey, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
+    Access, Account, AccountKey, Consent, ConsentState, DeviceKey, IntraApp, Job, NewMessage, Pair,
     ReadRows, SealedMessages, SealedProof, SealedSent, SealedSubmission, Sender, StoreError,
     UnidentifiedCaller,
 };
@@ -313,12 +313,14 @@ impl<'a> SealedAcceptance<'a> {
         }
     }
 
-    /// Whether the sender keeps a withheld message, because the recipient may still accept it. A blocked sender does not notice
-    /// anything.
+    /// Whether the sender keeps a withheld message, because the recipient may still accept it. A sender that is blocked gets the
+    /// same answers as before.
     fn waits(&self, submission: &SealedSubmission, pair: Pair) -> bool {
         let is_many = matches!(submission.messages, SealedMessages::Many(_));
-        let state = self.consents.get(pair).map(|consent| consent.state);
-        is_many && !submission.is_ephemeral && state != Some(ConsentState::Blocked)
+        let is_exhausted = |consent: Consent| {
+            consent.state != ConsentState::Blocked || consent.messages >= ALLOWANCE
+        };
+        is_many && !submission.is_ephemeral && self.consents.get(pair).is_none_or(is_exhausted)
     }
 
     /// Adds the messages for the devices of an account, and returns those that get one.
