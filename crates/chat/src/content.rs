@@ -32,8 +32,9 @@ pub use quote::{Quote, QuotedFile};
 pub use ranges::{BodyRange, RangeKind, TextPart, text_parts};
 pub use reaction::{Emoji, MessageRef, NotAnEmoji, Reaction};
 pub use sync::{
-    ConfigurationSync, GroupTranscript, IdentityChoice, IdentitySync, PersonDecision,
-    RequestDecision, RequestSync, SentTranscript, SyncMessage, TimerScope, TimerSync,
+    ConfigurationSync, GroupTranscript, IdentityChoice, IdentitySync, MAX_NAME, NameSync,
+    PersonDecision, RequestDecision, RequestSync, SentTranscript, SyncMessage, TimerScope,
+    TimerSync,
 };
 
 /// The content of a message. `Debug` prints neither text nor keys.

@@ -93,8 +93,8 @@ pub use client::{
 pub use content::{
     AttachmentPlace, AttachmentPointer, BodyRange, ConfigurationSync, Content, ContentError,
     DataMessage, DirectAnswer, DirectContent, DirectOffer, Edit, Emoji, Group, GroupChange,
-    GroupContent, GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MessageRef,
-    NotAnEmoji, OfferId, PersonDecision, Quote, QuotedFile, RangeKind, Reaction, Receipt,
+    GroupContent, GroupTranscript, IdentityChoice, IdentitySync, LinkPreview, MAX_NAME, MessageRef,
+    NameSync, NotAnEmoji, OfferId, PersonDecision, Quote, QuotedFile, RangeKind, Reaction, Receipt,
     ReceiptKind, RequestDecision, RequestSync, SentTranscript, SyncMessage, TextPart, TimerScope,
     TimerSync, Typing, rules, text_parts,
 };

@@ -55,6 +55,7 @@ fn arrived(device: &Device) -> BTreeMap<(AccountId, Option<AccountId>, String), 
                 | SyncMessage::Configuration(_)
                 | SyncMessage::DeviceList(_)
                 | SyncMessage::Identities(_)
+                | SyncMessage::Names(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Timers(_)

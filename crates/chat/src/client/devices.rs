@@ -214,6 +214,7 @@ impl Client {
             SyncMessage::Configuration(_)
             | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
+            | SyncMessage::Names(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

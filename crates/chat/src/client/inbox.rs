@@ -213,6 +213,7 @@ impl Client {
                 SyncMessage::DeviceList(list) => self.learn_own_list(*list),
                 SyncMessage::Configuration(_)
                 | SyncMessage::GroupsWanted
+                | SyncMessage::Names(_)
                 | SyncMessage::Other
                 | SyncMessage::Read(_)
                 | SyncMessage::Requests(_)

@@ -56,6 +56,7 @@ impl Written {
             | SyncMessage::DeviceList(_)
             | SyncMessage::GroupsWanted
             | SyncMessage::Identities(_)
+            | SyncMessage::Names(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

@@ -1,6 +1,7 @@
 //! Messages between the devices of one account (docs/chat-protocol.md "Between our own devices").
 
 mod identity;
+mod name;
 mod people;
 mod timer;
 mod transcript;
@@ -16,6 +17,8 @@ use crate::time::Timestamp;
 
 pub use identity::{IdentityChoice, IdentitySync};
 use identity::{IdentityProto, VerifiedProto};
+use name::NameProto;
+pub use name::{MAX_NAME, NameSync};
 use people::{BlockedProto, DecisionProto};
 pub use people::{PersonDecision, RequestDecision, RequestSync};
 use timer::TimerProto;
@@ -34,6 +37,8 @@ pub enum SyncMessage {
     GroupsWanted,
     /// The user's decisions about identity keys of others.
     Identities(Vec<IdentitySync>),
+    /// The names that the user has given to people.
+    Names(Vec<NameSync>),
     /// Something that this program does not use.
     Other,
     /// The user has read these messages on another device.
@@ -103,6 +108,11 @@ impl SyncMessage {
             let timers: Vec<_> = timers.collect();
             return Ok(if timers.is_empty() { Self::Other } else { Self::Timers(timers) });
         }
+        if !proto.names.is_empty() {
+            let names = bounded(proto.names)?.into_iter().filter_map(NameSync::from_proto);
+            let names: Vec<_> = names.collect();
+            return Ok(if names.is_empty() { Self::Other } else { Self::Names(names) });
+        }
         let read: Vec<_> = bounded(proto.read)?.iter().filter_map(ReadProto::decode).collect();
         Ok(if read.is_empty() { Self::Other } else { Self::Read(read) })
     }
@@ -125,6 +135,10 @@ impl SyncMessage {
             Self::Identities(decisions) => {
                 let identities = decisions.iter().map(|decision| decision.to_proto()).collect();
                 SyncProto { identities, ..SyncProto::default() }
+            }
+            Self::Names(names) => {
+                let names = names.iter().map(NameSync::to_proto).collect();
+                SyncProto { names, ..SyncProto::default() }
             }
             Self::Other => SyncProto::default(),
             Self::Read(read) => SyncProto {
@@ -155,6 +169,7 @@ impl SyncMessage {
             | Self::DeviceList(_)
             | Self::GroupsWanted
             | Self::Identities(_)
+            | Self::Names(_)
             | Self::Other
             | Self::Read(_)
             | Self::Requests(_)
@@ -189,6 +204,8 @@ struct SyncProto {
     device_list: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "103")]
     timers: Vec<TimerProto>,
+    #[prost(message, repeated, tag = "104")]
+    names: Vec<NameProto>,
 }
 
 #[derive(Clone, Copy, Message)]

@@ -357,7 +357,7 @@ impl Client {
         self.query(|driver| driver.contacts().all().cloned().collect()).await
     }
 
-    /// Sets the name that the user gives to an account.
+    /// Sets the name that the user gives to an account. The other devices of our account learn it.
     ///
     /// # Errors
     /// The client has ended.
@@ -366,7 +366,7 @@ impl Client {
         account: AccountId,
         name: Option<String>,
     ) -> Result<(), Ended> {
-        self.edit_contact(account, move |contact| contact.name = name).await
+        self.ask(move |driver, reply| driver.name_contact(account, name, reply)).await
     }
 
     /// How far the upload is that has progressed last: of an attached file that [`send`](Self::send) uploads to the server. Files that

@@ -13,6 +13,7 @@ mod envelopes;
 mod group_changes;
 mod groups;
 mod history;
+mod names;
 mod outbox;
 mod parts;
 mod people;
@@ -53,6 +54,7 @@ use ending::Ending;
 pub(super) use group_changes::ChangeOutcome;
 use group_changes::GroupChanges;
 use history::HistoryUpkeep;
+pub(super) use names::{NAMES, NameTimes};
 use outbox::Outbox;
 pub(super) use parts::{DriverParts, OwnRows, People, Settings};
 pub(super) use people::{CAPABILITY, Choice, MAX_BLOCKED};
@@ -125,6 +127,7 @@ pub(super) struct Driver {
     outbox: Outbox,
     receipts: Receipts,
     shared: Shared,
+    names: NameTimes,
     timers: Timers,
     /// The server's requests whose envelopes are not acknowledged yet.
     deliveries: BTreeMap<u64, RequestOrigin>,

@@ -81,6 +81,7 @@ impl Written {
             | SyncMessage::Configuration(_)
             | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
+            | SyncMessage::Names(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)
@@ -113,6 +114,7 @@ pub(super) fn transcript(received: &Received) -> Option<SentTranscript> {
             | SyncMessage::Configuration(_)
             | SyncMessage::DeviceList(_)
             | SyncMessage::Identities(_)
+            | SyncMessage::Names(_)
             | SyncMessage::Other
             | SyncMessage::Read(_)
             | SyncMessage::Requests(_)

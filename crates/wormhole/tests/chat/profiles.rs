@@ -182,7 +182,10 @@ async fn after_the_key_is_replaced_messages_come_openly_until_the_new_one_is_sha
     assert_eq!(picture.as_deref(), Some(&vec![7; 100]));
     a.close().await.unwrap();
     say(&b, &alice.destination(), "four").await;
-    assert_eq!(at_the_server(&world), [(SEALED, String::new())]);
+    // A receipt for an earlier message may wait, too.
+    let waiting = at_the_server(&world);
+    assert!(!waiting.is_empty());
+    assert!(waiting.iter().all(|it| *it == (SEALED, String::new())), "{waiting:?}");
 }
 
 #[tokio::test]

@@ -33,6 +33,11 @@ async fn blocks(client: &Client, account: AccountId) -> bool {
     client.blocked().await.unwrap().iter().any(|contact| contact.account == account)
 }
 
+async fn name(client: &Client, account: AccountId) -> Option<String> {
+    let contacts = client.contacts().await.unwrap();
+    contacts.into_iter().find(|contact| contact.account == account)?.name
+}
+
 async fn is_verified(client: &Client, account: AccountId) -> bool {
     client.safety_number(account).await.is_ok_and(|number| number.is_verified)
 }
@@ -61,6 +66,7 @@ async fn a_new_device_learns_what_the_user_has_decided_and_set_before() {
     a.set_read_receipts(false).await.unwrap();
     a.set_timer(&dave.destination(), Some(3600)).await.unwrap();
     let dave_id = d.me().address.account;
+    a.name_contact(dave_id, Some("Dave".to_owned())).await.unwrap();
     soon(a.close()).await.unwrap();
 
     let laptop = mailbox.link(&alice, "laptop").await;
@@ -74,6 +80,12 @@ async fn a_new_device_learns_what_the_user_has_decided_and_set_before() {
     until(async || is_verified(&l, bob_id).await).await;
     until(async || !l.read_receipts().await.unwrap()).await;
     until(async || l.timer(dave_id).await == Ok(Some(3600))).await;
+    until(async || name(&l, dave_id).await.as_deref() == Some("Dave")).await;
+    // Later names, too, in both directions.
+    l.name_contact(dave_id, Some("David".to_owned())).await.unwrap();
+    until(async || name(&a, dave_id).await.as_deref() == Some("David")).await;
+    a.name_contact(dave_id, None).await.unwrap();
+    until(async || name(&l, dave_id).await.is_none()).await;
     // Bob and Dave are no strangers to it.
     for (client, text) in [(&b, "from Bob"), (&d, "from Dave")] {
         say(client, &alice.destination(), text).await;

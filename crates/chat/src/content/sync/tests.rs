@@ -58,6 +58,22 @@ fn timers_are_read_as_they_were_written() {
 }
 
 #[test]
+fn names_are_read_as_they_were_written_and_bounded() {
+    let name = |name: Option<&str>| NameSync {
+        account: AccountId::from_bytes([7; 16]),
+        name: name.map(str::to_owned),
+        decided: Timestamp(9),
+    };
+    let sync = SyncMessage::Names(vec![name(Some("Bob")), name(None)]);
+    assert_eq!(SyncMessage::decode(&sync.encode()), Ok(sync.clone()));
+    assert!(!sync.is_visible() && !format!("{sync:?}").contains("Bob"));
+    let long = "x".repeat(MAX_NAME + 1);
+    let sync = SyncMessage::Names(vec![name(Some(&long)), name(Some(&long[1..]))]);
+    let expected = SyncMessage::Names(vec![name(Some(&long[1..]))]);
+    assert_eq!(SyncMessage::decode(&sync.encode()), Ok(expected));
+}
+
+#[test]
 fn decisions_about_identity_keys_are_read_as_they_were_written() {
     let account = AccountId::from_bytes([3; 16]);
     let private = crate::key::PrivateKey::from_secret(&wormhole_kit::Secret::new([9; 32]));

@@ -8,7 +8,8 @@ use wormhole_chat::{Address, Client as Core, DeviceId};
 use super::changes::{READ_RECEIPTS, are_read_receipts_on};
 use crate::chat::account::{Account, service_of};
 use crate::chat::driver::{
-    CONFIGURATION, Counts, GROUP_TIMERS, OwnRows, PEOPLE, People, Settings, Shared, TIMERS, Timers,
+    CONFIGURATION, Counts, GROUP_TIMERS, NAMES, NameTimes, OwnRows, PEOPLE, People, Settings,
+    Shared, TIMERS, Timers,
 };
 use crate::chat::error::OpenError;
 use crate::chat::message::Me;
@@ -38,6 +39,8 @@ impl Restored {
             let (contacts, counts) = (store.contacts()?, Counts::new(store));
             let [timers, group_timers, receipts] =
                 [TIMERS, GROUP_TIMERS, READ_RECEIPTS].map(|name| store.setting(name));
+            let names = store.setting(NAMES)?;
+            let names = NameTimes::decode(names.as_deref().map(Vec::as_slice));
             let [decided, configuration] = [PEOPLE, CONFIGURATION].map(|name| store.setting(name));
             let (decided, configuration) = (decided?, configuration?);
             let shared = Shared::decode(
@@ -47,7 +50,7 @@ impl Restored {
             let (timers, groups) = (timers?.unwrap_or_default(), group_timers?.unwrap_or_default());
             let timers = Timers::decode(&timers, &groups);
             let receipts = are_read_receipts_on(receipts?.as_deref().map(Vec::as_slice));
-            let settings = Settings { timers, shared, are_read_receipts_on: receipts };
+            let settings = Settings { names, timers, shared, are_read_receipts_on: receipts };
             let partials = store.directory().join("downloads").into();
             Ok::<_, OpenError>((contacts, counts, people, settings, partials))
         });

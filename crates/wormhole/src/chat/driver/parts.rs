@@ -14,6 +14,7 @@ use super::decisions::Decisions;
 use super::direct::DirectOffers;
 use super::group_changes::GroupChanges;
 use super::history::HistoryUpkeep;
+use super::names::NameTimes;
 use super::outbox::Outbox;
 use super::people::{CAPABILITY, MEMBERS};
 use super::profiles::Profiles;
@@ -83,6 +84,7 @@ impl People {
 /// The stored settings of the user.
 #[derive(Debug)]
 pub(in crate::chat) struct Settings {
+    pub(in crate::chat) names: NameTimes,
     pub(in crate::chat) timers: Timers,
     pub(in crate::chat) shared: Shared,
     /// Whether others may learn what the user has read.
@@ -143,6 +145,7 @@ impl Driver {
             group_changes: GroupChanges::default(),
             receipts: Receipts::new(settings.are_read_receipts_on),
             shared: settings.shared,
+            names: settings.names,
             timers: settings.timers,
             deliveries: BTreeMap::new(),
             hashes: BTreeMap::new(),

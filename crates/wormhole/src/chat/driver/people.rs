@@ -153,6 +153,7 @@ impl Driver {
                 Ok(SyncMessage::Identities(decisions)) => {
                     decisions.iter().for_each(|decision| self.learn_identity(decision));
                 }
+                Ok(SyncMessage::Names(names)) => self.learn_names(names),
                 Ok(SyncMessage::Requests(requests)) => self.learn_people(requests),
                 Ok(SyncMessage::Timers(timers)) => self.learn_timers(&timers),
                 // The core has compared it with its own.

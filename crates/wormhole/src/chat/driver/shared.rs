@@ -108,7 +108,7 @@ fn decode_entry(entry: &[u8]) -> Option<(AccountId, (Timestamp, RequestDecision)
 }
 
 /// The time of a decision that is made now: later than the last one, whatever the clocks say.
-fn after(now: Timestamp, last: Timestamp) -> Timestamp {
+pub(super) fn after(now: Timestamp, last: Timestamp) -> Timestamp {
     Timestamp(now.0.min(MAX_TIME / 2).max(last.0.saturating_add(1)))
 }
 
@@ -208,6 +208,7 @@ impl Driver {
         syncs.extend(keys);
         let (decided, read_receipts) = self.shared.read_receipts;
         syncs.push(SyncMessage::Configuration(ConfigurationSync { read_receipts, decided }));
+        syncs.extend(self.names_for_new_device());
         syncs.extend(self.timers_for_new_device());
         for sync in syncs {
             self.input(ClientInput::Synchronise(sync));
@@ -254,7 +255,7 @@ const MAX_KEYS: usize = 10_000;
 const MAX_KEYS_AT_ONCE: usize = 200;
 
 /// The latest time of a decision, in milliseconds. A clock that is wrong by more cannot make later decisions impossible.
-const MAX_TIME: u64 = 1 << 47;
+pub(super) const MAX_TIME: u64 = 1 << 47;
 
 #[cfg(test)]
 mod tests {
