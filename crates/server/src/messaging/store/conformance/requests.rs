@@ -343,7 +343,7 @@ pub(super) fn a_report_needs_the_token_of_the_message(fixture: &mut Fixture<'_>)
     let message = ReportedMessage { sender: alice.account.id, guid, accepted, content };
     let expected = Report { reporter: bob.account.id, reported: fixture.now, message };
     assert_eq!(fixture.rows(|rows| rows.reports(10)), [expected]);
-    assert_eq!(consent(fixture, pair(&bob, &alice)), Some((ConsentState::Blocked, 0)));
+    assert_eq!(consent(fixture, pair(&bob, &alice)), Some((ConsentState::Blocked, 1)));
 }
 
 pub(super) fn only_devices_that_know_requests_get_a_token(fixture: &mut Fixture<'_>) {
