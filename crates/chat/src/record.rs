@@ -320,9 +320,10 @@ impl SessionRecord {
         self.current.is_some() || !self.archived.is_empty()
     }
 
-    /// Whether there is a session with another identity key than this one.
-    pub(crate) fn has_other_identity(&self, identity: &PublicKey) -> bool {
-        self.sessions().any(|it| it.their_identity != *identity)
+    /// Whether there is a session with another identity key than this one, except those with refused keys.
+    pub(crate) fn has_other_identity(&self, identity: &PublicKey, refused: &[PublicKey]) -> bool {
+        let is_other = |key: &PublicKey| key != identity && !refused.contains(key);
+        self.sessions().any(|session| is_other(&session.their_identity))
     }
 
     /// Whether there is a session with this identity key.
@@ -342,17 +343,6 @@ impl SessionRecord {
         let of_key = |it: &&Session| it.their_identity == *identity;
         let had_spqr = self.sessions().filter(of_key).find_map(Session::spqr_pin);
         self.had_spqr = had_spqr;
-    }
-
-    /// The user has refused this identity key. Its sessions are deleted, and the newest other one is used. Sessions with this key
-    /// have pinned nothing about the ratchet, so that pin stays. The device must have post-quantum keys if the account with the
-    /// accepted key `had_post_quantum` ones.
-    pub(crate) fn refuse_identity(&mut self, identity: &PublicKey, had_post_quantum: bool) {
-        self.had_post_quantum = had_post_quantum;
-        self.archived.retain(|session| session.their_identity != *identity);
-        if self.their_identity() == Some(identity) {
-            self.current = self.archived.pop_front();
-        }
     }
 
     /// Whether a session with this identity key has post-quantum protection.

@@ -189,6 +189,44 @@ fn attack_6_a_refused_identity_does_not_end_the_conversation() {
 }
 
 #[test]
+fn a_session_whose_key_was_refused_is_used_again_when_the_user_accepts_the_key() {
+    let mut world = two();
+    let [alice, bob] = [0, 1].map(|which| world.devices[which].address.account);
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    // Bob has a new phone, and writes first.
+    world.server.devices.remove(&world.devices[1].address).unwrap();
+    world.devices.pop();
+    let identity = KeyPair::random(&mut world.rng);
+    world.join(2, 1, &identity);
+    world.run(1);
+    let says = |world: &mut World, words: &str| {
+        world.input(1, ClientInput::Send(alice, text(words)));
+        world.run(1);
+        world.hand_out(0);
+        world.run(0);
+    };
+    says(&mut world, "it is me");
+    world.input(0, ClientInput::RefuseIdentity(bob, *identity.public()));
+    world.run(0);
+    world.crash(0);
+    says(&mut world, "really");
+    assert_eq!(world.devices[0].texts(), ["it is me"]);
+    world.input(0, ClientInput::AcceptIdentity(bob, *identity.public()));
+    world.run(0);
+    world.crash(0);
+    // Bob's program does not need to send anything again.
+    for words in ["you see", "the same session"] {
+        says(&mut world, words);
+    }
+    assert_eq!(world.devices[0].texts(), ["it is me", "you see", "the same session"]);
+    assert!(!world.devices[0].inbox.last().unwrap().identity_changed);
+    world.input(0, ClientInput::Send(bob, text("welcome back")));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["welcome back"]);
+}
+
+#[test]
 fn attack_2_a_server_that_names_no_device_does_not_make_us_encrypt_twice() {
     let mut world = two();
     let bob = world.devices[1].address.account;

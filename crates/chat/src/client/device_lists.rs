@@ -267,11 +267,11 @@ impl Client {
         let accepted = self.accepted_identity(from.account);
         let may_be_other = match &incoming.message {
             UnsealedMessage::First(first) => accepted.is_some_and(|key| *first.identity() != key),
-            UnsealedMessage::Signal(_) => self
-                .sessions
-                .get(&from)
-                .zip(accepted)
-                .is_some_and(|(record, key)| record.has_other_identity(&key)),
+            UnsealedMessage::Signal(_) => {
+                self.sessions.get(&from).zip(accepted).is_some_and(|(record, key)| {
+                    record.has_other_identity(&key, &self.refused_identities(from.account))
+                })
+            }
             UnsealedMessage::DecryptionError(_) | UnsealedMessage::SenderKey(_) => false,
         };
         !may_be_other && !self.reads_installation(from, self.named_installation(incoming), sent)

@@ -101,9 +101,9 @@ impl Client {
         let was_refused = |key: &PublicKey| {
             before.as_ref().is_some_and(|before| before.refused().any(|known| known == key))
         };
-        let refused: Vec<_> = peer.refused().filter(|key| !was_refused(key)).copied().collect();
+        let is_refusal = peer.refused().any(|key| !was_refused(key));
         let mut changes = Changes::default();
-        self.decide_sessions(account, &mut peer, has_new_key, &refused, &mut changes);
+        self.decide_sessions(account, &mut peer, has_new_key, is_refusal, &mut changes);
         if has_new_key {
             // The list of the previous key says nothing about the devices of this one.
             self.unpin(account, &mut changes);
@@ -120,12 +120,13 @@ impl Client {
         account: AccountId,
         peer: &mut Peer,
         has_new_key: bool,
-        refused: &[PublicKey],
+        is_refusal: bool,
         changes: &mut Changes,
     ) {
-        if !has_new_key && refused.is_empty() {
+        if !has_new_key && !is_refusal {
             return;
         }
+        let refused: Vec<_> = peer.refused().copied().collect();
         let of_account = |address: &Address| address.account == account;
         if has_new_key {
             let mut records = self.sessions.iter().filter(|(address, _)| of_account(address));
@@ -139,8 +140,8 @@ impl Client {
             if has_new_key {
                 record.accept_identity(&peer.identity);
             }
-            for key in refused {
-                record.refuse_identity(key, peer.had_post_quantum);
+            if is_refusal {
+                record.refuse_identities(&refused, &peer.identity, peer.had_post_quantum);
             }
             changes.put_session(*address, record, &mut self.archived_rows);
         }

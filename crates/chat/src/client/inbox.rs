@@ -250,7 +250,10 @@ impl Client {
         let mut record = record.cloned().ok_or(DecryptError::NoSession)?;
         let (before, failed) = (record.our_ratchet_key(), record.failed_exchanges());
         let accepted = self.accepted_identity(from.account);
-        match record.decrypt_preferring(route, message, accepted.as_ref(), rng) {
+        let hidden = record.take_refused(&self.refused_identities(from.account));
+        let decrypted = record.decrypt_preferring(route, message, accepted.as_ref(), rng);
+        record.put_back(hidden, accepted.as_ref());
+        match decrypted {
             Ok((plaintext, peer)) => {
                 let accepted = accepted.as_ref();
                 Ok(self.opened(from, record, (before, accepted), None, peer, plaintext))

@@ -1,6 +1,8 @@
 //! Archived sessions: which session is in use, and how much is kept for late messages.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::mem::take;
 
 use super::{Place, SessionRecord};
 use crate::key::PublicKey;
@@ -88,6 +90,42 @@ impl SessionRecord {
         if let Some(session) = self.archived.remove(index) {
             self.put_in_use(session, accepted);
         }
+    }
+
+    /// The user has refused these identity keys. Their sessions are archived behind all others, because the user may accept one of
+    /// the keys after all; until then, [`take_refused`](Self::take_refused) keeps them from being used. The newest other session is
+    /// in use. Sessions with these keys have pinned nothing about the ratchet, so that pin stays. The device must have post-quantum
+    /// keys if the account with the accepted key `had_post_quantum` ones.
+    pub(crate) fn refuse_identities(
+        &mut self,
+        refused: &[PublicKey],
+        accepted: &PublicKey,
+        had_post_quantum: bool,
+    ) {
+        self.had_post_quantum = had_post_quantum;
+        let is_in_use = self.their_identity().is_some_and(|key| refused.contains(key));
+        if is_in_use {
+            self.archive_current();
+        }
+        let hidden = self.take_refused(refused);
+        if is_in_use {
+            self.current = self.archived.pop_front();
+        }
+        self.put_back(hidden, Some(accepted));
+    }
+
+    /// Removes the archived sessions with refused identity keys, newest first, until [`put_back`](Self::put_back) adds them again.
+    pub(crate) fn take_refused(&mut self, refused: &[PublicKey]) -> VecDeque<Session> {
+        let is_refused = |session: &Session| refused.contains(&session.their_identity);
+        let (hidden, others) = take(&mut self.archived).into_iter().partition(is_refused);
+        self.archived = others;
+        hidden
+    }
+
+    /// Adds what [`take_refused`](Self::take_refused) has removed, behind all other sessions.
+    pub(crate) fn put_back(&mut self, hidden: VecDeque<Session>, accepted: Option<&PublicKey>) {
+        self.archived.extend(hidden);
+        self.limit_archived(accepted);
     }
 
     /// Applies the limits of a record after a session was added. `accepted` is the identity key whose sessions are

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_kit::Secret;
 
+use super::archive::MAX_ARCHIVED;
 use super::*;
 use crate::kem::KemKeyPair;
 use crate::key::PrivateKey;
@@ -89,11 +90,12 @@ fn a_record_prints_no_secret() {
 
 #[test]
 fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
+    let accepted = *KeyPair::random(&mut ChaCha20Rng::seed_from_u64(2)).public();
     for had_post_quantum in [false, true] {
         let mut record = full();
         let forged = *record.their_identity().unwrap();
         record.had_post_quantum = true;
-        record.refuse_identity(&forged, had_post_quantum);
+        record.refuse_identities(&[forged], &accepted, had_post_quantum);
         assert_eq!(record.had_post_quantum, had_post_quantum);
         assert_ne!(record.their_identity(), Some(&forged));
     }
@@ -102,7 +104,7 @@ fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
     let forged = *record.their_identity().unwrap();
     record.delete_sessions();
     assert!(record.had_spqr.is_some());
-    record.refuse_identity(&forged, true);
+    record.refuse_identities(&[forged], &accepted, true);
     assert!(record.had_spqr.is_some());
     // A session with a third key, which was not accepted, pins nothing when it is used again.
     let mut record = full();
@@ -110,6 +112,26 @@ fn attack_7_what_a_refused_key_has_pinned_does_not_stay() {
     let forged = refused.their_identity;
     record.put_in_use(refused, None);
     record.had_spqr = None;
-    record.refuse_identity(&forged, true);
+    record.refuse_identities(&[forged], &accepted, true);
     assert!(record.has_post_quantum_ratchet() && record.had_spqr.is_none());
+}
+
+#[test]
+fn attack_6_sessions_with_refused_keys_stay_within_the_limits_and_are_never_in_use() {
+    let accepted = *KeyPair::random(&mut ChaCha20Rng::seed_from_u64(2)).public();
+    let mut record = full();
+    let forged = [*record.their_identity().unwrap(), record.archived[0].their_identity];
+    for _ in 0..MAX_ARCHIVED {
+        let session = record.archived[0].clone();
+        record.archived.push_front(session);
+    }
+    record.refuse_identities(&forged, &accepted, true);
+    assert_eq!((record.their_identity(), record.archived.len()), (None, MAX_ARCHIVED));
+    assert_eq!(SessionRecord::decode(&record.encode()).as_ref(), Ok(&record));
+    let hidden = record.take_refused(&forged);
+    assert_eq!((hidden.len(), record.has_sessions()), (MAX_ARCHIVED, false));
+    // One of the keys is accepted after all.
+    record.put_back(hidden, Some(&forged[0]));
+    assert_eq!(record.take_refused(&forged[1..]).len(), MAX_ARCHIVED - 1);
+    assert!(record.has_identity(&forged[0]));
 }

@@ -94,7 +94,7 @@ fn each_side_is_told_how_the_new_number_can_be_compared() {
     assert_eq!(new.succeed(&["safety", ALICE]), {
         let warned = alice.run(&["receive"]);
         let compare = format!("`wormhole chat safety {BOB} --verify`");
-        assert!(warned.stderr.contains(&compare), "{warned}");
+        assert_eq!(warned.stderr.matches(&compare).count(), 1, "{warned}");
         new_number(&alice.succeed(&["safety", BOB]))
     });
 }
@@ -152,6 +152,8 @@ fn a_number_that_was_refused_by_mistake_can_be_accepted() {
     let phone = service.registered("phone", BOB, "com.example.one");
     assert_eq!(alice.run(&["send", BOB, "are you there?"]).exit, 1);
     let number = new_number(&alice.succeed(&["safety", BOB]));
+    phone.succeed(&["send", ALICE, "hello from the new phone"]);
+    assert_eq!(texts(&alice.messages()), ["hello from the new phone"]);
     alice.succeed(&["safety", BOB, "--refuse"]);
     phone.succeed(&["send", ALICE, "it is me"]);
     let received = alice.succeed(&["receive"]);
@@ -164,6 +166,10 @@ fn a_number_that_was_refused_by_mistake_can_be_accepted() {
     let verified = alice.run(&["safety", BOB, "--verify", &number]);
     assert_eq!(verified.exit, 0, "{verified}");
     assert!(verified.stderr.contains("is verified"), "{verified}");
+    for text in ["you see", "nothing needs to be sent twice"] {
+        phone.succeed(&["send", ALICE, text]);
+        assert_eq!(texts(&alice.messages()), [text]);
+    }
     alice.succeed(&["send", BOB, "so it is you"]);
     assert_eq!(phone.messages().len(), 1);
 }
