@@ -1,8 +1,8 @@
 //! Replies, reactions, edits, deletions, timers, receipts and typing.
 
 use wormhole::chat::{
-    Change, ChangeRefusal, Client, Destination, Event, Message, MessageRef, Messages, QueueError,
-    Quote, ReceiptKind, Timestamp,
+    Change, ChangeRefusal, Client, Destination, Event, HistoryMode, Message, MessageRef, Messages,
+    QueueError, Quote, ReceiptKind, Timestamp,
 };
 
 use crate::mailbox::Mailbox;
@@ -94,6 +94,23 @@ async fn reactions_edits_and_deletions_name_the_message_and_wait_for_the_applica
     soon(b.close()).await.unwrap();
     let b = bob.open().await;
     assert_eq!(change(&mut b.messages()).await.1.target, hello);
+}
+
+#[tokio::test]
+async fn a_message_that_was_deleted_cannot_be_edited() {
+    let world = World::new().await;
+    let [alice, bob] = world.register_in_both_apps(["+14155550871", "+14155550872"]).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    a.set_history_mode(HistoryMode::ALL).await.unwrap();
+    let mut to_bob = b.messages();
+    soon(a.resolve(&bob.destination())).await.unwrap();
+    let hello = exchange(&a, &b, &mut to_bob, "helo").await;
+    a.delete(&to(&b), hello.timestamp).await.unwrap();
+    let edited = a.edit(&to(&b), hello.timestamp, Message::text("hello")).await;
+    assert_eq!(edited.map(drop), Err(QueueError::NotAllowed(ChangeRefusal::Deleted)));
+    // The next thing that Bob gets after the deletion is another message.
+    assert!(matches!(change(&mut to_bob).await, (Event::Deleted(_), _)));
+    exchange(&a, &b, &mut to_bob, "hello").await;
 }
 
 #[tokio::test]

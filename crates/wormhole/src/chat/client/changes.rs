@@ -42,7 +42,7 @@ impl Client {
     /// Replaces the text of a message of ours in the conversation with `to`, a person or a group. Files, the quoted message and the timer stay.
     ///
     /// # Errors
-    /// The edit is not in the outbox: it comes too late (`NotAllowed`), or as in [`send`](Self::send).
+    /// The edit is not in the outbox: the message was deleted, or the edit comes too late or too often (`NotAllowed`), or as in [`send`](Self::send).
     pub async fn edit(
         &self,
         to: impl Into<Recipient>,
@@ -54,9 +54,14 @@ impl Client {
         }
         let own = self.me().address.account;
         rules::may_edit(&own_message(own, target), own, now())?;
+        let to = self.conversation(to.into()).await?;
+        let known = self.store.run(move |store| store.changeable(to, own, target)).await;
+        // What the history does not know is decided by those who get the edit.
+        if let Some(Ok(Some(message))) = known {
+            rules::may_edit(&message, own, now())?;
+        }
         let message =
             DataMessage { body: Some(new.text), ranges: new.mentions, ..DataMessage::default() };
-        let to = self.conversation(to.into()).await?;
         self.put(to, Content::Edit(Box::new(Edit { target, message }))).await
     }
 

@@ -14,7 +14,8 @@ mod segment;
 mod words;
 mod write;
 
-use wormhole_chat::Timestamp;
+use wormhole_chat::rules::Changeable;
+use wormhole_chat::{AccountId, Timestamp};
 
 use super::{Store, StoreError};
 use crate::chat::account::now;
@@ -106,6 +107,22 @@ impl Store {
         limit: usize,
     ) -> Result<HistoryFound, StoreError> {
         Ok(self.history_reader().find(query, before, limit)?.shown())
+    }
+
+    /// What decides whether a message may be changed. `None` if it is not in the history.
+    pub(in crate::chat) fn changeable(
+        &mut self,
+        conversation: Conversation,
+        author: AccountId,
+        timestamp: Timestamp,
+    ) -> Result<Option<Changeable>, StoreError> {
+        let mut found = None;
+        self.write_history(|writer| {
+            let row = writer.find(author, timestamp, Some(conversation))?;
+            found = row.map(|(_, row)| edits::changeable(&row));
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Reads the newest messages, or the newest before one, as another device of our account stores them. Returns also where to

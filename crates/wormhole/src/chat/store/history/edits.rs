@@ -75,7 +75,8 @@ impl HistoryWriter<'_, '_> {
     }
 }
 
-fn changeable(row: &HistoryRow) -> Changeable {
+/// What decides whether a message may be changed.
+pub(super) fn changeable(row: &HistoryRow) -> Changeable {
     Changeable {
         author: row.author,
         sent: row.timestamp,
