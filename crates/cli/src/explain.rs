@@ -273,11 +273,15 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
     let failure = Failure::new(format!("cannot send '{path}': {why}"));
     match why {
         UnsendableReason::System(system) if system.kind == io::ErrorKind::NotFound => {
-            let why = match unsendable.path.symlink_metadata() {
-                Ok(link) if link.is_symlink() => "it is a symbolic link whose target is missing",
-                _ => "there is no such file or directory",
-            };
-            Failure::new(format!("cannot send '{path}': {why}"))
+            let is_link = unsendable.path.symlink_metadata().is_ok_and(|it| it.is_symlink());
+            if is_link {
+                let why = "it is a symbolic link whose target is missing";
+                Failure::new(format!("cannot send '{path}': {why}")).hint(
+                    "remove or repair the link; in a directory, --ignore-unsendable-files sends the other files",
+                )
+            } else {
+                Failure::new(format!("cannot send '{path}': there is no such file or directory"))
+            }
         }
         UnsendableReason::NotAFile => {
             failure.hint("`wormhole send - < PATH` sends the data of a pipe or a device")

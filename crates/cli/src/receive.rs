@@ -425,5 +425,5 @@ const MAX_LEFTOVERS: usize = 5;
 const REJECTED: &str = "transfer rejected";
 const TEXT_NOT_IN_FILE: &str = "Note: -o is for files. This text goes to standard output:";
 const WAITING: &str = "Waiting for sender...";
-const OTHER_COMMAND: &str =
-    "If the code came from `wormhole ssh invite`, use `wormhole ssh accept`.";
+const OTHER_COMMAND: &str = "If the code came from `wormhole ssh invite`, use `wormhole ssh accept`; from `wormhole chat add`, use \
+    `wormhole chat add CODE`; from `wormhole chat link`, use `wormhole chat link accept CODE`.";

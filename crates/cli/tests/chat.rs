@@ -9,6 +9,8 @@
 #[path = "transfers/world.rs"]
 mod world;
 
+#[path = "chat/advice.rs"]
+mod advice;
 #[path = "chat/changes.rs"]
 mod changes;
 #[path = "chat/commands.rs"]

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Conversation, Emoji, Message, MessageRef, SentMessage};
+use wormhole::chat::{
+    ChangeRefusal, Client, Conversation, Emoji, Message, MessageRef, QueueError, SentMessage,
+};
 
 use super::groups::sending::show_partly_sent;
 use super::people::{self, People};
@@ -146,6 +148,10 @@ async fn queue(
         Change::Edit { id, text } => {
             let people = People::new(client, console).await?;
             let target = own_message(recent, with, &id, "edit", &people)?;
+            if recent.is_deleted(target) {
+                let refused = QueueError::NotAllowed(ChangeRefusal::Deleted);
+                return Err(explain::send(&refused, to.account).into());
+            }
             let mut message = Message::text(&text);
             message.mentions = mentions::find(&text, people.others());
             let editing = client.edit(with, target.timestamp, message);
@@ -161,7 +167,7 @@ async fn queue(
             let deleting = client.delete(with, target.timestamp);
             let deleted = console.unless_interrupted(deleting).await?;
             if deleted.is_ok() {
-                recent.replace(target, "");
+                recent.delete(target);
             }
             deleted
         }

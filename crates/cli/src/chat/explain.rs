@@ -175,6 +175,13 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
     }
 }
 
+/// The server has no default app, or does not accept it any more.
+pub(super) fn app_needed() -> Failure {
+    Failure::new("the server does not accept a registration without an app").hint(
+        "ask the operator of the server for the name and the token of an app, and add --app NAME --token-file FILE",
+    )
+}
+
 /// Why a code could not be confirmed.
 pub(super) fn verify(error: &RegisterError, args: &AccountArgs) -> Failure {
     if let RegisterError::Request(
@@ -403,7 +410,7 @@ pub(super) fn changed_sender(label: &str, argument: &str, args: &AccountArgs) ->
     let verify = command(&format!("safety {} --verify", quote(argument)), args);
     format!(
         "This message came with a new safety number: {label} has a new phone, or somebody else pretends to be {label}. \
-         Compare it: {verify}"
+         Messages to {argument} wait until you accept it: {verify}"
     )
 }
 

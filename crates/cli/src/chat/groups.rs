@@ -32,7 +32,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
 use crate::shell::quote;
-pub(super) use list::{UNKNOWN_TITLE, title};
+pub(super) use list::{UNKNOWN_TITLE, count, title};
 
 /// Runs a command about groups.
 ///
@@ -108,6 +108,7 @@ impl Groups<'_> {
     async fn create(&self, args: &PeopleArgs, console: &mut Console) -> Result<()> {
         // First, so that an unknown person does not leave a group behind.
         let invited = self.people(args, console).await?;
+        self.mention_same_title(&args.group, console).await?;
         let created = self.request(self.client.create_group(&args.group), console).await?;
         let group = self.client.group(created.group());
         self.wait(created, console).await?;
@@ -120,6 +121,21 @@ impl Groups<'_> {
         }
         self.change(&group, "invite", group.invite(accounts(&invited)), console).await?;
         say_invited(&invited, &title, console);
+        Ok(())
+    }
+
+    /// Warns before a second group gets the same title.
+    async fn mention_same_title(&self, new: &str, console: &mut Console) -> Result<()> {
+        let groups = all(self.client, console).await?;
+        let is_other = |info: &GroupInfo| {
+            info.membership != Membership::Outside && who::has_same_title(info, new)
+        };
+        if groups.iter().any(is_other) {
+            let list = explain::command("group list", self.account);
+            console.screen.show(&format!(
+                "You are in another group with this title: use the ids in commands ({list})."
+            ));
+        }
         Ok(())
     }
 
@@ -162,7 +178,7 @@ impl Groups<'_> {
     }
 
     async fn leave(&self, args: &LeaveArgs, console: &mut Console) -> Result<()> {
-        let info = self.find_info(&args.group, console).await?;
+        let info = self.find_own(&args.group, console).await?;
         let (group, title) = (self.client.group(info.id), title(&info));
         if info.membership == Membership::Invited {
             self.change(&group, "decline", group.decline_invitation(), console).await?;
@@ -219,7 +235,7 @@ impl Groups<'_> {
     }
 
     async fn remove(&self, args: &MemberArgs, console: &mut Console) -> Result<()> {
-        let info = self.find_info(&args.group, console).await?;
+        let info = self.find_own(&args.group, console).await?;
         let (group, title) = (self.client.group(info.id), title(&info));
         let (account, label) = self.person(&args.who, console).await?;
         let was_invited = info.state.is_some_and(|state| state.invited.contains_key(&account));
@@ -298,10 +314,18 @@ impl Groups<'_> {
         Ok(people)
     }
 
-    /// The group with this id or title, and its title.
+    /// The group with this id or title, and its title, if the user has not left it.
     async fn find(&self, text: &str, console: &mut Console) -> Result<(Group, String)> {
-        let info = self.find_info(text, console).await?;
+        let info = self.find_own(text, console).await?;
         Ok((self.client.group(info.id), title(&info)))
+    }
+
+    async fn find_own(&self, text: &str, console: &mut Console) -> Result<GroupInfo> {
+        let info = self.find_info(text, console).await?;
+        if info.membership == Membership::Outside {
+            return Err(not_a_member(&title(&info), self.account).into());
+        }
+        Ok(info)
     }
 
     async fn find_info(&self, text: &str, console: &mut Console) -> Result<GroupInfo> {
@@ -324,9 +348,18 @@ async fn current_link(group: &Group, console: &mut Console) -> Result<Option<Gro
     Ok(link.map_err(|error| explain::ended(&error))?)
 }
 
-/// The account is no longer a member of the group.
-pub(super) fn not_a_member() -> Failure {
-    explain::group(&GroupError::NotMember)
+/// The account is no longer a member of the group with this title.
+pub(super) fn not_a_member(title: &str, args: &AccountArgs) -> Failure {
+    let list = explain::command("group list", args);
+    Failure::new(format!("you are not a member of {title} any more"))
+        .hint(format!("{list} lists your groups. To come back, ask a member to invite you"))
+}
+
+/// The account is invited to a group, and has not joined it.
+pub(super) fn not_joined(info: &GroupInfo, args: &AccountArgs) -> Failure {
+    let join = explain::command(&format!("group join {}", info.id), args);
+    Failure::new(format!("you have not joined {} yet", title(info)))
+        .hint(format!("accept the invitation: {join}"))
 }
 
 /// All groups of an account.

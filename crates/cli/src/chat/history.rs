@@ -352,12 +352,16 @@ fn find(who: &str, people: &People, args: &AccountArgs) -> Result<AccountId, Fai
         (found, _) => {
             let shown = printable::line(who);
             let contacts = explain::command("contacts", args);
-            let what = if found.is_some() {
-                format!("several contacts are called '{shown}'")
-            } else {
-                format!("no contact or group is called '{shown}'")
-            };
-            Err(Failure::usage(what).hint(format!("use the account id: {contacts} lists them")))
+            if found.is_some() {
+                return Err(Failure::usage(format!("several contacts are called '{shown}'"))
+                    .hint(format!("use the account id: {contacts} lists them")));
+            }
+            if let Some(account) = who::with_short_id(who, people, args)? {
+                return Ok(account);
+            }
+            let groups = explain::command("group list", args);
+            let list = format!("{contacts} lists your contacts, and {groups} your groups");
+            Err(Failure::usage(format!("no contact or group is called '{shown}'")).hint(list))
         }
     }
 }

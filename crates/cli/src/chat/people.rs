@@ -143,6 +143,15 @@ impl People {
         self.contacts.values().filter(|contact| contact.account != self.own_account)
     }
 
+    /// The accounts of contacts and members of groups whose id begins with at least 8 characters that the user has typed.
+    pub(super) fn with_short_id(&self, typed: &str) -> BTreeSet<AccountId> {
+        let typed = typed.to_lowercase();
+        let members = self.groups.values().flat_map(|group| group.members.union(&group.invited));
+        let known = members.chain(self.contacts.keys()).copied();
+        let is_meant = |account: &AccountId| account.to_string().starts_with(&typed);
+        known.filter(|account| typed.len() >= SHORT_ID && is_meant(account)).collect()
+    }
+
     /// The contact of this account, if it has one.
     pub(super) fn get(&self, account: AccountId) -> Option<&Contact> {
         self.contacts.get(&account)
@@ -177,7 +186,7 @@ impl People {
             (Some(name), _) => name,
             (None, Some(number)) if is_bound(contact) || self.is_only_owner(contact) => number,
             (None, Some(number)) => format!("{} (says it is {number})", contact.account),
-            (None, None) => contact.account.to_string(),
+            (None, None) => self.short_id(contact.account),
         }
     }
 
@@ -186,7 +195,29 @@ impl People {
         if account == self.own_account {
             return "you".to_owned();
         }
-        self.get(account).map_or_else(|| account.to_string(), |contact| self.label(contact))
+        self.get(account).map_or_else(|| self.short_id(account), |contact| self.label(contact))
+    }
+
+    /// The beginning of the id of somebody of whom nothing else is known, if commands accept it: the account is a contact or in a group,
+    /// and no other id begins in the same way, as a dishonest server could choose it. Otherwise the whole id.
+    fn short_id(&self, account: AccountId) -> String {
+        let id = account.to_string();
+        let is_only = self.with_similar_id(account).all(|known| *known == account);
+        let is_known = self.with_similar_id(account).next().is_some();
+        if is_only && is_known { id.chars().take(SHORT_ID).collect() } else { id }
+    }
+
+    /// The contacts and members of groups with the same short id as an account, which can be among them.
+    fn with_similar_id(&self, account: AccountId) -> impl Iterator<Item = &AccountId> {
+        let id = account.as_bytes();
+        let with_rest = |rest: u8| {
+            let byte = |at: usize| *id.get(at).filter(|_| at < SHORT_ID / 2).unwrap_or(&rest);
+            AccountId::from_bytes(std::array::from_fn(byte))
+        };
+        let similar = with_rest(0)..=with_rest(u8::MAX);
+        let sets = self.groups.values().flat_map(|group| [&group.members, &group.invited]);
+        let contacts = self.contacts.range(similar.clone()).map(|(known, _)| known);
+        contacts.chain(sets.flat_map(move |set| set.range(similar.clone())))
     }
 
     /// The user's own account.
@@ -229,6 +260,9 @@ impl People {
         !is_own && !self.contacts.values().any(is_other)
     }
 }
+
+/// Number of characters of an account id that are shown: the digits before the first hyphen, which stand for 4 bytes.
+const SHORT_ID: usize = 8;
 
 /// Whether the server has led us from the number to this account. Otherwise the number is only what an envelope claims.
 pub(super) const fn is_bound(contact: &Contact) -> bool {
@@ -406,6 +440,23 @@ pub(super) mod tests {
         contact.name = Some("Bob\u{202e}".into());
         assert!(label(&contact).starts_with("Bob\\u{202e} ("));
         (contact.number, contact.name) = (None, None);
-        assert_eq!(label(&contact), contact.account.to_string());
+        let id = contact.account;
+        assert_eq!(label(&contact), id.to_string());
+        assert_eq!(people([contact]).label_of(id), "01010101");
+    }
+
+    #[test]
+    fn ids_that_begin_in_the_same_way_are_shown_in_full() {
+        let ids =
+            [[1; 16], [[1; 4], [0; 4], [255; 4], [9; 4]].concat().try_into().unwrap(), [2; 16]];
+        let [bob, other, carol] = ids.map(AccountId::from_bytes);
+        let walks = GroupId::from_bytes([1; 16]);
+        let people = with_group(AccountId::from_bytes([9; 16]), walks, &[bob, other, carol]);
+        assert_eq!(people.label_of(bob), bob.to_string());
+        assert_eq!(people.label_of(other), other.to_string());
+        assert_eq!(people.label_of(carol), "02020202");
+        assert_eq!(people.with_short_id("01010101"), BTreeSet::from([bob, other]));
+        assert_eq!(people.with_short_id("02020202-02"), BTreeSet::from([carol]));
+        assert!(people.with_short_id("0202020").is_empty());
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn open_or_create(
     let protection = match (protect, passphrase(args).without_asking()?) {
         (Some(ProtectWith::Keyring), _) => Protection::Keyring,
         (Some(ProtectWith::Passphrase), None) => {
-            Protection::Passphrase(new_passphrase(None, console).await?.into())
+            Protection::Passphrase(new_passphrase(None, NEW_PASSPHRASE, console).await?.into())
         }
         (_, Some(given)) => Protection::Passphrase(not_empty(given)?.into()),
         (Some(ProtectWith::KeyFile) | None, None) => Protection::KeyFile,
@@ -253,18 +253,14 @@ pub(super) async fn account(
 /// It cannot be read, is empty, or was typed differently.
 pub(super) async fn new_passphrase(
     file: Option<&Path>,
+    hint: &'static str,
     console: &mut Console,
 ) -> Result<Zeroizing<String>> {
     if let Some(file) = file {
         return crate::secret::first_line(file);
     }
-    let source = |prompt| PasswordSource {
-        file: None,
-        name: "new passphrase",
-        variable: "",
-        prompt,
-        hint: "use a terminal, or a file whose first line is the passphrase",
-    };
+    let source =
+        |prompt| PasswordSource { file: None, name: "new passphrase", variable: "", prompt, hint };
     let first = not_empty(source("New passphrase: ").ask(console).await?)?;
     let second = source("The same passphrase again: ").ask(console).await?;
     if first == second {
@@ -273,6 +269,10 @@ pub(super) async fn new_passphrase(
         Err(Failure::usage("the passphrases differ: nothing has changed").into())
     }
 }
+
+/// What to do if a new account needs a passphrase and there is no terminal.
+const NEW_PASSPHRASE: &str =
+    "use a terminal, or instead of --ask-passphrase the option --passphrase-file FILE";
 
 /// The setting with the size from which on files go directly. Missing: the usual one.
 const DIRECT: &str = "direct-files";

@@ -9,7 +9,7 @@ mod left;
 pub(super) mod note;
 mod queue;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use serde_json::json;
 use tokio::time::{sleep_until, timeout};
 use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    AttachmentError, Client, Connection, Conversation, DeliveryError, Ended, Event, GroupEvent,
-    MessageRef, Messages, Progress, ReceivedId, ReceivedMessage, RequestError,
+    AccountId, AttachmentError, Client, Connection, Conversation, DeliveryError, Ended, Event,
+    GroupEvent, MessageRef, Messages, Progress, ReceivedId, ReceivedMessage, RequestError,
 };
 
 use super::groups::notices::{self, Notices};
@@ -79,6 +79,7 @@ async fn receive(
         people: People::new(client, console).await?,
         recent,
         notices: Notices::default(),
+        changed: BTreeSet::new(),
         read: BTreeMap::new(),
         account: &args.client.account,
         follows: args.follow,
@@ -106,6 +107,8 @@ struct Receiver<'a> {
     people: People,
     recent: Recent,
     notices: Notices,
+    /// The people whose changed safety number was explained.
+    changed: BTreeSet<AccountId>,
     /// Messages that were shown, until the client is told that they were read.
     read: BTreeMap<Conversation, Vec<MessageRef>>,
     account: &'a AccountArgs,
@@ -288,6 +291,9 @@ impl Receiver<'_> {
 
     /// Shows a change of a message, or a receipt.
     async fn change(&mut self, event: &Event, console: &mut Console) -> Result<()> {
+        if let Some(id) = show_changes::pointless(event, &self.recent) {
+            return self.done(id, console).await;
+        }
         let Some(shown) = show_changes::describe(event, &self.people, &mut self.recent) else {
             return Ok(());
         };
@@ -400,6 +406,11 @@ impl Receiver<'_> {
             // Later events of the SDK.
             Event::UnsignedDevice { .. } | _ => None,
         };
+        if let Event::IdentityChanged { account, .. } = event
+            && !self.changed.insert(*account)
+        {
+            return console.report(&show::identity_changed(*account, &self.people));
+        }
         if account.is_some_and(|account| self.people.get(account).is_none()) {
             self.people = People::new(self.client, console).await?;
         }
@@ -440,7 +451,10 @@ impl Receiver<'_> {
             read.push(message.reference());
         }
         show::message(message, &self.people, &self.recent, console)?;
-        if message.identity_changed {
+        // The first warning explains it.
+        if message.identity_changed && !self.changed.insert(message.from.account) {
+            console.screen.show("This message came with the new safety number, too.");
+        } else if message.identity_changed {
             let label = self.people.label(&message.from);
             let argument = people::argument(&message.from);
             console.screen.show(&explain::changed_sender(&label, &argument, self.account));

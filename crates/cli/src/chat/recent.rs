@@ -36,6 +36,8 @@ pub(super) struct RecentMessage {
     pub(super) message: MessageRef,
     /// The beginning of its text; empty if it disappears, has no text, or is not kept in the history.
     pub(super) text: String,
+    /// Whether the author has deleted it for all.
+    pub(super) is_deleted: bool,
 }
 
 impl RecentMessage {
@@ -109,10 +111,24 @@ impl Recent {
             self.messages.pop_front();
         }
         let text = if disappears || self.drops_texts { String::new() } else { beginning(text) };
-        self.messages.push_back(RecentMessage { conversation, message, text });
+        self.messages.push_back(RecentMessage { conversation, message, text, is_deleted: false });
     }
 
-    /// Replaces the text of a message that was edited or deleted.
+    /// The author has deleted a message for all.
+    pub(super) fn delete(&mut self, message: MessageRef) {
+        for known in self.messages.iter_mut().filter(|known| known.message == message) {
+            known.text.clear();
+            known.is_deleted = true;
+            self.is_changed = true;
+        }
+    }
+
+    /// Whether the author has deleted a message for all, as far as this is known.
+    pub(super) fn is_deleted(&self, message: MessageRef) -> bool {
+        self.messages.iter().any(|known| known.message == message && known.is_deleted)
+    }
+
+    /// Replaces the text of a message that was edited.
     pub(super) fn replace(&mut self, message: MessageRef, text: &str) {
         for known in self.messages.iter_mut().filter(|known| known.message == message) {
             if !known.text.is_empty() {
@@ -202,6 +218,7 @@ impl Recent {
                 known.message.author.to_string(),
                 known.message.timestamp.0,
                 known.text,
+                known.is_deleted,
             ])
         });
         Zeroizing::new(Value::from_iter(messages).to_string().into_bytes())
@@ -227,11 +244,11 @@ pub(super) async fn forget_texts(
 }
 
 fn decode(stored: &[u8]) -> Option<VecDeque<RecentMessage>> {
-    let stored: Vec<(String, String, u64, String)> = serde_json::from_slice(stored).ok()?;
-    let messages = stored.into_iter().map(|(conversation, author, timestamp, text)| {
+    let stored: Vec<(String, String, u64, String, bool)> = serde_json::from_slice(stored).ok()?;
+    let messages = stored.into_iter().map(|(conversation, author, timestamp, text, is_deleted)| {
         let (conversation, author) = (conversation_of(&conversation)?, author.parse().ok()?);
         let message = MessageRef { author, timestamp: Timestamp(timestamp) };
-        Some(RecentMessage { conversation, message, text })
+        Some(RecentMessage { conversation, message, text, is_deleted })
     });
     messages.collect()
 }
@@ -320,10 +337,12 @@ mod tests {
         assert_eq!(recent.quote_in_words(secret, own), format!("your message {}", id(secret)));
         let forgotten = recent.find(WITH_BOB, &message(1, 1).short_id(), None);
         assert!(forgotten.is_err() && recent.find(WITH_BOB, &last.short_id(), Some(BOB)).is_err());
-        recent.replace(last, "");
+        assert!(!recent.is_deleted(last));
+        recent.delete(last);
         assert_eq!(recent.quote_in_words(last, own), format!("your message {}", id(last)));
         recent.add(Conversation::Group(WALKS), message(1, 151), "at three?", false);
         let mut recent = Recent { messages: decode(&recent.encode()).unwrap(), ..recent };
+        assert!(recent.is_deleted(last) && !recent.is_deleted(secret));
         let people = people::tests::with_group(own, WALKS, &[own, BOB]);
         let times = [151, 150, 7].map(Timestamp);
         let sent = recent.sent_to(BOB, &people, &times);

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{AppName, PhoneNumber, Server, ServerUrl, Token, Transport};
+use wormhole::chat::{
+    AppName, PhoneNumber, RegisterError, RequestError, Server, ServerUrl, Token, Transport,
+};
 
 use super::{explain, profile, who};
 use crate::args::chat::{RegisterArgs, VerifyArgs};
@@ -39,7 +41,10 @@ pub(super) async fn register(
     let account = profile::account(store, &args.client.tor, config, console).await?;
     let requested = account.register(&server, &number, transport);
     let requested = console.unless_interrupted(requested).await?;
-    requested.map_err(|error| explain::register(&error, &args.client.account))?;
+    requested.map_err(|error| match (&server.app, error) {
+        (None, RegisterError::Request(RequestError::AppRefused)) => explain::app_needed(),
+        (_, error) => explain::register(&error, &args.client.account),
+    })?;
     console.report(&json!({
         "event": "chat-code-requested", "number": number.as_str(), "server": server.url.to_string(),
     }))?;

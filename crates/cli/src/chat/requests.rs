@@ -243,8 +243,17 @@ async fn find(client: &Client, args: &DecideArgs, console: &mut Console) -> Resu
             Err(Failure::usage(why).into())
         }
         (Some(contact), Some(_)) => Ok(contact),
+        (None, _) if destination.is_none() && !is_named(client, &args.who, console).await? => {
+            Err(who::unknown(&args.who, who::Kind::Waiting, &args.client.account).into())
+        }
         (None, _) => who::contact(&args.who, client, &args.client.account, console).await,
     }
+}
+
+/// Whether a contact has this name.
+async fn is_named(client: &Client, name: &str, console: &mut Console) -> Result<bool> {
+    let people = People::new(client, console).await?;
+    Ok(who::named(name, people.others()).next().is_some())
 }
 
 /// Whether a contact is this destination, or the server says so.

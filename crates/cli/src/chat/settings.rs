@@ -35,7 +35,8 @@ pub(super) async fn run(args: ConfigArgs, config: &Config, console: &mut Console
             ProtectWith::Keyring => Protection::Keyring,
             ProtectWith::Passphrase => {
                 let file = args.new_passphrase_file.as_deref();
-                Protection::Passphrase(profile::new_passphrase(file, console).await?.into())
+                let new = profile::new_passphrase(file, NEW_PASSPHRASE, console).await?;
+                Protection::Passphrase(new.into())
             }
         };
         let changing = spawn_blocking(move || {
@@ -194,3 +195,6 @@ fn describe(registration: &Registration, args: &AccountArgs) -> String {
     ]
     .concat()
 }
+
+/// What to do if the protection needs a new passphrase and there is no terminal.
+const NEW_PASSPHRASE: &str = "use a terminal, or --new-passphrase-file FILE (--passphrase-file is for the present passphrase)";

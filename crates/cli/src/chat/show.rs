@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use serde_json::{Value, json};
 use wormhole::chat::{
-    Attachment, CopyFailure, Event, Quote, RangeKind, ReadError, ReceivedMessage,
+    AccountId, Attachment, CopyFailure, Event, Quote, RangeKind, ReadError, ReceivedMessage,
 };
 
 use super::people::{self, People};
@@ -219,6 +219,11 @@ pub(super) fn size(bytes: u64) -> String {
     units::size(bytes).replace("Byte", "byte")
 }
 
+/// The safety number with somebody has changed, for programs.
+pub(super) fn identity_changed(account: AccountId, people: &People) -> Value {
+    json!({"event": "chat-identity-changed", "who": people.json_of(account)})
+}
+
 /// Shows an event that is not a message.
 ///
 /// # Errors
@@ -231,8 +236,7 @@ pub(super) fn event(
 ) -> Result<()> {
     match event {
         Event::IdentityChanged { account, .. } => {
-            let who = people.json_of(*account);
-            console.report(&json!({"event": "chat-identity-changed", "who": who}))?;
+            console.report(&identity_changed(*account, people))?;
             let (label, argument) = (people.label_of(*account), people.argument_of(*account));
             console.screen.show(&explain::changed_recipient(&label, &argument, args));
         }

@@ -23,13 +23,19 @@ pub(super) struct ChangeText {
     pub(super) text: String,
 }
 
+/// The id of an edit of a message that its author has deleted before: it changes nothing, so it is not shown.
+pub(super) fn pointless(event: &Event, recent: &Recent) -> Option<ReceivedId> {
+    let Event::Edited { target, message } = event else { return None };
+    recent.is_deleted(*target).then_some(message.id)
+}
+
 /// A change of a message or a conversation, or a receipt. Remembers what has become of the message. `None`: the event is
 /// another one.
 pub(super) fn describe(event: &Event, people: &People, recent: &mut Recent) -> Option<ChangeText> {
     match event {
         Event::Deleted(change) => {
             let what = recent.quote_in_words(change.target, people.own());
-            recent.replace(change.target, "");
+            recent.delete(change.target);
             let text = format!("{} deleted {what}\n", heading(change, people));
             Some(change_text(change, "chat-deleted", text))
         }

@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wormhole::chat::{
-    AccountId, Client, Conversation, DeliveryError, Ended, Event, Membership, Message, MessageRef,
-    Messages, Progress, QueueError, Timestamp,
+    AccountId, Client, Conversation, DeliveryError, Ended, Event, Message, MessageRef, Messages,
+    Progress, QueueError, Timestamp,
 };
 
 use super::groups::notices::Notices;
 use super::outbox;
 use super::people::{self, People};
 use super::recent::{self, Recent};
-use super::{explain, groups, mentions, profile, show, who};
+use super::{explain, mentions, profile, show, who};
 use crate::args::chat::{AccountArgs, TalkArgs};
 use crate::config::Config;
 use crate::console::{Console, interrupted_by};
@@ -49,9 +49,6 @@ pub(super) async fn run(args: TalkArgs, config: &Config, console: &mut Console) 
 async fn talk(client: &Client, args: &TalkArgs, console: &mut Console) -> Result<()> {
     let account = &args.client.account;
     let with = who::target(&args.who, client, account, console).await?;
-    if matches!(&with, who::Target::Group(info) if info.membership != Membership::Member) {
-        return Err(groups::not_a_member().into());
-    }
     let with = with.conversation();
     let messages = client.messages();
     let people = People::new(client, console).await?.in_conversation(with);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use anyhow::Result;
 use wormhole::chat::group::GroupId;
 use wormhole::chat::{
-    Client, Contact, Conversation, Destination, GroupInfo, Membership, QueueError,
+    AccountId, Client, Contact, Conversation, Destination, GroupInfo, Membership, QueueError,
 };
 
 use super::people::{self, People};
@@ -40,7 +40,33 @@ pub(super) async fn destination(
                 .hint(format!("use the phone number or the account id: {contacts} lists them"))
                 .into())
         }
-        (None, _) => Err(unknown(who, "contact", args).into()),
+        (None, _) => match with_short_id(who, &People::new(client, console).await?, args)? {
+            Some(account) => Ok(Destination::Account(account)),
+            None => Err(unknown(who, Kind::Contact, args).into()),
+        },
+    }
+}
+
+/// The contact or the member of a group whose id begins with what the user has typed.
+///
+/// # Errors
+/// There are several.
+pub(super) fn with_short_id(
+    who: &str,
+    people: &People,
+    args: &AccountArgs,
+) -> Result<Option<AccountId>, Failure> {
+    let meant: Vec<_> = people.with_short_id(who).into_iter().collect();
+    match meant.as_slice() {
+        [] => Ok(None),
+        [account] => Ok(Some(*account)),
+        accounts => {
+            let ids = accounts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let contacts = explain::command("contacts", args);
+            let shown = printable::line(who);
+            Err(Failure::usage(format!("several account ids begin with '{shown}': {ids}"))
+                .hint(format!("use the whole id; {contacts} lists those of your contacts")))
+        }
     }
 }
 
@@ -59,7 +85,19 @@ pub(super) fn without_separators(who: &str) -> Cow<'_, str> {
     Cow::Owned(number.chars().filter(|c| !is_separator(c)).collect::<String>() + app)
 }
 
-fn unknown(who: &str, kind: &str, args: &AccountArgs) -> Failure {
+/// Whom a command accepts, besides numbers and ids.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A contact.
+    Contact,
+    /// A contact or a group.
+    Target,
+    /// Somebody who waits for a decision, or is blocked.
+    Waiting,
+}
+
+/// Nobody has this name.
+pub(super) fn unknown(who: &str, kind: Kind, args: &AccountArgs) -> Failure {
     let shown = printable::line(who);
     if who.starts_with('+') {
         return Failure::usage(format!("'{shown}' is not a complete phone number"))
@@ -70,10 +108,22 @@ fn unknown(who: &str, kind: &str, args: &AccountArgs) -> Failure {
             .hint("write a phone number as +14155550102, or use a name that you have given");
     }
     let contacts = explain::command("contacts", args);
-    let groups = explain::command("group list", args);
-    Failure::usage(format!("no {kind} is called '{shown}'")).hint(format!(
-        "{contacts} lists your contacts, and {groups} your groups. A phone number begins with +, such as +14155550102"
-    ))
+    let (what, list) = match kind {
+        Kind::Contact => ("contact", format!("{contacts} lists your contacts")),
+        Kind::Target => {
+            let groups = explain::command("group list", args);
+            (
+                "contact or group",
+                format!("{contacts} lists your contacts, and {groups} your groups"),
+            )
+        }
+        Kind::Waiting => {
+            let requests = explain::command("requests", args);
+            ("contact", format!("{requests} lists the people who wait, with their numbers and ids"))
+        }
+    };
+    Failure::usage(format!("no {what} is called '{shown}'"))
+        .hint(format!("{list}. A phone number begins with +, such as +14155550102"))
 }
 
 /// The contact that `who` means. Asks the server if it is not known yet.
@@ -135,10 +185,18 @@ pub(super) async fn target(
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
         let people = People::from_contacts(client.me(), contacts).with_groups(&groups);
         if let Some(group) = group(who, groups, &people, args)? {
-            return Ok(Target::Group(Box::new(group)));
+            return match group.membership {
+                Membership::Outside => {
+                    Err(groups::not_a_member(&groups::title(&group), args).into())
+                }
+                Membership::Invited => Err(groups::not_joined(&group, args).into()),
+                // Also later kinds of the SDK.
+                Membership::Member | Membership::Unread | _ => Ok(Target::Group(Box::new(group))),
+            };
         }
-        if named(who, people.others()).next().is_none() {
-            return Err(unknown(who, "contact or group", args).into());
+        let is_named = named(who, people.others()).next().is_some();
+        if !is_named && people.with_short_id(who).is_empty() {
+            return Err(unknown(who, Kind::Target, args).into());
         }
     }
     Ok(Target::Person(Box::new(contact(who, client, args, console).await?)))
@@ -165,7 +223,9 @@ pub(super) fn group(
         meant.retain(|info| has_title(info, who));
         persons.retain(has_name);
     }
-    let persons: Vec<_> = persons.into_iter().map(people::argument).collect();
+    // Anybody can give a group a title that looks like the id of somebody.
+    let with_id = people.with_short_id(who).into_iter().map(|account| account.to_string());
+    let persons: Vec<_> = persons.into_iter().map(people::argument).chain(with_id).collect();
     match (meant.as_slice(), persons.as_slice()) {
         ([], _) => Ok(None),
         ([group], []) => Ok(Some(group.clone())),
@@ -228,12 +288,14 @@ fn has_title(info: &GroupInfo, text: &str) -> bool {
     info.state.as_ref().is_some_and(|state| state.title == text)
 }
 
+/// Whether a group has this title, regardless of case.
+pub(super) fn has_same_title(info: &GroupInfo, text: &str) -> bool {
+    info.state.as_ref().is_some_and(|state| is_same_name(&state.title, text))
+}
+
 /// The groups with this title, regardless of case: those with the first of these memberships that one of them has, otherwise all.
 fn with_title(text: &str, groups: Vec<GroupInfo>, first: &[Membership]) -> Vec<GroupInfo> {
-    let is_named = |info: &GroupInfo| {
-        info.state.as_ref().is_some_and(|state| is_same_name(&state.title, text))
-    };
-    let named: Vec<_> = groups.into_iter().filter(is_named).collect();
+    let named: Vec<_> = groups.into_iter().filter(|info| has_same_title(info, text)).collect();
     let best = first.iter().find(|it| named.iter().any(|info| info.membership == **it));
     match best {
         Some(best) => named.into_iter().filter(|info| info.membership == *best).collect(),
@@ -263,9 +325,7 @@ fn is_same_name(one: &str, other: &str) -> bool {
 fn ambiguous(who: &str, groups: &[GroupInfo], persons: &[String], args: &AccountArgs) -> Failure {
     let shown = printable::line(who);
     let groups = groups.iter().map(|info| {
-        let members = info.state.as_ref().map_or(0, |state| state.members.len());
-        let members =
-            if members == 1 { "1 member".to_owned() } else { format!("{members} members") };
+        let members = groups::count(info.state.as_ref().map_or(0, |state| state.members.len()));
         format!("the group {} ({members})", info.id)
     });
     let persons =

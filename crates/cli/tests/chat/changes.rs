@@ -58,6 +58,20 @@ fn a_message_can_be_answered_edited_and_deleted_by_its_id() {
 }
 
 #[test]
+fn a_deleted_message_cannot_be_edited_even_without_a_history() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let _bob = service.registered("bob", BOB, "com.example.two");
+    let id = send(&alice, &["send", BOB, "typo here"]);
+    alice.succeed(&["delete", BOB, &id]);
+    alice.run(&["edit", BOB, &id, "after delete"]).failed(1, "the message was deleted");
+    alice.succeed(&["history", "--keep", "off", "--yes"]);
+    let id = send(&alice, &["send", BOB, "typo there"]);
+    alice.succeed(&["delete", BOB, &id]);
+    alice.run(&["edit", BOB, &id, "after delete"]).failed(1, "the message was deleted");
+}
+
+#[test]
 fn a_timer_holds_for_both_and_receipts_are_shown_quietly() {
     let service = Service::new();
     let alice = service.registered("alice", ALICE, "com.example.one");

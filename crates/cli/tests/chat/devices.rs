@@ -17,6 +17,8 @@ fn link(service: &Service, first: &Person, mailbox: &str, name: &str) -> Person 
     assert!(accepted.stderr.contains(&format!("Linked '{name}': it is device ")), "{accepted}");
     let linked = linking.end();
     assert_eq!(linked.exit, 0, "{linked}");
+    let groups = "The groups of your account come with the next `wormhole chat receive`.";
+    assert!(linked.stderr.contains(groups), "{linked}");
     new
 }
 
@@ -37,6 +39,9 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
     let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
     let bob = service.registered("bob", BOB, "com.example.two");
     let laptop = link(&service, &alice, &url, "laptop");
+    let groups =
+        "This device knows no group of yours. After it was linked, groups come with the next";
+    laptop.is_told(&["group", "list"], groups);
     let listed = alice.succeed(&["devices"]);
     let lines: Vec<_> = listed.lines().collect();
     assert!(lines[0].starts_with("1  (no name): since ") && lines[0].ends_with(", this device"));
@@ -74,6 +79,27 @@ fn a_linked_device_is_listed_gets_copies_and_can_be_removed() {
     bob.succeed(&["send", ALICE, "to the phone alone"]);
     learns_that_it_was_removed(&laptop);
     assert_eq!(texts(&alice.messages()), ["to the phone alone"]);
+}
+
+#[test]
+fn an_edit_of_a_deleted_message_is_not_shown() {
+    let service = Service::new();
+    let (_mailbox, url) = service.mailbox();
+    let alice = service.registered("alice", ALICE, "com.example.one").with_variable(MAILBOX, &url);
+    let bob = service.registered("bob", BOB, "com.example.two");
+    let laptop = link(&service, &alice, &url, "laptop");
+    laptop.succeed(&["history", "--keep", "off", "--yes"]);
+    alice.succeed(&["send", BOB, "typo here"]);
+    let shown = laptop.succeed(&["receive", "--json"]);
+    let shown: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
+    let id = shown["short_id"].as_str().unwrap();
+    // The laptop does not know yet that the phone has deleted it.
+    alice.succeed(&["delete", BOB, id]);
+    laptop.succeed(&["edit", BOB, id, "after delete"]);
+    let received = bob.succeed(&["receive"]);
+    assert!(received.contains("deleted") && !received.contains("after delete"), "{received}");
+    let shown = bob.succeed(&["history"]);
+    assert!(shown.contains("deleted") && !shown.contains("after delete"), "{shown}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_group_over_two_apps_is_made_used_and_left() {
     alice.is_told(&["receive"], &format!("{BOB}@com.example.two has joined Walks."));
     let shown = bob.succeed(&["receive"]);
     assert!(shown.contains("in Walks: soon") && shown.contains("in Walks: today"), "{shown}");
-    assert_eq!(bob.succeed(&["group", "list"]).trim(), format!("{id}  Walks"));
+    assert_eq!(bob.succeed(&["group", "list"]).trim(), format!("{id}  Walks (2 members)"));
     let members = bob.succeed(&["group", "show", id]);
     assert!(members.contains("you\n") && members.contains("(administrator)"), "{members}");
 
@@ -47,7 +47,13 @@ fn a_group_over_two_apps_is_made_used_and_left() {
 
     is_renamed(&alice, &bob);
     is_removed(&alice, &bob);
-    assert_eq!(bob.run(&["send", "Walks", "still here"]).exit, 1);
+    for command in
+        [&["send", "Walks", "still here"][..], &["talk", "Walks"], &["group", "leave", "Walks"]]
+    {
+        let refused = bob.run(command);
+        refused.failed(1, "you are not a member of Walks any more");
+        assert!(refused.stderr.contains("`wormhole chat group list`"), "{refused}");
+    }
 }
 
 /// Alice renames the group and back, and Bob sees it.
@@ -68,6 +74,11 @@ fn is_removed(alice: &Person, bob: &Person) {
     assert!(removed.stderr.contains(&gone), "{removed}");
     let received = bob.is_told(&["receive"], "You are no longer a member of Walks.");
     assert!(!received.stderr.contains("No new messages"), "{received}");
+    // Once is enough.
+    for command in [&["receive"][..], &["group", "list"], &["group", "show", "Walks"]] {
+        let again = bob.run(command);
+        assert!(again.exit == 0 && !again.stderr.contains("no longer"), "{again}");
+    }
     let listed = bob.run(&["group", "list"]);
     assert_eq!((listed.out(), listed.exit), (String::new(), 0), "{listed}");
     let listed = bob.succeed(&["group", "list", "--all"]);
@@ -86,6 +97,21 @@ fn somebody_joins_with_a_link_until_it_is_disabled() {
         bob.run(&["group", "join", damaged]).failed(2, "this link is damaged: copy the whole link");
     }
     let joined = bob.succeed(&["group", "join", link.trim()]);
+    let account = |person: &Person| {
+        let config = person.succeed(&["config", "--json"]);
+        let config: Value = serde_json::from_str(&config).unwrap();
+        config["account"].as_str().unwrap().to_owned()
+    };
+    // Alice knows nothing about him but his id, of which she sees the beginning, and which commands accept.
+    let (bobs, alices) = (account(&bob), account(&alice));
+    let members = alice.succeed(&["group", "show", "Walks"]);
+    assert!(members.lines().any(|line| line == &bobs[..8]), "{members}");
+    assert!(bob.succeed(&["group", "show", "Walks"]).contains(&alices[..8]));
+    alice.is_told(&["group", "promote", "Walks", &bobs[..8]], "is now an administrator");
+    alice.is_told(&["group", "remove", "Walks", &bobs[..8]], "was removed from Walks.");
+    bob.succeed(&["receive"]);
+    let link = alice.succeed(&["group", "link", "Walks", "--reset"]);
+    bob.succeed(&["group", "join", link.trim()]);
     bob.succeed(&["send", joined.trim(), "I am here"]);
     assert_eq!(texts(&alice.messages()), ["I am here"]);
     alice.succeed(&["group", "link", "Walks", "--off"]);
@@ -202,6 +228,14 @@ fn a_name_of_several_groups_is_refused_with_the_candidates() {
     alice.messages();
     let groups = ["Walks", "Walks"].map(|title| alice.succeed(&["group", "create", title]));
     let [first, second] = [&groups[0], &groups[1]].map(|id| id.trim());
+    // Both have only Alice, until Bob is in one of them.
+    alice.succeed(&["group", "invite", second, BOB]);
+    bob.succeed(&["receive"]);
+    alice.succeed(&["receive"]);
+    let listed = alice.succeed(&["group", "list"]);
+    assert!(listed.contains(&format!("{first}  Walks (1 member: you)\n")), "{listed}");
+    assert!(listed.contains(&format!("{second}  Walks (2 members: ")), "{listed}");
+    assert!(listed.contains(&format!("{BOB}@com.example.one")), "{listed}");
     for command in [&["send", "Walks", "x"][..], &["talk", "Walks"], &["history", "Walks"]] {
         let refused = alice.run(command);
         refused.failed(2, "'Walks' can mean the group ");
@@ -210,6 +244,7 @@ fn a_name_of_several_groups_is_refused_with_the_candidates() {
     alice.succeed(&["send", first, "to the first"]);
     alice.succeed(&["contacts", BOB, "--name", "Talks"]);
     alice.succeed(&["group", "create", "Talks"]);
+    alice.is_told(&["group", "create", "walks"], "You are in another group with this title");
     alice.run(&["send", "Talks", "x"]).failed(2, "the person ");
 }
 

@@ -199,9 +199,14 @@ impl Drop for Service {
 }
 
 fn listen(folder: &Path, address: &str, options: &[&str]) -> (Running, String) {
-    let arguments = ["messaging", "--listen", address, "--db", "messaging.sqlite"];
-    let more = ["--blobs", "blobs", "--default-app", "com.example.one"];
-    let server = Running::start(server_command(folder, &[&arguments, &more[..], options].concat()));
+    let arguments =
+        ["messaging", "--listen", address, "--db", "messaging.sqlite", "--blobs", "blobs"];
+    let app = if options.contains(&"--default-app") {
+        &[][..]
+    } else {
+        &["--default-app", "com.example.one"]
+    };
+    let server = Running::start(server_command(folder, &[&arguments, app, options].concat()));
     let url = server.wait_for("messaging listening on ");
     (server, url)
 }

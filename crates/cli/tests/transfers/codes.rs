@@ -100,7 +100,11 @@ fn an_unanswered_nameplate_is_named() {
     let rest = receiver
         .wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
     assert!(
-        rest.ends_with("If the code came from `wormhole ssh invite`, use `wormhole ssh accept`."),
+        rest.contains("If the code came from `wormhole ssh invite`, use `wormhole ssh accept`;"),
+        "{rest}"
+    );
+    assert!(
+        rest.ends_with("from `wormhole chat link`, use `wormhole chat link accept CODE`."),
         "{rest}"
     );
     receiver.end_input();

@@ -78,6 +78,8 @@ fn a_link_whose_target_is_missing_is_named() {
     let world = World::new();
     std::os::unix::fs::symlink("nowhere", world.path("receiver/link")).unwrap();
     run(&world, &["send", "link"]).failed(1, "it is a symbolic link whose target is missing");
+    let advice = "remove or repair the link; in a directory, --ignore-unsendable-files sends";
+    assert!(run(&world, &["send", "link"]).stderr.contains(advice));
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use wormhole::chat::group::Role;
-use wormhole::chat::{GroupInfo, Membership};
+use wormhole::chat::{DeviceId, GroupInfo, Membership};
 
 use super::notices::join_command;
 use super::{Groups, all};
 use crate::args::chat::ListArgs;
 use crate::chat::people::People;
+use crate::chat::{explain, who};
 use crate::console::Console;
 use crate::printable;
 
@@ -16,15 +17,28 @@ impl Groups<'_> {
     pub(super) async fn list(&self, args: &ListArgs, console: &mut Console) -> Result<()> {
         let mut groups = all(self.client, console).await?;
         groups.retain(|info| args.all || info.membership != Membership::Outside);
+        let people = People::new(self.client, console).await?;
         for info in &groups {
+            let members = members(info, &groups, &people);
             let state = self.describe_membership(info, &groups);
             console.report(&json_of_group(info))?;
-            console.print(&format!("{}  {}{state}\n", info.id, title(info)))?;
+            console.print(&format!("{}  {}{members}{state}\n", info.id, title(info)))?;
         }
         if groups.is_empty() {
-            console.screen.show("You are in no group.");
+            console.screen.show(&self.no_group());
         }
         Ok(())
+    }
+
+    /// A device that was just linked has not received the keys of the groups yet.
+    fn no_group(&self) -> String {
+        if self.client.me().address.device == DeviceId::PRIMARY {
+            return "You are in no group.".to_owned();
+        }
+        let receive = explain::command("receive", self.account);
+        format!(
+            "This device knows no group of yours. After it was linked, groups come with the next {receive}."
+        )
     }
 
     fn describe_membership(&self, info: &GroupInfo, groups: &[GroupInfo]) -> String {
@@ -58,6 +72,27 @@ impl Groups<'_> {
     }
 }
 
+/// How many members a group has. If other groups have the same title, also who some of them are.
+fn members(info: &GroupInfo, groups: &[GroupInfo], people: &People) -> String {
+    let Some(state) = info.state.as_ref().filter(|_| info.membership != Membership::Outside) else {
+        return String::new();
+    };
+    let count = count(state.members.len());
+    let namesakes = groups.iter().filter(|other| who::has_same_title(other, &state.title)).count();
+    if namesakes < 2 {
+        return format!(" ({count})");
+    }
+    let names = state.members.keys().take(MAX_NAMES).map(|account| people.label_of(*account));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = if state.members.len() > MAX_NAMES { ", ..." } else { "" };
+    format!(" ({count}: {names}{more})")
+}
+
+/// A number of members, in words.
+pub(in crate::chat) fn count(members: usize) -> String {
+    if members == 1 { "1 member".to_owned() } else { format!("{members} members") }
+}
+
 /// The title of a group, for people.
 pub(in crate::chat) fn title(info: &GroupInfo) -> String {
     let title = info.state.as_ref().map(|state| state.title.as_str());
@@ -78,6 +113,9 @@ fn json_of_group(info: &GroupInfo) -> Value {
         "member": info.membership == Membership::Member,
     })
 }
+
+/// Maximum number of members that are named to distinguish groups with the same title.
+const MAX_NAMES: usize = 5;
 
 /// Shown instead of the title of a group of which this device has read nothing yet.
 pub(in crate::chat) const UNKNOWN_TITLE: &str = "a group whose name is not known yet";

@@ -79,7 +79,14 @@ pub(super) fn received(
     console: &Console,
 ) -> Result<()> {
     match copied {
-        Ok(Some(copied)) => show_received(copied, console),
+        Ok(Some(copied)) => {
+            show_received(copied, console)?;
+            let receive = explain::command("receive", args);
+            console
+                .screen
+                .show(&format!("The groups of your account come with the next {receive}."));
+            Ok(())
+        }
         Ok(None) => Ok(()),
         Err(error) => Err(explain_interrupted(&error, meeting_point, args).into()),
     }

@@ -149,7 +149,7 @@ impl<'a> FileSaver<'a> {
     ) -> Work {
         let charged = claimed(&file);
         self.budget = self.budget.saturating_sub(charged);
-        let notice = format!("Downloading {}...", printable::line(&file.file_name()));
+        let notice = format!("Saving {}...", printable::line(&file.file_name()));
         let client = self.client.clone();
         let download =
             Box::pin(async move { client.download(&file, &target, OnExists::KeepBoth).await });
@@ -217,7 +217,10 @@ impl<'a> FileSaver<'a> {
         }
         if let Some(free) = free_space(&self.directory).filter(|free| *free < size + RESERVE) {
             let (free, directory) = (units::size(free), printable::path(&self.directory));
-            return Some(LeftReason::Other(format!("only {free} are free in '{directory}'")));
+            let reserve = units::size(RESERVE);
+            return Some(LeftReason::NoSpace(format!(
+                "only {free} are free in '{directory}', and {reserve} of the disk must stay free"
+            )));
         }
         let (at, why) = self.retry_at.as_ref()?;
         (*at > Instant::now()).then(|| LeftReason::Other(why.clone()))
@@ -232,8 +235,14 @@ impl<'a> FileSaver<'a> {
             LeftReason::TooLarge => {
                 format!("files of at most {} are saved in one run", units::size(self.limits.bytes))
             }
-            LeftReason::Other(why) => why.clone(),
+            LeftReason::NoSpace(why) | LeftReason::Other(why) => why.clone(),
         }
+    }
+
+    /// The reasons why files wait, in one sentence.
+    pub(super) fn reasons(&self, left: &LeftFiles) -> String {
+        let words = left.reasons.keys().map(|why| self.words(why));
+        words.collect::<Vec<_>>().join("; ")
     }
 
     /// One line for each reason why files of a message wait.

@@ -137,9 +137,20 @@ impl Receiver<'_> {
         } else {
             String::new()
         };
-        console.screen.show(&format!(
-            "Not saved yet: {files}{of}. To save: {save}. To discard them: {drop}."
-        ));
+        // The lines of a new message have said why.
+        let why = if self.kept.iter().any(|pending| !pending.is_new) {
+            format!(": {}", self.files.reasons(left))
+        } else {
+            String::new()
+        };
+        let save = if left.lacks_space() {
+            format!("To save, free some space or name another directory: {save}")
+        } else {
+            format!("To save: {save}")
+        };
+        console
+            .screen
+            .show(&format!("Not saved yet: {files}{of}{why}. {save}. To discard them: {drop}."));
         if self.kept.len() >= MANY {
             self.say_many(console);
         }

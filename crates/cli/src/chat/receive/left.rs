@@ -16,6 +16,8 @@ pub(super) enum LeftReason {
     TooMany,
     /// The files of this run have too many bytes.
     TooLarge,
+    /// The disk has too little space.
+    NoSpace(String),
     /// Something else, which may be different the next time.
     Other(String),
 }
@@ -59,6 +61,11 @@ impl LeftFiles {
 
     pub(super) fn is_empty(&self) -> bool {
         self.reasons.is_empty()
+    }
+
+    /// Whether the disk has too little space for some of them.
+    pub(super) fn lacks_space(&self) -> bool {
+        self.reasons.keys().any(|why| matches!(why, LeftReason::NoSpace(_)))
     }
 
     /// How many files, and their size.
@@ -108,7 +115,10 @@ mod tests {
     fn the_command_raises_only_the_limits_that_are_too_low() {
         let mut left = LeftFiles { messages: 1, largest: 20, ..LeftFiles::default() };
         left.add(LeftReason::Other("the disk is full".to_owned()), Some(5));
-        assert_eq!(left.command(None), "receive");
+        assert_eq!((left.command(None).as_str(), left.lacks_space()), ("receive", false));
+        left.add(LeftReason::NoSpace("only 1 kB is free".to_owned()), None);
+        assert!(left.lacks_space());
+        left.reasons.retain(|why, _| !matches!(why, LeftReason::NoSpace(_)));
         left.add(LeftReason::TooLarge, Some(1_000_001));
         assert_eq!(left.words(), "2 files (1.0 MB)");
         assert_eq!(left.command(None), "receive");

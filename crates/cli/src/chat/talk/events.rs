@@ -74,6 +74,10 @@ impl Talk<'_> {
         {
             return self.group_receipt(group, *from, *kind, messages, console).await;
         }
+        if let Some(id) = show_changes::pointless(event, &self.recent) {
+            let done = console.unless_interrupted(self.client.done(id)).await?;
+            return done.map_err(|error| explain::ended(&error).into());
+        }
         let Some(shown) = show_changes::describe(event, &self.people, &mut self.recent) else {
             return Ok(());
         };
@@ -150,7 +154,7 @@ impl Talk<'_> {
             return Ok(());
         }
         if *event == GroupEvent::Removed {
-            return Err(groups::not_a_member().into());
+            return Err(groups::not_a_member(&self.people.group(group), self.args).into());
         }
         let shown =
             self.notices.describe(group, event, &mut self.people, self.client, console).await?;
