@@ -135,7 +135,7 @@ fn done(report: &Report) -> Value {
         "changed": report.changed.iter().map(changed).collect::<Vec<_>>(),
         "omitted": report.omitted.iter().map(ZipPath::as_str).collect::<Vec<_>>(),
         "omitted_more": report.omitted_more,
-        "lost": report.lost.as_ref().map(lost),
+        "lost": report.lost.as_deref().map(lost),
     });
     if let Some(path) = &report.written {
         add_path(&mut done, path);
@@ -148,6 +148,7 @@ fn lost(lost: &MetadataLoss) -> Value {
     let mut value = json!({
         "permissions": lost.permissions,
         "times": lost.times,
+        "links": lost.links,
         "unflushed": lost.unflushed,
         "reason": lost.why,
     });

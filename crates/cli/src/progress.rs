@@ -113,6 +113,7 @@ pub(crate) fn lost(lost: &MetadataLoss) -> String {
     let what: Vec<_> = [
         (lost.permissions, "set the permissions of", ""),
         (lost.times, "set the time of", ""),
+        (lost.links, "create", ", because the disk has no symbolic links"),
         (lost.unflushed, "flush", " to the disk"),
     ]
     .iter()
@@ -123,6 +124,7 @@ pub(crate) fn lost(lost: &MetadataLoss) -> String {
     })
     .collect();
     let consequence = match lost.unflushed {
+        0 if lost.links > 0 => "Everything else is complete.",
         0 => "The contents are complete.",
         _ => "All data was received, but it may be lost if this computer crashes now.",
     };

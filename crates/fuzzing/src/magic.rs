@@ -23,10 +23,12 @@ use wormhole_magic::mailbox::server::Client;
 use wormhole_magic::relay::{Handshake, MAX_LINE, Relay, Timeouts};
 use wormhole_magic::spake2::Spake2;
 use wormhole_magic::transfer::Offer;
-use wormhole_magic::transfer::dilated::{Incoming, Journal, JournalFile, Received, Replies, frame};
+use wormhole_magic::transfer::dilated::{
+    Incoming, Journal, JournalFile, LinkEntry, Received, Replies, frame,
+};
 use wormhole_magic::transfer::message::{Ack, Message};
 use wormhole_magic::transfer::name::PeerName;
-use wormhole_magic::transfer::zip::{Piece, ZipError, ZipReader};
+use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader};
 use wormhole_magic::transit::RelayPolicy;
 use wormhole_magic::transit::hint::{Ability, Hint, TcpHint};
 use wormhole_magic::transit::keys::{RelaySide, Role, TransitKey};
@@ -112,6 +114,9 @@ pub fn dilated_transfer(bytes: &[u8]) {
             match incoming.next(&mut input) {
                 Ok(Some(Received::Data(data))) => received += data.len(),
                 Ok(Some(Received::Offer(_))) => incoming.accept(),
+                Ok(Some(Received::Link(LinkEntry { path, target }))) => {
+                    check_link(&path, target.as_str());
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => return,
@@ -119,6 +124,15 @@ pub fn dilated_transfer(bytes: &[u8]) {
         }
     }
     assert!(kind % 4 != 1 || received <= 9);
+}
+
+/// A link stays inside its folder, whatever other links there are.
+fn check_link(path: &ZipPath, target: &str) {
+    let above = path.components().count() - 1;
+    let leading = target.split('/').take_while(|component| *component == "..").count();
+    assert!(leading <= above, "{path}: {target}");
+    let mut names = target.split('/').skip(leading);
+    assert!(target == "." || names.all(|name| !matches!(name, "" | "." | "..")), "{target}");
 }
 
 /// The journal of an interrupted transfer.

@@ -8,6 +8,7 @@
 pub mod frame;
 mod incoming;
 mod journal;
+mod link;
 mod message;
 mod replies;
 #[cfg(test)]
@@ -19,9 +20,12 @@ use serde_json::{Value, json};
 
 pub use incoming::{Incoming, Received};
 pub use journal::{Journal, JournalFile, JournalHeader, MAX_JOURNAL};
+pub use link::{LinkEntry, LinkTarget};
 pub use message::{FileEntry, FolderEntry};
 pub use replies::{Claims, Replies, Reply};
 
+use super::PeerName;
+use super::zip::ZipPath;
 use super::zip::path::UnsafePath;
 
 /// The subprotocol of the stream that carries an offer and its files.
@@ -66,19 +70,46 @@ impl Mode {
     /// Adds to the application versions that this side can transfer files over a dilated connection.
     pub fn announce(self, app_versions: &mut Value) {
         if let Some(versions) = app_versions.as_object_mut() {
-            let announcement = json!({ "mode": self.name(), "features": [FEATURE] });
+            let announcement = json!({ "mode": self.name(), "features": Features::OURS.names() });
             versions.insert(SUBPROTOCOL.to_owned(), announcement);
         }
     }
 
     /// Whether the peer has announced the mode that belongs to ours, with the features that we need.
     pub fn fits(self, app_versions: &Value) -> bool {
-        let theirs = app_versions.get(SUBPROTOCOL);
-        let mode = theirs.and_then(|it| it.get("mode")).and_then(Value::as_str);
-        let features = theirs.and_then(|it| it.get("features")).and_then(Value::as_array);
-        mode == Some(self.opposite().name())
-            && features.is_some_and(|features| features.iter().any(|feature| feature == FEATURE))
+        let mode = app_versions.get(SUBPROTOCOL).and_then(|it| it.get("mode"));
+        mode.and_then(Value::as_str) == Some(self.opposite().name())
+            && has_feature(app_versions, FEATURE)
     }
+}
+
+/// What a side supports in addition to what both sides need.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "each feature has to be handled")]
+pub struct Features {
+    /// As a receiver, it creates symbolic links.
+    pub links: bool,
+}
+
+impl Features {
+    /// Our own. On Windows, creating links needs a special permission.
+    pub const OURS: Self = Self { links: cfg!(unix) };
+
+    /// Those of the peer.
+    pub fn of_peer(app_versions: &Value) -> Self {
+        Self { links: has_feature(app_versions, LINKS) }
+    }
+
+    fn names(self) -> Vec<&'static str> {
+        let names = [(true, FEATURE), (self.links, LINKS)];
+        names.iter().filter_map(|(is_announced, name)| is_announced.then_some(*name)).collect()
+    }
+}
+
+/// Whether the peer has announced a feature.
+fn has_feature(app_versions: &Value, name: &str) -> bool {
+    let features = app_versions.get(SUBPROTOCOL).and_then(|it| it.get("features"));
+    features.and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == name))
 }
 
 /// The size of the chunks of a file in bytes: at least 4 MiB, and so many that a file has at most [`MAX_CHUNKS`]. A file of
@@ -120,6 +151,14 @@ pub enum Violation {
     /// A path is not allowed.
     #[error(transparent)]
     UnsafePath(#[from] UnsafePath),
+    /// The target of a symbolic link is not allowed.
+    #[error("the symbolic link '{}' may not lead to '{}'", .path, .target)]
+    UnsafeLink {
+        /// The link.
+        path: ZipPath,
+        /// Where it would lead.
+        target: PeerName,
+    },
     /// The receiver claims to have more than we remember, or the sender keeps more than the receiver has.
     #[error("it is wrong about what an earlier attempt has left")]
     WrongClaim,
@@ -130,6 +169,9 @@ pub enum Violation {
 
 /// The feature that both sides need.
 const FEATURE: &str = "core-1";
+
+/// The feature of receivers that create symbolic links.
+const LINKS: &str = "links-1";
 
 /// Minimum size of a chunk of a file with a known length, in bytes.
 pub const MIN_CHUNK: u64 = 4 << 20;

@@ -67,6 +67,9 @@ const TYPE_FILE: u32 = 0o100_000;
 /// Type: a folder.
 const TYPE_FOLDER: u32 = 0o040_000;
 
+/// The file type bits of a symbolic link.
+const TYPE_LINK: u32 = 0o120_000;
+
 /// Converts a length to the 64 bits of the zip format.
 fn to_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)

@@ -47,7 +47,7 @@ impl Archive {
             handed_out: 0,
             current: None,
             is_tolerant: tree.tolerant,
-            changed: Vec::new(),
+            changed: tree.omitted,
         }
     }
 
@@ -116,7 +116,7 @@ impl Archive {
         };
         let size = match entry.kind {
             EntryKind::File(size) => Some(size),
-            EntryKind::Folder => None,
+            EntryKind::Folder | EntryKind::Link(_) => None,
         };
         writer.begin(entry, &mut self.pending).map_err(|_| broken(path.clone()))?;
         if let Some(size) = size {

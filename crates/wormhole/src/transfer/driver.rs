@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use wormhole_kit::{Input, Output, Session};
 use wormhole_magic::dilation::DilationVersion;
-use wormhole_magic::transfer::dilated::Mode;
+use wormhole_magic::transfer::dilated::{Features, Mode};
 use wormhole_magic::transfer::{
     Abilities, CARRIER, MAILBOX, Receiver, ReceiverCommand, Sender, SenderCommand, TransferAddress,
     TransferError,
@@ -98,6 +98,8 @@ pub(super) struct TransferDriver<S: Session> {
     mode: Option<Mode>,
     /// Whether the peer has announced the same, and the next step says so.
     peer_dilates: bool,
+    /// What the peer supports on a dilated connection.
+    peer_features: Features,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
     /// Events for which the application had no room.
@@ -132,6 +134,7 @@ impl<S: TransferSession> TransferDriver<S> {
             key: None,
             mode,
             peer_dilates: false,
+            peer_features: Features::default(),
             commands,
             events,
             unsent: VecDeque::new(),
@@ -232,6 +235,7 @@ impl<S: TransferSession> TransferDriver<S> {
                 self.peer_dilates = self.mode.is_some_and(|mode| {
                     mode.fits(version.app_versions()) && DilationVersion::choose(&version).is_some()
                 });
+                self.peer_features = Features::of_peer(version.app_versions());
                 self.input(Input::Opened(MAILBOX));
                 self.command(S::peer_abilities(abilities));
             }
@@ -282,6 +286,11 @@ impl<S: TransferSession> TransferDriver<S> {
     /// Takes whether the peer can transfer over a dilated connection, if no step has said so yet.
     pub(super) const fn peer_dilates(&mut self) -> bool {
         std::mem::replace(&mut self.peer_dilates, false)
+    }
+
+    /// What the peer supports on a dilated connection.
+    pub(super) const fn peer_features(&self) -> Features {
+        self.peer_features
     }
 
     /// Starts to connect to a peer that can transfer over a dilated connection.

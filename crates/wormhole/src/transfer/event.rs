@@ -118,7 +118,7 @@ pub struct Report {
     /// Number of further omitted files: only the first names are stored.
     pub omitted_more: u64,
     /// Permissions and times that could not be set; the contents are complete.
-    pub lost: Option<MetadataLoss>,
+    pub lost: Option<Box<MetadataLoss>>,
 }
 
 impl Report {

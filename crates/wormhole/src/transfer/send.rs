@@ -105,6 +105,7 @@ async fn wait_for_peer(driver: &mut Driver) -> Result<(Abilities, bool), Error> 
 
 /// Adapts the item to the peer's abilities.
 async fn adapt(item: SendItem, peer: Abilities, driver: &mut Driver) -> Result<SendItem, Error> {
+    let item = driver.unless_given_up(item.followed()).await?;
     Ok(match item {
         SendItem::Stream { name, reader } if !peer.has(TransferAbility::Stream) => {
             driver.unless_given_up(spool::fill(name, reader)).await?

@@ -26,7 +26,7 @@ pub(super) struct Written {
     /// Number of further such files.
     pub(super) omitted_more: u64,
     /// Metadata that could not be set.
-    pub(super) lost: Option<MetadataLoss>,
+    pub(super) lost: Option<Box<MetadataLoss>>,
 }
 
 impl Sink {

@@ -9,7 +9,7 @@ use wormhole_magic::transfer::{Attributes, Message, Offer, PeerName};
 use super::archive::Archive;
 use super::exact_reader::{self, ExactReader};
 use super::tree::{self, Tree};
-use super::{Error, Outgoing, Unsendable, UnsendableReason};
+use super::{Error, Outgoing, Unsendable, UnsendableReason, thread};
 
 /// The data to send, checked as far as possible in advance.
 pub(super) enum SendItem {
@@ -48,13 +48,13 @@ impl SendItem {
 
     fn check_paths(paths: &[PathBuf], lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
         let [path] = paths else {
-            let (tree, skipped) = Tree::of_several(paths, lenient)?;
+            let (tree, skipped) = Tree::of(paths, lenient)?;
             return Ok((Self::Tree(tree), skipped));
         };
         let unsendable = |why: UnsendableReason| Unsendable { path: path.clone(), why };
         let metadata = std::fs::metadata(path).map_err(|error| unsendable(system(error)))?;
         if metadata.is_dir() {
-            let (tree, skipped) = Tree::of_folder(path, lenient)?;
+            let (tree, skipped) = Tree::of(paths, lenient)?;
             return Ok((Self::Tree(tree), skipped));
         }
         // Opening a pipe would wait for a writer.
@@ -67,6 +67,20 @@ impl SendItem {
         let attributes = metadata.is_file().then(|| tree::attributes(&metadata));
         let path = Some(path.clone());
         Ok((Self::File(OpenFile { name, path, file, size, attributes }), Vec::new()))
+    }
+
+    /// The same for a peer that does not create symbolic links. May read folders again. Dropping this future stops waiting.
+    ///
+    /// # Errors
+    /// What a link leads to cannot be sent.
+    pub(super) async fn followed(self) -> Result<Self, Error> {
+        match self {
+            Self::Tree(tree) => {
+                let following = thread::start(move || tree.followed().map(Self::Tree));
+                following.await.unwrap_or(Err(Error::NoThread))
+            }
+            item @ (Self::File(_) | Self::Stream { .. } | Self::Text(_)) => Ok(item),
+        }
     }
 
     /// The offer for the receiver.

@@ -7,6 +7,7 @@ use std::fs::{DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use wormhole_magic::transfer::dilated::LinkTarget;
 use wormhole_magic::transfer::name::join_name;
 use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
 use wormhole_magic::transfer::{Attributes, Offer, PeerName};
@@ -23,6 +24,17 @@ pub(super) struct Tree {
     pub(super) items: Vec<Item>,
     /// Whether a file that changes during the transfer is omitted instead of failing everything.
     pub(super) tolerant: bool,
+    /// What was omitted after the list of omitted files was shown.
+    pub(super) omitted: Vec<Unsendable>,
+    origin: Origin,
+}
+
+/// What a tree was made of.
+struct Origin {
+    paths: Vec<PathBuf>,
+    lenient: bool,
+    /// What was omitted, and shown.
+    skipped: Vec<Unsendable>,
 }
 
 /// One file or folder: its entry in the offer, and its path.
@@ -32,38 +44,43 @@ pub(super) struct Item {
 }
 
 impl Tree {
-    /// Everything below a folder.
-    pub(super) fn of_folder(path: &Path, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
-        let name = name_of(path)?;
-        let mut walk = Walk::new(lenient);
-        let metadata = std::fs::metadata(path)
-            .map_err(|error| Unsendable { path: path.to_owned(), why: system(error) })?;
-        walk.named_folder(path, "")?;
-        let attributes = Some(attributes(&metadata));
-        Ok((Self { name, attributes, items: walk.items, tolerant: lenient }, walk.skipped))
+    /// Everything below a folder, or several paths, each under its own name. Links that stay inside a folder are links.
+    /// Also returns what was omitted.
+    pub(super) fn of(paths: &[PathBuf], lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
+        let (mut tree, skipped) = Self::read(paths, lenient, cfg!(unix))?;
+        tree.origin.skipped.clone_from(&skipped);
+        Ok((tree, skipped))
     }
 
-    /// Several paths, each under its own name.
-    pub(super) fn of_several(
+    /// The same for a peer that does not create links: with what they lead to instead. It is read again if there are links.
+    ///
+    /// # Errors
+    /// What a link leads to cannot be sent.
+    pub(super) fn followed(self) -> Result<Self, Error> {
+        if !self.items.iter().any(|item| matches!(item.entry.kind, EntryKind::Link(_))) {
+            return Ok(self);
+        }
+        let Origin { paths, lenient, skipped: shown } = self.origin;
+        let (tree, mut omitted) = Self::read(&paths, lenient, false)?;
+        omitted.retain(|one| !shown.contains(one));
+        Ok(Self { tolerant: self.tolerant, omitted, ..tree })
+    }
+
+    fn read(
         paths: &[PathBuf],
         lenient: bool,
+        keeps_links: bool,
     ) -> Result<(Self, Vec<Unsendable>), Error> {
-        let first = paths.first().ok_or(Error::NothingToSend)?;
-        let mut walk = Walk::new(lenient);
-        let mut names = BTreeSet::new();
-        for path in paths {
-            let name = name_of(path)?;
-            if !names.insert(name.clone()) {
-                let why = UnsendableReason::SameName;
-                return Err(Unsendable { path: path.clone(), why }.into());
-            }
-            walk.named_item(path, &name)?;
-        }
-        let name = join_name(&name_of(first)?, &format!(" and {} more", paths.len() - 1), "");
-        let tree = Self { name, attributes: None, items: walk.items, tolerant: lenient };
+        let mut walk = Walk::new(lenient, keeps_links);
+        let (name, attributes) = match paths {
+            [path] => walk.only(path)?,
+            paths => (walk.several(paths)?, None),
+        };
+        let origin = Origin { paths: paths.to_vec(), lenient, skipped: Vec::new() };
+        let (items, omitted) = (walk.items, Vec::new());
+        let tree = Self { name, attributes, items, tolerant: lenient, omitted, origin };
         Ok((tree, walk.skipped))
     }
-
     /// The same without non-empty folders, which are created with their contents, and without
     /// attributes: the form that every client supports.
     pub(super) fn simplified(mut self) -> Self {
@@ -84,7 +101,7 @@ impl Tree {
     pub(super) fn offer(&self) -> Offer {
         let sizes = self.items.iter().filter_map(|item| match item.entry.kind {
             EntryKind::File(size) => Some(size),
-            EntryKind::Folder => None,
+            EntryKind::Folder | EntryKind::Link(_) => None,
         });
         let (bytes, files) = sizes.fold((0, 0), |(bytes, files), size| (bytes + size, files + 1));
         let zip_size = ZipWriter::length(self.items.iter().map(|item| &item.entry));
@@ -110,18 +127,51 @@ pub(super) fn name_of(path: &Path) -> Result<String, Unsendable> {
     Ok(name.to_owned())
 }
 
-/// A walk through a tree. Symbolic links are followed.
+/// A walk through a tree. Symbolic links are followed, unless they can be sent as links.
 struct Walk {
     items: Vec<Item>,
     skipped: Vec<Unsendable>,
     lenient: bool,
-    /// The real paths of the folders that contain the current one.
+    keeps_links: bool,
+    /// The real paths of the folders that contain the current one, and the name of the first one with a slash, or nothing.
     inside: Vec<PathBuf>,
+    prefix: String,
 }
 
 impl Walk {
-    const fn new(lenient: bool) -> Self {
-        Self { items: Vec::new(), skipped: Vec::new(), lenient, inside: Vec::new() }
+    const fn new(lenient: bool, keeps_links: bool) -> Self {
+        Self {
+            items: Vec::new(),
+            skipped: Vec::new(),
+            lenient,
+            keeps_links,
+            inside: Vec::new(),
+            prefix: String::new(),
+        }
+    }
+
+    /// Adds the contents of a folder. Returns its name and attributes.
+    fn only(&mut self, path: &Path) -> Result<(String, Option<Attributes>), Unsendable> {
+        let name = name_of(path)?;
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| Unsendable { path: path.to_owned(), why: system(error) })?;
+        self.named_folder(path, "")?;
+        Ok((name, Some(attributes(&metadata))))
+    }
+
+    /// Adds several paths, each under its own name. Returns a name for all of them.
+    fn several(&mut self, paths: &[PathBuf]) -> Result<String, Error> {
+        let first = paths.first().ok_or(Error::NothingToSend)?;
+        let mut names = BTreeSet::new();
+        for path in paths {
+            let name = name_of(path)?;
+            if !names.insert(name.clone()) {
+                let why = UnsendableReason::SameName;
+                return Err(Unsendable { path: path.clone(), why }.into());
+            }
+            self.named_item(path, &name)?;
+        }
+        Ok(join_name(&name_of(first)?, &format!(" and {} more", paths.len() - 1), ""))
     }
 
     /// Adds a file or folder that the user named; it is never omitted.
@@ -145,6 +195,7 @@ impl Walk {
         let opened = self.open_folder(path);
         let (true_path, listing) =
             opened.map_err(|why| Unsendable { path: path.to_owned(), why })?;
+        prefix.clone_into(&mut self.prefix);
         self.children(true_path, listing, prefix)
     }
 
@@ -182,12 +233,39 @@ impl Walk {
                 self.skip(&path, UnsendableReason::NotUnicode)?;
                 continue;
             };
-            if let Some(metadata) = self.metadata(&path)? {
-                self.item(&path, &format!("{prefix}{name}"), &metadata)?;
+            let name = format!("{prefix}{name}");
+            let is_link = self.keeps_links && child.file_type().is_ok_and(|kind| kind.is_symlink());
+            if let Some(target) = is_link.then(|| self.link_target(&path, &name)).flatten() {
+                self.link(&path, &name, target)?;
+            } else if let Some(metadata) = self.metadata(&path)? {
+                self.item(&path, &name, &metadata)?;
             }
         }
         self.inside.pop();
         Ok(())
+    }
+
+    /// The target of a link to a file or folder inside the named folder; `None` for any other link, which is followed. What the
+    /// receiver will find there must be what is here.
+    fn link_target(&self, path: &Path, name: &str) -> Option<LinkTarget> {
+        let root = self.inside.first()?;
+        let link = ZipPath::parse(name.strip_prefix(&self.prefix)?).ok()?;
+        let target = std::fs::read_link(path).ok()?;
+        let (target, means) = LinkTarget::shortest(target.to_str()?, &link)?;
+        let real = path.canonicalize().ok()?;
+        let metadata = std::fs::metadata(&real).ok()?;
+        let is_inside = real.starts_with(root) && root.join(means).canonicalize().ok()? == real;
+        // It is checked again with the path that the receiver sees.
+        LinkTarget::shortest(target.as_str(), &ZipPath::parse(name).ok()?)?;
+        (is_inside && (metadata.is_dir() || metadata.is_file())).then_some(target)
+    }
+
+    /// Adds a link.
+    fn link(&mut self, path: &Path, name: &str, target: LinkTarget) -> Result<(), Unsendable> {
+        let metadata = self.allow(path, std::fs::symlink_metadata(path).map_err(system))?;
+        let Some(metadata) = metadata else { return Ok(()) };
+        let added = self.add(path, name, &metadata, EntryKind::Link(target.as_str().to_owned()));
+        self.allow(path, added).map(|_| ())
     }
 
     /// Adds a file, or a folder after its contents: a receiver that sets permissions immediately

@@ -38,12 +38,12 @@ async fn a_peer_that_says_it_dilates_and_does_not_gets_the_offer_of_version_1() 
     }
 }
 
-fn folder(bytes: u64, files: u64) -> Offer {
+pub(super) fn folder(bytes: u64, files: u64) -> Offer {
     let name = PeerName::new("d");
     Offer::Directory { name, zip_size: bytes, bytes, files, attributes: None }
 }
 
-fn file(path: &str, size: u64, keep: u64) -> FileEntry {
+pub(super) fn file(path: &str, size: u64, keep: u64) -> FileEntry {
     let path = Some(ZipPath::parse(path).unwrap());
     FileEntry { path, size: Some(size), attributes: None, keep }
 }
@@ -56,7 +56,7 @@ fn data(frames: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Offers something, sends these frames once it is accepted, and returns the receiver's error.
-async fn refused(offer: Offer, frames: Vec<u8>) -> Error {
+pub(super) async fn refused(offer: Offer, frames: Vec<u8>) -> Error {
     let (settings, code) = settings().await;
     let to = Folder::new();
     let receiver = transfer::receive(CodeSource::Code(code.clone()), settings.clone());

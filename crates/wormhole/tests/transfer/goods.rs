@@ -301,22 +301,6 @@ async fn a_relay_carries_what_may_not_go_directly() {
     }
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn symbolic_links_are_followed_and_keep_their_own_names() {
-    let (settings, code) = settings().await;
-    let (from, to) = (Folder::new(), Folder::new());
-    from.file("tree/true", b"contents");
-    std::os::unix::fs::symlink("true", from.path().join("tree/link")).unwrap();
-    std::os::unix::fs::symlink(from.path().join("tree"), from.path().join("other")).unwrap();
-    let what = path(&from.path().join("other"));
-    let (sent, received) = transfer(what, to.destination(OnExists::Refuse), settings, code).await;
-    assert!(sent.is_ok() && received.is_ok());
-    let link = to.path().join("other/link");
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_file());
-    assert_eq!(std::fs::read(link).unwrap(), b"contents");
-}
-
 fn set_time(path: &Path, time: SystemTime) {
     std::fs::File::open(path).unwrap().set_modified(time).unwrap();
 }

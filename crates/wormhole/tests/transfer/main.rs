@@ -27,6 +27,8 @@ mod folders;
 mod goods;
 mod held;
 mod liars;
+#[cfg(unix)]
+mod links;
 mod lying_receivers;
 #[cfg(target_os = "linux")]
 mod names;

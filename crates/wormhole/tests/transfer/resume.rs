@@ -356,6 +356,44 @@ async fn the_sender_of_another_folder_of_the_same_name_learns_no_hash_that_can_b
 }
 
 #[tokio::test]
+async fn a_folder_with_links_is_continued_and_only_its_own_links_stay() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let bytes = contents(CHUNK + 3, 1);
+    let source = from.path().join("d");
+    let large = from.file("d/sub/large", &bytes);
+    from.file("d/now a file", b"new");
+    for (link, target) in [("link", "sub/large"), ("now a link", "sub"), ("sub/up", "..")] {
+        std::os::unix::fs::symlink(target, source.join(link)).unwrap();
+    }
+    let part = to.path().join("d.part");
+    fs::create_dir(&part).unwrap();
+    fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::create_dir(part.join("sub")).unwrap();
+    fs::write(part.join("sub/large"), &bytes[..CHUNK]).unwrap();
+    fs::write(part.join("now a link"), b"old").unwrap();
+    for (link, target) in [("link", "elsewhere"), ("now a file", "sub/large"), ("old", "sub")] {
+        std::os::unix::fs::symlink(target, part.join(link)).unwrap();
+    }
+    let file = JournalFile {
+        key: key(&large, "sub/large"),
+        path: Some(ZipPath::parse("sub/large").unwrap()),
+        size: u64::try_from(bytes.len()).unwrap(),
+        hashes: hashes(&bytes[..CHUNK]),
+    };
+    write_journal(&part, header(&part, &source, bytes.len() + 3, 2), &[file]);
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(CHUNK).unwrap()));
+    let arrived = to.path().join("d");
+    assert_eq!(Folder::names_in(&arrived), ["link", "now a file", "now a link", "sub"]);
+    for (link, target) in [("link", "sub/large"), ("now a link", "sub"), ("sub/up", "..")] {
+        assert_eq!(fs::read_link(arrived.join(link)).unwrap(), Path::new(target));
+    }
+    assert!(fs::read(arrived.join("sub/up/link")).unwrap() == bytes);
+    assert_eq!(fs::read(arrived.join("now a file")).unwrap(), b"new");
+}
+
+#[tokio::test]
 async fn a_torn_record_at_the_end_of_a_journal_is_ignored() {
     let bytes = contents(2 * CHUNK, 1);
     for (torn, expected) in [(1, None), (0, Some(CHUNK))] {

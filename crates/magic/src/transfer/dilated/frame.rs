@@ -3,8 +3,10 @@
 //! The functions of this module append frames to a buffer. A frame of data can also be made in place: append
 //! [`HEADER`] bytes and the data, then call [`set_header`].
 
-use super::message::{FileEntry, FolderEntry, encode_file, encode_folder, encode_offer};
-use super::{FileKey, Hash, Violation};
+use super::message::{
+    FileEntry, FolderEntry, encode_file, encode_folder, encode_link, encode_offer,
+};
+use super::{FileKey, Hash, LinkEntry, Violation};
 use crate::transfer::Offer;
 
 /// The kinds of frames.
@@ -32,6 +34,8 @@ pub enum FrameKind {
     Failed = 9,
     /// The sender of this offers nothing more. It is the only frame of its stream.
     Finished = 10,
+    /// A symbolic link.
+    Link = 11,
     /// The receiver accepts the offer.
     Accept = 16,
     /// The hashes of the chunks of a file that the receiver has.
@@ -59,6 +63,7 @@ impl FrameKind {
             8 => Self::End,
             9 => Self::Failed,
             10 => Self::Finished,
+            11 => Self::Link,
             16 => Self::Accept,
             17 => Self::Have,
             18 => Self::Ready,
@@ -101,6 +106,11 @@ pub fn file(buffer: &mut Vec<u8>, entry: &FileEntry) {
 /// Appends a folder.
 pub fn folder(buffer: &mut Vec<u8>, entry: &FolderEntry) {
     frame(buffer, FrameKind::Folder, &encode_folder(entry));
+}
+
+/// Appends a symbolic link.
+pub fn link(buffer: &mut Vec<u8>, entry: &LinkEntry) {
+    frame(buffer, FrameKind::Link, &encode_link(entry));
 }
 
 /// Appends the number of a chunk that the next data replaces.

@@ -1,8 +1,10 @@
 //! Decodes the sender's frames: the offer, and after it was accepted its files and folders.
 
 use super::frame::{self, FrameKind, FramePart, FrameReader};
-use super::message::{FileEntry, FolderEntry, decode_file, decode_folder, decode_offer};
-use super::{Hash, Violation, chunk_range, length_of_chunks};
+use super::message::{
+    FileEntry, FolderEntry, decode_file, decode_folder, decode_link, decode_offer,
+};
+use super::{Hash, LinkEntry, Violation, chunk_range, length_of_chunks};
 use crate::transfer::Offer;
 
 /// Reads the sender's frames, and checks that they are in order and contain what was offered.
@@ -14,7 +16,7 @@ use crate::transfer::Offer;
 /// | `Offered`, `Entries`, `File` | Failed | `Ended` |
 /// | `Offered` | no other: the caller continues with [`accept`](Self::accept) | `Entries` |
 /// | `Entries` | File | `File` |
-/// | `Entries` | Folder, if a folder was offered | same |
+/// | `Entries` | Folder or Link, if a folder was offered | same |
 /// | `Entries` | End, if all bytes and files have arrived | `Ended` |
 /// | `File` | Data, up to the end of the file or of the replaced chunk | same |
 /// | `File` | Chunk, if the kept part is followed by everything else, in ascending order | same |
@@ -71,6 +73,8 @@ pub enum Received<'a> {
     Omitted,
     /// A folder, after everything in it.
     Folder(FolderEntry),
+    /// A symbolic link that stays inside the folder.
+    Link(LinkEntry),
     /// Everything has arrived.
     End,
     /// The sender cannot go on, for this reason. Nothing follows.
@@ -145,6 +149,9 @@ impl Incoming {
             (FrameKind::File, State::Entries) => self.on_file(decode_file(contents)?),
             (FrameKind::Folder, State::Entries) if self.is_folder => {
                 Ok(Received::Folder(decode_folder(contents)?))
+            }
+            (FrameKind::Link, State::Entries) if self.is_folder => {
+                Ok(Received::Link(decode_link(contents)?))
             }
             (FrameKind::End, State::Entries) => self.on_end(contents),
             (FrameKind::Finished, State::ExpectOffer) if contents.is_empty() => {

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Violation, chunk_count};
+use super::{LinkEntry, LinkTarget, Violation, chunk_count};
 use crate::transfer::zip::ZipPath;
 use crate::transfer::{Attributes, Offer, PeerName};
 
@@ -66,6 +66,12 @@ struct FolderFields {
     modified: i64,
 }
 
+#[derive(Deserialize, Serialize)]
+struct LinkFields {
+    path: String,
+    target: String,
+}
+
 pub(super) fn encode_offer(offer: &Offer) -> Vec<u8> {
     let (kind, name, bytes, files, attributes) = match offer {
         Offer::Directory { name, bytes, files, attributes, .. } => {
@@ -125,6 +131,20 @@ pub(super) fn decode_folder(contents: &[u8]) -> Result<FolderEntry, Violation> {
         path: ZipPath::parse(&path)?,
         attributes: Attributes { permissions, modified },
     })
+}
+
+pub(super) fn encode_link(entry: &LinkEntry) -> Vec<u8> {
+    let (path, target) = (entry.path.as_str().to_owned(), entry.target.as_str().to_owned());
+    encode(&LinkFields { path, target })
+}
+
+pub(super) fn decode_link(contents: &[u8]) -> Result<LinkEntry, Violation> {
+    let LinkFields { path, target } = decode(contents)?;
+    let path = ZipPath::parse(&path)?;
+    match LinkTarget::parse(&target, &path) {
+        Some(target) => Ok(LinkEntry { path, target }),
+        None => Err(Violation::UnsafeLink { path, target: PeerName::new(target) }),
+    }
 }
 
 fn fields_of(attributes: Option<Attributes>) -> (Option<u16>, Option<i64>) {

@@ -19,6 +19,12 @@ fn entry(path: &str, size: u64, keep: u64) -> FileEntry {
     FileEntry { path, size: Some(size), attributes: Some(ATTRIBUTES), keep }
 }
 
+fn link(path: &str, target: &str) -> LinkEntry {
+    let path = ZipPath::parse(path).unwrap();
+    let (target, _) = LinkTarget::shortest(target, &path).unwrap();
+    LinkEntry { path, target }
+}
+
 fn data(buffer: &mut Vec<u8>, bytes: &[u8]) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; frame::HEADER]);
@@ -50,6 +56,7 @@ fn read(offer: &Offer, frames: &[u8], piece: usize) -> Result<Vec<Received<'stat
                 Received::FileEnd(hash) => Received::FileEnd(hash),
                 Received::Omitted => Received::Omitted,
                 Received::Folder(entry) => Received::Folder(entry),
+                Received::Link(entry) => Received::Link(entry),
                 Received::End => Received::End,
                 Received::Failed(reason) => Received::Failed(reason),
                 Received::Finished => Received::Finished,
@@ -77,6 +84,7 @@ fn transfer() -> (Offer, Vec<u8>) {
     frame::omit(&mut frames);
     let path = ZipPath::parse("d").unwrap();
     frame::folder(&mut frames, &FolderEntry { path, attributes: ATTRIBUTES });
+    frame::link(&mut frames, &link("l", "d/b"));
     frame::end(&mut frames);
     (folder(5 + 2 * MIN_CHUNK + 3 + 10, 3), frames)
 }
@@ -102,6 +110,7 @@ fn a_folder_is_read_as_it_was_written() {
             Received::Data(b"par"),
             Received::Omitted,
             Received::Folder(FolderEntry { path, attributes: ATTRIBUTES }),
+            Received::Link(link("l", "d/b")),
             Received::End,
         ]
     );
@@ -171,6 +180,14 @@ fn a_sender_that_sends_something_else_than_offered_is_refused() {
     assert_eq!(refused(one, &|to| begin(to, 5)), Violation::OutOfOrder);
     let without_path = FileEntry { path: None, ..entry("a", 5, 0) };
     assert_eq!(refused(folder(5, 1), &|to| frame::file(to, &without_path)), Violation::OutOfOrder);
+    // A link where no folder was offered, and in the middle of a file.
+    let one = Offer::File { name: PeerName::new("a"), size: 5, attributes: None };
+    assert_eq!(refused(one, &|to| frame::link(to, &link("l", "a"))), Violation::OutOfOrder);
+    let inside = |to: &mut Vec<u8>| {
+        begin(to, 5);
+        frame::link(to, &link("l", "a"));
+    };
+    assert_eq!(refused(folder(5, 1), &inside), Violation::OutOfOrder);
 }
 
 #[test]
@@ -405,6 +422,28 @@ fn both_sides_must_announce_the_opposite() {
         [json!({}), json!(null), json!({SUBPROTOCOL: {"mode": "send"}}), json!({SUBPROTOCOL: 1})]
     {
         assert!(!Mode::Receive.fits(&versions), "{versions}");
+    }
+}
+
+#[test]
+fn the_longest_link_fits_into_a_frame() {
+    let path = vec!["x".repeat(250); 16].join("/");
+    let longest = link(&path, &vec!["y".repeat(250); 8].join("/"));
+    let mut frames = Vec::new();
+    frame::link(&mut frames, &longest);
+    frame::end(&mut frames);
+    let expected = vec![Received::Link(longest), Received::End];
+    assert_eq!(read(&folder(0, 0), &frames, 1000), Ok(expected));
+}
+
+#[test]
+fn only_what_a_peer_announces_is_its_feature() {
+    let mut versions = json!({});
+    Mode::Receive.announce(&mut versions);
+    assert_eq!(Features::of_peer(&versions), Features::OURS);
+    for features in [json!(["core-1"]), json!("links-1"), json!([["links-1"]]), json!(null)] {
+        let versions = json!({SUBPROTOCOL: {"mode": "receive", "features": features}});
+        assert_eq!(Features::of_peer(&versions), Features::default(), "{versions}");
     }
 }
 

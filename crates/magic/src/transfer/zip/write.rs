@@ -12,7 +12,7 @@ use super::header::{
     write_end, write_local, write_omission,
 };
 use super::path::ZipPath;
-use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, to_u64};
+use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, TYPE_LINK, to_u64};
 
 /// A file or folder to be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,12 +29,14 @@ pub struct Entry {
 }
 
 /// The kind of an entry.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EntryKind {
     /// A file of this many bytes.
     File(u64),
     /// A folder.
     Folder,
+    /// A symbolic link with this target. Our own reader refuses it.
+    Link(String),
 }
 
 impl Entry {
@@ -47,15 +49,16 @@ impl Entry {
         name
     }
 
-    const fn size(&self) -> u64 {
-        match self.kind {
-            EntryKind::File(size) => size,
+    fn size(&self) -> u64 {
+        match &self.kind {
+            EntryKind::File(size) => *size,
             EntryKind::Folder => 0,
+            EntryKind::Link(target) => to_u64(target.len()),
         }
     }
 
     /// Empty entries need no descriptor, because their CRC is 0.
-    const fn has_descriptor(&self) -> bool {
+    fn has_descriptor(&self) -> bool {
         self.size() > 0
     }
 
@@ -63,6 +66,7 @@ impl Entry {
         let kind = match self.kind {
             EntryKind::File(_) => TYPE_FILE,
             EntryKind::Folder => TYPE_FOLDER,
+            EntryKind::Link(_) => TYPE_LINK,
         };
         kind | u32::from(self.permissions & 0o7777)
     }
@@ -116,7 +120,7 @@ impl ZipWriter {
         offset + central + to_u64(end_length(count, central, offset))
     }
 
-    /// Begins an entry: appends its header to `out`. The data of a file follows.
+    /// Begins an entry: appends its header to `out`, and the target of a link. The data of a file follows.
     ///
     /// # Errors
     /// The previous entry was not complete.
@@ -126,7 +130,11 @@ impl ZipWriter {
         let before = out.len();
         write_local(fields(&entry, &entry.name(), 0), out);
         self.offset += to_u64(out.len() - before);
+        let target =
+            if let EntryKind::Link(target) = &entry.kind { target.clone() } else { String::new() };
         self.current = Some(Current { entry, start, crc: crc32fast::Hasher::new(), seen: 0 });
+        out.extend(target.as_bytes());
+        self.data(target.as_bytes());
         Ok(())
     }
 
@@ -222,7 +230,7 @@ fn write_descriptor(crc: u32, size: u64, out: &mut Vec<u8>) {
     }
 }
 
-const fn descriptor_length(entry: &Entry) -> u64 {
+fn descriptor_length(entry: &Entry) -> u64 {
     match (entry.has_descriptor(), needs_zip64(entry.size())) {
         (false, _) => 0,
         (true, false) => 16,

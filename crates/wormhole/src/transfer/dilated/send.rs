@@ -23,6 +23,9 @@ pub(in super::super) async fn send(
     mut item: SendItem,
 ) -> Result<Report, Error> {
     driver.command(SenderCommand::Dilated);
+    if !driver.peer_features().links {
+        item = driver.unless_given_up(item.followed()).await?;
+    }
     if let SendItem::Tree(tree) = &mut item {
         tree.tolerant = true;
     }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use wormhole_magic::dilation::MAX_DATA;
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{
-    Claims, FileEntry, FolderEntry, Hash, Replies, Reply, Violation, chunk_count, chunk_range,
-    frame, length_of_chunks,
+    Claims, FileEntry, FolderEntry, Hash, LinkEntry, LinkTarget, Replies, Reply, Violation,
+    chunk_count, chunk_range, frame, length_of_chunks,
 };
 use wormhole_magic::transfer::zip::EntryKind;
 
@@ -115,12 +115,19 @@ impl Sending {
     }
 
     fn tree(&mut self, tree: Tree) -> Result<(), Error> {
+        self.changed = tree.omitted;
         for Item { entry, path } in tree.items {
             let attributes =
                 Attributes { permissions: entry.permissions & 0o777, modified: entry.modified };
             match entry.kind {
                 EntryKind::Folder => {
                     frame::folder(&mut self.batch, &FolderEntry { path: entry.path, attributes });
+                }
+                EntryKind::Link(target) => {
+                    // It was checked when the folder was read.
+                    if let Some((target, _)) = LinkTarget::shortest(&target, &entry.path) {
+                        frame::link(&mut self.batch, &LinkEntry { path: entry.path, target });
+                    }
                 }
                 EntryKind::File(size) => {
                     let (in_offer, attributes) = (Some(entry.path), Some(attributes));

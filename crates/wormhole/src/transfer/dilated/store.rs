@@ -252,6 +252,7 @@ impl Store {
                 self.target.omit()
             }
             Received::Folder(entry) => self.target.folder(entry),
+            Received::Link(entry) => self.target.link(entry),
             Received::Offer(_) | Received::End => Ok(()),
             Received::Failed(reason) => Err(Error::PeerRefused(reason)),
             Received::Finished => Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),

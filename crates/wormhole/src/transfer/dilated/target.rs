@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::Attributes;
-use wormhole_magic::transfer::dilated::{FileEntry, FolderEntry};
+use wormhole_magic::transfer::dilated::{FileEntry, FolderEntry, LinkEntry};
 use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipWriter};
 
 use super::super::Error;
@@ -112,6 +112,19 @@ impl Target {
             }
             Self::Zip(zip) => {
                 zip.entry(Entry { path, permissions, modified, kind: EntryKind::Folder })
+            }
+        }
+    }
+
+    /// A symbolic link.
+    pub(super) fn link(&mut self, entry: LinkEntry) -> Result<(), Error> {
+        let LinkEntry { path, target } = entry;
+        match self {
+            Self::File { .. } | Self::Writer(_) => Ok(()),
+            Self::Tree(unpacker) => Ok(unpacker.link(&path, target.as_str())?),
+            Self::Zip(zip) => {
+                let kind = EntryKind::Link(target.as_str().to_owned());
+                zip.entry(Entry { path, permissions: 0o777, modified: 0, kind })
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Metadata of received files and folders that could not be set. The contents are complete.
+/// Metadata of received files and folders that could not be set, and links. The contents of files are complete.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MetadataLoss {
@@ -12,6 +12,8 @@ pub struct MetadataLoss {
     pub permissions: u64,
     /// Number of files and folders without their modification time.
     pub times: u64,
+    /// Number of symbolic links that could not be created, on a file system without links.
+    pub links: u64,
     /// Number of files on file systems that do not support flushing.
     pub unflushed: u64,
     /// The path of the first one.
@@ -35,6 +37,24 @@ impl Loss {
         self.note(path, outcome, |loss| &mut loss.times);
     }
 
+    /// Records that a file system has no symbolic links, if so.
+    ///
+    /// # Errors
+    /// It has links, but creating one failed.
+    pub(super) fn link(
+        &mut self,
+        path: impl FnOnce() -> PathBuf,
+        outcome: io::Result<()>,
+    ) -> io::Result<()> {
+        match outcome {
+            Err(error) if !is_unsupported(&error) => Err(error),
+            outcome => {
+                self.note(path, outcome, |loss| &mut loss.links);
+                Ok(())
+            }
+        }
+    }
+
     /// Records that a file system does not support flushing, if so.
     ///
     /// # Errors
@@ -50,8 +70,8 @@ impl Loss {
     }
 
     /// All losses; `None` if nothing was lost.
-    pub(crate) fn into_loss(self) -> Option<MetadataLoss> {
-        self.0
+    pub(crate) fn into_loss(self) -> Option<Box<MetadataLoss>> {
+        self.0.map(Box::new)
     }
 
     fn note(
@@ -64,7 +84,7 @@ impl Loss {
         let loss = self.0.get_or_insert_with(|| {
             let why = error.to_string();
             let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
-            MetadataLoss { permissions: 0, times: 0, unflushed: 0, path: path(), why }
+            MetadataLoss { permissions: 0, times: 0, links: 0, unflushed: 0, path: path(), why }
         });
         *count(loss) += 1;
     }

@@ -97,6 +97,12 @@ impl Dir {
         File::create_new(self.at(name))
     }
 
+    /// Links need a special permission here, and are not announced.
+    #[expect(clippy::unused_self, reason = "other systems create them")]
+    pub(super) fn create_link(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The default permissions here; also checks that a file called `name` could be created and
     /// does not exist.
     pub(super) fn usual(&self, name: impl AsRef<OsStr>) -> io::Result<Usual> {

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, fstatvfs, linkat, mkdirat, openat, renameat, statat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fstatvfs, linkat, mkdirat, openat, renameat, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -126,7 +127,7 @@ impl Dir {
     /// The size of a file in it, unless that is a link or something else.
     pub(super) fn size_of(&self, name: impl AsRef<OsStr>) -> io::Result<u64> {
         let stat = statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
             u64::try_from(stat.st_size).map_err(io::Error::other)
         } else {
             Err(io::ErrorKind::InvalidData.into())
@@ -142,6 +143,11 @@ impl Dir {
     /// Creates a file; an error if the name exists.
     pub(super) fn create_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
         self.create(name.as_ref(), if access == Access::Private { 0o600 } else { 0o666 })
+    }
+
+    /// Creates a symbolic link; an error if the name exists.
+    pub(super) fn create_link(&self, target: &str, name: &str) -> io::Result<()> {
+        Ok(symlinkat(target, &self.0, name)?)
     }
 
     fn create(&self, name: &OsStr, mode: rustix::fs::RawMode) -> io::Result<File> {
@@ -168,11 +174,12 @@ impl Dir {
 
     /// Whether the name exists, and if so whether it is a folder.
     pub(super) fn is_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Option<bool>> {
-        match statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-                Ok(Some(kind == rustix::fs::FileType::Directory))
-            }
+        Ok(self.kind_of(name.as_ref())?.map(|kind| kind == FileType::Directory))
+    }
+
+    fn kind_of(&self, name: &OsStr) -> io::Result<Option<FileType>> {
+        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -343,7 +350,12 @@ impl Dir {
                 continue;
             }
             let path = path.join(name);
-            if self.is_folder(name)? != Some(true) {
+            let kind = self.kind_of(name)?;
+            if kind == Some(FileType::Symlink) {
+                // It is a part of the folder.
+                continue;
+            }
+            if kind != Some(FileType::Directory) {
                 // Its permissions may prevent opening it: this is recorded, and the others are
                 // flushed.
                 loss.flush(&path, self.open_file(name).and_then(|file| file.sync_all()))?;

@@ -162,6 +162,16 @@ impl Unpacker {
         self.tree.take_file(from, path, &mut self.limits)
     }
 
+    /// Creates a symbolic link. If the disk has no links, that is recorded.
+    ///
+    /// # Errors
+    /// It cannot be created. Drop this value to remove everything.
+    pub(crate) fn link(&mut self, path: &ZipPath, target: &str) -> Result<(), DiskError> {
+        let created = self.tree.create_link(path, target, &mut self.limits)?;
+        let recorded = self.loss.link(|| self.tree.place(path), created);
+        recorded.map_err(|error| self.tree.error(path, error))
+    }
+
     /// The current file.
     pub(crate) fn current_file(&mut self) -> Option<&mut File> {
         self.current.as_mut().map(|current| &mut current.file)
@@ -352,23 +362,50 @@ impl Tree {
     }
 
     fn create_file(&mut self, path: &ZipPath, limits: &mut Limits) -> Result<File, DiskError> {
-        let (above, name) = split(path);
-        let resumes = self.resumes;
-        if resumes && self.named.contains(path.as_str()) {
-            return Err(DiskError::Zip(ZipError::Duplicate(path.clone())));
-        }
-        let folder = self.enter(path, above, Some(limits))?;
+        let (folder, name) = self.free(path, limits)?;
         limits.file()?;
-        if resumes {
-            // Removes what an earlier attempt has left. If it is a folder, creating the file fails.
-            let _gone = folder.remove_file(name);
-        }
         match folder.create_file(name, Access::Usual) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
             }
             outcome => outcome.map_err(|error| self.error(path, error)),
         }
+    }
+
+    /// Creates a link. The outer error ends the transfer.
+    fn create_link(
+        &mut self,
+        path: &ZipPath,
+        target: &str,
+        limits: &mut Limits,
+    ) -> Result<io::Result<()>, DiskError> {
+        let (folder, name) = self.free(path, limits)?;
+        limits.folder()?;
+        match folder.create_link(target, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// The folder of a new file or link, and its name, which is free unless it was used before or is that of a folder.
+    fn free<'a>(
+        &mut self,
+        path: &'a ZipPath,
+        limits: &mut Limits,
+    ) -> Result<(&Dir, &'a str), DiskError> {
+        let (above, name) = split(path);
+        let resumes = self.resumes;
+        if resumes && self.named.contains(path.as_str()) {
+            return Err(DiskError::Zip(ZipError::Duplicate(path.clone())));
+        }
+        let folder = self.enter(path, above, Some(limits))?;
+        if resumes {
+            // What an earlier attempt has left.
+            let _gone = folder.remove_file(name);
+        }
+        Ok((folder, name))
     }
 
     /// Opens a file of an earlier attempt for writing.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use wormhole_magic::transfer::dilated::{Replies, frame};
+use wormhole_magic::transfer::dilated::{Features, Replies, frame};
 
 use super::super::source::SendItem;
 use super::super::{Error, Progress, Report, dilated};
@@ -16,14 +16,16 @@ use crate::transit::Path;
 pub(super) async fn offer(
     mut context: Context,
     stream: Subchannel,
-    path: Option<Path>,
-    mut item: SendItem,
+    (path, features): (Option<Path>, Features),
+    item: SendItem,
 ) -> TransferId {
-    if let SendItem::Tree(tree) = &mut item {
-        tree.tolerant = true;
-    }
     let id = context.id;
-    let outcome = send(&mut context, &stream, path, item).await;
+    let adapted =
+        if features.links { Ok(item) } else { context.unless_cancelled(item.followed()).await };
+    let outcome = match adapted {
+        Ok(item) => send(&mut context, &stream, path, item).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &outcome {
         tell_peer(&stream, error, frame::failed).await;
     }
@@ -40,8 +42,11 @@ async fn send(
     context: &mut Context,
     stream: &Subchannel,
     path: Option<Path>,
-    item: SendItem,
+    mut item: SendItem,
 ) -> Result<Report, Error> {
+    if let SendItem::Tree(tree) = &mut item {
+        tree.tolerant = true;
+    }
     let (id, offer) = (context.id, item.offer());
     let progress = Progress::of_dilated(offer.unpacked_size());
     progress.set_received(Some(0));

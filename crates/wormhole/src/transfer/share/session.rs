@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use wormhole_magic::dilation::DilationError;
 use wormhole_magic::transfer::Message;
-use wormhole_magic::transfer::dilated::{Mode, SUBPROTOCOL};
+use wormhole_magic::transfer::dilated::{Features, Mode, SUBPROTOCOL};
 
 use super::super::source::SendItem;
 use super::super::{Destination, Error as TransferError};
@@ -34,15 +34,15 @@ pub(super) async fn run(
         return;
     };
     let connected = match negotiated {
-        Ok(()) => dilate(wormhole, settings.connection).await,
+        Ok(features) => dilate(wormhole, settings.connection).await.map(|it| (it, features)),
         Err(error) => {
             let _closed = wormhole.close().await;
             Err(error)
         }
     };
     let outcome = match connected {
-        Ok(dilated) => {
-            let running = Running::new(events.clone(), settings.max_entries);
+        Ok((dilated, features)) => {
+            let running = Running::new(events.clone(), settings.max_entries, features);
             running.run(dilated, early, &mut commands).await
         }
         Err(error) => Err(error),
@@ -57,7 +57,7 @@ async fn negotiate_unless_closed(
     wormhole: &Wormhole,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     early: &mut Vec<Command>,
-) -> Option<Result<(), Error>> {
+) -> Option<Result<Features, Error>> {
     let negotiating = negotiate(wormhole);
     tokio::pin!(negotiating);
     loop {
@@ -68,11 +68,11 @@ async fn negotiate_unless_closed(
     }
 }
 
-/// Waits for the peer, and checks that its program shares.
-async fn negotiate(wormhole: &Wormhole) -> Result<(), Error> {
+/// Waits for the peer, and checks that its program shares. Returns what else it supports.
+async fn negotiate(wormhole: &Wormhole) -> Result<Features, Error> {
     let versions = wormhole.versions().await?;
     if Mode::Share.fits(&versions) {
-        return Ok(());
+        return Ok(Features::of_peer(&versions));
     }
     let reason = "the other side runs `wormhole share`, so run `wormhole share` here too";
     // A program that only sends or receives shows this, and transfers nothing.
@@ -91,6 +91,8 @@ async fn dilate(wormhole: Wormhole, settings: dilated::Settings) -> Result<Dilat
 struct Running {
     events: Events,
     max_entries: Option<u64>,
+    /// What the peer supports.
+    features: Features,
     /// Streams of the peer of which nothing is known yet. Dilation limits how many there are.
     unread: JoinSet<Option<(Subchannel, Beginning)>>,
     /// All transfers.
@@ -119,10 +121,11 @@ struct Transfer {
 }
 
 impl Running {
-    fn new(events: Events, max_entries: Option<u64>) -> Self {
+    fn new(events: Events, max_entries: Option<u64>, features: Features) -> Self {
         Self {
             events,
             max_entries,
+            features,
             unread: JoinSet::new(),
             tasks: JoinSet::new(),
             outgoing: 0,
@@ -215,8 +218,8 @@ impl Running {
             let (context, cancel) = self.context(id);
             self.transfers.insert(id, Transfer { answer: None, cancel });
             self.outgoing += 1;
-            let path = dilated.path();
-            self.tasks.spawn(outgoing::offer(context, stream, path, item));
+            let peer = (dilated.path(), self.features);
+            self.tasks.spawn(outgoing::offer(context, stream, peer, item));
         }
         Ok(())
     }
