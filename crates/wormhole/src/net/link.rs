@@ -146,12 +146,30 @@ fn poll_read(
         // Unlike `poll_read`, it fills memory that is not initialized.
         match stream.try_read_buf(buffer) {
             Ok(0) => return Poll::Ready(Err(LinkFailure::Closed)),
-            Ok(_) => return Poll::Ready(Ok(())),
+            Ok(length) => {
+                if length < SMALL {
+                    acknowledge(stream);
+                }
+                return Poll::Ready(Ok(()));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Poll::Ready(Err(error.kind().into())),
         }
     }
 }
+
+/// Acknowledges at once what was received; usually the system waits up to 40 ms. The other end, or a relay, may use Nagle's
+/// algorithm, as the Python programs do: then it keeps the next small packet back until the acknowledgement, and a sender that
+/// waits for a message in that packet stops for this time.
+#[cfg(target_os = "linux")]
+fn acknowledge(stream: &TcpStream) {
+    // It is only slower without.
+    let _delayed = SockRef::from(stream).set_tcp_quickack(true);
+}
+
+/// Only Linux can do this.
+#[cfg(not(target_os = "linux"))]
+fn acknowledge(_: &TcpStream) {}
 
 fn poll_write(
     stream: &mut TcpStream,
@@ -168,5 +186,45 @@ fn poll_write(
     Poll::Ready(Ok(()))
 }
 
+/// Fewer bytes are a small message, not part of a large one: even a packet of those has more.
+const SMALL: usize = 1 << 10;
+
 /// Bytes read at once, unless the buffer has more capacity. Sessions exchange a few hundred.
 const READ: usize = 4 << 10;
+
+/// Only Linux can acknowledge at once.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::{Duration, Instant};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_keeps_small_packets_back_does_not_wait_for_our_acknowledgements() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        theirs.set_nodelay(false).unwrap();
+        let mut link = NetLink::Tcp(listener.accept().await.unwrap().0);
+        let start = Instant::now();
+        for _ in 0..100 {
+            theirs.write_all(b"1").await.unwrap();
+            // The system of the peer sends this when the first byte is acknowledged.
+            theirs.write_all(b"2").await.unwrap();
+            let mut received = Vec::new();
+            while received.len() < 2 {
+                poll_fn(|cx| link.poll_receive(cx, &mut received)).await.unwrap();
+            }
+            let mut answer = Outbox::default();
+            answer.push(b"3".to_vec());
+            poll_fn(|cx| link.poll_send(cx, &mut answer)).await.unwrap();
+            theirs.read_exact(&mut [0]).await.unwrap();
+        }
+        // Otherwise each round takes 40 ms.
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
