@@ -20,6 +20,7 @@ mod nodes;
 #[expect(dead_code, reason = "the tests know more about the peers than their speed")]
 mod peer;
 mod report;
+mod resume;
 mod servers;
 mod transfers;
 mod whisper;
@@ -50,7 +51,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "transfers,memory,dilation,forward,mailbox,nodes,relay,whisper,chat"
+        default_value = "transfers,memory,resume,dilation,forward,mailbox,nodes,relay,whisper,chat"
     )]
     only: Vec<String>,
 
@@ -113,6 +114,9 @@ impl Bench {
         }
         if self.arguments.wants("memory") {
             transfers::measure_memory(self, &mut report)?;
+        }
+        if self.arguments.wants("resume") {
+            resume::measure(self, &mut report)?;
         }
         if self.arguments.wants("dilation") {
             dilation::measure(self, &mut report)?;
