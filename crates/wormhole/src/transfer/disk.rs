@@ -7,9 +7,11 @@
 #[cfg_attr(not(unix), path = "disk/portable.rs")]
 #[cfg_attr(unix, path = "disk/unix.rs")]
 mod dir;
+mod donor;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod journal;
+mod leftovers;
 mod limits;
 mod loss;
 mod part;
@@ -19,14 +21,15 @@ mod unpack;
 use std::io;
 use std::path::Path;
 
+pub use leftovers::{Leftover, leftovers};
 pub use loss::MetadataLoss;
 pub use part::OnExists;
 pub(crate) use part::{DiskError, Part, PartFile};
-pub use resume::{Leftover, leftovers};
 pub(super) use {
+    donor::Donor,
     journal::JournalWriter,
     limits::Limits,
-    resume::{Donor, Resumed, Wanted},
+    resume::{Resumed, Wanted},
     unpack::{Offered, Unpacker},
 };
 

@@ -81,13 +81,12 @@ impl ChunkHasher {
     }
 }
 
-/// The key of a file. Two versions of a file usually have different keys; if not, their hashes differ.
+/// The key of a file. Versions of a file that have the same size have the same key, and where they differ, their hashes do.
 pub(super) fn key(entry: &FileEntry) -> Option<FileKey> {
     let mut state = blake3::Hasher::new();
     state.update(entry.path.as_ref().map_or("", ZipPath::as_str).as_bytes());
     state.update(&[0]);
     state.update(&entry.size?.to_be_bytes());
-    state.update(&entry.attributes.map_or(0, |given| given.modified).to_be_bytes());
     state.finalize().as_bytes().first_chunk().copied()
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{FileEntry, FolderEntry, LinkEntry};
-use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipWriter};
+use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipPath, ZipWriter};
 
 use super::super::Error;
 use super::super::disk::{Part, PartFile, Unpacker, failed};
@@ -75,6 +75,17 @@ impl Target {
                 unpacker.current_file().map(|file| (file, place))
             }
             Self::Writer(_) | Self::Zip(_) => None,
+        }
+    }
+
+    /// Opens a file that an earlier attempt has left: the one with this path in a folder, or a single one.
+    pub(super) fn file_left(&mut self, path: Option<&ZipPath>) -> io::Result<File> {
+        match (self, path) {
+            (Self::File { file, .. }, _) => file.file.try_clone(),
+            (Self::Tree(unpacker), Some(path)) => unpacker.part_mut().open_left(path),
+            (Self::Tree(_) | Self::Writer(_) | Self::Zip(_), _) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
         }
     }
 

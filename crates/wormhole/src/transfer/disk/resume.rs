@@ -8,12 +8,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use wormhole_magic::transfer::dilated::{
     FileKey, Hash, Journal, JournalFile, JournalHeader, MAX_JOURNAL,
 };
+use wormhole_magic::transfer::zip::ZipPath;
 
 use super::dir::{Access, Dir};
 use super::journal::JournalWriter;
@@ -32,17 +33,6 @@ pub(in crate::transfer) struct Resumed {
     pub(in crate::transfer) may_be_damaged: bool,
     /// The journal, to be continued.
     pub(in crate::transfer) journal: JournalWriter,
-}
-
-/// What a folder of another offer has left. Files of it can be moved into a new folder.
-#[derive(Debug)]
-pub(in crate::transfer) struct Donor {
-    /// The incomplete folder. It stays, unless it is discarded.
-    pub(in crate::transfer) part: Part,
-    /// What has arrived, without what could be guessed from its hashes.
-    pub(in crate::transfer) files: Vec<JournalFile>,
-    /// Its journal, which keeps other transfers from using it.
-    _lock: File,
 }
 
 /// What an offer can continue.
@@ -67,6 +57,14 @@ impl Part {
         Some(JournalWriter::started(file, header, &[]))
     }
 
+    /// Opens a file that an earlier attempt has left in this folder, for reading.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub(in crate::transfer) fn open_left(&self, path: &ZipPath) -> io::Result<File> {
+        open_in(self.inside().ok_or(io::ErrorKind::NotADirectory)?, path.as_str())
+    }
+
     /// Finds what an interrupted transfer of the same folder, or of the same file, to `target` has left. If it was another offer
     /// of the file, what could be guessed from its hashes is forgotten.
     pub(in crate::transfer) fn resume(
@@ -81,31 +79,18 @@ impl Part {
             found.into_resumed(Place::open(target, on_exists, is_folder).ok()?, wanted)
         })
     }
-
-    /// Finds what an interrupted transfer of another folder to `target` has left.
-    pub(in crate::transfer) fn donor(
-        target: &Path,
-        on_exists: OnExists,
-        offer: &Hash,
-    ) -> Option<Donor> {
-        let place = Place::open(target, on_exists, true).ok()?;
-        (0..MAX_LEFT).find_map(|number| {
-            let found = Found::open(&place.destination, temporary(&place.name, number), true)?;
-            found.into_donor(Place::open(target, on_exists, true).ok()?, offer)
-        })
-    }
 }
 
 /// A journal with its incomplete file or folder.
-struct Found {
-    name: OsString,
+pub(super) struct Found {
+    pub(super) name: OsString,
     journal_file: File,
-    journal: Journal,
+    pub(super) journal: Journal,
     contents: Contents,
-    modified: SystemTime,
+    pub(super) modified: SystemTime,
 }
 
-enum Contents {
+pub(super) enum Contents {
     File(File),
     Folder(Dir),
 }
@@ -113,7 +98,7 @@ enum Contents {
 #[cfg(unix)]
 impl Found {
     /// Opens what has this temporary name.
-    fn open(folder: &Dir, name: OsString, is_folder: bool) -> Option<Self> {
+    pub(super) fn open(folder: &Dir, name: OsString, is_folder: bool) -> Option<Self> {
         use super::dir::Identity;
 
         let mut journal_file = folder.open_private(journal_name(&name)?).ok()?;
@@ -164,18 +149,8 @@ impl Found {
         Some(Resumed { part, file, files, may_be_damaged: may_be_damaged(&header), journal })
     }
 
-    /// Prepares to move files of this folder into another one.
-    fn into_donor(self, place: Place, offer: &Hash) -> Option<Donor> {
-        let header = self.journal.header;
-        if self.is_expired() || header.offer == *offer || may_be_damaged(&header) {
-            return None;
-        }
-        let Opened { part, files, journal_file, .. } = self.into_opened(place, true)?;
-        Some(Donor { part, files, _lock: journal_file })
-    }
-
     /// Opens it, so that it stays when it is dropped. For another offer, hashes that could be guessed are forgotten.
-    fn into_opened(self, place: Place, is_other_offer: bool) -> Option<Opened> {
+    pub(super) fn into_opened(self, place: Place, is_other_offer: bool) -> Option<Opened> {
         use super::dir::Identity;
 
         let journal_name = journal_name(&self.name)?;
@@ -201,13 +176,13 @@ impl Found {
         Some(Opened { part, file, files, journal_file: self.journal_file })
     }
 
-    fn is_expired(&self) -> bool {
+    pub(super) fn is_expired(&self) -> bool {
         let age = SystemTime::now().duration_since(self.modified);
         age.is_ok_and(|age| age > EXPIRY)
     }
 
     /// Removes it. If that fails, there is no further remedy.
-    fn remove(&self, folder: &Dir) {
+    pub(super) fn remove(&self, folder: &Dir) {
         let _left = match &self.contents {
             Contents::File(_) => folder.remove_file(&self.name),
             Contents::Folder(inside) => {
@@ -222,16 +197,16 @@ impl Found {
 
 /// Something that can be continued, and its journal.
 #[cfg(unix)]
-struct Opened {
-    part: Part,
+pub(super) struct Opened {
+    pub(super) part: Part,
     file: Option<File>,
-    files: Vec<JournalFile>,
-    journal_file: File,
+    pub(super) files: Vec<JournalFile>,
+    pub(super) journal_file: File,
 }
 
 /// Whether the system has been restarted since, or that is not known.
 #[cfg(unix)]
-fn may_be_damaged(header: &JournalHeader) -> bool {
+pub(super) fn may_be_damaged(header: &JournalHeader) -> bool {
     header.boot == [0; 16] || header.boot != boot_id()
 }
 
@@ -259,18 +234,22 @@ fn size_in(folder: &Dir, path: &str) -> io::Result<u64> {
     }
 }
 
+/// Opens a file below a folder for reading.
+fn open_in(folder: &Dir, path: &str) -> io::Result<File> {
+    match path.split_once('/') {
+        None => folder.open_file(path),
+        Some((first, rest)) => open_in(&folder.open_folder(first)?, rest),
+    }
+}
+
 #[cfg(not(unix))]
 impl Found {
     /// Without owners and inodes, it cannot be known whether something is ours.
-    fn open(_: &Dir, _: OsString, _: bool) -> Option<Self> {
+    pub(super) fn open(_: &Dir, _: OsString, _: bool) -> Option<Self> {
         None
     }
 
     fn into_resumed(self, _: Place, _: &Wanted) -> Option<Resumed> {
-        None
-    }
-
-    fn into_donor(self, _: Place, _: &Hash) -> Option<Donor> {
         None
     }
 }
@@ -302,7 +281,7 @@ fn create_journal(folder: &Dir, name: &OsStr) -> Option<File> {
 
 /// Removes the journal of something that is gone; `None` if it is in use, or not ours.
 #[cfg(unix)]
-fn remove_orphan(folder: &Dir, journal: &OsStr) -> Option<()> {
+pub(super) fn remove_orphan(folder: &Dir, journal: &OsStr) -> Option<()> {
     let file = folder.open_private(journal).ok()?;
     lock(&file)?;
     folder.remove_file(journal).ok()
@@ -334,69 +313,17 @@ pub(in crate::transfer) const fn boot_id() -> [u8; 16] {
 }
 
 /// The name of the journal of something with this temporary name; `None` if that is too long.
-fn journal_name(temporary: &OsStr) -> Option<OsString> {
+pub(super) fn journal_name(temporary: &OsStr) -> Option<OsString> {
     let mut name = temporary.to_owned();
     name.push(".resume");
     (name.len() <= MAX_NAME).then_some(name)
-}
-
-/// What an interrupted transfer has left in a folder.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Leftover {
-    /// The incomplete file or folder.
-    pub path: PathBuf,
-    /// When something was received last.
-    pub modified: SystemTime,
-}
-
-/// Lists what interrupted transfers have left in a folder, and removes what is older than a week.
-///
-/// ```no_run
-/// for leftover in wormhole::transfer::leftovers("downloads".as_ref()) {
-///     println!("{} can be continued", leftover.path.display());
-/// }
-/// ```
-pub fn leftovers(folder: &Path) -> Vec<Leftover> {
-    let Ok(dir) = Dir::open(folder) else { return Vec::new() };
-    let listing =
-        std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    let names = listing.into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let parts = names.filter_map(|name| {
-        let name = name.to_str()?.strip_suffix(".part.resume")?.to_owned();
-        Some(OsString::from(name + ".part"))
-    });
-    parts.take(MAX_LISTED).filter_map(|name| leftover(&dir, folder, name)).collect()
-}
-
-#[cfg(unix)]
-fn leftover(dir: &Dir, folder: &Path, name: OsString) -> Option<Leftover> {
-    let Some(is_folder) = dir.is_folder(&name).ok()? else {
-        remove_orphan(dir, &journal_name(&name)?);
-        return None;
-    };
-    // One that is locked is in use.
-    let found = Found::open(dir, name, is_folder)?;
-    if found.is_expired() {
-        found.remove(dir);
-        return None;
-    }
-    Some(Leftover { path: folder.join(&found.name), modified: found.modified })
-}
-
-#[cfg(not(unix))]
-const fn leftover(_: &Dir, _: &Path, _: OsString) -> Option<Leftover> {
-    None
 }
 
 /// How long something is kept after the last data.
 const EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Maximum number of temporary names to look at.
-const MAX_LEFT: u32 = 10;
-
-/// Maximum number of journals in a folder to look at.
-const MAX_LISTED: usize = 1000;
+pub(super) const MAX_LEFT: u32 = 10;
 
 /// Maximum length of a file name in bytes.
 const MAX_NAME: usize = 255;
