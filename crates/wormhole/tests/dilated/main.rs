@@ -25,4 +25,6 @@ mod python;
 #[expect(dead_code, reason = "the relay over WebSockets is tested elsewhere")]
 mod servers;
 mod streams;
+#[cfg(target_os = "linux")]
+mod transfers;
 mod wire;
