@@ -26,8 +26,8 @@ use crate::request::{self, Servers};
 use crate::signals::Signal;
 use crate::tor::TorChoice;
 use crate::{code_review, explain, json, printable, progress};
-use line::Line;
-use report::{Report, Shown};
+use line::TypedLine;
+use report::{EditorLine, Report};
 
 /// Shares until both sides are done.
 ///
@@ -184,7 +184,7 @@ enum Step {
 impl Sharing {
     async fn run(mut self, console: &mut Console) -> Result<()> {
         let style = Style {
-            event: |shown: &Shown| shown.text.clone(),
+            event: |shown: &EditorLine| shown.text.clone(),
             own: |line| format!("> {line}\n"),
             is_state: |shown| shown.is_state,
             replaces_state: |_| true,
@@ -221,7 +221,7 @@ impl Sharing {
     }
 
     /// Follows the session until its end.
-    async fn follow(&mut self, input: &mut Input<Shown>, console: &mut Console) -> Result<()> {
+    async fn follow(&mut self, input: &mut Input<EditorLine>, console: &mut Console) -> Result<()> {
         let mut tick = interval(PROGRESS_INTERVAL);
         let mut reads = true;
         loop {
@@ -350,11 +350,11 @@ impl Sharing {
     }
 
     async fn on_line(&mut self, typed: &str, console: &Console) -> Result<()> {
-        match Line::parse(typed) {
-            Line::Empty => {}
-            Line::Done => self.finish(console).await,
-            Line::Answer(accepts, number) => self.answer(accepts, number, console).await?,
-            Line::Paths(paths) => {
+        match TypedLine::parse(typed) {
+            TypedLine::Empty => {}
+            TypedLine::Done => self.finish(console).await,
+            TypedLine::Answer(accepts, number) => self.answer(accepts, number, console).await?,
+            TypedLine::Paths(paths) => {
                 for path in paths {
                     if let Err(error) = self.offer(&path, console).await {
                         self.report.line(&format!("{error:#}"), console).await;
@@ -409,7 +409,7 @@ fn failure(error: &share::Error, server: &str) -> anyhow::Error {
             return explain::rendezvous(error, server).into();
         }
         share::Error::PeerCannotShare => Failure::new(error.to_string())
-            .hint("run `wormhole share` there, too; nothing was transferred"),
+            .hint("run `wormhole share` on the other computer, too; nothing was transferred"),
         share::Error::Dilated(dilated::Error::Ended(_)) => Failure::new(error.to_string())
             .hint("offer what is missing again in a new session: it continues"),
         // Others, and later ones, explain themselves.

@@ -24,7 +24,7 @@ pub(crate) struct SendArgs {
     /// Code to use instead of a new one, such as 4-our-own-words
     #[arg(long, value_name = "CODE", conflicts_with = "zero_mode")]
     pub(crate) code: Option<String>,
-    /// Offer it to this number of receivers, each with a code of its own
+    /// Number of receivers; each gets a code of its own
     #[arg(
         long,
         value_name = "NUMBER",

@@ -11,7 +11,7 @@ use super::ConnectionArgs;
     after_help = AFTER_HELP
 )]
 pub(crate) struct ShareArgs {
-    /// The code of the other side, if it has made one, and files and directories to offer
+    /// Code of the other side, if it has one, then files and directories to offer
     #[arg(value_name = "CODE|PATH")]
     pub(crate) words: Vec<PathBuf>,
     /// Accept everything without asking, except names that begin with a dot

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::{explain, json, printable, progress};
 
 /// An event of the transfer to one receiver.
-type Numbered = (u8, Result<Event, Error>);
+type ReceiverEvent = (u8, Result<Event, Error>);
 
 /// Offers the same to so many receivers, and waits until each has it or has failed.
 ///
@@ -44,10 +44,10 @@ pub(super) async fn run(
         tokio::spawn(pass_on(number, transfer, sender.clone(), cancelled.clone()));
     }
     drop((sender, cancelled));
-    let mut several = Several { receivers: receivers.get(), server, ..Several::default() };
-    let outcome = several.follow(events, invitation, console).await;
+    let mut receiving = Receivers { receivers: receivers.get(), server, ..Receivers::default() };
+    let outcome = receiving.follow(events, invitation, console).await;
     if outcome.is_err() {
-        drop(several);
+        drop(receiving);
         tokio::select! {
             () = cancel_all(cancel) => {}
             _ = console.next_signal() => {}
@@ -74,7 +74,7 @@ fn copy(what: &Outgoing) -> Result<Outgoing> {
 async fn pass_on(
     number: u8,
     mut transfer: Transfer,
-    events: mpsc::Sender<Numbered>,
+    events: mpsc::Sender<ReceiverEvent>,
     mut cancelled: watch::Receiver<()>,
 ) {
     loop {
@@ -100,7 +100,7 @@ async fn cancel_all(cancel: watch::Sender<()>) {
 
 /// The state of all transfers.
 #[derive(Debug, Default)]
-struct Several {
+struct Receivers {
     receivers: u8,
     server: String,
     /// Bytes that each receiver has, and how many they are.
@@ -109,10 +109,10 @@ struct Several {
     failed: BTreeMap<u8, String>,
 }
 
-impl Several {
+impl Receivers {
     async fn follow(
         &mut self,
-        mut events: mpsc::Receiver<Numbered>,
+        mut events: mpsc::Receiver<ReceiverEvent>,
         invitation: &Invitation,
         console: &mut Console,
     ) -> Result<()> {
@@ -204,7 +204,7 @@ impl Several {
         Ok(())
     }
 
-    /// Says who has it.
+    /// Shows which receivers have everything.
     fn summary(&self, console: &Console) {
         let mut received = self.received.clone();
         received.sort_unstable();

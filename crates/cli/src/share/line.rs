@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// A line.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Line {
+pub(super) enum TypedLine {
     /// Nothing.
     Empty,
     /// Accept or refuse the offer with this number, or the one that was asked about.
@@ -15,7 +15,7 @@ pub(super) enum Line {
     Paths(Vec<PathBuf>),
 }
 
-impl Line {
+impl TypedLine {
     /// Reads a line: a word, one path, or several paths with quotes, as terminals write files that are dropped into them.
     pub(super) fn parse(typed: &str) -> Self {
         let typed = typed.trim();
@@ -78,11 +78,14 @@ mod tests {
 
     #[test]
     fn some_words_are_not_paths() {
-        assert_eq!(Line::parse(" Y "), Line::Answer(true, None));
-        assert_eq!(Line::parse("no"), Line::Answer(false, None));
-        assert_eq!(Line::parse("y 12"), Line::Answer(true, Some(12)));
-        assert_eq!((Line::parse("done"), Line::parse(" ")), (Line::Done, Line::Empty));
-        assert_eq!(Line::parse("./y"), Line::Paths(vec!["./y".into()]));
-        assert_eq!(Line::parse("a b"), Line::Paths(vec!["a".into(), "b".into()]));
+        assert_eq!(TypedLine::parse(" Y "), TypedLine::Answer(true, None));
+        assert_eq!(TypedLine::parse("no"), TypedLine::Answer(false, None));
+        assert_eq!(TypedLine::parse("y 12"), TypedLine::Answer(true, Some(12)));
+        assert_eq!(
+            (TypedLine::parse("done"), TypedLine::parse(" ")),
+            (TypedLine::Done, TypedLine::Empty)
+        );
+        assert_eq!(TypedLine::parse("./y"), TypedLine::Paths(vec!["./y".into()]));
+        assert_eq!(TypedLine::parse("a b"), TypedLine::Paths(vec!["a".into(), "b".into()]));
     }
 }

@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::{explain, json as events, printable, progress, units};
 
 /// A line that the line editor shows.
-pub(super) struct Shown {
+pub(super) struct EditorLine {
     /// With the end of the line.
     pub(super) text: String,
     /// Whether it is the progress, which the next one replaces.
@@ -23,7 +23,7 @@ pub(super) struct Shown {
 #[derive(Default)]
 pub(super) struct Report {
     /// The line editor. `None` if lines go to standard error.
-    pub(super) editor: Option<mpsc::Sender<Shown>>,
+    pub(super) editor: Option<mpsc::Sender<EditorLine>>,
     pub(super) server: String,
     names: BTreeMap<TransferId, String>,
     /// Our offers that the other side has accepted.
@@ -72,7 +72,7 @@ impl Report {
             // Its end is noticed where lines are read.
             Some(editor) => {
                 let text = format!("{text}\n");
-                let _gone = editor.send(Shown { text, is_state: false }).await;
+                let _gone = editor.send(EditorLine { text, is_state: false }).await;
             }
             None => console.screen.show(text),
         }
@@ -183,12 +183,12 @@ impl Report {
             .moving
             .iter()
             .map(|(id, (done, total))| {
-                let arrow = if id.is_outgoing() { "sending" } else { "receiving" };
+                let direction = if id.is_outgoing() { "sending" } else { "receiving" };
                 let part = match total {
                     Some(total) if *total > 0 => format!("{}%", percent(*done, *total)),
                     _ => units::size(*done),
                 };
-                format!("{arrow} {} {part}", self.name(*id))
+                format!("{direction} {} {part}", self.name(*id))
             })
             .collect();
         let line = parts.join(", ");
@@ -198,7 +198,8 @@ impl Report {
         self.progress.clone_from(&line);
         match &self.editor {
             Some(editor) if !line.is_empty() => {
-                let _gone = editor.send(Shown { text: format!("{line}\n"), is_state: true }).await;
+                let _gone =
+                    editor.send(EditorLine { text: format!("{line}\n"), is_state: true }).await;
             }
             None if line.is_empty() => console.screen.end_status(),
             None => console.screen.show_status(&line),

@@ -142,7 +142,7 @@ pub enum Error {
     #[error(transparent)]
     Dilated(#[from] dilated::Error),
     /// The peer's program does not share: it only sends or receives.
-    #[error("the other side does not run `wormhole share`")]
+    #[error("the other side's program cannot share in both directions")]
     PeerCannotShare,
 }
 

@@ -8,13 +8,13 @@ use wormhole_magic::transfer::dilated::{Incoming, Received, Violation, frame};
 use super::super::dilated::{self, KeptPath, Store};
 use super::super::sink::Written;
 use super::super::{Destination, Error, Offer, PeerMisbehaved, Progress, Report, thread};
-use super::transfers::{Context, tell_peer};
+use super::transfers::{TransferContext, report_failure};
 use super::{Event, TransferId};
 use crate::dilated::Subchannel;
 use crate::transit::Path;
 
-/// The beginning of a stream of the peer.
-pub(super) enum Beginning {
+/// The first frame of a stream of the peer.
+pub(super) enum FirstFrame {
     /// An offer, and the reader of what follows.
     Offer(Box<(Offer, Frames)>),
     /// The peer offers nothing more.
@@ -27,18 +27,18 @@ pub(super) struct Frames {
     rest: Vec<u8>,
 }
 
-/// Reads the beginning of a stream.
+/// Reads the first frame of a stream.
 ///
 /// # Errors
 /// The stream ended before, or the peer violates the protocol.
-pub(super) async fn begin(stream: &Subchannel) -> Result<Beginning, Error> {
+pub(super) async fn read_first_frame(stream: &Subchannel) -> Result<FirstFrame, Error> {
     let mut frames = Frames { incoming: Incoming::new(), rest: Vec::new() };
     loop {
         match frames.next(stream).await? {
             Some(Received::Offer(offer)) => {
-                return Ok(Beginning::Offer(Box::new((offer, frames))));
+                return Ok(FirstFrame::Offer(Box::new((offer, frames))));
             }
-            Some(Received::Finished) => return Ok(Beginning::Finished),
+            Some(Received::Finished) => return Ok(FirstFrame::Finished),
             None => {}
             Some(_) => return Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
         }
@@ -76,7 +76,7 @@ pub(super) struct OpenOffer {
 
 /// Reports an offer, waits for the answer, and receives the files.
 pub(super) async fn receive(
-    mut context: Context,
+    mut context: TransferContext,
     stream: Subchannel,
     open: OpenOffer,
 ) -> TransferId {
@@ -84,7 +84,7 @@ pub(super) async fn receive(
     context.emit(Event::Offered { id, offer: open.offer.clone() }).await;
     let outcome = answer_and_receive(&mut context, &stream, open, &kept).await;
     if let Err(error) = &outcome {
-        tell_peer(&stream, error, frame::refused).await;
+        report_failure(&stream, error, frame::refused).await;
     }
     context
         .emit(match outcome {
@@ -96,7 +96,7 @@ pub(super) async fn receive(
 }
 
 async fn answer_and_receive(
-    context: &mut Context,
+    context: &mut TransferContext,
     stream: &Subchannel,
     open: OpenOffer,
     kept: &KeptPath,

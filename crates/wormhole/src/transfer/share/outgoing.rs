@@ -7,14 +7,14 @@ use wormhole_magic::transfer::dilated::{Features, Replies, frame};
 
 use super::super::source::SendItem;
 use super::super::{Error, Progress, Report, dilated};
-use super::transfers::{Context, tell_peer};
+use super::transfers::{TransferContext, report_failure};
 use super::{Event, TransferId};
 use crate::dilated::Subchannel;
 use crate::transit::Path;
 
 /// Offers an item on a stream, and sends it if the peer accepts.
 pub(super) async fn offer(
-    mut context: Context,
+    mut context: TransferContext,
     stream: Subchannel,
     (path, features): (Option<Path>, Features),
     item: SendItem,
@@ -27,7 +27,7 @@ pub(super) async fn offer(
         Err(error) => Err(error),
     };
     if let Err(error) = &outcome {
-        tell_peer(&stream, error, frame::failed).await;
+        report_failure(&stream, error, frame::failed).await;
     }
     context
         .emit(match outcome {
@@ -39,7 +39,7 @@ pub(super) async fn offer(
 }
 
 async fn send(
-    context: &mut Context,
+    context: &mut TransferContext,
     stream: &Subchannel,
     path: Option<Path>,
     mut item: SendItem,

@@ -12,8 +12,8 @@ use wormhole_magic::transfer::dilated::{Features, Mode, SUBPROTOCOL};
 
 use super::super::source::SendItem;
 use super::super::{Destination, Error as TransferError};
-use super::incoming::{self, Beginning, OpenOffer};
-use super::transfers::{Context, Events, send_finished};
+use super::incoming::{self, FirstFrame, OpenOffer};
+use super::transfers::{Events, TransferContext, send_finished};
 use super::{Command, Error, Event, Settings, TransferId, outgoing};
 use crate::code::Wormhole;
 use crate::dilated::{self, Dilated, Listener, Subchannel};
@@ -94,7 +94,7 @@ struct Running {
     /// What the peer supports.
     features: Features,
     /// Streams of the peer of which nothing is known yet. Dilation limits how many there are.
-    unread: JoinSet<Option<(Subchannel, Beginning)>>,
+    unread: JoinSet<Option<(Subchannel, FirstFrame)>>,
     /// All transfers.
     tasks: JoinSet<TransferId>,
     /// How many of them are offers of ours, and how many are offers of the peer.
@@ -152,7 +152,7 @@ impl Running {
         }
         let outcome = self.serve(&dilated, commands).await;
         self.cancel_all().await;
-        // Whether the server was told changes nothing here.
+        // The result is the same if the server does not answer.
         let _closed = dilated.close().await;
         outcome
     }
@@ -224,27 +224,27 @@ impl Running {
         Ok(())
     }
 
-    fn context(&self, id: TransferId) -> (Context, oneshot::Sender<()>) {
+    fn context(&self, id: TransferId) -> (TransferContext, oneshot::Sender<()>) {
         let (cancel, cancelled) = oneshot::channel();
-        (Context { id, events: self.events.clone(), cancelled }, cancel)
+        (TransferContext { id, events: self.events.clone(), cancelled }, cancel)
     }
 
     /// The peer opened a stream.
     fn on_stream(&mut self, stream: Subchannel) {
         self.unread.spawn(async move {
-            let beginning = incoming::begin(&stream).await.ok()?;
-            Some((stream, beginning))
+            let first = incoming::read_first_frame(&stream).await.ok()?;
+            Some((stream, first))
         });
     }
 
-    /// A stream of the peer has begun. `None` if it ended early, or violates the protocol.
-    async fn on_first_frame(&mut self, read: Option<(Subchannel, Beginning)>) {
+    /// The first frame of a stream of the peer has arrived. `None` if it ended early, or violates the protocol.
+    async fn on_first_frame(&mut self, read: Option<(Subchannel, FirstFrame)>) {
         match read {
             // Dropping the stream closes it.
-            Some((_, Beginning::Offer(_)))
+            Some((_, FirstFrame::Offer(_)))
                 if self.peer_is_finished || self.incoming >= MAX_INCOMING => {}
-            Some((stream, Beginning::Offer(begun))) => {
-                let (offer, frames) = *begun;
+            Some((stream, FirstFrame::Offer(first))) => {
+                let (offer, frames) = *first;
                 let id = TransferId::theirs(self.offered);
                 self.offered = self.offered.saturating_add(1);
                 let (context, cancel) = self.context(id);
@@ -255,11 +255,11 @@ impl Running {
                 self.incoming += 1;
                 self.tasks.spawn(incoming::receive(context, stream, open));
             }
-            Some((_, Beginning::Finished)) if !self.peer_is_finished => {
+            Some((_, FirstFrame::Finished)) if !self.peer_is_finished => {
                 self.peer_is_finished = true;
                 let _gone = self.events.send(Ok(Event::PeerFinished)).await;
             }
-            Some((_, Beginning::Finished)) | None => {}
+            Some((_, FirstFrame::Finished)) | None => {}
         }
     }
 
@@ -271,7 +271,7 @@ impl Running {
         *count = count.saturating_sub(1);
     }
 
-    /// Tells the peer that we offer nothing more, once our own offers are over.
+    /// Sends that we offer nothing more, once our own offers are over.
     async fn send_finished_if_done(&mut self, dilated: &Dilated) -> Result<(), dilated::Error> {
         let is_sending = self.outgoing > 0 || !self.waiting.is_empty();
         if self.is_finished && !self.finished_is_sent && !is_sending {

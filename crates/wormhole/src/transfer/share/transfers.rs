@@ -16,13 +16,13 @@ use crate::dilated::Subchannel;
 pub(super) type Events = mpsc::Sender<Result<Event, ShareError>>;
 
 /// A transfer of a session: its number, where it reports, and when it is cancelled.
-pub(super) struct Context {
+pub(super) struct TransferContext {
     pub(super) id: TransferId,
     pub(super) events: Events,
     pub(super) cancelled: oneshot::Receiver<()>,
 }
 
-impl Context {
+impl TransferContext {
     /// Reports an event. Does nothing if the application is gone.
     pub(super) async fn emit(&self, event: Event) {
         let _gone = self.events.send(Ok(event)).await;
@@ -87,8 +87,12 @@ async fn wait_for(cancelled: &mut oneshot::Receiver<()>) {
     let _either = cancelled.await;
 }
 
-/// Tells the peer why a transfer failed, unless it knows.
-pub(super) async fn tell_peer(stream: &Subchannel, error: &Error, append: fn(&mut Vec<u8>, &str)) {
+/// Sends the reason of a failure to the peer, unless the peer knows it.
+pub(super) async fn report_failure(
+    stream: &Subchannel,
+    error: &Error,
+    append: fn(&mut Vec<u8>, &str),
+) {
     let reason = if *error == Error::Rejected {
         Some("transfer rejected".to_owned())
     } else {
@@ -99,11 +103,11 @@ pub(super) async fn tell_peer(stream: &Subchannel, error: &Error, append: fn(&mu
         let mut bytes = Vec::new();
         append(&mut bytes, &reason);
         // A connection that has ended carries nothing.
-        let _lost = timeout(TELL, stream.write_chunk(bytes)).await;
+        let _lost = timeout(REPORT_TIME, stream.write_chunk(bytes)).await;
     }
 }
 
-/// Tells the peer that nothing more is offered.
+/// Sends the frame which means that nothing more is offered.
 pub(super) async fn send_finished(stream: Subchannel) {
     let mut bytes = Vec::new();
     frame::finished(&mut bytes);
@@ -114,4 +118,4 @@ pub(super) async fn send_finished(stream: Subchannel) {
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long to wait until a reason can be sent.
-const TELL: Duration = Duration::from_secs(2);
+const REPORT_TIME: Duration = Duration::from_secs(2);
