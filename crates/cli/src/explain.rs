@@ -21,11 +21,16 @@ pub(crate) fn error(error: &Error, server: &str, has_begun: bool) -> anyhow::Err
     {
         return Failure::closed_pipe().into();
     }
+    interruption(error, server, has_begun).into()
+}
+
+/// Like [`failure`], for a transfer whose data may have begun to arrive: then it can probably be continued.
+pub(crate) fn interruption(error: &Error, server: &str, has_begun: bool) -> Failure {
     let is_cancelled =
         matches!(error, Error::PeerRefused(reason) if reason == "transfer cancelled");
     let is_interrupted = is_cancelled || matches!(error, Error::Interrupted { .. });
     let failure = failure(error, server);
-    if has_begun && is_interrupted { failure.hint(CONTINUE).into() } else { failure.into() }
+    if has_begun && is_interrupted { failure.hint(CONTINUE) } else { failure }
 }
 
 /// A warning that no other client uses the nameplate of a code that the user has typed.
@@ -168,7 +173,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             }
         }
         // Their own text is complete.
-        Error::Cancelled | Error::NoThread | Error::PeerGone | Error::PeerMisbehaved(_) => {
+        Error::Cancelled | Error::NoThread | Error::PeerGone | Error::PeerMisbehaved(_) | Error::Stopped => {
             Failure::new(printable::line(&error.to_string()))
         }
         // Later errors of the SDK have no hint.

@@ -4,19 +4,19 @@ mod report;
 mod spec;
 
 use anyhow::Result;
-use wormhole::code::{self, AppId, Code, Wormhole};
+use wormhole::code::{self, AppId};
 use wormhole::dilated;
 use wormhole::forward::{self, Event, Forwards, ForwardsError, Session};
-use wormhole::transfer::Settings;
 
 use crate::args::ForwardArgs;
 use crate::config::Config;
 use crate::console::{Console, interrupted_by};
 use crate::failure::Failure;
 use crate::request::{self, Servers};
+use crate::setup::{self, Opened};
 use crate::signals::Signal;
 use crate::tor::TorChoice;
-use crate::{code_review, explain, json, progress};
+use crate::{code_review, explain};
 use report::Report;
 
 /// Forwards until one side ends the session.
@@ -30,9 +30,7 @@ pub(crate) async fn run(
     console: &mut Console,
 ) -> Result<()> {
     let tor = TorChoice::new(&args.connection.tor, config)?;
-    let mut settings = servers.settings()?;
-    request::set_code_words(&mut settings, args.code_length, config);
-    request::set_connection(&mut settings, &args.connection, config);
+    let mut settings = setup::settings(servers, &args.connection, args.code_length, config)?;
     let code = match &args.code {
         Some(typed) => Some(request::code(typed, &mut settings)?),
         None => None,
@@ -43,16 +41,16 @@ pub(crate) async fn run(
         code_review::confirm(code, console).await?;
     }
     settings.tor = tor.connect(console).await?;
-    let server = progress::server(&settings);
-    console.report(&json::connecting(&server))?;
-    let wormhole = open(&settings, servers, code.as_ref())
-        .map_err(|error| explain::rendezvous(&error, &server))?;
+    let standard = forward::config();
+    let app_id = servers.appid.as_ref().map(|id| AppId::new(id.clone()));
+    let app_id = app_id.unwrap_or_else(|| standard.app_id.clone());
+    let standard = code::Config { app_id, ..standard };
+    let opened = setup::open(standard, &settings, code.as_ref(), console).await?;
+    let Opened { wormhole, code: made, server } = opened;
     if code.is_none() {
-        let made = console.notice_if_slow(&connecting(&server), wormhole.code()).await?;
-        let code = made.map_err(|error| explain::rendezvous(&error, &server))?;
-        report::show_code(&code, &args, servers, console)?;
+        report::show_code(&made, &args, servers, console)?;
     }
-    let session = forward::start(wormhole, connection(&settings), forwards);
+    let session = forward::start(wormhole, setup::connection(&settings), forwards);
     follow(session, &server, console).await
 }
 
@@ -88,41 +86,6 @@ fn cannot_forward(error: &ForwardsError) -> Failure {
         "give each service and each client its own name"
     };
     Failure::new(error.to_string()).hint(hint)
-}
-
-/// Opens the wormhole with this code, or with a new one.
-fn open(
-    settings: &Settings,
-    servers: &Servers,
-    code: Option<&Code>,
-) -> Result<Wormhole, code::Error> {
-    let standard = forward::config();
-    let app_id = servers.appid.as_ref().map_or(standard.app_id, |id| AppId::new(id.clone()));
-    let wormhole = Wormhole::create_dilatable(code::Config {
-        app_id,
-        servers: settings.servers.clone(),
-        tor: settings.tor.clone(),
-        ..standard
-    });
-    match code {
-        Some(code) => wormhole.set_code(code.clone())?,
-        None => wormhole.allocate_code(settings.code_words)?,
-    }
-    Ok(wormhole)
-}
-
-fn connection(settings: &Settings) -> dilated::Settings {
-    dilated::Settings {
-        listen: settings.listen,
-        port: settings.listen_port,
-        policy: settings.relay,
-        relays: settings.relays.clone(),
-        ..dilated::Settings::default()
-    }
-}
-
-fn connecting(server: &str) -> String {
-    format!("Connecting to the mailbox server {server}..")
 }
 
 /// The next event of a session.

@@ -129,6 +129,7 @@ fn done(report: &Report) -> Value {
     let mut done = json!({
         "event": "done",
         "bytes": report.bytes,
+        "resumed": report.resumed,
         "seconds": report.elapsed.as_secs_f64(),
         "via": report.path.as_ref().map(via),
         "path": null,

@@ -9,10 +9,7 @@ use anyhow::Result;
 use wormhole::transfer::CodeSource;
 
 use crate::args::chat::ChatCommand;
-use crate::args::{
-    Args, Command, DoctorArgs, ForwardArgs, GlobalArgs, ReceiveArgs, SendArgs, ShareArgs,
-    SshCommand,
-};
+use crate::args::{Args, Command, GlobalArgs, ReceiveArgs, SendArgs, SshCommand};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::{ErrorReport, Failure};
@@ -48,6 +45,7 @@ mod request;
 mod screen;
 mod secret;
 mod send;
+mod setup;
 mod share;
 mod shell;
 mod signals;
@@ -118,18 +116,57 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
     match command {
         Command::Send(args) => run_send(args, global, &config, timing).await,
         Command::Receive(args) => run_receive(args, global, &config, timing).await,
-        Command::Forward(args) => run_forward(args, global, &config, timing).await,
-        Command::Share(args) => run_share(args, global, &config, timing).await,
-        Command::Ssh(args) => run_ssh(args.command, global, &config, timing).await,
-        Command::Doctor(args) => run_doctor(args, global, &config, timing).await,
+        Command::Forward(args) => {
+            let servers = Servers::new(global, &config)?;
+            let display = display(args.hide_progress);
+            with_console(global, timing, &display, async |console| {
+                forward::run(args, &servers, &config, console).await
+            })
+            .await
+        }
+        Command::Share(args) => {
+            let servers = Servers::new(global, &config)?;
+            let display = display(args.hide_progress);
+            with_console(global, timing, &display, async |console| {
+                let shared = share::run(args, &servers, &config, console).await;
+                shared.map_err(Failure::closed_output)
+            })
+            .await
+        }
+        Command::Ssh(command) => run_ssh(command.command, global, &config, timing).await,
+        Command::Doctor(args) => {
+            let servers = Servers::new(global, &config)?;
+            with_console(global, timing, &DisplayOptions::default(), async |console| {
+                let tor = TorChoice::new(&args.tor, &config)?;
+                doctor::run(&servers, tor, console).await
+            })
+            .await
+        }
         Command::Whisper(args) => {
-            let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
-            whisper::run(args.command, &mut console).await?;
-            console.finish()
+            with_console(global, timing, &DisplayOptions::default(), async |console| {
+                whisper::run(args.command, console).await
+            })
+            .await
         }
         Command::Chat(args) => run_chat(args.command, global, &config, timing).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Runs a command with a console, and writes the timing file after it.
+async fn with_console(
+    global: &GlobalArgs,
+    timing: Timing,
+    display: &DisplayOptions,
+    command: impl AsyncFnOnce(&mut Console) -> Result<()>,
+) -> Result<()> {
+    let mut console = Console::new(global.json, timing, display)?;
+    command(&mut console).await?;
+    console.finish()
+}
+
+fn display(hide_progress: bool) -> DisplayOptions {
+    DisplayOptions { hide_progress, ..DisplayOptions::default() }
 }
 
 /// Runs `send`.
@@ -141,13 +178,15 @@ async fn run_send(
 ) -> Result<()> {
     let tor = TorChoice::new(&args.connection.tor, config)?;
     let mut request = SendRequest::new(args, global, config)?;
-    let mut console = Console::new(global.json, timing, &request.display)?;
-    if let Some(code) = &request.settings.code {
-        code_review::confirm_new(code, &mut console).await?;
-    }
-    request.settings.tor = tor.connect(&mut console).await?;
-    send::run(request, &mut console).await.map_err(Failure::closed_output)?;
-    console.finish()
+    let display = request.display.clone();
+    with_console(global, timing, &display, async |console| {
+        if let Some(code) = &request.settings.code {
+            code_review::confirm_new(code, console).await?;
+        }
+        request.settings.tor = tor.connect(console).await?;
+        send::run(request, console).await.map_err(Failure::closed_output)
+    })
+    .await
 }
 
 /// Runs `receive`.
@@ -159,55 +198,15 @@ async fn run_receive(
 ) -> Result<()> {
     let tor = TorChoice::new(&args.connection.tor, config)?;
     let mut request = ReceiveRequest::new(args, global, config)?;
-    let mut console = Console::new(global.json, timing, &request.display)?;
-    if let CodeSource::Code(code) = &request.code {
-        code_review::confirm(code, &mut console).await?;
-    }
-    request.settings.tor = tor.connect(&mut console).await?;
-    receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
-    console.finish()
-}
-
-/// Runs `doctor`.
-async fn run_doctor(
-    args: DoctorArgs,
-    global: &GlobalArgs,
-    config: &Config,
-    timing: Timing,
-) -> Result<()> {
-    let servers = Servers::new(global, config)?;
-    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
-    let tor = TorChoice::new(&args.tor, config)?;
-    doctor::run(&servers, tor, &mut console).await?;
-    console.finish()
-}
-
-/// Runs `forward`.
-async fn run_forward(
-    args: ForwardArgs,
-    global: &GlobalArgs,
-    config: &Config,
-    timing: Timing,
-) -> Result<()> {
-    let servers = Servers::new(global, config)?;
-    let display = DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
-    let mut console = Console::new(global.json, timing, &display)?;
-    forward::run(args, &servers, config, &mut console).await?;
-    console.finish()
-}
-
-/// Runs `share`.
-async fn run_share(
-    args: ShareArgs,
-    global: &GlobalArgs,
-    config: &Config,
-    timing: Timing,
-) -> Result<()> {
-    let servers = Servers::new(global, config)?;
-    let display = DisplayOptions { hide_progress: args.hide_progress, ..DisplayOptions::default() };
-    let mut console = Console::new(global.json, timing, &display)?;
-    share::run(args, &servers, config, &mut console).await.map_err(Failure::closed_output)?;
-    console.finish()
+    let display = request.display.clone();
+    with_console(global, timing, &display, async |console| {
+        if let CodeSource::Code(code) = &request.code {
+            code_review::confirm(code, console).await?;
+        }
+        request.settings.tor = tor.connect(console).await?;
+        receive::run(request, console).await.map_err(Failure::closed_output)
+    })
+    .await
 }
 
 /// Runs a command of `ssh`.
@@ -218,13 +217,14 @@ async fn run_ssh(
     timing: Timing,
 ) -> Result<()> {
     let servers = Servers::new(global, config)?;
-    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
-    let done = match command {
-        SshCommand::Invite(args) => ssh::invite(args, &servers, config, &mut console).await,
-        SshCommand::Accept(args) => ssh::accept(args, &servers, config, &mut console).await,
-    };
-    done.map_err(Failure::closed_output)?;
-    console.finish()
+    with_console(global, timing, &DisplayOptions::default(), async |console| {
+        let done = match command {
+            SshCommand::Invite(args) => ssh::invite(args, &servers, config, console).await,
+            SshCommand::Accept(args) => ssh::accept(args, &servers, config, console).await,
+        };
+        done.map_err(Failure::closed_output)
+    })
+    .await
 }
 
 /// Runs a command of `chat`.
@@ -237,7 +237,8 @@ async fn run_chat(
     let meets = matches!(command, ChatCommand::Add(_) | ChatCommand::Link(_));
     // Other commands use no mailbox server.
     let servers = if meets { Servers::new(global, config)? } else { Servers::default() };
-    let mut console = Console::new(global.json, timing, &DisplayOptions::default())?;
-    chat::run(command, &servers, config, &mut console).await?;
-    console.finish()
+    with_console(global, timing, &DisplayOptions::default(), async |console| {
+        chat::run(command, &servers, config, console).await
+    })
+    .await
 }

@@ -18,18 +18,11 @@ pub(crate) fn server(settings: &Settings) -> String {
 pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Event> {
     match event {
         Event::Wormhole(event) => return show_wormhole(event, active).map(Event::Wormhole),
-        Event::ServerRetry { why, failures, pause } => {
-            // Less and less often, because it can take hours.
-            if failures.is_power_of_two() {
-                let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
-                let line = format!("The mailbox server still cannot be reached ({why}); next attempt in {seconds} s.");
+        Event::ServerRetry { .. } | Event::PortTaken { .. } => {
+            if let Some(line) = trouble(&event) {
                 active.console.screen.show(&line);
             }
         }
-        Event::PortTaken { port, kind } => active.console.screen.show(&format!(
-            "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
-             cannot connect directly to this computer."
-        )),
         Event::Resuming { done, total } => {
             let of = total.map(|total| format!(" of {}", units::size(total))).unwrap_or_default();
             active.console.screen.show(&format!("Continuing at {}{of}.", units::size(done)));
@@ -53,10 +46,10 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
             show_proof_of_work(&message, active);
         }
         code::Event::ServerLost => {
-            active.console.screen.show("Lost the connection to the mailbox server; reconnecting..");
+            active.console.screen.show(SERVER_LOST);
         }
         code::Event::ServerFound => {
-            active.console.screen.show("Reconnected to the mailbox server.");
+            active.console.screen.show(SERVER_FOUND);
         }
         code::Event::Key(_) => {
             active.notice_if_peer_is_silent("Key established, waiting for confirmation...");
@@ -64,6 +57,25 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
         other => return Some(other),
     }
     None
+}
+
+/// Describes trouble with the mailbox server or with a port, if this event is about that and worth a line.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other event is no trouble")]
+pub(crate) fn trouble(event: &Event) -> Option<String> {
+    match event {
+        // Less and less often, because it can take hours.
+        Event::ServerRetry { why, failures, pause } if failures.is_power_of_two() => {
+            let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
+            Some(format!(
+                "The mailbox server still cannot be reached ({why}); next attempt in {seconds} s."
+            ))
+        }
+        Event::PortTaken { port, kind } => Some(format!(
+            "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
+             cannot connect directly to this computer."
+        )),
+        _ => None,
+    }
 }
 
 /// Describes the leftover of an interrupted transfer.
@@ -98,7 +110,8 @@ pub(crate) fn summary(report: &Report, screen: &Screen) {
     let Some(path) = &report.path else { return };
     let size = units::size(report.bytes);
     let time = units::elapsed(report.elapsed);
-    let rate = units::rate(report.bytes, report.elapsed).filter(|_| report.bytes >= MIN_RATED);
+    let moved = report.bytes.saturating_sub(report.resumed);
+    let rate = units::rate(moved, report.elapsed).filter(|_| moved >= MIN_RATED);
     let rate = rate.map(|rate| format!(" ({rate})")).unwrap_or_default();
     screen.show(&format!("{size} in {time}{rate}, {}", route(path)));
 }
@@ -149,6 +162,10 @@ pub(crate) fn route(path: &Path) -> String {
         path => printable::text(&path.to_string()),
     }
 }
+
+/// The mailbox server does not answer any more, or again.
+pub(crate) const SERVER_LOST: &str = "Lost the connection to the mailbox server; reconnecting..";
+pub(crate) const SERVER_FOUND: &str = "Reconnected to the mailbox server.";
 
 /// The notice while the connection takes long.
 pub(crate) const CONNECTING: &str = "Connecting to the other side..";

@@ -151,9 +151,9 @@ fn nameplate(code: &CodeSource) -> Option<Nameplate> {
 }
 
 /// Shows what interrupted transfers have left, except what this offer may continue; what is too old is removed.
-fn show_leftovers(folder: &Path, offer: &Offer, screen: &Screen) {
+pub(crate) fn show_leftovers(folder: &Path, offer: Option<&Offer>, screen: &Screen) {
     let mut leftovers = transfer::leftovers(folder);
-    if let Some(Ok(name)) = offer.name().map(PeerName::to_file_name) {
+    if let Some(Ok(name)) = offer.and_then(Offer::name).map(PeerName::to_file_name) {
         leftovers.retain(|leftover| !is_left_of(&leftover.path, name));
     }
     for leftover in leftovers.iter().take(MAX_LEFTOVERS) {
@@ -238,7 +238,7 @@ enum Decision {
 impl OfferHandler {
     async fn answer(&self, active: &mut ActiveTransfer<'_>, offer: &Offer) -> Result<()> {
         if let Output::Into(folder) = &self.output {
-            show_leftovers(folder, offer, &active.console.screen);
+            show_leftovers(folder, Some(offer), &active.console.screen);
         }
         let decision = self.decide(active, offer).await?;
         let Some(transfer) = active.transfer() else { return Ok(()) };

@@ -33,6 +33,11 @@ impl Screen {
         Self { is_quiet, shows_progress, bar: None, meter: None, stall_was_shown: false }
     }
 
+    /// Whether progress is shown on the last line.
+    pub(crate) const fn shows_progress(&self) -> bool {
+        self.shows_progress
+    }
+
     /// Whether messages go to a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         !self.is_quiet && io::stderr().is_terminal()

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use anyhow::{Context as _, Result};
 use wormhole::code::uri::TransferUri;
 use wormhole::code::{self, Code, Verifier};
-use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
+use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer, Unsendable};
 
 use crate::active_transfer::ActiveTransfer;
 use crate::ask::Ask as _;
@@ -141,14 +141,16 @@ fn read_text() -> Result<String> {
     })
 }
 
+/// A line for each file that is left out, and the number of those that are not listed.
+pub(crate) fn skipped(files: &[Unsendable]) -> Vec<String> {
+    let listed = files.iter().take(MAX_SKIPPED).map(|file| format!("skipped: {file}"));
+    let more = files.len().checked_sub(MAX_SKIPPED).filter(|more| *more > 0);
+    listed.chain(more.map(|more| format!("and {more} more"))).collect()
+}
+
 /// Shows what will be sent, and the files that are left out.
 fn show_outgoing(transfer: &Transfer, console: &Console) -> Result<()> {
-    for left_out in transfer.skipped().iter().take(MAX_SKIPPED) {
-        console.screen.show(&format!("skipped: {left_out}"));
-    }
-    if let Some(more) = transfer.skipped().len().checked_sub(MAX_SKIPPED).filter(|more| *more > 0) {
-        console.screen.show(&format!("and {more} more"));
-    }
+    skipped(transfer.skipped()).iter().for_each(|line| console.screen.show(line));
     let Some(offer) = transfer.offer() else { return Ok(()) };
     console.report(&json::sending(offer))?;
     console.screen.show(&sending(offer));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
-use wormhole::code::{self, Code, Wormhole};
+use wormhole::code::{self, Code};
 use wormhole::dilated;
 use wormhole::transfer::share::{self, Event, Session, TransferId};
 use wormhole::transfer::{Destination, OnExists, Outgoing, Settings};
@@ -23,9 +23,10 @@ use crate::console::{Console, interrupted_by};
 use crate::conversation::{End, Input, InputEnd, Style};
 use crate::failure::Failure;
 use crate::request::{self, Servers};
+use crate::setup::{self, Opened};
 use crate::signals::Signal;
 use crate::tor::TorChoice;
-use crate::{code_review, explain, json, printable, progress};
+use crate::{code_review, explain, json, printable, progress, receive, send};
 use line::TypedLine;
 use report::{EditorLine, Report};
 
@@ -40,37 +41,18 @@ pub(crate) async fn run(
     console: &mut Console,
 ) -> Result<()> {
     let tor = TorChoice::new(&args.connection.tor, config)?;
-    let mut settings = servers.settings()?;
-    request::set_code_words(&mut settings, args.code_length, config);
-    request::set_connection(&mut settings, &args.connection, config);
-    let folder = args.output.clone().or_else(|| config.download_dir.clone());
-    let folder = folder.unwrap_or_else(|| ".".into());
-    if !folder.is_dir() {
-        let folder = printable::path(&folder);
-        return Err(Failure::usage(format!("'{folder}' is not a directory")).into());
-    }
+    let mut settings = setup::settings(servers, &args.connection, args.code_length, config)?;
+    let folder = folder(args.output.clone(), config)?;
     let (code, paths) = code_and_paths(args.words, &mut settings)?;
     if let Some(code) = &code {
         code_review::confirm(code, console).await?;
     }
+    receive::show_leftovers(&folder, None, &console.screen);
     settings.tor = tor.connect(console).await?;
-    let server = progress::server(&settings);
-    console.report(&json::connecting(&server))?;
-    let wormhole =
-        open(&settings, code.as_ref()).map_err(|error| explain::rendezvous(&error, &server))?;
-    let notice = format!("Connecting to the mailbox server {server}..");
-    let made = match console.notice_if_slow(&notice, wormhole.code()).await {
-        Ok(made) => made.map_err(|error| explain::rendezvous(&error, &server))?,
-        Err(interrupted) => {
-            // The server must free the code before the program ends.
-            tokio::select! {
-                _closed = wormhole.close() => {}
-                _ = console.next_signal() => {}
-            }
-            return Err(interrupted);
-        }
-    };
-    let mut connection = connection(&settings);
+    let standard = code::Config { app_id: settings.app_id.clone(), ..share::config() };
+    let opened = setup::open(standard, &settings, code.as_ref(), console).await?;
+    let Opened { wormhole, code: made, server } = opened;
+    let mut connection = setup::connection(&settings);
     connection.patience = Some(args.patience.map_or(settings.patience, Duration::from_secs));
     let limits =
         share::Settings { connection, max_entries: args.max_entries.or(config.max_entries) };
@@ -97,6 +79,16 @@ pub(crate) async fn run(
     sharing.run(console).await
 }
 
+/// The directory for received files.
+fn folder(typed: Option<PathBuf>, config: &Config) -> Result<PathBuf> {
+    let folder = typed.or_else(|| config.download_dir.clone()).unwrap_or_else(|| ".".into());
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let folder = printable::path(&folder);
+    Err(Failure::usage(format!("'{folder}' is not a directory")).into())
+}
+
 /// Takes the code from the first argument, if it looks like one.
 fn code_and_paths(
     mut words: Vec<PathBuf>,
@@ -120,30 +112,6 @@ fn code_and_paths(
         }
     }
     Ok((code, words))
-}
-
-fn open(settings: &Settings, code: Option<&Code>) -> Result<Wormhole, code::Error> {
-    let wormhole = Wormhole::create_dilatable(code::Config {
-        app_id: settings.app_id.clone(),
-        servers: settings.servers.clone(),
-        tor: settings.tor.clone(),
-        ..share::config()
-    });
-    match code {
-        Some(code) => wormhole.set_code(code.clone())?,
-        None => wormhole.allocate_code(settings.code_words)?,
-    }
-    Ok(wormhole)
-}
-
-fn connection(settings: &Settings) -> dilated::Settings {
-    dilated::Settings {
-        listen: settings.listen,
-        port: settings.listen_port,
-        policy: settings.relay,
-        relays: settings.relays.clone(),
-        ..dilated::Settings::default()
-    }
 }
 
 fn show_code(code: &Code, servers: &Servers, console: &Console) -> Result<()> {
@@ -380,11 +348,11 @@ impl Sharing {
     }
 
     async fn offer(&mut self, path: &Path, console: &Console) -> Result<()> {
-        let offered = self.session.offer(Outgoing::Paths(vec![path.to_owned()]));
+        let offered = self.session.offer(Outgoing::Paths(vec![path.to_owned()])).await;
         let (id, offer, skipped) =
             offered.map_err(|error| explain::failure(&error, &self.report.server))?;
-        for left_out in skipped.iter().take(MAX_SKIPPED) {
-            self.report.line(&format!("skipped: {left_out}"), console).await;
+        for line in send::skipped(&skipped) {
+            self.report.line(&line, console).await;
         }
         let mut value = json::sending(&offer);
         json::set(&mut value, "id", id.number());
@@ -426,6 +394,3 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Maximum number of left-out files that are listed.
-const MAX_SKIPPED: usize = 10;

@@ -43,6 +43,9 @@ mod servers;
 mod several;
 #[path = "transfers/share.rs"]
 mod share;
+#[cfg(target_os = "linux")]
+#[path = "transfers/share_kills.rs"]
+mod share_kills;
 #[path = "transfers/terminal.rs"]
 mod terminal;
 #[path = "transfers/trouble.rs"]

@@ -273,6 +273,16 @@ impl Dilated {
         self.streams.path()
     }
 
+    /// Waits until the path differs from this one; for ever once the dilated wormhole has ended.
+    pub(crate) async fn path_after(&self, known: Option<Path>) -> Option<Path> {
+        let mut status = self.streams.status.clone();
+        let is_changed = |status: &Status| status.path != known && status.end.is_none();
+        if let Ok(status) = status.wait_for(is_changed).await {
+            return status.path.clone();
+        }
+        std::future::pending().await
+    }
+
     /// The wormhole, for its messages and keys.
     pub const fn wormhole(&self) -> &Wormhole {
         &self.wormhole

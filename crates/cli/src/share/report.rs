@@ -155,6 +155,7 @@ impl Report {
     }
 
     fn failed(&mut self, id: TransferId, error: &Error) -> String {
+        let has_begun = self.moving.contains_key(&id);
         let (name, was_accepted) = (self.forget(id), self.accepted.remove(&id));
         if *error == Error::Rejected {
             self.refused += 1;
@@ -162,12 +163,12 @@ impl Report {
         }
         // After it was accepted, or from a sender, the same words are a failure.
         let can_be_refused = id.is_outgoing() && !was_accepted;
-        if can_be_refused && *error == Error::PeerRefused(REJECTED.to_owned()) {
+        if can_be_refused && error.is_refusal() {
             self.refused += 1;
             return format!("The other side refused {name}.");
         }
         self.failed += 1;
-        let failure = explain::failure(error, &self.server);
+        let failure = explain::interruption(error, &self.server, has_begun);
         let hint = failure.advice().map(|hint| format!(" ({hint})")).unwrap_or_default();
         format!("{name} was not transferred: {failure}{hint}")
     }
@@ -179,6 +180,9 @@ impl Report {
 
     /// Shows the progress of all transfers, if it has changed.
     pub(super) async fn show_progress(&mut self, console: &mut Console) {
+        if self.editor.is_some() && !console.screen.shows_progress() {
+            return;
+        }
         let parts: Vec<_> = self
             .moving
             .iter()
@@ -282,6 +286,3 @@ fn json_of(event: &Event) -> Option<Value> {
 
 /// Maximum number of missing files of one kind that are listed.
 const MAX_LISTED: usize = 10;
-
-/// The reason of a side whose user has refused.
-const REJECTED: &str = "transfer rejected";

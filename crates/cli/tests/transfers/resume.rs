@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::world::{Running, World};
 
 /// 96 MiB that differ everywhere.
-fn contents() -> Vec<u8> {
+pub(crate) fn contents() -> Vec<u8> {
     let mut state = 1_u64;
     let words = std::iter::repeat_with(|| {
         state =

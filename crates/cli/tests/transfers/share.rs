@@ -129,3 +129,43 @@ fn names_that_begin_with_a_dot_are_refused_when_everything_else_is_accepted() {
     assert_eq!((first.exit, other.exit), (0, 0), "{first}\n{other}");
     assert!(world.names("receiver").is_empty());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_an_interrupted_session_has_left_is_shown_when_the_next_one_starts() {
+    let world = World::new();
+    world.write("sender/big", super::resume::contents());
+    let first = share(&world, "sender", &["big"]);
+    let other = share(&world, "receiver", &["--accept-all", &first.code()]);
+    let journal = world.path("receiver/big.part.resume");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !journal.exists() {
+        assert!(std::time::Instant::now() < deadline, "nothing arrives");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    other.signal("INT");
+    other.end().failed(130, "interrupted");
+    assert_eq!(first.end().exit, 1);
+    let again = share(&world, "receiver", &[]);
+    again.wait_for("big.part' is incomplete.");
+    again.signal("INT");
+    again.end().failed(130, "interrupted");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_progress_is_shown_above_the_prompt_if_it_is_hidden() {
+    for (options, is_shown) in [("", true), ("--hide-progress ", false)] {
+        let world = World::new();
+        world.write("sender/big", super::resume::contents());
+        let mut first = share(&world, "sender", &["big"]);
+        let arguments = format!("share --accept-all {options}{}", first.code());
+        let mut other = super::terminal::in_terminal(&world, "receiver", &arguments);
+        other.wait_for("Received 'big'");
+        other.type_in("done\r");
+        first.end_input();
+        let other = other.end();
+        assert_eq!(other.exit, 0, "{other}");
+        assert_eq!(other.out().contains("receiving 'big'"), is_shown, "{other}");
+    }
+}

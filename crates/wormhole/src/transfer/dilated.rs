@@ -23,11 +23,10 @@ use super::{Error, Settings};
 use crate::dilated::{self, Streams};
 
 pub(super) use carry::{Line, interrupted, run};
-pub(super) use receive::{IncomingOffer, receive};
+pub(super) use receive::{IncomingOffer, Prepared, prepare, receive};
 pub(super) use receive_thread::{KeptPath, receive as receive_all};
 pub(super) use send::{send, wait};
 pub(super) use send_thread::send as send_all;
-pub(super) use store::Store;
 
 /// Whether to tell the peer that we can transfer over a dilated connection. Through Tor, connecting takes too long.
 pub(super) const fn is_wanted(settings: &Settings) -> bool {

@@ -71,6 +71,9 @@ pub enum Error {
         /// The error of the system.
         why: SystemError,
     },
+    /// The work on the transfer panicked, or did not end in time.
+    #[error("the transfer stopped without a result")]
+    Stopped,
     /// The text is too long for a message; send it as a file.
     #[error(
         "the text is too long: it needs {bytes} bytes as a message, and a message may have at most {most}"
@@ -114,11 +117,17 @@ impl Error {
         Self::NoConnection(transit::Error::Lost(error.kind().into()))
     }
 
+    /// Whether the user of the other side refused the offer. A sender that withdraws its offer may send the same words, so this
+    /// is meaningful only for an offer of ours that was not accepted.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::PeerRefused(reason) if reason == REJECTED)
+    }
+
     /// The error message for the other side; `None` if it already knows.
     pub(super) fn reply(&self) -> Option<String> {
         let text = match self {
             Self::PeerGone | Self::PeerRefused(_) | Self::Code(_) | Self::Rejected => return None,
-            Self::Exists(_) => "transfer rejected",
+            Self::Exists(_) => REJECTED,
             Self::Cancelled => "transfer cancelled",
             Self::VerifierRejected => "sender rejected verification check, abandoned transfer",
             Self::NoSpace { .. } => "not enough space on the receiving side",
@@ -140,11 +149,15 @@ impl Error {
             | Self::Finished
             | Self::NothingToSend
             | Self::NoThread
+            | Self::Stopped
             | Self::TextTooLong { .. } => "transfer failed",
         };
         Some(text.to_owned())
     }
 }
+
+/// The reason of a side whose user refuses, as in all clients.
+pub(super) const REJECTED: &str = "transfer rejected";
 
 impl From<TransferError> for Error {
     fn from(error: TransferError) -> Self {

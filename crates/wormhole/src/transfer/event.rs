@@ -102,6 +102,8 @@ impl Event {
 pub struct Report {
     /// Transferred bytes: of the file, of the zip of a directory, or of the text.
     pub bytes: u64,
+    /// How many of them an earlier attempt had left.
+    pub resumed: u64,
     /// Time from the first to the last byte, including the receiver's acknowledgement.
     pub elapsed: Duration,
     /// The connection; `None` for a text, which is sent through the mailbox.
@@ -127,6 +129,7 @@ impl Report {
         let elapsed = start.elapsed();
         Self {
             bytes,
+            resumed: 0,
             elapsed,
             path,
             written: None,

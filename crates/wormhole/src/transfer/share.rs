@@ -1,7 +1,7 @@
 //! Sharing: both sides offer files and directories to each other, any number of times, through one code.
 //!
 //! Each side accepts or refuses each offer of the other one, and several transfers run at the same time in both directions. The
-//! session ends when both sides have said that they offer nothing more ([`Session::finish`]) and every transfer is over. It
+//! session ends when both sides have announced that they offer nothing more ([`Session::finish`]) and every transfer is over. It
 //! survives a changed network, and an interrupted transfer continues in a later session (docs/dilated-transfer.md).
 //!
 //! ```no_run
@@ -13,7 +13,7 @@
 //! let wormhole = Wormhole::create_dilatable(share::config());
 //! wormhole.set_code(Code::parse("4-purple-sausages")?)?;
 //! let mut session = share::start(wormhole, Settings::default());
-//! session.offer(Outgoing::Paths(vec!["photo.jpg".into()]))?;
+//! session.offer(Outgoing::Paths(vec!["photo.jpg".into()])).await?;
 //! session.finish();
 //! while let Some(event) = session.next().await {
 //!     if let Event::Offered { id, .. } = event? {
@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 use wormhole_magic::transfer::dilated::Mode;
 
 use super::source::SendItem;
-use super::{Destination, Error as TransferError, Offer, Outgoing, Report, Unsendable};
+use super::{Destination, Error as TransferError, Offer, Outgoing, Report, Unsendable, thread};
 use crate::code::{self, Config, Wormhole};
 use crate::dilated;
 use crate::transit::Path;
@@ -184,18 +184,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Offers files and directories. All paths are checked before this returns. Also returns what was left out.
+    /// Offers files and directories. All paths are checked before this returns, on a thread. Also returns what was left out.
+    /// Cancelling offers nothing.
     ///
     /// # Errors
     /// Something cannot be sent, is a text, or comes after [`finish`](Self::finish); nothing was offered.
-    pub fn offer(
+    pub async fn offer(
         &mut self,
         what: Outgoing,
     ) -> Result<(TransferId, Offer, Vec<Unsendable>), TransferError> {
         if self.is_finished {
             return Err(TransferError::Finished);
         }
-        let (item, skipped) = SendItem::check(what, true)?;
+        let checking = thread::start(move || SendItem::check(what, true));
+        let (item, skipped) = checking.await.unwrap_or(Err(TransferError::NoThread))?;
         if matches!(item, SendItem::Text(_)) {
             return Err(TransferError::NothingToSend);
         }
@@ -220,7 +222,7 @@ impl Session {
         self.command(Command::Cancel(id));
     }
 
-    /// Says that we offer nothing more. The session ends once the peer has said the same, and every transfer is over.
+    /// Announces that we offer nothing more. The session ends once the peer has done the same, and every transfer is over.
     pub fn finish(&mut self) {
         self.is_finished = true;
         self.command(Command::Finish);

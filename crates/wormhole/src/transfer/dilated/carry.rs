@@ -1,6 +1,7 @@
 //! Carries frames between a stream and the thread that makes and handles them.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(in super::super) fn interrupted(progress: &Progress) -> Error {
 /// Ends the connection for a thread.
 pub(super) struct LineMonitor {
     aborted: Arc<Notify>,
+    /// Whether both sides have everything. The peer leaves then, which is no loss of the connection.
+    is_done: Arc<AtomicBool>,
     observer: Mutex<PathObserver>,
     /// Dropping it lets the connection end after a failure.
     _open: oneshot::Sender<()>,
@@ -65,6 +68,9 @@ impl CarrierMonitor for LineMonitor {
     }
 
     fn news(&self) -> Option<Event> {
+        if self.is_done.load(Ordering::Relaxed) {
+            return None;
+        }
         let change = self.observer.lock().unwrap_or_else(PoisonError::into_inner).change()?;
         Some(change.map_or(Event::ConnectionLost, Event::Connected))
     }
@@ -83,7 +89,13 @@ pub(super) fn start<T: Send + 'static>(
     let aborted = Arc::new(Notify::new());
     let observer = Mutex::new(streams.observe());
     let (open, closed) = oneshot::channel();
-    let monitor = LineMonitor { aborted: Arc::clone(&aborted), observer, _open: open };
+    let is_done = Arc::new(AtomicBool::new(false));
+    let monitor = LineMonitor {
+        aborted: Arc::clone(&aborted),
+        is_done: Arc::clone(&is_done),
+        observer,
+        _open: open,
+    };
     let (sender, outcome) = oneshot::channel();
     tokio::spawn(async move {
         let is_carried = tokio::select! {
@@ -95,8 +107,8 @@ pub(super) fn start<T: Send + 'static>(
         };
         // The thread notices the end of its line.
         let outcome = ended.await.unwrap_or(Err(Error::NoThread));
-        let is_done = is_carried && outcome.is_ok();
-        if is_done {
+        if is_carried && outcome.is_ok() {
+            is_done.store(true, Ordering::Relaxed);
             drop(stream);
             streams.close().await;
             // Nobody may wait any more.

@@ -62,6 +62,32 @@ impl IncomingOffer {
     }
 }
 
+/// A destination that is ready for the data.
+pub(in super::super) struct Prepared {
+    pub(in super::super) store: Store,
+    /// The frames that accept the offer.
+    pub(in super::super) acceptance: Vec<u8>,
+    /// Bytes that an earlier attempt has left.
+    pub(in super::super) done: u64,
+}
+
+/// Prepares a destination on a thread: it may have to look for what an earlier attempt has left, and to hash it.
+///
+/// # Errors
+/// As [`Store::open`].
+pub(in super::super) async fn prepare(
+    destination: Destination,
+    offer: Offer,
+    max_entries: Option<u64>,
+) -> Result<Prepared, Error> {
+    let preparing = thread::start(move || {
+        let mut store = Store::open(destination, &offer, max_entries)?;
+        let (acceptance, done) = store.acceptance();
+        Ok(Prepared { store, acceptance, done })
+    });
+    preparing.await.unwrap_or(Err(Error::NoThread))
+}
+
 /// Receives an offer that the user has accepted.
 pub(in super::super) async fn receive(
     driver: &mut TransferDriver<Receiver>,
@@ -73,15 +99,8 @@ pub(in super::super) async fn receive(
     let IncomingOffer { streams, stream, incoming, .. } = from;
     let progress = Progress::of_dilated(offer.unpacked_size());
     let stream = stream.ok_or_else(|| carry::interrupted(&progress))?;
-    let store = Store::open(destination, offer, settings.max_entries)?;
-    // It may have to hash what an earlier attempt has left.
-    let checking = thread::start(move || {
-        let mut store = store;
-        let acceptance = store.acceptance();
-        Ok((store, acceptance))
-    });
-    let checked = async { checking.await.unwrap_or(Err(Error::NoThread)) };
-    let (store, (acceptance, done)) = driver.unless_given_up(checked).await?;
+    let prepared = prepare(destination, offer.clone(), settings.max_entries);
+    let Prepared { store, acceptance, done } = driver.unless_given_up(prepared).await?;
     driver.command(ReceiverCommand::Accept);
     if let Some(path) = streams.path() {
         driver.emit(Event::Connected(path)).await?;
@@ -107,5 +126,5 @@ pub(in super::super) async fn receive(
     }
     let Written { path: written, omitted, omitted_more, lost } = received?;
     let report = Report::new(progress.done(), start, path);
-    Ok(Report { written, omitted, omitted_more, lost, ..report })
+    Ok(Report { resumed: done, written, omitted, omitted_more, lost, ..report })
 }

@@ -67,7 +67,7 @@ pub(in super::super) async fn send(
     if let Err(error) = &sent {
         driver.tell_peer(error);
     }
-    Ok(Report { changed: sent?, ..Report::new(progress.done(), start, path) })
+    Ok(Report { resumed: done, changed: sent?, ..Report::new(progress.done(), start, path) })
 }
 
 /// Waits until the offer is accepted (then without claims) or the receiver is ready. Returns bytes that have arrived after that.

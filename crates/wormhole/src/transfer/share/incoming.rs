@@ -5,11 +5,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use wormhole_magic::transfer::dilated::{Incoming, Received, Violation, frame};
 
-use super::super::dilated::{self, KeptPath, Store};
+use super::super::dilated::{self, KeptPath, Prepared};
 use super::super::sink::Written;
-use super::super::{Destination, Error, Offer, PeerMisbehaved, Progress, Report, thread};
+use super::super::{Destination, Error, Offer, PeerMisbehaved, Progress, Report};
+use super::Event;
 use super::transfers::{TransferContext, report_failure};
-use super::{Event, TransferId};
 use crate::dilated::Subchannel;
 use crate::transit::Path;
 
@@ -75,11 +75,7 @@ pub(super) struct OpenOffer {
 }
 
 /// Reports an offer, waits for the answer, and receives the files.
-pub(super) async fn receive(
-    mut context: TransferContext,
-    stream: Subchannel,
-    open: OpenOffer,
-) -> TransferId {
+pub(super) async fn receive(mut context: TransferContext, stream: Subchannel, open: OpenOffer) {
     let (id, kept) = (context.id, KeptPath::default());
     context.emit(Event::Offered { id, offer: open.offer.clone() }).await;
     let outcome = answer_and_receive(&mut context, &stream, open, &kept).await;
@@ -92,7 +88,6 @@ pub(super) async fn receive(
             Err(error) => Event::Failed { id, error, kept: kept.take() },
         })
         .await;
-    id
 }
 
 async fn answer_and_receive(
@@ -113,14 +108,15 @@ async fn answer_and_receive(
     };
     let destination = context.unless_cancelled(answered).await?.ok_or(Error::Rejected)?;
     let progress = Progress::of_dilated(offer.unpacked_size());
-    // It may have to look for what an earlier attempt has left, and to hash it.
-    let checking = thread::start(move || {
-        let mut store = Store::open(destination, &offer, max_entries)?;
-        let acceptance = store.acceptance();
-        Ok((store, acceptance))
-    });
-    let checked = async { checking.await.unwrap_or(Err(Error::NoThread)) };
-    let (store, (acceptance, done)) = context.unless_cancelled(checked).await?;
+    let prepared = async {
+        tokio::select! {
+            biased;
+            // Also if the connection ends: reading what an earlier attempt has left can take minutes.
+            withdrawn = withdrawn(stream, &mut frames) => Err(withdrawn),
+            prepared = dilated::prepare(destination, offer, max_entries) => prepared,
+        }
+    };
+    let Prepared { store, acceptance, done } = context.unless_cancelled(prepared).await?;
     if done > 0 {
         context.emit(Event::Resuming { id, done, total: progress.total() }).await;
     }
@@ -131,7 +127,15 @@ async fn answer_and_receive(
     });
     let Written { path: written, omitted, omitted_more, lost } = written.await?;
     let report = Report::new(progress.done(), start, path);
-    Ok(Report { written, omitted, omitted_more, lost, ..report })
+    Ok(Report { resumed: done, written, omitted, omitted_more, lost, ..report })
+}
+
+/// Sends why an offer is refused without asking the user.
+pub(super) async fn refuse(stream: &Subchannel, reason: &str) {
+    let mut bytes = Vec::new();
+    frame::refused(&mut bytes, reason);
+    // A connection that has ended carries nothing.
+    let _lost = stream.write_chunk(bytes).await;
 }
 
 /// Waits until the sender withdraws its offer.

@@ -7,8 +7,8 @@ use wormhole_magic::transfer::dilated::{Features, Replies, frame};
 
 use super::super::source::SendItem;
 use super::super::{Error, Progress, Report, dilated};
+use super::Event;
 use super::transfers::{TransferContext, report_failure};
-use super::{Event, TransferId};
 use crate::dilated::Subchannel;
 use crate::transit::Path;
 
@@ -18,7 +18,7 @@ pub(super) async fn offer(
     stream: Subchannel,
     (path, features): (Option<Path>, Features),
     item: SendItem,
-) -> TransferId {
+) {
     let id = context.id;
     let adapted =
         if features.links { Ok(item) } else { context.unless_cancelled(item.followed()).await };
@@ -35,7 +35,6 @@ pub(super) async fn offer(
             Err(error) => Event::Failed { id, error, kept: None },
         })
         .await;
-    id
 }
 
 async fn send(
@@ -73,5 +72,5 @@ async fn send(
             dilated::send_all(line, item, claims, (replies, rest), working, move || drop(all_sent))
         })
         .await?;
-    Ok(Report { changed, ..Report::new(progress.done(), start, path) })
+    Ok(Report { resumed: done, changed, ..Report::new(progress.done(), start, path) })
 }

@@ -1,11 +1,11 @@
 //! The task that runs a session: starts a task for each transfer, and decides when the session is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
 use wormhole_magic::dilation::DilationError;
 use wormhole_magic::transfer::Message;
 use wormhole_magic::transfer::dilated::{Features, Mode, SUBPROTOCOL};
@@ -93,10 +93,11 @@ struct Running {
     max_entries: Option<u64>,
     /// What the peer supports.
     features: Features,
-    /// Streams of the peer of which nothing is known yet. Dilation limits how many there are.
+    /// Streams of the peer whose first frame has not arrived, or whose offer is refused. Dilation limits how many there are.
     unread: JoinSet<Option<(Subchannel, FirstFrame)>>,
     /// All transfers.
-    tasks: JoinSet<TransferId>,
+    tasks: JoinSet<()>,
+    ids: HashMap<task::Id, TransferId>,
     /// How many of them are offers of ours, and how many are offers of the peer.
     outgoing: usize,
     incoming: usize,
@@ -105,6 +106,7 @@ struct Running {
     transfers: BTreeMap<TransferId, Transfer>,
     /// Number of offers of the peer so far.
     offered: u64,
+    withdrawn: Withdrawn,
     /// Whether we offer nothing more, and whether the peer knows.
     is_finished: bool,
     finished_is_sent: bool,
@@ -120,6 +122,26 @@ struct Transfer {
     cancel: oneshot::Sender<()>,
 }
 
+/// Offers that the peer has withdrawn before the user answered.
+struct Withdrawn {
+    /// Counted since this time.
+    since: Instant,
+    count: u32,
+}
+
+impl Withdrawn {
+    fn add(&mut self) {
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn are_too_many(&mut self) -> bool {
+        if self.since.elapsed() >= PERIOD {
+            *self = Self { since: Instant::now(), count: 0 };
+        }
+        self.count >= MAX_WITHDRAWN
+    }
+}
+
 impl Running {
     fn new(events: Events, max_entries: Option<u64>, features: Features) -> Self {
         Self {
@@ -128,11 +150,13 @@ impl Running {
             features,
             unread: JoinSet::new(),
             tasks: JoinSet::new(),
+            ids: HashMap::new(),
             outgoing: 0,
             incoming: 0,
             waiting: VecDeque::new(),
             transfers: BTreeMap::new(),
             offered: 0,
+            withdrawn: Withdrawn { since: Instant::now(), count: 0 },
             is_finished: false,
             finished_is_sent: false,
             peer_is_finished: false,
@@ -163,8 +187,6 @@ impl Running {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Result<(), Error> {
         let mut streams = dilated.listen(SUBPROTOCOL)?;
-        let mut tick = interval(PATH_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let started = self.start_offers(dilated);
             if let Err(error) = started.and(self.send_finished_if_done(dilated).await) {
@@ -180,10 +202,10 @@ impl Running {
                     Some(command) => self.on_command(command).await,
                     None => return Ok(()),
                 },
+                path = dilated.path_after(self.path.clone()) => self.report_path(path).await,
                 stream = accept(&mut streams) => self.on_stream(stream),
                 Some(read) = self.unread.join_next() => self.on_first_frame(read.ok().flatten()).await,
-                Some(ended) = self.tasks.join_next() => self.on_ended(ended.ok()),
-                _ = tick.tick() => self.report_path(dilated.path()).await,
+                Some(ended) = self.tasks.join_next_with_id() => self.on_ended(ended).await,
                 error = dilated.ended() => return self.on_disconnected(error, &mut streams).await,
             }
         }
@@ -219,7 +241,7 @@ impl Running {
             self.transfers.insert(id, Transfer { answer: None, cancel });
             self.outgoing += 1;
             let peer = (dilated.path(), self.features);
-            self.tasks.spawn(outgoing::offer(context, stream, peer, item));
+            self.spawn(id, outgoing::offer(context, stream, peer, item));
         }
         Ok(())
     }
@@ -240,10 +262,14 @@ impl Running {
     /// The first frame of a stream of the peer has arrived. `None` if it ended early, or violates the protocol.
     async fn on_first_frame(&mut self, read: Option<(Subchannel, FirstFrame)>) {
         match read {
-            // Dropping the stream closes it.
-            Some((_, FirstFrame::Offer(_)))
-                if self.peer_is_finished || self.incoming >= MAX_INCOMING => {}
             Some((stream, FirstFrame::Offer(first))) => {
+                if let Some(reason) = self.reason_to_refuse() {
+                    self.unread.spawn(async move {
+                        incoming::refuse(&stream, reason).await;
+                        None
+                    });
+                    return;
+                }
                 let (offer, frames) = *first;
                 let id = TransferId::theirs(self.offered);
                 self.offered = self.offered.saturating_add(1);
@@ -253,7 +279,7 @@ impl Running {
                 let (path, max_entries) = (self.path.clone(), self.max_entries);
                 let open = OpenOffer { offer, frames, answer, path, max_entries };
                 self.incoming += 1;
-                self.tasks.spawn(incoming::receive(context, stream, open));
+                self.spawn(id, incoming::receive(context, stream, open));
             }
             Some((_, FirstFrame::Finished)) if !self.peer_is_finished => {
                 self.peer_is_finished = true;
@@ -263,10 +289,37 @@ impl Running {
         }
     }
 
-    /// A transfer is over. `None` if its task has panicked.
-    fn on_ended(&mut self, ended: Option<TransferId>) {
-        let Some(id) = ended else { return };
-        self.transfers.remove(&id);
+    /// Why an offer is refused without asking the user, if it is.
+    fn reason_to_refuse(&mut self) -> Option<&'static str> {
+        if self.peer_is_finished {
+            Some("an offer after the last one")
+        } else if self.incoming >= MAX_INCOMING {
+            Some("too many offers at once")
+        } else if self.withdrawn.are_too_many() {
+            Some("too many offers were withdrawn")
+        } else {
+            None
+        }
+    }
+
+    fn spawn(&mut self, id: TransferId, transfer: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(transfer);
+        self.ids.insert(task.id(), id);
+    }
+
+    /// The task of a transfer is over, or has panicked.
+    async fn on_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let (task, has_panicked) = match &ended {
+            Ok((task, ())) => (*task, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some(id) = self.ids.remove(&task) else { return };
+        let transfer = self.transfers.remove(&id);
+        if has_panicked {
+            report_failed(&self.events, id, TransferError::Stopped).await;
+        } else if transfer.is_some_and(|transfer| transfer.answer.is_some()) {
+            self.withdrawn.add();
+        }
         let count = if id.is_outgoing() { &mut self.outgoing } else { &mut self.incoming };
         *count = count.saturating_sub(1);
     }
@@ -316,11 +369,11 @@ impl Running {
             report_failed(&self.events, id, TransferError::PeerGone).await;
         }
         let ending = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                self.on_ended(ended.ok());
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.on_ended(ended).await;
             }
         };
-        // A transfer that still reads what an earlier attempt has left is cancelled.
+        // Every transfer notices the end of the connection, unless its disk does not answer.
         let _late = tokio::time::timeout(CLEAN_UP, ending).await;
         let has_left = error == dilated::Error::Ended(DilationError::PeerLeft);
         if has_left && is_complete { Ok(()) } else { Err(error.into()) }
@@ -357,8 +410,32 @@ const MAX_OFFERS: usize = 32;
 /// Maximum number of the peer's offers at once. Further ones are closed.
 const MAX_INCOMING: usize = 64;
 
-/// Time between two looks at the path of the connection.
-const PATH_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum number of offers that the peer may withdraw in each [`PERIOD`]: each one is shown to the user.
+const MAX_WITHDRAWN: u32 = 100;
+
+/// The time to which [`MAX_WITHDRAWN`] applies.
+const PERIOD: Duration = Duration::from_secs(60);
 
 /// How long to wait for transfers that were cancelled.
 const CLEAN_UP: Duration = Duration::from_secs(12);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transfer_whose_task_panics_is_reported_and_makes_room() {
+        let (sender, mut events) = mpsc::channel(1);
+        let mut running = Running::new(sender, None, Features::default());
+        let id = TransferId::ours(0);
+        running.outgoing = 1;
+        running.spawn(id, async { panic!("a defect") });
+        let ended = running.tasks.join_next_with_id().await.unwrap();
+        running.on_ended(ended).await;
+        let Some(Ok(Event::Failed { id: failed, error, kept })) = events.recv().await else {
+            panic!("the failure is not reported");
+        };
+        assert_eq!((failed, error, kept), (id, TransferError::Stopped, None));
+        assert_eq!(running.outgoing, 0);
+    }
+}

@@ -8,6 +8,7 @@ use wormhole_magic::transfer::dilated::frame;
 
 use super::super::data_phase::CLEAN_UP_TIME;
 use super::super::dilated::Line;
+use super::super::error::REJECTED;
 use super::super::{Error, Event as TransferEvent, Progress, dilated};
 use super::{Error as ShareError, Event, TransferId};
 use crate::dilated::Subchannel;
@@ -62,7 +63,10 @@ impl TransferContext {
         };
         // A thread that waits for the connection has noticed its end.
         let outcome = timeout(CLEAN_UP_TIME, ended).await;
-        let outcome = outcome.ok().and_then(Result::ok).unwrap_or(Err(Error::NoThread));
+        let outcome = match outcome {
+            Ok(ended) => ended.unwrap_or(Err(Error::NoThread)),
+            Err(_) => Err(Error::Stopped),
+        };
         match outcome {
             Ok(done) => {
                 self.report(progress, &mut None);
@@ -94,7 +98,7 @@ pub(super) async fn report_failure(
     append: fn(&mut Vec<u8>, &str),
 ) {
     let reason = if *error == Error::Rejected {
-        Some("transfer rejected".to_owned())
+        Some(REJECTED.to_owned())
     } else {
         // Nothing can be sent over a connection that has ended.
         error.reply().filter(|_| !matches!(error, Error::Interrupted { .. }))
