@@ -29,7 +29,7 @@ pub(crate) struct SendArgs {
         long,
         value_name = "NUMBER",
         value_parser = clap::value_parser!(u8).range(1..=50),
-        conflicts_with_all = ["code", "zero_mode", "verify", "qr"]
+        conflicts_with_all = ["code", "zero_mode", "verify", "qr", "listen_port"]
     )]
     pub(crate) to: Option<u8>,
     /// File name for standard input

@@ -5,13 +5,14 @@ use std::num::NonZeroU8;
 
 use anyhow::Result;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use wormhole::code;
-use wormhole::transfer::{self, Error, Event, Outgoing, Settings, Transfer};
+use wormhole::transfer::{self, Error, Event, Outgoing, Report, Settings, Transfer};
 
 use super::{Invitation, show_outgoing};
-use crate::console::{Console, interrupted_by};
+use crate::console::{Console, SLOW, interrupted_by};
 use crate::failure::Failure;
-use crate::{explain, json, printable, progress};
+use crate::{explain, json, printable, progress, units};
 
 /// An event of the transfer to one receiver.
 type ReceiverEvent = (u8, Result<Event, Error>);
@@ -32,7 +33,10 @@ pub(super) async fn run(
     let (cancel, cancelled) = watch::channel(());
     let mut transfers = Vec::new();
     for number in 1..=receivers.get() {
-        let transfer = transfer::send(copy(what)?, settings.clone());
+        // A port that the configuration file sets is free for one of them.
+        let mut settings = settings.clone();
+        settings.listen_port = settings.listen_port.filter(|_| number == 1);
+        let transfer = transfer::send(copy(what)?, settings);
         let transfer = transfer.map_err(|error| explain::failure(&error, &server))?;
         if number == 1 {
             show_outgoing(&transfer, console)?;
@@ -106,6 +110,11 @@ struct Receivers {
     /// Bytes that each receiver has, and how many they are.
     progress: BTreeMap<u8, (u64, Option<u64>)>,
     received: Vec<u8>,
+    /// Whether the mailbox server has answered, and whether the connection to it is lost.
+    server_has_answered: bool,
+    server_is_lost: bool,
+    /// The greatest number of failed attempts to reach the server that was shown.
+    shown_failures: u32,
     failed: BTreeMap<u8, String>,
 }
 
@@ -116,6 +125,9 @@ impl Receivers {
         invitation: &Invitation,
         console: &mut Console,
     ) -> Result<()> {
+        let slow = sleep(SLOW);
+        tokio::pin!(slow);
+        let mut is_slow = false;
         loop {
             let next = tokio::select! {
                 biased;
@@ -125,6 +137,12 @@ impl Receivers {
                     return Err(interrupted_by(signal).into());
                 }
                 next = events.recv() => next,
+                () = &mut slow, if !is_slow && !self.server_has_answered => {
+                    is_slow = true;
+                    let notice = format!("Connecting to the mailbox server {}..", self.server);
+                    console.screen.show(&notice);
+                    continue;
+                }
             };
             match next {
                 Some((number, Ok(event))) => self.on_event(number, &event, invitation, console)?,
@@ -160,44 +178,80 @@ impl Receivers {
                 show(&format!("the code is {}", console.screen.bold(&printable::text(&code))));
                 console.screen.show(&format!("    {command}"));
             }
+            Event::Wormhole(event) => self.on_server_event(event, console),
+            Event::PortTaken { .. } => {
+                progress::trouble(event).iter().for_each(|line| console.screen.show(line));
+            }
+            Event::ServerRetry { failures, .. } if *failures > self.shown_failures => {
+                self.shown_failures = *failures;
+                progress::trouble(event).iter().for_each(|line| console.screen.show(line));
+            }
+            Event::Resuming { done, .. } => {
+                show(&format!("continuing at {}", units::size(*done)));
+            }
             Event::Accepted => show("accepted"),
             Event::Connected(path) => show(&format!("connected, {}", progress::route(path))),
             Event::ConnectionLost => show("lost the connection; reconnecting.."),
-            Event::Done(report) => {
-                if report.changed.is_empty() {
-                    show("has everything");
-                    self.received.push(number);
-                } else {
-                    let why = "some files changed while they were sent, or could not be read";
-                    show(why);
-                    self.failed.insert(number, why.to_owned());
-                }
-            }
-            Event::Progress { done, total } => {
-                self.progress.insert(number, (*done, *total));
-                let done = self.progress.values().map(|(done, _)| done).sum();
-                let total = total.map(|total| total.saturating_mul(self.receivers.into()));
-                console.screen.show_progress(done, total);
-            }
+            Event::Done(report) => show(self.on_done(number, report)),
+            Event::Progress { done, total } => self.on_progress(number, (*done, *total), console),
             Event::AwaitingConfirmation
             | Event::CodeWanted(_)
             | Event::Kept(_)
             | Event::Offer(_)
-            | Event::PortTaken { .. }
-            | Event::Resuming { .. }
             | Event::ServerRetry { .. }
-            | Event::Text(_)
-            | Event::Wormhole(_) => {}
+            | Event::Text(_) => {}
             // Later events need no line.
             _ => {}
         }
         Ok(())
     }
 
+    /// Stores the result of a receiver, and describes it.
+    fn on_done(&mut self, number: u8, report: &Report) -> &'static str {
+        if report.changed.is_empty() {
+            self.received.push(number);
+            return "has everything";
+        }
+        self.failed.insert(number, INCOMPLETE.to_owned());
+        INCOMPLETE
+    }
+
+    fn on_progress(
+        &mut self,
+        number: u8,
+        (done, total): (u64, Option<u64>),
+        console: &mut Console,
+    ) {
+        self.progress.insert(number, (done, total));
+        let done = self.progress.values().map(|(done, _)| done).sum();
+        let total = total.map(|total| total.saturating_mul(self.receivers.into()));
+        console.screen.show_progress(done, total);
+    }
+
+    /// Shows once what happens to the connections of all transfers to the mailbox server.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other events are about one receiver")]
+    fn on_server_event(&mut self, event: &code::Event, console: &Console) {
+        match event {
+            code::Event::Server(_) => self.server_has_answered = true,
+            code::Event::ServerLost if !self.server_is_lost => {
+                self.server_is_lost = true;
+                console.screen.show(progress::SERVER_LOST);
+            }
+            code::Event::ServerFound if self.server_is_lost => {
+                (self.server_is_lost, self.shown_failures) = (false, 0);
+                console.screen.show(progress::SERVER_FOUND);
+            }
+            _ => {}
+        }
+    }
+
     fn on_failure(&mut self, number: u8, error: &Error, console: &Console) -> Result<()> {
-        let why = explain::failure(error, &self.server).to_string();
+        let has_begun = self.progress.contains_key(&number);
+        let failure = explain::interruption(error, &self.server, has_begun);
+        let advice = failure.advice().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let why = format!("{failure}{advice}");
         console.report(&serde_json::json!({
-            "event": "failed", "receiver": number, "reason": why, "path": null,
+            "event": "failed", "receiver": number, "reason": failure.to_string(), "path": null,
         }))?;
         console.screen.show(&format!("Receiver {number}: {why}"));
         self.failed.insert(number, why);
@@ -215,6 +269,9 @@ impl Receivers {
         console.screen.show(&format!("Received by {count} of {all}{list}."));
     }
 }
+
+/// The result of a receiver whose files are not all as they were offered.
+const INCOMPLETE: &str = "some files changed while they were sent, or could not be read";
 
 /// Maximum number of events that wait.
 const EVENTS: usize = 64;

@@ -32,3 +32,44 @@ fn a_receiver_that_refuses_does_not_stop_the_others_and_decides_the_exit_status(
     sent.failed(1, "receiver 1: ");
     assert!(sent.stderr.contains("Received by 1 of 2 (2)."), "{sent}");
 }
+
+#[test]
+fn a_file_that_changes_is_missing_for_each_receiver_and_decides_the_exit_status() {
+    let world = World::new();
+    world.write("sender/d/good", "abc");
+    world.write("sender/d/shrinks", "abcdef");
+    let sender = world.send(&["--to", "1", "d"]);
+    let code = sender.wait_for("Receiver 1: the code is ");
+    world.write("sender/d/shrinks", "a");
+    world.receive(&["--accept-file", &code]).end().failed(1, "could not read 'shrinks'");
+    let sent = sender.end();
+    sent.failed(1, "receiver 1: some files changed");
+    assert!(sent.stderr.contains("Received by 0 of 1."), "{sent}");
+    assert_eq!(world.read("receiver/d/good"), b"abc");
+}
+
+#[test]
+fn a_fixed_port_is_not_possible_for_several_receivers() {
+    let world = World::new();
+    world.write("sender/a", "abc");
+    let sent = world.send(&["--to", "2", "--listen-port", "4000", "a"]).end();
+    sent.failed(2, "cannot be used with");
+}
+
+#[test]
+fn trouble_with_the_mailbox_server_is_shown_once_for_all_receivers() {
+    let mut world = World::new();
+    world.write("sender/a", "abc");
+    let sender = world.send(&["--to", "3", "a"]);
+    for number in 1..=3 {
+        sender.wait_for(&format!("Receiver {number}: the code is "));
+    }
+    world.restart_mailbox();
+    sender.wait_for("Reconnected to the mailbox server.");
+    sender.signal("INT");
+    let sent = sender.end();
+    sent.failed(130, "interrupted");
+    for line in ["Lost the connection to the mailbox server", "Reconnected to the mailbox server"] {
+        assert_eq!(sent.stderr.matches(line).count(), 1, "{sent}");
+    }
+}
