@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand_core::{OsRng, RngCore};
@@ -350,7 +351,8 @@ fn a_file_that_cannot_be_opened_to_flush_it_ends_the_transfer_unless_its_permiss
     let root = Root::new();
     let outcome = root.receive_folder("d", OnExists::Refuse, || {
         fs::remove_file(root.at("d.part/sub/new")).unwrap();
-        symlink("elsewhere", root.at("d.part/sub/new")).unwrap();
+        // A socket cannot be opened.
+        UnixListener::bind(root.at("d.part/sub/new")).unwrap();
     });
     assert!(matches!(outcome, Err(Error::WriteFailed { .. })), "{outcome:?}");
     assert_eq!(root.names(), Vec::<String>::new());
