@@ -113,6 +113,7 @@ pub fn dilated_transfer(bytes: &[u8]) {
         loop {
             match incoming.next(&mut input) {
                 Ok(Some(Received::Data(data))) => received += data.len(),
+                Ok(Some(Received::Compressed(_, plain))) => received += plain,
                 Ok(Some(Received::Offer(_))) => incoming.accept(),
                 Ok(Some(Received::Link(LinkEntry { path, target }))) => {
                     check_link(&path, target.as_str());

@@ -89,19 +89,21 @@ impl Mode {
 pub struct Features {
     /// As a receiver, it creates symbolic links.
     pub links: bool,
+    /// As a receiver, it decompresses data.
+    pub zstd: bool,
 }
 
 impl Features {
     /// Our own. On Windows, creating links needs a special permission.
-    pub const OURS: Self = Self { links: cfg!(unix) };
+    pub const OURS: Self = Self { links: cfg!(unix), zstd: true };
 
     /// Those of the peer.
     pub fn of_peer(app_versions: &Value) -> Self {
-        Self { links: has_feature(app_versions, LINKS) }
+        Self { links: has_feature(app_versions, LINKS), zstd: has_feature(app_versions, ZSTD) }
     }
 
     fn names(self) -> Vec<&'static str> {
-        let names = [(true, FEATURE), (self.links, LINKS)];
+        let names = [(true, FEATURE), (self.links, LINKS), (self.zstd, ZSTD)];
         names.iter().filter_map(|(is_announced, name)| is_announced.then_some(*name)).collect()
     }
 }
@@ -172,6 +174,9 @@ const FEATURE: &str = "core-1";
 
 /// The feature of receivers that create symbolic links.
 const LINKS: &str = "links-1";
+
+/// The feature of receivers that decompress data.
+const ZSTD: &str = "zstd-1";
 
 /// Minimum size of a chunk of a file with a known length, in bytes.
 pub const MIN_CHUNK: u64 = 4 << 20;

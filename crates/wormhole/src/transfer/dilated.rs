@@ -5,6 +5,7 @@
 //! for any other program. A receiver accepts whichever offer arrives first. Errors go through the mailbox in both cases.
 
 mod carry;
+mod compress;
 mod hash;
 mod receive;
 mod receive_thread;

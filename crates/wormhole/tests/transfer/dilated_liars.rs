@@ -103,6 +103,18 @@ async fn a_sender_that_keeps_what_the_receiver_does_not_have_is_refused() {
 }
 
 #[tokio::test]
+async fn compressed_data_that_does_not_have_the_announced_length_is_refused() {
+    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
+    let short = zstd::bulk::compress(&[1; 999], 1).unwrap();
+    for block in [bomb.as_slice(), &short, b"not compressed", b""] {
+        let mut frames = Vec::new();
+        frame::file(&mut frames, &file("a", 1000, 0));
+        frame::compressed(&mut frames, 1000, block);
+        assert_eq!(refused(folder(1000, 1), frames).await, violation(Violation::Malformed));
+    }
+}
+
+#[tokio::test]
 async fn the_same_path_twice_is_refused() {
     let mut frames = Vec::new();
     for _ in 0..2 {

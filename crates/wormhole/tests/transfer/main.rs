@@ -15,6 +15,8 @@ mod changes;
 #[path = "../support/child.rs"]
 mod child;
 #[cfg(unix)]
+mod compression;
+#[cfg(unix)]
 mod confirmation;
 mod decisions;
 #[cfg(unix)]

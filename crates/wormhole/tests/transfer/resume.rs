@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wormhole::transfer::{Attributes, PeerName};
 use wormhole_magic::transfer::dilated::{
-    FileKey, Hash, JournalFile, JournalHeader, Mode, SUBPROTOCOL, frame,
+    FileEntry, FileKey, Hash, JournalFile, JournalHeader, Mode, SUBPROTOCOL, frame,
 };
 use wormhole_magic::transfer::zip::ZipPath;
 
@@ -212,6 +212,50 @@ async fn a_sender_that_breaks_the_protocol_before_it_continues_a_file_removes_no
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
     assert_eq!(receiver, Some(u64::try_from(2 * CHUNK).unwrap()));
     assert!(fs::read(to.path().join("a")).unwrap() == bytes);
+}
+
+/// Appends compressed blocks.
+fn compressed(frames: &mut Vec<u8>, contents: &[u8]) {
+    for block in contents.chunks(100_000) {
+        let plain = u32::try_from(block.len()).unwrap();
+        frame::compressed(frames, plain, &zstd::bulk::compress(block, 1).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_continued_with_compressed_data() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let new = vec![7; 3 * CHUNK + 5];
+    let mut old = new[..2 * CHUNK].to_vec();
+    old[CHUNK + 1] ^= 1;
+    let source = from.file("a", &new);
+    leave(&to, &source, &old);
+    let receiver = transfer::receive(CodeSource::Code(code.clone()), settings.clone());
+    let receiving = tokio::spawn(finish(receiver, Some(to.destination(OnExists::Refuse))));
+    let sender = dilated_liars::peer(Mode::Send, &settings, code).await;
+    let mut stream = sender.connect(SUBPROTOCOL).unwrap();
+    let given = source.metadata().unwrap();
+    let permissions = u16::try_from(given.mode() & 0o777).unwrap();
+    let attributes = Some(Attributes { permissions, modified: given.mtime() });
+    let (name, mut frames) = (PeerName::new("a"), Vec::new());
+    frame::offer(&mut frames, &Offer::File { name, size: given.len(), attributes });
+    stream.write_all(&frames).await.unwrap();
+    // Accept, Have with two hashes, and Ready.
+    let answer = 5 + (5 + 16 + 2 * 32) + 13;
+    timeout(PATIENCE, stream.read_exact(&mut vec![0; answer])).await.unwrap().unwrap();
+    let mut frames = Vec::new();
+    let entry = FileEntry { path: None, size: Some(given.len()), attributes, keep: 2 };
+    frame::file(&mut frames, &entry);
+    compressed(&mut frames, &new[2 * CHUNK..]);
+    frame::chunk(&mut frames, 1);
+    compressed(&mut frames, &new[CHUNK..2 * CHUNK]);
+    frame::file_end(&mut frames, blake3::hash(hashes(&new).as_flattened()).as_bytes());
+    frame::end(&mut frames);
+    stream.write_all(&frames).await.unwrap();
+    let (outcome, _) = timeout(PATIENCE, receiving).await.unwrap().unwrap();
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert!(fs::read(to.path().join("a")).unwrap() == new);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub enum FrameKind {
     Finished = 10,
     /// A symbolic link.
     Link = 11,
+    /// Contents of the current file, compressed.
+    Compressed = 12,
     /// The receiver accepts the offer.
     Accept = 16,
     /// The hashes of the chunks of a file that the receiver has.
@@ -64,6 +66,7 @@ impl FrameKind {
             9 => Self::Failed,
             10 => Self::Finished,
             11 => Self::Link,
+            12 => Self::Compressed,
             16 => Self::Accept,
             17 => Self::Have,
             18 => Self::Ready,
@@ -111,6 +114,11 @@ pub fn folder(buffer: &mut Vec<u8>, entry: &FolderEntry) {
 /// Appends a symbolic link.
 pub fn link(buffer: &mut Vec<u8>, entry: &LinkEntry) {
     frame(buffer, FrameKind::Link, &encode_link(entry));
+}
+
+/// Appends compressed contents of a file, which have `plain` bytes when they are decompressed.
+pub fn compressed(buffer: &mut Vec<u8>, plain: u32, bytes: &[u8]) {
+    frame(buffer, FrameKind::Compressed, &[&plain.to_be_bytes(), bytes].concat());
 }
 
 /// Appends the number of a chunk that the next data replaces.
@@ -263,7 +271,8 @@ impl FrameReader {
         let kind = FrameKind::parse(kind).ok_or(Violation::Malformed)?;
         let length = usize::try_from(u32::from_be_bytes(length));
         let length = length.map_err(|_| Violation::Malformed)?;
-        if kind != FrameKind::Data && length > MAX_CONTENTS {
+        let most = if kind == FrameKind::Compressed { MAX_BLOCK } else { MAX_CONTENTS };
+        if kind != FrameKind::Data && length > most {
             return Err(Violation::Malformed);
         }
         self.current = Some((kind, length));
@@ -283,6 +292,9 @@ pub const HEADER: usize = 5;
 
 /// Maximum size of the contents of all frames except for data, in bytes: a path has at most 4096.
 pub(super) const MAX_CONTENTS: usize = 8 << 10;
+
+/// Maximum size of a compressed block in bytes, before and after it is decompressed.
+pub const MAX_BLOCK: usize = 128 << 10;
 
 /// Maximum length of a reason in bytes.
 const MAX_REASON: usize = 1000;

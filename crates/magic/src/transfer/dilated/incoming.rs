@@ -18,7 +18,7 @@ use crate::transfer::Offer;
 /// | `Entries` | File | `File` |
 /// | `Entries` | Folder or Link, if a folder was offered | same |
 /// | `Entries` | End, if all bytes and files have arrived | `Ended` |
-/// | `File` | Data, up to the end of the file or of the replaced chunk | same |
+/// | `File` | Data or Compressed, up to the end of the file or of the replaced chunk | same |
 /// | `File` | Chunk, if the kept part is followed by everything else, in ascending order | same |
 /// | `File` | FileEnd, if nothing is missing | `Entries` |
 /// | `File` | Omit, if a folder was offered | `Entries` |
@@ -65,6 +65,8 @@ pub enum Received<'a> {
     File(FileEntry),
     /// Contents of the file.
     Data(&'a [u8]),
+    /// Compressed contents of the file, and the number of bytes that they must have when they are decompressed.
+    Compressed(Vec<u8>, usize),
     /// The next data replaces this chunk, which the sender has differently.
     Chunk(u64),
     /// The file is complete and must have this hash.
@@ -116,7 +118,7 @@ impl Incoming {
         let received = match self.frames.next(input)? {
             None => return Ok(None),
             Some(FramePart::Data(data)) => {
-                self.on_data(data)?;
+                self.on_data(data.len())?;
                 Received::Data(data)
             }
             Some(FramePart::Frame(kind, contents)) => self.on_frame(kind, &contents)?,
@@ -128,9 +130,9 @@ impl Incoming {
         Ok(Some(received))
     }
 
-    fn on_data(&mut self, data: &[u8]) -> Result<(), Violation> {
+    fn on_data(&mut self, length: usize) -> Result<(), Violation> {
         let State::File(file) = &mut self.state else { return Err(Violation::OutOfOrder) };
-        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
         let position = file.position.checked_add(length).ok_or(Violation::NotAsOffered)?;
         if file.end.is_some_and(|end| position > end) {
             return Err(Violation::NotAsOffered);
@@ -163,6 +165,7 @@ impl Incoming {
                 self.state = State::Ended;
                 Ok(Received::Failed(reason))
             }
+            (FrameKind::Compressed, State::File(_)) => self.on_compressed(contents),
             (FrameKind::Chunk, State::File(file)) => {
                 let index = u64::from_be_bytes(exactly(contents)?);
                 file.replace(index)?;
@@ -181,6 +184,16 @@ impl Incoming {
             }
             _ => Err(Violation::OutOfOrder),
         }
+    }
+
+    fn on_compressed(&mut self, contents: &[u8]) -> Result<Received<'static>, Violation> {
+        let (plain, bytes) = contents.split_first_chunk().ok_or(Violation::Malformed)?;
+        let plain = usize::try_from(u32::from_be_bytes(*plain)).unwrap_or(usize::MAX);
+        if plain == 0 || plain > frame::MAX_BLOCK {
+            return Err(Violation::Malformed);
+        }
+        self.on_data(plain)?;
+        Ok(Received::Compressed(bytes.to_vec(), plain))
     }
 
     fn on_offer(&mut self, offer: Offer) -> Result<Received<'static>, Violation> {

@@ -52,6 +52,7 @@ fn read(offer: &Offer, frames: &[u8], piece: usize) -> Result<Vec<Received<'stat
                 Received::Offer(offer) => Received::Offer(offer),
                 Received::File(entry) => Received::File(entry),
                 Received::Data(data) => Received::Data(data.to_vec().leak()),
+                Received::Compressed(bytes, plain) => Received::Compressed(bytes, plain),
                 Received::Chunk(index) => Received::Chunk(index),
                 Received::FileEnd(hash) => Received::FileEnd(hash),
                 Received::Omitted => Received::Omitted,
@@ -423,6 +424,43 @@ fn both_sides_must_announce_the_opposite() {
     {
         assert!(!Mode::Receive.fits(&versions), "{versions}");
     }
+}
+
+#[test]
+fn compressed_data_counts_as_much_as_it_will_have() {
+    let with = |blocks: &[u32]| {
+        let mut frames = Vec::new();
+        frame::file(&mut frames, &entry("a", 5, 0));
+        blocks.iter().for_each(|plain| frame::compressed(&mut frames, *plain, b"xy"));
+        frame::file_end(&mut frames, &[1; 32]);
+        read(&folder(5, 1), &frames, 3)
+    };
+    let block = |plain| Received::Compressed(b"xy".to_vec(), plain);
+    assert_eq!(with(&[2, 3]).unwrap()[1..3], [block(2), block(3)]);
+    assert_eq!(with(&[2, 4]), Err(Violation::NotAsOffered));
+    assert_eq!(with(&[4]), Err(Violation::NotAsOffered));
+    assert_eq!(with(&[u32::MAX]), Err(Violation::Malformed));
+    assert_eq!(with(&[5, 0]), Err(Violation::Malformed));
+    let mut frames = Vec::new();
+    frame::compressed(&mut frames, 5, b"xy");
+    assert_eq!(read(&folder(5, 1), &frames, 3), Err(Violation::OutOfOrder));
+    let endless = frame::header(frame::FrameKind::Compressed, (128 << 10) + 1);
+    assert_eq!(read(&folder(5, 1), &endless, 3), Err(Violation::Malformed));
+}
+
+#[test]
+fn a_replaced_chunk_may_be_compressed_and_not_longer() {
+    let with = |last: u32| {
+        let mut frames = Vec::new();
+        frame::file(&mut frames, &entry("a", MIN_CHUNK, 1));
+        frame::chunk(&mut frames, 0);
+        (0..31).for_each(|_| frame::compressed(&mut frames, 128 << 10, b"x"));
+        frame::compressed(&mut frames, last, b"x");
+        frame::file_end(&mut frames, &[1; 32]);
+        read(&folder(MIN_CHUNK, 1), &frames, 1000).map(|all| all.len())
+    };
+    assert_eq!(with(128 << 10), Ok(2 + 32 + 1));
+    assert_eq!(with((128 << 10) - 1), Err(Violation::NotAsOffered));
 }
 
 #[test]

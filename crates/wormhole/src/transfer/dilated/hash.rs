@@ -57,6 +57,11 @@ impl ChunkHasher {
         *blake3::hash(self.hashes.as_flattened()).as_bytes()
     }
 
+    /// The number of the current chunk.
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
     /// The hashes of all chunks so far.
     pub(super) fn hashes(&self) -> &[Hash] {
         &self.hashes

@@ -59,9 +59,10 @@ pub(in super::super) async fn send(
     let (sent, all_sent) = oneshot::channel();
     let (sending, monitor) = carry::start(stream, streams, {
         let progress = progress.clone();
+        let begun = (replies, rest, driver.peer_features());
         // Nobody waits for it any more when the transfer was given up.
         let notify = || sent.send(()).unwrap_or_default();
-        move |line| send_thread::send(line, item, claims, (replies, rest), progress, notify)
+        move |line| send_thread::send(line, item, claims, begun, progress, notify)
     });
     let sent = driver.run_data(sending, &monitor, &progress, Some(all_sent), READER_TIME).await;
     if let Err(error) = &sent {

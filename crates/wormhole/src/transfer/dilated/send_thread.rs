@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use wormhole_magic::dilation::MAX_DATA;
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{
-    Claims, FileEntry, FolderEntry, Hash, LinkEntry, LinkTarget, Replies, Reply, Violation,
-    chunk_count, chunk_range, frame, length_of_chunks,
+    Claims, Features, FileEntry, FolderEntry, Hash, LinkEntry, LinkTarget, Replies, Reply,
+    Violation, chunk_count, chunk_range, frame, length_of_chunks,
 };
 use wormhole_magic::transfer::zip::EntryKind;
 
@@ -18,6 +19,7 @@ use super::super::source::{OpenFile, SendItem, system};
 use super::super::tree::{Item, Tree};
 use super::super::{Error, PeerMisbehaved, Progress, Unsendable, UnsendableReason};
 use super::carry::Line;
+use super::compress::Compression;
 use super::hash::{ChunkHasher, count, key};
 
 /// Sends everything and waits until the receiver has stored it. Calls `all_sent` after the last byte. Returns the files that
@@ -26,7 +28,7 @@ pub(in super::super) fn send(
     line: Line,
     item: SendItem,
     claims: Claims,
-    (replies, rest): (Replies, Vec<u8>),
+    (replies, rest, features): (Replies, Vec<u8>, Features),
     progress: Progress,
     all_sent: impl FnOnce(),
 ) -> Result<Vec<Unsendable>, Error> {
@@ -38,9 +40,11 @@ pub(in super::super) fn send(
         progress,
         changed,
         batch: Vec::new(),
+        is_block: false,
         sent: 0,
         is_complete: false,
         is_stored: false,
+        compression: Compression::new(features.zstd),
     };
     sending.on_replies(&rest)?;
     match item {
@@ -68,13 +72,15 @@ struct Sending {
     replies: Replies,
     progress: Progress,
     changed: Vec<Unsendable>,
-    /// Frames that are not sent yet.
+    /// Frames that are not sent yet, and whether the last one is a compressed block.
     batch: Vec<u8>,
+    is_block: bool,
     /// Bytes of the offer that are sent or that the receiver had.
     sent: u64,
     /// Whether everything was sent.
     is_complete: bool,
     is_stored: bool,
+    compression: Compression,
 }
 
 /// Why a file could not be sent.
@@ -182,7 +188,11 @@ impl Sending {
         let mut hasher = ChunkHasher::new(entry.size, kept);
         reader.skip(bytes_kept)?;
         self.sent = self.sent.saturating_add(bytes_kept);
+        let mut chunk = None;
         while reader.left() > 0 {
+            if chunk.replace(hasher.index()) != Some(hasher.index()) {
+                self.compression.begin_chunk();
+            }
             let length = self.data(&mut hasher, reader.left(), |room| reader.read(room))?;
             self.sent = self.sent.saturating_add(length);
             self.flush_if_full()?;
@@ -215,6 +225,7 @@ impl Sending {
                 continue;
             }
             frame::chunk(&mut self.batch, index);
+            self.compression.begin_chunk();
             hasher.seek(index);
             file.seek(SeekFrom::Start(start)).map_err(system)?;
             let mut reader = ExactReader::new(file, length);
@@ -230,7 +241,12 @@ impl Sending {
         let entry = FileEntry { path: None, size: None, attributes: None, keep: 0 };
         frame::file(&mut self.batch, &entry);
         let mut hasher = ChunkHasher::new(None, Vec::new());
+        self.compression.begin_chunk();
+        let mut chunk = hasher.index();
         loop {
+            if std::mem::replace(&mut chunk, hasher.index()) != hasher.index() {
+                self.compression.begin_chunk();
+            }
             let read = self.data(&mut hasher, u64::MAX, |room| {
                 loop {
                     match reader.read(room) {
@@ -270,19 +286,33 @@ impl Sending {
         let outcome = read(self.batch.get_mut(contents..).unwrap_or_default());
         let length = *outcome.as_ref().unwrap_or(&0);
         self.batch.truncate(contents + length);
-        hasher.update(self.batch.get(contents..).unwrap_or_default(), |_, _| {});
-        frame::set_header(&mut self.batch, start);
-        outcome.map(|_| count(self.batch.get(contents..).unwrap_or_default()))
+        let plain = self.batch.get(contents..).unwrap_or_default();
+        let length = count(plain);
+        hasher.update(plain, |_, _| {});
+        match (self.compression.block(plain), u32::try_from(length)) {
+            (Some(block), Ok(plain)) => {
+                self.batch.truncate(start);
+                frame::compressed(&mut self.batch, plain, &block);
+                self.is_block = true;
+            }
+            (Some(_), Err(_)) | (None, _) => frame::set_header(&mut self.batch, start),
+        }
+        outcome.map(|_| length)
     }
 
+    /// A compressed block is sent at once, so that the next one has as many bytes.
     fn flush_if_full(&mut self) -> Result<(), Error> {
-        if self.batch.len() + frame::HEADER + MIN_ROOM > BATCH { self.flush() } else { Ok(()) }
+        let is_full = self.batch.len() + frame::HEADER + MIN_ROOM > BATCH;
+        if is_full || self.is_block { self.flush() } else { Ok(()) }
     }
 
     /// Sends the batch, and handles the replies that have arrived.
     fn flush(&mut self) -> Result<(), Error> {
+        self.is_block = false;
         if !self.batch.is_empty() {
+            let (began, length) = (Instant::now(), self.batch.len());
             self.line.send(std::mem::take(&mut self.batch), &self.progress)?;
+            self.compression.sent(length, began, Instant::now());
         }
         self.progress.set_done(self.sent);
         while let Ok(bytes) = self.line.incoming.try_recv() {

@@ -16,6 +16,7 @@ use wormhole_magic::transfer::dilated::{
 use super::super::disk::{Donor, JournalWriter, failed};
 use super::super::sink::Written;
 use super::super::{Error, PeerMisbehaved};
+use super::compress::Decompression;
 use super::hash::{ChunkHasher, count, key};
 use super::target::Target;
 
@@ -36,6 +37,7 @@ pub(in super::super) struct Store {
     uncommitted: u64,
     current: Option<CurrentFile>,
     received: u64,
+    decompression: Decompression,
 }
 
 /// What a folder of another offer has left.
@@ -106,6 +108,10 @@ impl Store {
         match received {
             Received::File(entry) => self.begin(entry),
             Received::Data(data) => self.write(data),
+            Received::Compressed(bytes, plain) => match self.decompression.block(&bytes, plain) {
+                Ok(block) => self.write(&block),
+                Err(_) => Err(PeerMisbehaved::Dilated(Violation::Malformed).into()),
+            },
             Received::Chunk(index) => self.replace(index),
             Received::FileEnd(hash) => self.end_file(&hash),
             Received::Omitted => {

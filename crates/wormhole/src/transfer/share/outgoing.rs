@@ -23,7 +23,7 @@ pub(super) async fn offer(
     let adapted =
         if features.links { Ok(item) } else { context.unless_cancelled(item.followed()).await };
     let outcome = match adapted {
-        Ok(item) => send(&mut context, &stream, path, item).await,
+        Ok(item) => send(&mut context, &stream, (path, features), item).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &outcome {
@@ -40,7 +40,7 @@ pub(super) async fn offer(
 async fn send(
     context: &mut TransferContext,
     stream: &Subchannel,
-    path: Option<Path>,
+    (path, features): (Option<Path>, Features),
     mut item: SendItem,
 ) -> Result<Report, Error> {
     if let SendItem::Tree(tree) = &mut item {
@@ -66,10 +66,10 @@ async fn send(
     }
     let start = Instant::now();
     let (all_sent, _unused) = oneshot::channel::<()>();
-    let working = progress.clone();
+    let (working, begun) = (progress.clone(), (replies, rest, features));
     let changed = context
         .run(stream, &progress, move |line| {
-            dilated::send_all(line, item, claims, (replies, rest), working, move || drop(all_sent))
+            dilated::send_all(line, item, claims, begun, working, move || drop(all_sent))
         })
         .await?;
     Ok(Report { resumed: done, changed, ..Report::new(progress.done(), start, path) })

@@ -13,6 +13,7 @@ use super::super::super::disk::{
 };
 use super::super::super::sink::{check_space, longest_file};
 use super::super::super::{Destination, Error, PeerMisbehaved};
+use super::super::compress::Decompression;
 use super::super::hash::{self, key};
 use super::super::target::{Target, ZipTarget};
 use super::{FileDonor, Store, bytes_of};
@@ -96,6 +97,7 @@ impl Store {
             uncommitted: 0,
             current: None,
             received: 0,
+            decompression: Decompression::default(),
         }
     }
 
