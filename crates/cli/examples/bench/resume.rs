@@ -108,7 +108,7 @@ fn code(nameplate: usize) -> String {
 
 /// The bytes that an event counts.
 fn done(event: &Value) -> u64 {
-    event["done"].as_u64().unwrap_or_default()
+    event.get("done").and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// A receiving program, which prints events. Dropping it kills it.
@@ -131,7 +131,7 @@ impl Receiver {
         while self.started.elapsed() < PATIENCE {
             let line = self.lines.next().context("the receiver has ended")??;
             let event: Value = serde_json::from_str(&line)?;
-            if event["event"] == name && matches(&event) {
+            if event.get("event").is_some_and(|it| it == name) && matches(&event) {
                 return Ok((self.started.elapsed().as_secs_f64(), done(&event)));
             }
         }
