@@ -1,16 +1,19 @@
 //! Where received files go: one file, a folder, or a writer of the application.
 
+mod zip;
+
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::dilated::{FileEntry, FolderEntry, LinkEntry};
-use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipPath, ZipWriter};
+use wormhole_magic::transfer::zip::{Entry, EntryKind, Piece, ZipPath};
 
 use super::super::Error;
 use super::super::disk::{Part, PartFile, Unpacker, failed};
 use super::super::sink::Written;
+pub(super) use zip::ZipTarget;
 
 /// Where received files go. Dropping an incomplete one removes everything, unless it is kept.
 pub(super) enum Target {
@@ -18,14 +21,6 @@ pub(super) enum Target {
     Tree(Box<Unpacker>),
     Writer(Box<dyn Write + Send>),
     Zip(Box<ZipTarget>),
-}
-
-/// A folder that is written as a zip.
-pub(super) struct ZipTarget {
-    writer: Box<dyn Write + Send>,
-    zip: ZipWriter,
-    /// Bytes of the current file that are missing.
-    left: u64,
 }
 
 impl Target {
@@ -91,13 +86,18 @@ impl Target {
 
     /// The file is complete.
     pub(super) fn end_file(&mut self, entry: FileEntry) -> Result<(), Error> {
-        if let (Self::Tree(unpacker), Some(path)) = (self, entry.path) {
-            unpacker.on_piece(Piece::FileEnd)?;
-            let permissions = entry.attributes.map(|given| given.permissions);
-            let (modified, is_folder) = (None, false);
-            unpacker.on_piece(Piece::Permissions { path, permissions, modified, is_folder })?;
+        match self {
+            Self::Tree(unpacker) => {
+                let Some(path) = entry.path else { return Ok(()) };
+                unpacker.on_piece(Piece::FileEnd)?;
+                let permissions = entry.attributes.map(|given| given.permissions);
+                let (modified, is_folder) = (None, false);
+                let end = Piece::Permissions { path, permissions, modified, is_folder };
+                Ok(unpacker.on_piece(end)?)
+            }
+            Self::Zip(zip) => zip.end_file(),
+            Self::File { .. } | Self::Writer(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// The file cannot be read completely by its sender.
@@ -174,53 +174,6 @@ impl Target {
     }
 }
 
-impl ZipTarget {
-    /// Writes a zip to the writer.
-    pub(super) fn new(writer: Box<dyn Write + Send>) -> Self {
-        Self { writer, zip: ZipWriter::new(), left: 0 }
-    }
-
-    fn begin(&mut self, entry: &FileEntry) -> Result<(), Error> {
-        let (Some(path), Some(size)) = (entry.path.clone(), entry.size) else { return Ok(()) };
-        let Attributes { permissions, modified } =
-            entry.attributes.unwrap_or(Attributes { permissions: 0o644, modified: 0 });
-        self.left = size;
-        self.entry(Entry { path, permissions, modified, kind: EntryKind::File(size) })
-    }
-
-    fn entry(&mut self, entry: Entry) -> Result<(), Error> {
-        let mut header = Vec::new();
-        self.zip.begin(entry, &mut header).map_err(|_| to_writer(TOO_LARGE.into()))?;
-        self.writer.write_all(&header).map_err(to_writer)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.zip.data(bytes);
-        self.left = self.left.saturating_sub(super::hash::count(bytes));
-        self.writer.write_all(bytes).map_err(to_writer)
-    }
-
-    /// The size is in the header, so zeros replace what is missing.
-    fn omit(&mut self) -> Result<(), Error> {
-        let zeros = [0; 4096];
-        while self.left > 0 {
-            let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(zeros.len());
-            self.write(zeros.get(..length).unwrap_or_default())?;
-        }
-        let mut record = Vec::new();
-        self.zip.omit(&mut record).map_err(|_| to_writer(TOO_LARGE.into()))?;
-        self.writer.write_all(&record).map_err(to_writer)
-    }
-
-    fn complete(mut self) -> Result<Written, Error> {
-        let mut end = Vec::new();
-        self.zip.finish(&mut end).map_err(|_| to_writer(TOO_LARGE.into()))?;
-        let written = self.writer.write_all(&end).and_then(|()| self.writer.flush());
-        written.map_err(to_writer)?;
-        Ok(Written::default())
-    }
-}
-
 /// Removes everything after the first `kept` bytes, and continues there.
 fn position(file: &mut File, kept: u64) -> io::Result<()> {
     file.set_len(kept)?;
@@ -230,5 +183,3 @@ fn position(file: &mut File, kept: u64) -> io::Result<()> {
 fn to_writer(error: io::Error) -> Error {
     failed(Path::new("-"), error)
 }
-
-const TOO_LARGE: io::ErrorKind = io::ErrorKind::FileTooLarge;

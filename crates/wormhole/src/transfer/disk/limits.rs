@@ -43,12 +43,12 @@ impl Limits {
     }
 
     /// Counts a file that is about to be created.
-    pub(super) const fn file(&mut self) -> Result<(), DiskError> {
+    pub(crate) const fn file(&mut self) -> Result<(), DiskError> {
         self.entry()
     }
 
     /// Counts a file that is complete, by its contents: an empty file costs as much as a folder.
-    pub(super) fn file_end(&mut self, is_empty: bool) -> Result<(), DiskError> {
+    pub(crate) fn file_end(&mut self, is_empty: bool) -> Result<(), DiskError> {
         if is_empty {
             return self.empty();
         }
@@ -57,7 +57,7 @@ impl Limits {
     }
 
     /// Counts a folder that is about to be created.
-    pub(super) fn folder(&mut self) -> Result<(), DiskError> {
+    pub(crate) fn folder(&mut self) -> Result<(), DiskError> {
         self.entry()?;
         self.empty()
     }

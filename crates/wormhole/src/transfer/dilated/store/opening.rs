@@ -34,11 +34,16 @@ impl Store {
             name.map_or(Error::Rejected, |name| PeerMisbehaved::UnsafeName { name, why }.into())
         })?;
         let on_exists = destination.on_exists();
+        let needed = offer.unpacked_size().unwrap_or(0);
+        let limits = Limits::new(most, needed);
+        if let Offer::Directory { files, .. } = offer {
+            limits.check_offer(*files)?;
+        }
         let Some(target) = target else {
             return match destination {
                 Destination::Writer(writer) => {
                     let target = if is_folder(offer) {
-                        Target::Zip(Box::new(ZipTarget::new(writer)))
+                        Target::Zip(Box::new(ZipTarget::new(writer, limits)))
                     } else {
                         Target::Writer(writer)
                     };
@@ -47,13 +52,8 @@ impl Store {
                 Destination::Folder { .. } | Destination::Path { .. } => Err(Error::Rejected),
             };
         };
-        let needed = offer.unpacked_size().unwrap_or(0);
         if !is_folder(offer) && needed > longest_file() {
             return Err(failed(&target, io::ErrorKind::FileTooLarge.into()));
-        }
-        let limits = Limits::new(most, needed);
-        if let Offer::Directory { files, .. } = offer {
-            limits.check_offer(*files)?;
         }
         let left = wanted(offer).and_then(|wanted| Part::resume(&target, on_exists, &wanted));
         let donor = is_folder(offer)
