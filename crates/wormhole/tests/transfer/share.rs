@@ -276,6 +276,15 @@ async fn failed(session: &mut Session) -> Error {
 
 #[tokio::test]
 async fn a_peer_that_withdraws_many_offers_is_refused_and_the_session_goes_on() {
+    withdraw_many(false).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_off_many_offers_is_refused_even_if_all_are_accepted() {
+    withdraw_many(true).await;
+}
+
+async fn withdraw_many(accepts: bool) {
     let (settings, code) = settings().await;
     let (from, to) = (Folder::new(), Folder::new());
     let (mut a, mut b) = (start(&settings, &code), start(&settings, &code));
@@ -283,8 +292,11 @@ async fn a_peer_that_withdraws_many_offers_is_refused_and_the_session_goes_on() 
     let withdrawing = async {
         for _ in 0..100 {
             let (id, ..) = a.offer(path(&file)).await.unwrap();
-            offered(&mut b).await;
+            let offer = offered(&mut b).await;
             a.cancel(id);
+            if accepts {
+                b.accept(offer, to.destination(OnExists::KeepBoth));
+            }
             failed(&mut a).await;
             failed(&mut b).await;
         }

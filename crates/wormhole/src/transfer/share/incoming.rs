@@ -74,20 +74,41 @@ pub(super) struct OpenOffer {
     pub(super) max_entries: Option<u64>,
 }
 
-/// Reports an offer, waits for the answer, and receives the files.
-pub(super) async fn receive(mut context: TransferContext, stream: Subchannel, open: OpenOffer) {
+/// Reports an offer, waits for the answer, and receives the files. Returns whether the sender has broken it off.
+pub(super) async fn receive(
+    mut context: TransferContext,
+    stream: Subchannel,
+    open: OpenOffer,
+) -> bool {
     let (id, kept) = (context.id, KeptPath::default());
     context.emit(Event::Offered { id, offer: open.offer.clone() }).await;
     let outcome = answer_and_receive(&mut context, &stream, open, &kept).await;
     if let Err(error) = &outcome {
         report_failure(&stream, error, frame::refused).await;
     }
+    let is_broken_off = matches!(&outcome, Err(error) if !is_our_decision(error));
     context
         .emit(match outcome {
             Ok(report) => Event::Done { id, report },
             Err(error) => Event::Failed { id, error, kept: kept.take() },
         })
         .await;
+    is_broken_off
+}
+
+/// Whether a transfer failed on this side.
+const fn is_our_decision(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Rejected
+            | Error::Cancelled
+            | Error::Exists(_)
+            | Error::NoSpace { .. }
+            | Error::NoThread
+            | Error::TooManyEntries(_)
+            | Error::TooManyFolders(_)
+            | Error::WriteFailed { .. }
+    )
 }
 
 async fn answer_and_receive(

@@ -96,7 +96,7 @@ struct Running {
     /// Streams of the peer whose first frame has not arrived, or whose offer is refused. Dilation limits how many there are.
     unread: JoinSet<Option<(Subchannel, FirstFrame)>>,
     /// All transfers.
-    tasks: JoinSet<()>,
+    tasks: JoinSet<bool>,
     ids: HashMap<task::Id, TransferId>,
     /// How many of them are offers of ours, and how many are offers of the peer.
     outgoing: usize,
@@ -122,7 +122,7 @@ struct Transfer {
     cancel: oneshot::Sender<()>,
 }
 
-/// Offers that the peer has withdrawn before the user answered.
+/// Offers that the peer has withdrawn or broken off.
 struct Withdrawn {
     /// Counted since this time.
     since: Instant,
@@ -241,7 +241,10 @@ impl Running {
             self.transfers.insert(id, Transfer { answer: None, cancel });
             self.outgoing += 1;
             let peer = (dilated.path(), self.features);
-            self.spawn(id, outgoing::offer(context, stream, peer, item));
+            self.spawn(id, async move {
+                outgoing::offer(context, stream, peer, item).await;
+                false
+            });
         }
         Ok(())
     }
@@ -302,22 +305,23 @@ impl Running {
         }
     }
 
-    fn spawn(&mut self, id: TransferId, transfer: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a transfer, which returns whether the peer has broken off its offer.
+    fn spawn(&mut self, id: TransferId, transfer: impl Future<Output = bool> + Send + 'static) {
         let task = self.tasks.spawn(transfer);
         self.ids.insert(task.id(), id);
     }
 
     /// The task of a transfer is over, or has panicked.
-    async fn on_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
-        let (task, has_panicked) = match &ended {
-            Ok((task, ())) => (*task, false),
-            Err(error) => (error.id(), error.is_panic()),
+    async fn on_ended(&mut self, ended: Result<(task::Id, bool), JoinError>) {
+        let (task, is_broken_off, has_panicked) = match &ended {
+            Ok((task, is_broken_off)) => (*task, *is_broken_off, false),
+            Err(error) => (error.id(), false, error.is_panic()),
         };
         let Some(id) = self.ids.remove(&task) else { return };
-        let transfer = self.transfers.remove(&id);
+        self.transfers.remove(&id);
         if has_panicked {
             report_failed(&self.events, id, TransferError::Stopped).await;
-        } else if transfer.is_some_and(|transfer| transfer.answer.is_some()) {
+        } else if is_broken_off {
             self.withdrawn.add();
         }
         let count = if id.is_outgoing() { &mut self.outgoing } else { &mut self.incoming };
@@ -410,7 +414,7 @@ const MAX_OFFERS: usize = 32;
 /// Maximum number of the peer's offers at once. Further ones are closed.
 const MAX_INCOMING: usize = 64;
 
-/// Maximum number of offers that the peer may withdraw in each [`PERIOD`]: each one is shown to the user.
+/// Maximum number of offers that the peer may withdraw or break off in each [`PERIOD`]: each one is shown to the user.
 const MAX_WITHDRAWN: u32 = 100;
 
 /// The time to which [`MAX_WITHDRAWN`] applies.
