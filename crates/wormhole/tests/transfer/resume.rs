@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wormhole::transfer::{Attributes, PeerName};
 use wormhole_magic::transfer::dilated::{
-    FileEntry, FileKey, Hash, JournalFile, JournalHeader, Mode, SUBPROTOCOL, frame,
+    FileEntry, FileKey, FolderEntry, Hash, JournalFile, JournalHeader, LinkEntry, LinkTarget, Mode,
+    SUBPROTOCOL, frame,
 };
 use wormhole_magic::transfer::zip::ZipPath;
 
@@ -214,6 +215,73 @@ async fn a_sender_that_breaks_the_protocol_before_it_continues_a_file_removes_no
     assert!(fs::read(to.path().join("a")).unwrap() == bytes);
 }
 
+/// Leaves a folder with one file, of which some bytes have arrived, as an interrupted transfer does.
+fn leave_folder(to: &Folder, source: &Path, name: &str, bytes: &[u8], left: usize) -> PathBuf {
+    let part = to.path().join("d.part");
+    fs::create_dir(&part).unwrap();
+    fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(part.join(name), &bytes[..left]).unwrap();
+    let (key, path) = (key(&source.join(name), name), Some(ZipPath::parse(name).unwrap()));
+    let size = u64::try_from(bytes.len()).unwrap();
+    let file = JournalFile { key, path, size, hashes: hashes(&bytes[..left]) };
+    write_journal(&part, header(&part, source, bytes.len(), 1), &[file]);
+    part
+}
+
+/// Offers a folder, sends these frames once it is accepted, and returns the receiver's outcome.
+async fn send_frames(
+    to: &Folder,
+    offer: &Offer,
+    claimed: usize,
+    frames: Vec<u8>,
+) -> (Result<Report, Error>, Vec<Event>) {
+    let (settings, code) = settings().await;
+    let receiver = transfer::receive(CodeSource::Code(code.clone()), settings.clone());
+    let receiving = tokio::spawn(finish(receiver, Some(to.destination(OnExists::Refuse))));
+    let sender = dilated_liars::peer(Mode::Send, &settings, code).await;
+    let mut stream = sender.connect(SUBPROTOCOL).unwrap();
+    let mut first = Vec::new();
+    frame::offer(&mut first, offer);
+    stream.write_all(&first).await.unwrap();
+    // Accept, Have with the hashes of one file, and Ready.
+    let answer = 5 + (5 + 16 + claimed * 32) + 13;
+    timeout(PATIENCE, stream.read_exact(&mut vec![0; answer])).await.unwrap().unwrap();
+    stream.write_all(&frames).await.unwrap();
+    timeout(PATIENCE, receiving).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_a_sender_has_changed_with_a_link_or_a_folder_is_not_kept_for_later() {
+    for is_link in [true, false] {
+        let (from, to) = (Folder::new(), Folder::new());
+        let bytes = contents(2 * CHUNK, 1);
+        from.file("d/video", &bytes);
+        let source = from.path().join("d");
+        leave_folder(&to, &source, "video", &bytes, CHUNK);
+        let given = source.metadata().unwrap();
+        let permissions = u16::try_from(given.mode() & 0o777).unwrap();
+        let attributes = Attributes { permissions, modified: given.mtime() };
+        let size = u64::try_from(bytes.len()).unwrap();
+        let name = PeerName::new("d");
+        let (zip_size, attributes) = (0, Some(attributes));
+        let offer = Offer::Directory { name, zip_size, bytes: size, files: 1, attributes };
+        let mut frames = Vec::new();
+        if is_link {
+            let path = ZipPath::parse("video").unwrap();
+            let (target, _) = LinkTarget::shortest("elsewhere", &path).unwrap();
+            frame::link(&mut frames, &LinkEntry { path, target });
+        } else {
+            let path = ZipPath::parse("added").unwrap();
+            frame::folder(&mut frames, &FolderEntry { path, attributes: attributes.unwrap() });
+        }
+        frame::file_end(&mut frames, &[0; 32]);
+        let (outcome, events) = send_frames(&to, &offer, 1, frames).await;
+        assert!(matches!(outcome, Err(Error::PeerMisbehaved(_))), "{outcome:?}");
+        assert!(!events.iter().any(|event| matches!(event, Event::Kept(_))), "{events:?}");
+        until_empty(&to).await;
+    }
+}
+
 /// Appends compressed blocks.
 fn compressed(frames: &mut Vec<u8>, contents: &[u8]) {
     for block in contents.chunks(100_000) {
@@ -262,16 +330,9 @@ async fn a_file_is_continued_with_compressed_data() {
 async fn another_folder_of_the_same_name_leaves_what_is_not_its_own() {
     let (from, other, to) = (Folder::new(), Folder::new(), Folder::new());
     let bytes = contents(2 * CHUNK, 1);
-    let source = from.file("d/video", &bytes);
+    from.file("d/video", &bytes);
     other.file("d/video", b"short");
-    let part = to.path().join("d.part");
-    fs::create_dir(&part).unwrap();
-    fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
-    fs::write(part.join("video"), &bytes[..CHUNK]).unwrap();
-    let (path, hashes) = (Some(ZipPath::parse("video").unwrap()), hashes(&bytes[..CHUNK]));
-    let size = u64::try_from(bytes.len()).unwrap();
-    let file = JournalFile { key: key(&source, "video"), path, size, hashes };
-    write_journal(&part, header(&part, &from.path().join("d"), bytes.len(), 1), &[file]);
+    let part = leave_folder(&to, &from.path().join("d"), "video", &bytes, CHUNK);
     let ((sent, _), (received, _)) = run(&other.path().join("d"), &to).await;
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
     assert_eq!(to.names(), ["d", "d.part", "d.part.resume"]);

@@ -26,7 +26,7 @@ pub(in super::super) struct Store {
     /// What an earlier attempt has left.
     claims: HashMap<FileKey, JournalFile>,
     may_be_damaged: bool,
-    /// Whether this is what an earlier attempt has left, and nothing of it has been continued.
+    /// Whether this is what an earlier attempt has left, and nothing of it has been continued or changed.
     is_untouched: bool,
     /// What a folder of another offer has left.
     donor: Option<FileDonor>,
@@ -118,8 +118,14 @@ impl Store {
                 self.current = None;
                 self.target.omit()
             }
-            Received::Folder(entry) => self.target.folder(entry),
-            Received::Link(entry) => self.target.link(entry),
+            Received::Folder(entry) => {
+                self.is_untouched = false;
+                self.target.folder(entry)
+            }
+            Received::Link(entry) => {
+                self.is_untouched = false;
+                self.target.link(entry)
+            }
             Received::Offer(_) | Received::End => Ok(()),
             Received::Failed(reason) => Err(Error::PeerRefused(reason)),
             Received::Finished => Err(PeerMisbehaved::Dilated(Violation::OutOfOrder).into()),
