@@ -14,6 +14,7 @@ mod journal;
 mod leftovers;
 mod limits;
 mod loss;
+mod named;
 mod part;
 mod resume;
 mod unpack;

@@ -32,7 +32,7 @@ pub(super) struct Usual {
 }
 
 /// The identity of a file or folder: not known here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Identity;
 
 impl Dir {
@@ -120,7 +120,7 @@ impl Dir {
 
     /// Does nothing: here, nothing of an earlier attempt is continued.
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "other systems need them")]
-    pub(super) fn retain(&self, _: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    pub(super) fn retain(&self, _: &dyn Fn(Option<&str>, Identity) -> bool) -> io::Result<()> {
         Ok(())
     }
 
@@ -136,6 +136,12 @@ impl Dir {
     /// Whether the name exists; the identity is not known here.
     pub(super) fn has(&self, name: impl AsRef<OsStr>, _: Identity) -> bool {
         fs::symlink_metadata(self.at(name)).is_ok()
+    }
+
+    /// Not known here.
+    #[expect(clippy::unused_self, reason = "other systems know")]
+    pub(super) fn identity_of(&self, _: impl AsRef<OsStr>) -> io::Result<Identity> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// The identity of this folder.

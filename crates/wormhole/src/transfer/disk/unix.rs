@@ -43,7 +43,7 @@ pub(super) struct Usual {
 }
 
 /// The identity of a file or folder, independent of its name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
@@ -187,12 +187,18 @@ impl Dir {
 
     /// Whether the name still refers to this file or folder.
     pub(super) fn has(&self, name: impl AsRef<OsStr>, identity: Identity) -> bool {
+        self.identity_of(name).is_ok_and(|found| found == identity)
+    }
+
+    /// The identity of the file, folder or link with this name.
+    pub(super) fn identity_of(&self, name: impl AsRef<OsStr>) -> io::Result<Identity> {
+        let stat = statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;
         // The types of these numbers differ between systems.
         #[allow(clippy::useless_conversion, trivial_numeric_casts, reason = "so they do here")]
-        statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-            u64::try_from(stat.st_dev) == Ok(identity.device)
-                && u64::from(stat.st_ino) == identity.inode
-        })
+        let device = u64::try_from(stat.st_dev).map_err(io::Error::other)?;
+        #[allow(clippy::useless_conversion, trivial_numeric_casts, reason = "so they do here")]
+        let inode = u64::from(stat.st_ino);
+        Ok(Identity { device, inode })
     }
 
     /// The identity of this folder.
@@ -270,20 +276,16 @@ impl Dir {
         Ok(())
     }
 
-    /// Removes everything in it that is not wanted. Paths are relative to this folder, with slashes.
+    /// Removes everything in it that is not wanted. Paths are relative to this folder, with slashes; names that are not UTF-8
+    /// have none.
     ///
     /// # Errors
     /// Something cannot be removed or read.
-    pub(super) fn retain(&self, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    pub(super) fn retain(&self, is_wanted: &IsWanted<'_>) -> io::Result<()> {
         self.retain_down_to(MAX_DEPTH, "", is_wanted)
     }
 
-    fn retain_down_to(
-        &self,
-        depth: u32,
-        above: &str,
-        is_wanted: &dyn Fn(&str) -> bool,
-    ) -> io::Result<()> {
+    fn retain_down_to(&self, depth: u32, above: &str, is_wanted: &IsWanted<'_>) -> io::Result<()> {
         let mut unwanted = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
@@ -291,15 +293,12 @@ impl Dir {
             if matches!(name.as_bytes(), b"." | b"..") {
                 continue;
             }
-            // Names that are not UTF-8 cannot be offered.
             let path = name.to_str().map(|name| format!("{above}{name}"));
-            match path.filter(|path| is_wanted(path)) {
-                None => unwanted.push(name.to_owned()),
-                Some(path) if depth > 0 && self.is_folder(name)? == Some(true) => {
-                    let inner = self.open_folder(name)?;
-                    inner.retain_down_to(depth - 1, &(path + "/"), is_wanted)?;
-                }
-                Some(_) => {}
+            if !is_wanted(path.as_deref(), self.identity_of(name)?) {
+                unwanted.push(name.to_owned());
+            } else if depth > 0 && self.is_folder(name)? == Some(true) {
+                let path = format!("{above}{}/", name.to_string_lossy());
+                self.open_folder(name)?.retain_down_to(depth - 1, &path, is_wanted)?;
             }
         }
         if unwanted.is_empty() { Ok(()) } else { self.remove_all(&unwanted) }
@@ -405,6 +404,9 @@ impl Identity {
         (self.device, self.inode)
     }
 }
+
+/// Says for a path and an identity whether to keep it.
+type IsWanted<'a> = dyn Fn(Option<&str>, Identity) -> bool + 'a;
 
 /// Whether something belongs to us, and nobody else may access it.
 fn is_ours_alone(metadata: &std::fs::Metadata) -> bool {

@@ -3,9 +3,7 @@
 //! Memory use does not grow with the number of entries, except if an earlier attempt is continued: duplicates are detected on the
 //! disk. Every folder is opened relative to its parent, without following links.
 
-use std::collections::HashSet;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -13,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader};
 
-use super::dir::{Access, Dir, set_permissions};
+use super::dir::{Access, Dir, Identity, set_permissions};
 use super::limits::Limits;
 use super::loss::Loss;
+use super::named::Named;
 use super::part::{DiskError, Part};
 
 /// A tree that is being unpacked.
@@ -213,7 +212,10 @@ impl Unpacker {
         if let Some(inside) = tree.part.inside() {
             if tree.resumes {
                 // An earlier attempt may have left what is not in this offer.
-                let removed = inside.retain(&|path| tree.named.contains(path));
+                let removed = inside.retain(&|path, identity| {
+                    tree.named.has_identity(identity)
+                        || path.is_some_and(|path| tree.named.contains(path))
+                });
                 removed.map_err(|error| DiskError::Write { path: root.clone(), error })?;
             }
             let flushed = inside.flush_contents(files, &root, &mut loss);
@@ -329,26 +331,6 @@ struct Tree {
     named: Named,
 }
 
-/// The paths of an offer and their parents.
-#[derive(Debug, Default)]
-struct Named {
-    hasher: RandomState,
-    hashes: HashSet<u64>,
-}
-
-impl Named {
-    fn insert(&mut self, path: &str) {
-        let parents = path.match_indices('/').filter_map(|(slash, _)| path.get(..slash));
-        for path in parents.chain([path]) {
-            self.hashes.insert(self.hasher.hash_one(path));
-        }
-    }
-
-    fn contains(&self, path: &str) -> bool {
-        self.hashes.contains(&self.hasher.hash_one(path))
-    }
-}
-
 impl Tree {
     /// The final path of an entry, for messages.
     fn place(&self, path: &ZipPath) -> PathBuf {
@@ -365,10 +347,12 @@ impl Tree {
         let (folder, name) = self.free(path, limits)?;
         limits.file()?;
         match folder.create_file(name, Access::Usual) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(duplicate(path)),
+            outcome => {
+                let file = outcome.map_err(|error| self.error(path, error))?;
+                self.record(path, Identity::of(&file))?;
+                Ok(file)
             }
-            outcome => outcome.map_err(|error| self.error(path, error)),
         }
     }
 
@@ -382,10 +366,13 @@ impl Tree {
         let (folder, name) = self.free(path, limits)?;
         limits.folder()?;
         match folder.create_link(target, name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(duplicate(path)),
+            Ok(()) => {
+                let identity = folder.identity_of(name);
+                self.record(path, identity)?;
+                Ok(Ok(()))
             }
-            outcome => Ok(outcome),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -396,12 +383,19 @@ impl Tree {
         limits: &mut Limits,
     ) -> Result<(&Dir, &'a str), DiskError> {
         let (above, name) = split(path);
-        let resumes = self.resumes;
-        if resumes && self.named.contains(path.as_str()) {
-            return Err(DiskError::Zip(ZipError::Duplicate(path.clone())));
+        if !self.resumes {
+            return Ok((self.enter(path, above, Some(limits))?, name));
         }
-        let folder = self.enter(path, above, Some(limits))?;
-        if resumes {
+        if self.named.contains(path.as_str()) {
+            return Err(duplicate(path));
+        }
+        self.enter(path, above, Some(limits))?;
+        let folder = self.at(path.components().count().saturating_sub(1))?;
+        if let Ok(identity) = folder.identity_of(name) {
+            // The file system may not tell this name from an earlier one of this offer.
+            if self.named.has_identity(identity) {
+                return Err(duplicate(path));
+            }
             // What an earlier attempt has left.
             let _gone = folder.remove_file(name);
         }
@@ -413,7 +407,21 @@ impl Tree {
         let (above, name) = split(path);
         let folder = self.enter(path, above, Some(limits))?;
         limits.file()?;
-        folder.reopen_file(name).map_err(|error| self.error(path, error))
+        let file = folder.reopen_file(name).map_err(|error| self.error(path, error))?;
+        if self.record(path, Identity::of(&file))? { Ok(file) } else { Err(duplicate(path)) }
+    }
+
+    /// Records that a file or link belongs to this offer. Returns whether it is new.
+    fn record(
+        &mut self,
+        path: &ZipPath,
+        identity: io::Result<Identity>,
+    ) -> Result<bool, DiskError> {
+        if !self.resumes {
+            return Ok(true);
+        }
+        let identity = identity.map_err(|error| self.error(path, error))?;
+        Ok(self.named.insert_identity(identity))
     }
 
     /// Moves a file here from another incomplete folder.
@@ -423,12 +431,9 @@ impl Tree {
         path: &ZipPath,
         limits: &mut Limits,
     ) -> Result<(), DiskError> {
-        let (above, name) = split(path);
-        let to = self.enter(path, above, Some(limits))?;
+        let (to, name) = self.free(path, limits)?;
         match from.inside().map_or(Ok(()), |inside| take_from(to, inside, path.as_str(), name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(duplicate(path)),
             outcome => outcome.map_err(|error| self.error(path, error)),
         }
     }
@@ -463,7 +468,9 @@ impl Tree {
                 let opened = open_or_create(self.at(depth)?, name, limits.as_deref_mut())?;
                 let opened = opened.map_err(|error| self.error(path, error))?;
                 if may_write {
-                    opened.make_writable().map_err(|error| self.error(path, error))?;
+                    let identity = opened.make_writable().and_then(|()| opened.identity());
+                    let identity = identity.map_err(|error| self.error(path, error))?;
+                    self.named.insert_identity(identity);
                 }
                 self.open.push((name.to_owned(), opened));
             }
@@ -480,6 +487,10 @@ impl Tree {
         };
         folder.ok_or(DiskError::Zip(ZipError::Damaged))
     }
+}
+
+fn duplicate(path: &ZipPath) -> DiskError {
+    DiskError::Zip(ZipError::Duplicate(path.clone()))
 }
 
 /// Moves the file at `path` below `inside`.
