@@ -215,16 +215,21 @@ async fn a_sender_that_breaks_the_protocol_before_it_continues_a_file_removes_no
     assert!(fs::read(to.path().join("a")).unwrap() == bytes);
 }
 
-/// Leaves a folder with one file, of which some bytes have arrived, as an interrupted transfer does.
-fn leave_folder(to: &Folder, source: &Path, name: &str, bytes: &[u8], left: usize) -> PathBuf {
+/// Leaves a folder with the first bytes of its files, as an interrupted transfer does: names, contents, and how much of them.
+fn leave_folder(to: &Folder, source: &Path, files: &[(&str, &[u8], usize)]) -> PathBuf {
     let part = to.path().join("d.part");
     fs::create_dir(&part).unwrap();
     fs::set_permissions(&part, PermissionsExt::from_mode(0o700)).unwrap();
-    fs::write(part.join(name), &bytes[..left]).unwrap();
-    let (key, path) = (key(&source.join(name), name), Some(ZipPath::parse(name).unwrap()));
-    let size = u64::try_from(bytes.len()).unwrap();
-    let file = JournalFile { key, path, size, hashes: hashes(&bytes[..left]) };
-    write_journal(&part, header(&part, source, bytes.len(), 1), &[file]);
+    let left = |(name, bytes, left): &(&str, &[u8], usize)| {
+        fs::write(part.join(name), &bytes[..*left]).unwrap();
+        let (key, path) = (key(&source.join(name), name), Some(ZipPath::parse(name).unwrap()));
+        let size = u64::try_from(bytes.len()).unwrap();
+        JournalFile { key, path, size, hashes: hashes(&bytes[..*left]) }
+    };
+    let journal: Vec<_> = files.iter().map(left).collect();
+    let bytes = files.iter().map(|(_, bytes, _)| bytes.len()).sum();
+    let count = u64::try_from(files.len()).unwrap();
+    write_journal(&part, header(&part, source, bytes, count), &journal);
     part
 }
 
@@ -257,7 +262,7 @@ async fn what_a_sender_has_changed_with_a_link_or_a_folder_is_not_kept_for_later
         let bytes = contents(2 * CHUNK, 1);
         from.file("d/video", &bytes);
         let source = from.path().join("d");
-        leave_folder(&to, &source, "video", &bytes, CHUNK);
+        leave_folder(&to, &source, &[("video", &bytes, CHUNK)]);
         let given = source.metadata().unwrap();
         let permissions = u16::try_from(given.mode() & 0o777).unwrap();
         let attributes = Attributes { permissions, modified: given.mtime() };
@@ -280,6 +285,70 @@ async fn what_a_sender_has_changed_with_a_link_or_a_folder_is_not_kept_for_later
         assert!(!events.iter().any(|event| matches!(event, Event::Kept(_))), "{events:?}");
         until_empty(&to).await;
     }
+}
+
+/// Appends data.
+fn data(frames: &mut Vec<u8>, contents: &[u8]) {
+    let start = frames.len();
+    frames.extend_from_slice(&[0; frame::HEADER]);
+    frames.extend_from_slice(contents);
+    frame::set_header(frames, start);
+}
+
+#[tokio::test]
+async fn a_sender_of_another_folder_that_breaks_the_protocol_removes_only_what_it_has_replaced() {
+    for (replaced, left) in [(None, 2 * CHUNK), (Some(1), CHUNK)] {
+        let (from, to) = (Folder::new(), Folder::new());
+        let bytes = contents(2 * CHUNK + 5, 1);
+        from.file("d/video", &bytes);
+        let source = from.path().join("d");
+        let part = leave_folder(&to, &source, &[("video", &bytes, 2 * CHUNK)]);
+        let size = u64::try_from(bytes.len()).unwrap();
+        let mut frames = Vec::new();
+        frame::file(&mut frames, &dilated_liars::file("video", size, 2));
+        data(&mut frames, b"other");
+        if let Some(index) = replaced {
+            frame::chunk(&mut frames, index);
+            data(&mut frames, b"other");
+        }
+        frame::file_end(&mut frames, &[0; 32]);
+        let offer = dilated_liars::folder(size, 1);
+        let (outcome, _) = send_frames(&to, &offer, 2, frames).await;
+        assert!(matches!(outcome, Err(Error::PeerMisbehaved(_))), "{outcome:?}");
+        assert_eq!(to.names(), ["d.part", "d.part.resume"]);
+        assert!(fs::read(part.join("video")).unwrap() == bytes[..left]);
+        // Its own sender still continues it.
+        let ((sent, _), (received, receiver)) = run(&source, &to).await;
+        assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+        assert_eq!(receiver, Some(u64::try_from(left).unwrap()));
+        assert!(fs::read(to.path().join("d/video")).unwrap() == bytes);
+        assert_eq!(to.names(), ["d"]);
+    }
+}
+
+#[tokio::test]
+async fn a_sender_of_another_folder_that_names_only_some_of_the_files_does_not_remove_the_others() {
+    let (from, other, to) = (Folder::new(), Folder::new(), Folder::new());
+    let (video, audio) = (contents(CHUNK, 1), contents(CHUNK + 1, 2));
+    from.file("d/video", &video);
+    from.file("d/audio", &audio);
+    other.file("d/video", &video);
+    let source = from.path().join("d");
+    let part = leave_folder(&to, &source, &[("video", &video, CHUNK), ("audio", &audio, CHUNK)]);
+    let ((sent, _), (received, receiver)) = run(&other.path().join("d"), &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    // It claims both files, of which the sender continues one.
+    assert_eq!(receiver, Some(u64::try_from(2 * CHUNK).unwrap()));
+    assert_eq!(to.names(), ["d", "d.part", "d.part.resume"]);
+    assert_eq!(Folder::names_in(&part), ["audio"]);
+    fs::remove_dir_all(to.path().join("d")).unwrap();
+    // Its own sender still continues it.
+    let ((sent, _), (received, receiver)) = run(&source, &to).await;
+    assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
+    assert_eq!(receiver, Some(u64::try_from(CHUNK).unwrap()));
+    let arrived = |name: &str| fs::read(to.path().join("d").join(name)).unwrap();
+    assert!(arrived("video") == video && arrived("audio") == audio);
+    assert_eq!(to.names(), ["d"]);
 }
 
 /// Appends compressed blocks.
@@ -332,7 +401,7 @@ async fn another_folder_of_the_same_name_leaves_what_is_not_its_own() {
     let bytes = contents(2 * CHUNK, 1);
     from.file("d/video", &bytes);
     other.file("d/video", b"short");
-    let part = leave_folder(&to, &from.path().join("d"), "video", &bytes, CHUNK);
+    let part = leave_folder(&to, &from.path().join("d"), &[("video", &bytes, CHUNK)]);
     let ((sent, _), (received, _)) = run(&other.path().join("d"), &to).await;
     assert!(sent.is_ok() && received.is_ok(), "{sent:?} {received:?}");
     assert_eq!(to.names(), ["d", "d.part", "d.part.resume"]);

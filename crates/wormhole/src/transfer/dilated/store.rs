@@ -45,7 +45,7 @@ struct FileDonor {
     donor: Donor,
     /// The files that can be moved.
     keys: HashSet<FileKey>,
-    /// Whether one was moved. Then it was the same folder, which has changed since.
+    /// Whether one was moved.
     is_used: bool,
 }
 
@@ -115,6 +115,7 @@ impl Store {
             Received::Chunk(index) => self.replace(index),
             Received::FileEnd(hash) => self.end_file(&hash),
             Received::Omitted => {
+                self.record_changed(0);
                 self.current = None;
                 self.target.omit()
             }
@@ -167,6 +168,7 @@ impl Store {
             return Ok(false);
         }
         unpacker.take_file(&from.donor.part, path)?;
+        from.donor.record_moved(path, bytes_of(file));
         from.is_used = true;
         let part = unpacker.part_mut();
         if self.journal.is_none() {
@@ -229,9 +231,18 @@ impl Store {
         current.replaced.push(index);
         current.hasher.seek(index);
         let position = length_of_chunks(current.entry.size.unwrap_or(0), index);
+        self.record_changed(position);
         let Some((file, place)) = self.target.file() else { return Ok(()) };
         let moved = file.seek(SeekFrom::Start(position));
         moved.map(drop).map_err(|error| failed(&place, error))
+    }
+
+    /// If the current file was moved from what a folder of another offer has left, only so many bytes of it stay as they were.
+    fn record_changed(&mut self, bytes: u64) {
+        let path = self.current.as_ref().and_then(|current| current.entry.path.as_ref());
+        if let (Some(from), Some(path)) = (&mut self.donor, path) {
+            from.donor.record_changed(path, bytes);
+        }
     }
 
     fn end_file(&mut self, hash: &Hash) -> Result<(), Error> {
@@ -269,7 +280,8 @@ impl Store {
             part.discard();
         }
         let written = self.target.complete()?;
-        if let Some(mut from) = self.donor.filter(|from| from.is_used) {
+        // A sender who does not name all files of the other folder may be somebody else.
+        if let Some(mut from) = self.donor.filter(|from| from.is_used && from.keys.is_empty()) {
             from.donor.part.discard();
         }
         Ok(written)
@@ -286,6 +298,9 @@ impl Store {
         let part = self.target.part()?;
         if may_continue && part.is_kept() {
             return Some(part.temporary_path());
+        }
+        if let Some(from) = &mut self.donor {
+            from.donor.move_back(part);
         }
         part.discard();
         None

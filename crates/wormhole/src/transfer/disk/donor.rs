@@ -2,10 +2,13 @@
 //! folder that has changed since is continued.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use wormhole_magic::transfer::dilated::{Hash, JournalFile};
+use wormhole_magic::transfer::zip::ZipPath;
 
+use super::dir::Dir;
 use super::part::{OnExists, Part, Place, temporary};
 use super::resume::{Found, MAX_LEFT};
 #[cfg(unix)]
@@ -18,8 +21,47 @@ pub(in crate::transfer) struct Donor {
     pub(in crate::transfer) part: Part,
     /// What has arrived, without what could be guessed from its hashes.
     pub(in crate::transfer) files: Vec<JournalFile>,
+    /// The files that were moved, and how many bytes of each are still as they were.
+    moved: Vec<(ZipPath, u64)>,
     /// Its journal, which keeps other transfers from using it.
     _lock: File,
+}
+
+impl Donor {
+    /// Records that a file was moved into a new folder, which continues it after so many bytes.
+    pub(in crate::transfer) fn record_moved(&mut self, path: &ZipPath, bytes: u64) {
+        self.moved.push((path.clone(), bytes));
+    }
+
+    /// Records that the new folder changes a file after so many bytes, if that was the last one that was moved.
+    pub(in crate::transfer) fn record_changed(&mut self, path: &ZipPath, bytes: u64) {
+        if let Some((_, kept)) = self.moved.last_mut().filter(|(moved, _)| moved == path) {
+            *kept = bytes.min(*kept);
+        }
+    }
+
+    /// Moves the files back, because the new folder is discarded. What was changed of them is cut off.
+    pub(in crate::transfer) fn move_back(&mut self, from: &Part) {
+        let (Some(from), Some(to)) = (from.inside(), self.part.inside()) else { return };
+        for (path, bytes) in self.moved.drain(..).filter(|(_, bytes)| *bytes > 0) {
+            // What cannot be moved is received again.
+            let _lost = move_back(from, to, path.as_str(), bytes);
+        }
+    }
+}
+
+/// Moves the first bytes of the file at this path from one folder to the same path in another one.
+fn move_back(from: &Dir, to: &Dir, path: &str, bytes: u64) -> io::Result<()> {
+    if let Some((first, rest)) = path.split_once('/') {
+        return move_back(&from.open_folder(first)?, &to.open_folder(first)?, rest, bytes);
+    }
+    let file = from.reopen_file(path)?;
+    if file.metadata()?.len() < bytes {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.set_len(bytes)?;
+    to.make_writable()?;
+    to.take_file(from, path)
 }
 
 impl Part {
@@ -46,7 +88,7 @@ impl Found {
             return None;
         }
         let Opened { part, files, journal_file, .. } = self.into_opened(place, true)?;
-        Some(Donor { part, files, _lock: journal_file })
+        Some(Donor { part, files, moved: Vec::new(), _lock: journal_file })
     }
 }
 

@@ -169,7 +169,11 @@ impl Found {
         if is_other_offer {
             files.iter_mut().for_each(JournalFile::forget_short_chunk);
         }
-        files.retain(|it| !it.hashes.is_empty() && is_on_disk(it, file.as_ref(), inside.as_ref()));
+        for it in &mut files {
+            let chunks = chunks_on_disk(it, file.as_ref(), inside.as_ref());
+            it.hashes.truncate(chunks);
+        }
+        files.retain(|it| !it.hashes.is_empty());
         let mut part = place.into_part(self.name, usual, identity, inside);
         part.journal = Some(journal_name);
         part.keep();
@@ -210,19 +214,22 @@ pub(super) fn may_be_damaged(header: &JournalHeader) -> bool {
     header.boot == [0; 16] || header.boot != boot_id()
 }
 
-/// Whether as much of a file is there as the journal says.
+/// How many of the chunks of a file are there that the journal names.
 #[cfg(unix)]
-fn is_on_disk(entry: &JournalFile, file: Option<&File>, inside: Option<&Dir>) -> bool {
-    use wormhole_magic::transfer::dilated::length_of_chunks;
+fn chunks_on_disk(entry: &JournalFile, file: Option<&File>, inside: Option<&Dir>) -> usize {
+    use wormhole_magic::transfer::dilated::{chunk_size, length_of_chunks};
 
     let size = match (&entry.path, file, inside) {
         (None, Some(file), None) => file.metadata().map(|metadata| metadata.len()),
         (Some(path), None, Some(inside)) => size_in(inside, path.as_str()),
-        (None, _, _) | (_, Some(_), _) | (_, None, None) => return false,
+        (None, _, _) | (_, Some(_), _) | (_, None, None) => return 0,
     };
+    let Ok(size) = size else { return 0 };
     let chunks = u64::try_from(entry.hashes.len()).unwrap_or(u64::MAX);
-    let needed = length_of_chunks(entry.size, chunks);
-    size.is_ok_and(|size| size >= needed)
+    if size >= length_of_chunks(entry.size, chunks) {
+        return entry.hashes.len();
+    }
+    usize::try_from(size / chunk_size(Some(entry.size))).unwrap_or(usize::MAX)
 }
 
 /// The size of a file below a folder.
