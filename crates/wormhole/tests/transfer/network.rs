@@ -1,7 +1,8 @@
 //! The ways between two sides, and what a lost connection to the mailbox server does to a transfer.
 
 use std::io::{self, Read};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -208,12 +209,19 @@ async fn a_sender_whose_server_lost_its_data_ends_instead_of_waiting_for_ever() 
     assert_eq!(outcome, Err(Error::Code(code::Error::MailboxLost)));
 }
 
-/// A proxy for TCP connections to this address, which cuts each of them after so many bytes in one direction.
-async fn cutting_proxy(to: std::net::SocketAddr, most: u64) -> std::net::SocketAddr {
+/// A proxy for TCP connections to this address, which cuts each of them after so many bytes in one direction. Returns its
+/// address, and the number of connections that it has cut.
+async fn cutting_proxy(
+    to: std::net::SocketAddr,
+    most: u64,
+) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let cuts = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&cuts);
     tokio::spawn(async move {
         while let Ok((mut here, _)) = listener.accept().await {
+            let counter = Arc::clone(&counter);
             tokio::spawn(async move {
                 let Ok(mut there) = TcpStream::connect(to).await else { return };
                 let (from_here, mut to_here) = here.split();
@@ -223,17 +231,20 @@ async fn cutting_proxy(to: std::net::SocketAddr, most: u64) -> std::net::SocketA
                     _ = tokio::io::copy(&mut from_here, &mut to_there) => {}
                     _ = tokio::io::copy(&mut from_there, &mut to_here) => {}
                 }
+                if from_here.limit() == 0 || from_there.limit() == 0 {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
             });
         }
     });
-    address
+    (address, cuts)
 }
 
 #[tokio::test]
 async fn a_transfer_whose_connection_is_cut_again_and_again_goes_on_by_itself() {
     let servers = TestServers::start(&[]).await;
     let (mut settings, code) = settings_for(&servers);
-    let proxy = cutting_proxy(servers.relay(), 24 << 20).await;
+    let (proxy, cuts) = cutting_proxy(servers.relay(), 24 << 20).await;
     settings.relays = vec![RelayHint::tcp(TcpHint::new(proxy.ip().to_string(), proxy.port()))];
     settings.relay = RelayPolicy::Only;
     let (from, to) = (Folder::new(), Folder::new());
@@ -247,9 +258,9 @@ async fn a_transfer_whose_connection_is_cut_again_and_again_goes_on_by_itself() 
     offer(&mut receiver).await;
     receiver.accept(to.destination(OnExists::Refuse));
     let (received, _) = finish(receiver, None).await;
-    let (sent, events) = timeout(PATIENCE, sending).await.unwrap().unwrap();
+    let (sent, _) = timeout(PATIENCE, sending).await.unwrap().unwrap();
     assert!(received.is_ok() && sent.is_ok(), "{received:?} {sent:?}");
     assert!(std::fs::read(to.path().join("a")).unwrap() == contents);
-    let connections = events.iter().filter(|event| matches!(event, Event::Connected(_))).count();
-    assert!(connections > 1, "it was never cut");
+    // Short losses may pass without an event.
+    assert!(cuts.load(Ordering::Relaxed) > 1, "it was not cut again and again");
 }
