@@ -37,7 +37,7 @@ impl LinkTarget {
     /// let (target, path) = LinkTarget::shortest("./../lib/v2/", &link).unwrap();
     /// assert_eq!((target.as_str(), path.as_str()), ("v2", "lib/v2"));
     /// assert_eq!(LinkTarget::shortest("../../v2", &link), None);
-    /// # Ok::<(), wormhole_magic::transfer::zip::UnsafePath>(())
+    /// # Ok::<(), wormhole_magic::transfer::zip::path::UnsafePath>(())
     /// ```
     pub fn shortest(target: &str, link: &ZipPath) -> Option<(Self, String)> {
         if target.is_empty() || target.len() > MAX_TARGET || target.starts_with('/') {
